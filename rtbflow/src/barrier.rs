@@ -1,0 +1,293 @@
+//! The border between two epochs, and what is gathered as it passes.
+//!
+//! A [`Barrier`] is a handle on the epoch being built. As it passes, each stateful operator puts in
+//! its chunks and each sink its rows; an end of the chain lets go of it by [`Barrier::complete`]. The
+//! epoch is complete when every clone has been let go of that way. A clone that is merely dropped
+//! spoils the epoch: it can then not be committed by mistake.
+//!
+//! The first barriers of a task go the other way: they carry the chunks read back from the place, and
+//! each operator takes its own ([`Barrier::restored`]).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::element::Origin;
+use crate::error::{BadRecord, Error};
+use crate::sink::Staged;
+use crate::state::Chunk;
+use crate::time::Timestamp;
+
+/// How a record of the source ended, where it was not used for a result.
+///
+/// Every record that decodes counts as *decoded* (used) until an operator says otherwise, and an
+/// operator may say so only of a record that is still
+/// [accountable](crate::element::Record::is_accountable), so that each ends in exactly one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Of no interest to the pipeline: dropped by a filter.
+    Filtered,
+    /// It came after its window had closed for good, or after a newer version of itself.
+    Late,
+    /// A repeat of one that was seen.
+    Duplicate,
+    /// Sent to the dead-letter topic for another reason than being late.
+    DeadLettered,
+}
+
+/// Numbers of records by [`Class`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Dropped by a filter.
+    pub filtered: u64,
+    /// Late, whether dropped or sent to the dead-letter topic.
+    pub late: u64,
+    /// Repeats.
+    pub duplicates: u64,
+    /// Sent to the dead-letter topic, other than late ones.
+    pub dead_lettered: u64,
+}
+
+impl Tally {
+    /// Counts `count` records of a class.
+    pub fn add(&mut self, class: Class, count: u64) {
+        match class {
+            Class::Filtered => self.filtered += count,
+            Class::Late => self.late += count,
+            Class::Duplicate => self.duplicates += count,
+            Class::DeadLettered => self.dead_lettered += count,
+        }
+    }
+
+    /// Adds another tally to this one.
+    pub fn merge(&mut self, other: Self) {
+        self.filtered += other.filtered;
+        self.late += other.late;
+        self.duplicates += other.duplicates;
+        self.dead_lettered += other.dead_lettered;
+    }
+
+    /// All records counted.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.filtered + self.late + self.duplicates + self.dead_lettered
+    }
+}
+
+/// A record that is to be written to the dead-letter topic: where it was read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Where it was read.
+    pub origin: Origin,
+    /// Why it is not used.
+    pub reason: BadRecord,
+}
+
+/// What an epoch gathers from the operators and sinks of one task.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Changes of the operators' state, in the order in which they must be applied.
+    pub chunks: Vec<Chunk>,
+    /// What the sinks have staged.
+    pub staged: Vec<Staged>,
+    /// Records for the dead-letter topic.
+    pub rejects: Vec<Reject>,
+    /// How the records ended that were not used for a result.
+    pub tally: Tally,
+}
+
+/// The border between two epochs: see the [module](self).
+pub struct Barrier {
+    shared: Arc<Mutex<Shared>>,
+    wall_clock: Timestamp,
+    restores: bool,
+    completed: bool,
+}
+
+struct Shared {
+    gathered: Gathered,
+    restored: HashMap<Arc<str>, Vec<Chunk>>,
+    open: usize,
+    dropped: bool,
+    failure: Option<Error>,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Barrier {
+    fn with(
+        restored: HashMap<Arc<str>, Vec<Chunk>>,
+        now: Timestamp,
+        restores: bool,
+    ) -> (Self, Gathering) {
+        let shared = Arc::new(Mutex::new(Shared {
+            gathered: Gathered::default(),
+            restored,
+            open: 1,
+            dropped: false,
+            failure: None,
+        }));
+        let barrier =
+            Self { shared: Arc::clone(&shared), wall_clock: now, restores, completed: false };
+        (barrier, Gathering { shared })
+    }
+
+    /// A barrier that ends an epoch, and the place where it is gathered.
+    #[must_use]
+    pub fn new(wall_clock: Timestamp) -> (Self, Gathering) {
+        Self::with(HashMap::new(), wall_clock, false)
+    }
+
+    /// A barrier that brings back chunks of state, before the first record.
+    #[must_use]
+    pub fn restoring(wall_clock: Timestamp, chunks: Vec<Chunk>) -> (Self, Gathering) {
+        let mut restored: HashMap<Arc<str>, Vec<Chunk>> = HashMap::new();
+        for chunk in chunks {
+            restored.entry(Arc::clone(&chunk.operator)).or_default().push(chunk);
+        }
+        Self::with(restored, wall_clock, true)
+    }
+
+    /// The reading of the wall clock when the barrier set out. Operators know no other clock.
+    #[must_use]
+    pub fn wall_clock(&self) -> Timestamp {
+        self.wall_clock
+    }
+
+    /// For a barrier that brings back state: the chunks of the operator of this name, which it thereby
+    /// takes; none for a barrier that ends an epoch.
+    #[must_use]
+    pub fn restored(&self, operator: &str) -> Option<Vec<Chunk>> {
+        self.restores.then(|| lock(&self.shared).restored.remove(operator).unwrap_or_default())
+    }
+
+    /// Whether this barrier brings back state rather than ending an epoch.
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        self.restores
+    }
+
+    /// Puts something into the epoch.
+    pub fn gather(&self, put: impl FnOnce(&mut Gathered)) {
+        put(&mut lock(&self.shared).gathered);
+    }
+
+    /// Spoils the epoch: it will not be committed and the task ends with this error.
+    pub fn fail(&self, error: Error) {
+        lock(&self.shared).failure.get_or_insert(error);
+    }
+
+    /// Lets go of the barrier at an end of the chain.
+    pub fn complete(mut self) {
+        self.completed = true;
+    }
+}
+
+impl Clone for Barrier {
+    fn clone(&self) -> Self {
+        lock(&self.shared).open += 1;
+        Self {
+            shared: Arc::clone(&self.shared),
+            wall_clock: self.wall_clock,
+            restores: self.restores,
+            completed: false,
+        }
+    }
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        shared.open -= 1;
+        shared.dropped |= !self.completed;
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.restores { "Restoring" } else { "Barrier" };
+        write!(f, "{kind}({})", self.wall_clock)
+    }
+}
+
+/// Where an epoch is gathered; kept by whoever sent the barrier.
+pub struct Gathering {
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Gathering {
+    /// What was gathered, once every clone of the barrier has been let go of; until then the gathering
+    /// itself.
+    ///
+    /// # Errors
+    /// If an operator or a sink failed, if a clone of the barrier was lost on its way, or if state was
+    /// brought back that no operator took: then somebody renamed or removed an operator.
+    pub fn finish(self) -> Result<Result<Gathered, Self>, Error> {
+        let mut shared = lock(&self.shared);
+        if let Some(error) = shared.failure.take() {
+            return Err(error);
+        }
+        if shared.dropped {
+            return Err(Error::permanent(
+                "pass a barrier through the pipeline: an operator or a sink dropped it",
+            ));
+        }
+        if shared.open > 0 {
+            drop(shared);
+            return Ok(Err(self));
+        }
+        let mut unknown: Vec<&str> = shared.restored.keys().map(|name| &**name).collect();
+        unknown.sort_unstable();
+        if !unknown.is_empty() {
+            return Err(Error::config(format!(
+                "restore the state of operator {unknown:?}, which the pipeline does not have: give the \
+                 operator its old name back, or drop the job's state and positions to rebuild it from the source"
+            )));
+        }
+        Ok(Ok(std::mem::take(&mut shared.gathered)))
+    }
+}
+
+impl fmt::Debug for Gathering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gathering").field("open", &lock(&self.shared).open).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    #[test]
+    fn an_epoch_is_complete_when_the_last_clone_is_let_go_of() {
+        let (barrier, gathering) = Barrier::new(NOW);
+        let other = barrier.clone();
+        barrier.gather(|epoch| epoch.tally.add(Class::Late, 2));
+        barrier.complete();
+        let gathering = gathering.finish().unwrap().unwrap_err();
+        other.complete();
+        assert_eq!(gathering.finish().unwrap().unwrap().tally.late, 2);
+    }
+
+    #[test]
+    fn a_lost_barrier_spoils_the_epoch() {
+        let (barrier, gathering) = Barrier::new(NOW);
+        drop(barrier.clone());
+        barrier.complete();
+        assert!(gathering.finish().is_err());
+    }
+
+    #[test]
+    fn state_that_nobody_takes_is_an_error_that_names_it() {
+        let chunk = Chunk::drop_bucket("windows".into(), 7);
+        let (barrier, gathering) = Barrier::restoring(NOW, vec![chunk]);
+        assert!(barrier.restored("other").is_some_and(|chunks| chunks.is_empty()));
+        barrier.complete();
+        let error = gathering.finish().unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("windows"), "{error:?}");
+    }
+}

@@ -1,0 +1,320 @@
+//! One place, one step: results, state and positions move together or not at all.
+//!
+//! ```text
+//!  task   ──records──▶ operators ──▶ sinks
+//!    │                     │            │
+//!    └──barrier──▶ chunks ─┴─▶ rows ────┴─▶ Epoch ──▶ committer ──▶ Anchor::commit
+//!                                                                    positions from→to,
+//!                                                                    chunks, rows: one step
+//! ```
+//!
+//! An [`Epoch`] is a plain value. The place keeps one [`Position`] for each partition, and a commit is
+//! a compare-and-set on them: it says *from* which position *to* which, and succeeds only where the
+//! place still stands at *from*. A position is more than an offset: it counts the commits (so that an
+//! epoch that reads nothing, such as one that closes windows of a quiet input, is fenced as well) and
+//! names the owner. Three things follow.
+//!
+//! - **Fencing.** On assignment a task [claims](Anchor::claim) its partitions, which puts a new owner
+//!   into their positions. A former owner that is still alive (frozen, paused, cut off) can not
+//!   commit any more, whatever it holds.
+//! - **Commit twice is commit once.** A position that already stands at *to* with our own mark was
+//!   moved by this very epoch: the verdict is [`Verdict::Committed`] and nothing is applied again. So an
+//!   unknown outcome (the connection broke between the commit and its answer) is resolved by
+//!   committing again: the first thing a commit does is to read the positions.
+//! - **A crash loses memory only.**
+
+mod memory;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+pub use memory::Memory;
+
+use crate::barrier::{Gathered, Tally};
+use crate::element::{Origin, Partition};
+use crate::error::{BadRecord, Error, Result};
+use crate::sink::{Place, Staged};
+use crate::state::Chunk;
+use crate::time::Timestamp;
+
+/// The name of a job: the same for all its instances, and the key of all that it keeps in the place.
+/// With Kafka it is the consumer group too.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct JobName(Arc<str>);
+
+impl JobName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// If it is empty, longer than 200 bytes, or has other characters than ASCII letters, digits, `.`,
+    /// `_` and `-`.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 200 || !name.chars().all(legal) {
+            return Err(Error::config(format!(
+                "name a job {name:?}: up to 200 ASCII letters, digits, '.', '_' and '-' are allowed"
+            )));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// A task of a job: one co-group of partitions, the same whatever the number of instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Task {
+    /// The task's number, from 0.
+    pub number: u32,
+    /// How many tasks the job has. State is laid out for this number.
+    pub of: u32,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.number, self.of)
+    }
+}
+
+/// How far a partition was read, as the place knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The offset of the next record to be read; `None` before the first commit.
+    pub offset: Option<i64>,
+    /// The highest event time so far, from which the partition's watermark follows; `None` before the
+    /// first record.
+    pub event_time: Option<Timestamp>,
+    /// How often this position was claimed or committed.
+    pub commit: u64,
+    /// Who claimed it: a random number of the task's current life.
+    pub owner: u64,
+}
+
+impl Position {
+    /// Whether the place, standing at `self`, was moved there by the step to `to`.
+    #[must_use]
+    pub fn is(&self, to: &Self) -> bool {
+        (self.commit, self.owner) == (to.commit, to.owner)
+    }
+}
+
+/// One partition's step in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// The partition.
+    pub partition: Partition,
+    /// Where the place must stand.
+    pub from: Position,
+    /// Where it stands afterwards; `to.commit` is `from.commit + 1` and the owner the same.
+    pub to: Position,
+}
+
+impl Advance {
+    /// What a place that stands at `found` means for this step.
+    #[must_use]
+    pub fn verdict(&self, found: Option<&Position>) -> Step {
+        match found {
+            Some(found) if found.is(&self.from) => Step::Apply,
+            Some(found) if found.is(&self.to) => Step::Applied,
+            Some(_) | None => Step::Fenced,
+        }
+    }
+}
+
+/// What a place that was found somewhere means for one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It stands at *from*: apply the epoch.
+    Apply,
+    /// It stands at *to*: this very epoch was applied before.
+    Applied,
+    /// Another owner moved it.
+    Fenced,
+}
+
+/// Everything that one task wants to become durable and visible in one step.
+#[derive(Debug)]
+pub struct Epoch {
+    /// The task.
+    pub task: Task,
+    /// All partitions of the task, whether they moved or not.
+    pub advances: Vec<Advance>,
+    /// Changes of state, in the order in which they must be applied.
+    pub chunks: Vec<Chunk>,
+    /// What the sinks staged, for the anchor and for the writers.
+    pub staged: Vec<Staged>,
+    /// Records for the dead-letter topic, written before this epoch is committed.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Records read.
+    pub records_in: u64,
+    /// Records without a value, which are skipped.
+    pub skipped: u64,
+    /// How the records ended that were neither skipped nor used for a result.
+    pub tally: Tally,
+}
+
+impl Epoch {
+    /// An epoch of these parts.
+    #[must_use]
+    pub fn new(task: Task, advances: Vec<Advance>, gathered: Gathered) -> Self {
+        let Gathered { chunks, staged, rejects: _, tally } = gathered;
+        Self {
+            task,
+            advances,
+            chunks,
+            staged,
+            dead_letters: Vec::new(),
+            records_in: 0,
+            skipped: 0,
+            tally,
+        }
+    }
+
+    /// What is staged for this place.
+    pub fn staged_for(&self, place: Place) -> impl Iterator<Item = &Staged> {
+        self.staged.iter().filter(move |staged| staged.place == place)
+    }
+
+    /// What it means that the place stands at these positions (looked up by `found`): the answer for
+    /// all partitions together. A task's partitions always move together, so anything mixed is fenced.
+    pub fn step<'a>(&self, found: impl Fn(Partition) -> Option<&'a Position>) -> Step {
+        let mut steps =
+            self.advances.iter().map(|advance| advance.verdict(found(advance.partition)));
+        let first = steps.next().unwrap_or(Step::Fenced);
+        if steps.all(|step| step == first) { first } else { Step::Fenced }
+    }
+}
+
+/// A record that could not be used, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it was read.
+    pub origin: Origin,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` also for sources whose records have no bytes.
+    pub value: Option<Vec<u8>>,
+    /// Its own headers, in order; a name may stand there more than once.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Why it was not used.
+    pub reason: BadRecord,
+}
+
+/// What became of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable and visible, by this call or by an earlier one.
+    Committed,
+    /// Another owner has its partitions; nothing of it was applied.
+    Fenced,
+}
+
+/// A claim on the partitions of a task.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The task.
+    pub task: Task,
+    /// All its partitions.
+    pub partitions: Vec<Partition>,
+    /// The new owner's mark.
+    pub owner: u64,
+}
+
+/// Chunks read back, and where the next call goes on.
+#[derive(Debug, Default)]
+pub struct ChunkPage {
+    /// Chunks, in order within each bucket; only [`Append`](crate::state::Change::Append) and
+    /// [`Replace`](crate::state::Change::Replace).
+    pub chunks: Vec<Chunk>,
+    /// What to pass to the next call; `None` after the last page.
+    pub next: Option<String>,
+}
+
+/// The place of results, state and positions, and its one atomic step.
+///
+/// A clone is another handle on the same place. Every call has a deadline of its own and answers a
+/// server that is away with a [transient](Error::is_transient) error; the caller tries again.
+pub trait Anchor: Clone + Send + Sync + 'static {
+    /// The place that this anchor commits for; its sinks carry the same.
+    fn place(&self) -> Place;
+
+    /// Connects and makes what the anchor itself needs. Called once at the start of a job; must be safe
+    /// when all instances call it at once.
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error if it can not be used.
+    fn prepare(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send;
+
+    /// Takes over the partitions of a task: each position gets the new owner and one more commit, in
+    /// one step, and is returned as it stands then, in the order of `claim.partitions`. A partition
+    /// that was never claimed starts from [`Position::default`].
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error if the place holds state of this job for
+    /// another number of tasks.
+    fn claim(
+        &self,
+        job: &JobName,
+        claim: &Claim,
+    ) -> impl Future<Output = Result<Vec<Position>>> + Send;
+
+    /// Reads a task's state back, page by page; `from` is `None` first, then [`ChunkPage::next`].
+    ///
+    /// # Errors
+    /// Transient if the server is away.
+    fn restore(
+        &self,
+        job: &JobName,
+        task: Task,
+        from: Option<String>,
+    ) -> impl Future<Output = Result<ChunkPage>> + Send;
+
+    /// Commits epochs of different tasks, each wholly or not at all: compares the positions, then applies
+    /// positions, chunks and rows. The verdicts are in the order of the epochs. An epoch that stands
+    /// applied already is [`Verdict::Committed`] and nothing of it is applied again.
+    ///
+    /// # Errors
+    /// Transient if the server is away or the outcome is not known: the caller commits the same epochs
+    /// again.
+    fn commit(
+        &self,
+        job: &JobName,
+        epochs: &[Epoch],
+    ) -> impl Future<Output = Result<Vec<Verdict>>> + Send;
+}
+
+/// Writes what is staged for another place than the anchor's, before the epochs commit. May be called
+/// again with the same epochs: it must be idempotent, or its place takes them at least once.
+pub trait Writer: Send + Sync + 'static {
+    /// The place that it writes to; its sinks carry the same.
+    fn place(&self) -> Place;
+
+    /// Writes what the epochs have staged for this place.
+    fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Writes dead letters, before the epochs that skip their records commit.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Writes them and returns when they are durable.
+    fn deliver<'a>(&'a self, job: &'a str, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>>;
+}

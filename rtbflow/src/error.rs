@@ -1,0 +1,173 @@
+//! The one error of the library, and the reason why a record cannot be used.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong while a job was built or run.
+///
+/// `Display` says what was attempted, in lower case; [`source`](StdError::source) says why it failed.
+/// A record that cannot be used is not an error but data: see [`BadRecord`].
+#[derive(thiserror::Error)]
+#[error("{attempted}")]
+pub struct Error {
+    kind: ErrorKind,
+    attempted: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of answer an [`Error`] asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The options, the pipeline or the stored state do not fit: somebody has to change something.
+    Config,
+    /// A server is away or busy; the same attempt may succeed later.
+    Transient,
+    /// Another instance owns the positions now; what was not committed here is dropped.
+    Fenced,
+    /// It failed and would fail again.
+    Permanent,
+}
+
+impl Error {
+    /// An error of the given kind; `attempted` says what was attempted, in lower case.
+    #[cold]
+    #[must_use]
+    pub fn new(kind: ErrorKind, attempted: impl Into<String>) -> Self {
+        Self { kind, attempted: attempted.into(), source: None }
+    }
+
+    /// Somebody has to change an option, the pipeline or the stored state.
+    #[cold]
+    #[must_use]
+    pub fn config(attempted: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, attempted)
+    }
+
+    /// A server is away or busy; the same attempt may succeed later.
+    #[cold]
+    #[must_use]
+    pub fn transient(attempted: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Transient, attempted)
+    }
+
+    /// Another instance owns the positions now.
+    #[cold]
+    #[must_use]
+    pub fn fenced(attempted: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Fenced, attempted)
+    }
+
+    /// It failed and would fail again.
+    #[cold]
+    #[must_use]
+    pub fn permanent(attempted: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Permanent, attempted)
+    }
+
+    /// Adds the cause, which [`source`](StdError::source) returns.
+    #[cold]
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind of answer that this error asks for.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same attempt may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind == ErrorKind::Transient
+    }
+
+    /// Whether another instance took over.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.kind == ErrorKind::Fenced
+    }
+
+    /// Whether somebody has to change an option, the pipeline or the stored state.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        self.kind == ErrorKind::Config
+    }
+
+    /// The error and all its causes in one line, for a log or for stderr.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut line = self.attempted.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !line.contains(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+            cause = error.source();
+        }
+        line
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.report())
+    }
+}
+
+/// A `Result` with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a record cannot be used, in one line: it becomes a dead letter with this text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRecord(String);
+
+impl BadRecord {
+    /// A bad record with its reason; line breaks and control characters become spaces and the text is
+    /// cut at 300 bytes, since it travels in a header.
+    #[cold]
+    #[must_use]
+    pub fn new(reason: impl AsRef<str>) -> Self {
+        const MOST_BYTES: usize = 300;
+        let mut line = String::new();
+        for c in reason.as_ref().chars() {
+            if line.len() + c.len_utf8() > MOST_BYTES {
+                break;
+            }
+            line.push(if c.is_control() { ' ' } else { c });
+        }
+        Self(line)
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_every_cause_once() {
+        let cause = std::io::Error::other("connection refused");
+        let error = Error::transient("connect to Postgres at 127.0.0.1:5432").because(cause);
+        assert_eq!(error.report(), "connect to Postgres at 127.0.0.1:5432: connection refused");
+        assert!(error.is_transient() && !error.is_fenced() && !error.is_config());
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        let bad = BadRecord::new("a\nb\0c".to_owned() + &"한".repeat(200));
+        assert!(bad.reason().starts_with("a b c한"));
+        assert!(bad.reason().len() <= 300);
+    }
+}

@@ -1,0 +1,106 @@
+//! Where results go: the contract of a sink, and sinks that need no server.
+//!
+//! A sink only *stages*: it takes records as they come and hands over one batch when a barrier
+//! passes. Writing is done by the place that the sink belongs to, in the step that commits the epoch
+//! (the [anchor](crate::epoch::Anchor)), or just before it (a [`Writer`](crate::epoch::Writer)).
+
+pub(crate) mod memory;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use memory::{Collect, Collected};
+
+use crate::element::Record;
+use crate::error::BadRecord;
+
+/// Takes records of one type and stages them for its place.
+///
+/// A tuple of sinks for the same type is a sink: each takes every record.
+pub trait Sink<T>: Send + 'static {
+    /// Whether the place can take this record; asked before each [`write`](Self::write).
+    ///
+    /// # Errors
+    /// If it never could, such as text with U+0000 for Postgres: the record becomes a dead letter.
+    fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        let _ = record;
+        Ok(())
+    }
+
+    /// Takes one record.
+    fn write(&mut self, record: &Record<T>);
+
+    /// Rows taken since the last [`stage`](Self::stage): what makes a task ask for a barrier.
+    fn pending(&self) -> usize;
+
+    /// Hands over what was taken since the last call, one batch a place.
+    fn stage(&mut self, out: &mut Vec<Staged>);
+
+    /// The places that the batches are for.
+    fn places(&self) -> Vec<Place>;
+}
+
+/// A place where results go. Sinks and the anchor or writer they belong to carry the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    kind: &'static str,
+    number: u64,
+}
+
+impl Place {
+    /// A new place of this kind, such as `"postgres"`; each call makes another.
+    #[must_use]
+    pub fn new(kind: &'static str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { kind, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The kind, such as `"postgres"`.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        self.kind
+    }
+}
+
+/// A batch that a sink has staged for its place.
+pub struct Staged {
+    /// The place that knows how to write it.
+    pub place: Place,
+    /// Rows, keys or events in it.
+    pub rows: usize,
+    /// The batch, in a form that only its place knows.
+    pub batch: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Staged({} rows for {})", self.rows, self.place.kind)
+    }
+}
+
+macro_rules! tuple_of_sinks {
+    ($($sink:ident $index:tt),+) => {
+        impl<T, $($sink: Sink<T>),+> Sink<T> for ($($sink,)+) {
+            fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+                $(self.$index.check(record)?;)+
+                Ok(())
+            }
+            fn write(&mut self, record: &Record<T>) {
+                $(self.$index.write(record);)+
+            }
+            fn pending(&self) -> usize {
+                0 $(+ self.$index.pending())+
+            }
+            fn stage(&mut self, out: &mut Vec<Staged>) {
+                $(self.$index.stage(out);)+
+            }
+            fn places(&self) -> Vec<Place> {
+                [$(self.$index.places()),+].concat()
+            }
+        }
+    };
+}
+tuple_of_sinks!(A 0, B 1);
+tuple_of_sinks!(A 0, B 1, C 2);
+tuple_of_sinks!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,256 @@
+//! Where records come from: the contract of a source, and sources that need no server.
+//!
+//! A [`Source`] is opened once for each run of a job and then tells, as [`SourceEvent`]s, which tasks
+//! this instance has to run and with what input; each task reads the [`Delivery`]s of its partitions by
+//! itself. Positions belong to the job's anchor: the source is told where to begin, for each
+//! partition, and never keeps a position of its own that anything relies on.
+//!
+//! ```text
+//!   Source::open ─▶ Feed ─▶ Assigned { tasks } ─▶ job claims positions ─▶ begin(positions)
+//!                       │                              each task reads its partitions' deliveries
+//!                       └─▶ Revoked { tasks } ─▶ tasks finish their epoch, commit ─▶ done()
+//! ```
+
+mod decoded;
+mod memory;
+mod raw;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+
+pub use decoded::{Decoded, DecodedBatch, DecodedFeed, EventTime};
+pub use memory::{MemoryBatch, MemoryFeed, MemorySource};
+pub use raw::{RawBatch, RawHeader, RawRecord};
+
+use crate::clock::Clock;
+use crate::element::Partition;
+use crate::epoch::{DeadLetter, JobName, Position, Task};
+use crate::error::{BadRecord, Result};
+use crate::time::Timestamp;
+
+/// Something that records can be read from.
+pub trait Source: Send + Sync + 'static {
+    /// What it hands over at a time.
+    type Batch: Send + 'static;
+    /// One opened run.
+    type Feed: Feed<Batch = Self::Batch>;
+
+    /// The names of its topics, for the topology.
+    fn topics(&self) -> Vec<String>;
+
+    /// By how much the event times of a partition may be out of order: its watermark stays so far
+    /// behind its highest event time.
+    fn out_of_orderness(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Connects and begins to ask for partitions. A job opens its source again after a transient
+    /// error.
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error if it can not be used.
+    fn open(&self, context: Context) -> impl Future<Output = Result<Self::Feed>> + Send;
+}
+
+/// What a source is told when it is opened.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The job, whose name is the consumer group too.
+    pub job: JobName,
+    /// The clock for [`Delivery::AtEnd`].
+    pub clock: Arc<dyn Clock>,
+    /// Read only what is there now: each partition ends with [`Delivery::Finished`] where it ended when
+    /// the source was opened.
+    pub until_end: bool,
+    /// How long a partition must be proved to stand at its end before its event time ticks on: proofs
+    /// should come several times within it.
+    pub idle_timeout: Duration,
+}
+
+/// An opened source.
+pub trait Feed: Send + 'static {
+    /// What it hands over at a time.
+    type Batch: Send + 'static;
+
+    /// The next event; pending for as long as nothing changes. Cancel safe.
+    ///
+    /// # Errors
+    /// Transient if the source has to be opened again, anything else if that would not help.
+    fn next(&mut self) -> impl Future<Output = Result<SourceEvent<Self::Batch>>> + Send;
+
+    /// Tells how far was committed, for tools that show lag. Nothing relies on it; must not wait.
+    fn committed(&mut self, positions: &[(Partition, Position)]);
+
+    /// Leaves the group and lets go of everything, within some seconds.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A change of what this instance has to do.
+#[derive(Debug)]
+pub enum SourceEvent<B> {
+    /// These tasks are this instance's now.
+    Assigned(Assignment<B>),
+    /// These tasks are to be let go of.
+    Revoked(Revocation),
+}
+
+/// Tasks that are this instance's from now on.
+pub struct Assignment<B> {
+    /// The tasks with their input. May be empty: another instance has them all.
+    pub tasks: Vec<TaskInput<B>>,
+    begin: Option<Box<dyn FnOnce(Vec<(Partition, Position)>) + Send>>,
+}
+
+impl<B> Assignment<B> {
+    /// An assignment; `begin` is called once, with the claimed positions of all its partitions, and
+    /// starts the reading. If it is dropped instead, the assignment was given up.
+    #[must_use]
+    pub fn new(
+        tasks: Vec<TaskInput<B>>,
+        begin: impl FnOnce(Vec<(Partition, Position)>) + Send + 'static,
+    ) -> Self {
+        Self { tasks, begin: Some(Box::new(begin)) }
+    }
+
+    /// Starts the reading at these positions.
+    pub fn begin(&mut self, positions: Vec<(Partition, Position)>) {
+        if let Some(begin) = self.begin.take() {
+            begin(positions);
+        }
+    }
+}
+
+impl<B> fmt::Debug for Assignment<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tasks.iter().map(|input| input.task)).finish()
+    }
+}
+
+/// A task and its partitions.
+pub struct TaskInput<B> {
+    /// The task.
+    pub task: Task,
+    /// Its partitions, in the same order in every life of the task.
+    pub partitions: Vec<PartitionInput<B>>,
+}
+
+impl<B> fmt::Debug for TaskInput<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.partitions.iter().map(|input| input.partition)).finish()
+    }
+}
+
+/// One partition of a task.
+pub struct PartitionInput<B> {
+    /// The partition.
+    pub partition: Partition,
+    /// What is read of it, from the position given to [`Assignment::begin`] on. Bounded: it holds little
+    /// and waits for its reader.
+    pub deliveries: BoxStream<'static, Result<Delivery<B>>>,
+}
+
+impl<B> fmt::Debug for PartitionInput<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PartitionInput({})", self.partition)
+    }
+}
+
+/// What comes out of one partition, in order.
+#[derive(Debug)]
+pub enum Delivery<B> {
+    /// Records of ascending offsets, each above all before.
+    Batch(B),
+    /// A proof that at the time `asked` everything up to the end of the partition had been handed over.
+    AtEnd {
+        /// The wall-clock time when the question was sent.
+        asked: Timestamp,
+        /// The offset that reading stands at: the end, past what is never handed over (transaction
+        /// markers, aborted records).
+        offset: i64,
+    },
+    /// The partition has been read to the end that was agreed on; nothing follows.
+    Finished,
+}
+
+/// Tasks that are to be let go of. When it is dropped, the source gives them up.
+pub struct Revocation {
+    /// The tasks.
+    pub tasks: Vec<Task>,
+    /// Whether another instance may own them already: then nothing can be committed any more.
+    pub lost: bool,
+    /// How long the source can wait for the last commits.
+    pub deadline: Duration,
+    done: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Revocation {
+    /// A revocation; `done` is called when it is dropped.
+    #[must_use]
+    pub fn new(
+        tasks: Vec<Task>,
+        lost: bool,
+        deadline: Duration,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        Self { tasks, lost, deadline, done: Some(Box::new(done)) }
+    }
+}
+
+impl Drop for Revocation {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done();
+        }
+    }
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lost = if self.lost { ", lost" } else { "" };
+        write!(f, "Revocation({:?}{lost})", self.tasks)
+    }
+}
+
+/// A batch whose records a task can take one by one.
+pub trait Batch: Send + 'static {
+    /// The values of its records.
+    type Value: Send + 'static;
+
+    /// Takes the next record, in order of the offsets.
+    fn next(&mut self) -> Option<Incoming<Self::Value>>;
+
+    /// The record at an offset of this batch as it was read, whether it was taken or not.
+    fn dead_letter(
+        &self,
+        partition: Partition,
+        offset: i64,
+        reason: BadRecord,
+    ) -> Option<DeadLetter>;
+
+    /// Bytes that the batch holds on to.
+    fn bytes(&self) -> usize;
+}
+
+/// A record that comes out of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming<T> {
+    /// Its offset.
+    pub offset: i64,
+    /// What it turned out to be.
+    pub content: Content<T>,
+}
+
+/// What a record turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content<T> {
+    /// A value with its event time.
+    Value(T, Timestamp),
+    /// It does not decode.
+    Bad(BadRecord),
+    /// It has no value.
+    Tombstone,
+}
