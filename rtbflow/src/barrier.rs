@@ -96,12 +96,29 @@ pub struct Gathered {
     pub tally: Tally,
 }
 
+impl Gathered {
+    /// Takes records for the dead-letter topic, each with the class it is accounted for in.
+    pub fn reject(&mut self, rejects: impl IntoIterator<Item = (Reject, Class)>) {
+        for (reject, class) in rejects {
+            self.tally.add(class, u64::from(reject.origin.is_accountable()));
+            self.rejects.push(reject);
+        }
+    }
+}
+
 /// The border between two epochs: see the [module](self).
 pub struct Barrier {
     shared: Arc<Mutex<Shared>>,
     wall_clock: Timestamp,
-    restores: bool,
+    kind: Kind,
     completed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Epoch,
+    Restoring,
+    LastRestoring,
 }
 
 struct Shared {
@@ -120,7 +137,7 @@ impl Barrier {
     fn with(
         restored: HashMap<Arc<str>, Vec<Chunk>>,
         now: Timestamp,
-        restores: bool,
+        kind: Kind,
     ) -> (Self, Gathering) {
         let shared = Arc::new(Mutex::new(Shared {
             gathered: Gathered::default(),
@@ -129,25 +146,25 @@ impl Barrier {
             dropped: false,
             failure: None,
         }));
-        let barrier =
-            Self { shared: Arc::clone(&shared), wall_clock: now, restores, completed: false };
+        let barrier = Self { shared: Arc::clone(&shared), wall_clock: now, kind, completed: false };
         (barrier, Gathering { shared })
     }
 
     /// A barrier that ends an epoch, and the place where it is gathered.
     #[must_use]
     pub fn new(wall_clock: Timestamp) -> (Self, Gathering) {
-        Self::with(HashMap::new(), wall_clock, false)
+        Self::with(HashMap::new(), wall_clock, Kind::Epoch)
     }
 
-    /// A barrier that brings back chunks of state, before the first record.
+    /// A barrier that brings back chunks of state, before the first record; `last` if no other follows.
     #[must_use]
-    pub fn restoring(wall_clock: Timestamp, chunks: Vec<Chunk>) -> (Self, Gathering) {
+    pub fn restoring(wall_clock: Timestamp, chunks: Vec<Chunk>, last: bool) -> (Self, Gathering) {
         let mut restored: HashMap<Arc<str>, Vec<Chunk>> = HashMap::new();
         for chunk in chunks {
             restored.entry(Arc::clone(&chunk.operator)).or_default().push(chunk);
         }
-        Self::with(restored, wall_clock, true)
+        let kind = if last { Kind::LastRestoring } else { Kind::Restoring };
+        Self::with(restored, wall_clock, kind)
     }
 
     /// The reading of the wall clock when the barrier set out. Operators know no other clock.
@@ -160,13 +177,20 @@ impl Barrier {
     /// takes; none for a barrier that ends an epoch.
     #[must_use]
     pub fn restored(&self, operator: &str) -> Option<Vec<Chunk>> {
-        self.restores.then(|| lock(&self.shared).restored.remove(operator).unwrap_or_default())
+        self.is_restoring()
+            .then(|| lock(&self.shared).restored.remove(operator).unwrap_or_default())
     }
 
     /// Whether this barrier brings back state rather than ending an epoch.
     #[must_use]
     pub fn is_restoring(&self) -> bool {
-        self.restores
+        self.kind != Kind::Epoch
+    }
+
+    /// Whether this barrier brings back the last of the state: records follow.
+    #[must_use]
+    pub fn is_last_restoring(&self) -> bool {
+        self.kind == Kind::LastRestoring
     }
 
     /// Puts something into the epoch.
@@ -191,7 +215,7 @@ impl Clone for Barrier {
         Self {
             shared: Arc::clone(&self.shared),
             wall_clock: self.wall_clock,
-            restores: self.restores,
+            kind: self.kind,
             completed: false,
         }
     }
@@ -207,8 +231,7 @@ impl Drop for Barrier {
 
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.restores { "Restoring" } else { "Barrier" };
-        write!(f, "{kind}({})", self.wall_clock)
+        write!(f, "Barrier({:?}, {})", self.kind, self.wall_clock)
     }
 }
 
@@ -284,7 +307,7 @@ mod tests {
     #[test]
     fn state_that_nobody_takes_is_an_error_that_names_it() {
         let chunk = Chunk::drop_bucket("windows".into(), 7);
-        let (barrier, gathering) = Barrier::restoring(NOW, vec![chunk]);
+        let (barrier, gathering) = Barrier::restoring(NOW, vec![chunk], true);
         assert!(barrier.restored("other").is_some_and(|chunks| chunks.is_empty()));
         barrier.complete();
         let error = gathering.finish().unwrap_err();

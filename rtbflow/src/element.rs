@@ -47,7 +47,7 @@ impl<T> Record<T> {
     /// where this one ends. See [`Class`](crate::barrier::Class).
     #[must_use]
     pub fn is_accountable(&self) -> bool {
-        self.origin.is_some_and(|origin| origin.accountable)
+        self.origin.is_some_and(|origin| origin.is_accountable())
     }
 }
 
@@ -82,6 +82,12 @@ impl Origin {
     #[must_use]
     pub fn offset(&self) -> i64 {
         self.offset
+    }
+
+    /// Whether what becomes of this record is what becomes of the one that was read.
+    #[must_use]
+    pub fn is_accountable(&self) -> bool {
+        self.accountable
     }
 
     /// The same place, for one of several records made of the one that was read there: none of them is

@@ -162,7 +162,7 @@ fn decode_task<D: Decoder>(
                 future::ready(match delivery {
                     Ok(Delivery::Batch(raw)) => {
                         let decoding = Arc::clone(&shared);
-                        Ok(Delivery::Batch(DecodedBatch { raw, next: 0, decoding }))
+                        Ok(Delivery::Batch(DecodedBatch { raw, decoding }))
                     }
                     Ok(Delivery::AtEnd { asked, offset }) => Ok(Delivery::AtEnd { asked, offset }),
                     Ok(Delivery::Finished) => Ok(Delivery::Finished),
@@ -177,23 +177,25 @@ fn decode_task<D: Decoder>(
 /// A raw batch whose records are decoded as they are taken.
 pub struct DecodedBatch<D: Decoder> {
     raw: RawBatch,
-    next: usize,
     decoding: Arc<Decoding<D>>,
 }
 
 impl<D: Decoder> fmt::Debug for DecodedBatch<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DecodedBatch({} of {:?} taken)", self.next, self.raw)
+        write!(f, "DecodedBatch({:?})", self.raw)
     }
 }
 
 impl<D: Decoder> Batch for DecodedBatch<D> {
     type Value = D::Value;
 
+    fn len(&self) -> usize {
+        self.raw.len()
+    }
+
     #[inline]
-    fn next(&mut self) -> Option<Incoming<D::Value>> {
-        let record = self.raw.get(self.next)?;
-        self.next += 1;
+    fn get(&self, index: usize) -> Option<Incoming<D::Value>> {
+        let record = self.raw.get(index)?;
         let content = match record.value {
             None => Content::Tombstone,
             Some(_) => match self.decoding.decoder.decode(&record) {

@@ -145,9 +145,8 @@ struct Maker<T> {
 
 impl<T: Clone + Send + Sync + 'static> Maker<T> {
     fn batch(&self, values: Vec<T>, first: i64) -> Result<Delivery<MemoryBatch<T>>> {
-        let values = values.into_iter();
         let (event_time, now) = (Arc::clone(&self.event_time), self.clock.now());
-        Ok(Delivery::Batch(MemoryBatch { values, next: first, event_time, now }))
+        Ok(Delivery::Batch(MemoryBatch { values, first, event_time, now }))
     }
 
     /// The values from an offset on, then the end.
@@ -220,27 +219,30 @@ impl<T: Clone + Send + Sync + 'static> Feed for MemoryFeed<T> {
 
 /// Values on their way into a task.
 pub struct MemoryBatch<T> {
-    values: std::vec::IntoIter<T>,
-    next: i64,
+    values: Vec<T>,
+    first: i64,
     event_time: Arc<EventTime<T>>,
     now: Timestamp,
 }
 
 impl<T> fmt::Debug for MemoryBatch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryBatch(from offset {})", self.next)
+        write!(f, "MemoryBatch({} values from offset {})", self.values.len(), self.first)
     }
 }
 
-impl<T: Send + Sync + 'static> Batch for MemoryBatch<T> {
+impl<T: Clone + Send + Sync + 'static> Batch for MemoryBatch<T> {
     type Value = T;
 
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
     #[inline]
-    fn next(&mut self) -> Option<Incoming<T>> {
-        let value = self.values.next()?;
-        let offset = self.next;
-        self.next += 1;
+    fn get(&self, index: usize) -> Option<Incoming<T>> {
+        let value = self.values.get(index)?.clone();
         let at = self.event_time.of(&value, self.now);
+        let offset = self.first.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
         Some(Incoming { offset, content: Content::Value(value, at) })
     }
 
@@ -250,11 +252,13 @@ impl<T: Send + Sync + 'static> Batch for MemoryBatch<T> {
         offset: i64,
         reason: BadRecord,
     ) -> Option<DeadLetter> {
+        let index = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        self.values.get(index)?;
         let origin = Origin::new(partition, offset);
         Some(DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason })
     }
 
     fn bytes(&self) -> usize {
-        0
+        self.values.capacity() * size_of::<T>()
     }
 }

@@ -216,14 +216,22 @@ impl fmt::Debug for Revocation {
 }
 
 /// A batch whose records a task can take one by one.
-pub trait Batch: Send + 'static {
+pub trait Batch: Send + Sync + 'static {
     /// The values of its records.
     type Value: Send + 'static;
 
-    /// Takes the next record, in order of the offsets.
-    fn next(&mut self) -> Option<Incoming<Self::Value>>;
+    /// How many records there are.
+    fn len(&self) -> usize;
 
-    /// The record at an offset of this batch as it was read, whether it was taken or not.
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the record with this index, in order of the offsets. A task asks once for each.
+    fn get(&self, index: usize) -> Option<Incoming<Self::Value>>;
+
+    /// The record at an offset of this batch, unchanged as it was read; `None` if it is not in it.
     fn dead_letter(
         &self,
         partition: Partition,

@@ -1,0 +1,143 @@
+//! A flow of elements through operators: what a pipeline is written in.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use futures::stream::BoxStream;
+
+use crate::element::Element;
+use crate::error::Result;
+use crate::topology::{Tip, Topology};
+
+/// A stream of [`Element`]s: the alias that keeps signatures readable.
+///
+/// ```
+/// use rtbflow::{Elements, Flow};
+///
+/// /// A statement is a plain function from flow to flow.
+/// fn evens(numbers: Flow<impl Elements<Value = u64>>) -> Flow<impl Elements<Value = u64>> {
+///     numbers.filter(|n| n % 2 == 0)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stream of elements",
+    note = "a flow is made by a job's source or by `Flow::from_elements`, and changed by its operators"
+)]
+pub trait Elements: Stream<Item = Element<<Self as Elements>::Value>> + Send + 'static {
+    /// The values of the records.
+    type Value: Send + 'static;
+}
+
+impl<S, T> Elements for S
+where
+    S: Stream<Item = Element<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    type Value = T;
+}
+
+/// A flow of elements: a thin wrapper around the stream, whose methods are the operators.
+///
+/// Each operator's method stands in the operator's own file. A chain of operators compiles to one
+/// state machine; chains of some dozens of operators need a [`boxed`](Self::boxed) in between, or the
+/// compiler gives up.
+#[must_use = "a flow does nothing until it ends in a sink"]
+pub struct Flow<S> {
+    pub(crate) stream: S,
+    pub(crate) tip: Tip,
+}
+
+impl<S> fmt::Debug for Flow<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flow({})", std::any::type_name::<S>())
+    }
+}
+
+impl<S: Elements> Flow<S> {
+    /// A flow of any stream of elements; a job makes its flows itself.
+    pub fn from_elements(stream: S) -> Self {
+        Self { stream, tip: Tip::source(&[]) }
+    }
+
+    /// The stream of elements behind the flow.
+    pub fn into_elements(self) -> S {
+        self.stream
+    }
+
+    /// The same flow with its type forgotten, for the price of one dynamic call an element.
+    pub fn boxed(self) -> Flow<BoxStream<'static, Element<S::Value>>> {
+        Flow { stream: Box::pin(self.stream), tip: self.tip }
+    }
+
+    /// What the pipeline is made of up to here.
+    ///
+    /// # Errors
+    /// If an operator's name is used twice or can not be used.
+    pub fn topology(&self) -> Result<Topology> {
+        self.tip.finish().map(|(topology, _)| topology)
+    }
+}
+
+/// A flow whose records have a key: what windows, joins and dedup start from.
+#[must_use = "a flow does nothing until it ends in a sink"]
+pub struct KeyedFlow<S, F> {
+    pub(crate) stream: S,
+    pub(crate) key: F,
+    pub(crate) tip: Tip,
+}
+
+impl<S, F> fmt::Debug for KeyedFlow<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyedFlow({})", std::any::type_name::<S>())
+    }
+}
+
+/// The end of a pipeline: where its sinks are.
+#[must_use = "a pipeline returns its ends, or their records go nowhere"]
+pub struct End {
+    pub(crate) drain: Pin<Box<dyn Drain>>,
+    pub(crate) tip: Tip,
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("End")
+    }
+}
+
+/// Pulls elements through a chain into its sink, for as long as there are any.
+pub(crate) trait Drain: Send {
+    /// Ready when the flow has ended; pending when it has nothing at the moment.
+    fn poll_drain(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+}
+
+impl End {
+    pub(crate) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.drain.as_mut().poll_drain(context)
+    }
+
+    /// Both ends of a pipeline with two branches.
+    pub fn and(self, other: Self) -> Self {
+        let tip = self.tip.clone();
+        Self { drain: Box::pin(Both { one: Some(self), other: Some(other) }), tip }
+    }
+}
+
+struct Both {
+    one: Option<End>,
+    other: Option<End>,
+}
+
+impl Drain for Both {
+    fn poll_drain(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { one, other } = &mut *self;
+        for end in [one, other] {
+            if end.as_mut().is_some_and(|end| end.poll_drain(context).is_ready()) {
+                *end = None;
+            }
+        }
+        if self.one.is_none() && self.other.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

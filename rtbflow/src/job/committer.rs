@@ -1,0 +1,171 @@
+//! The one committer of a job: takes the epochs that are ready, of all tasks, and commits them together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::{counter, histogram};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::element::Partition;
+use crate::epoch::{Anchor, DeadLetters, Epoch, JobName, Position, Verdict, Writer};
+use crate::error::{Error, Result};
+use crate::job::backoff::Backoff;
+use crate::job::report::Account;
+
+/// Epochs committed in one step.
+const MOST_EPOCHS: usize = 64;
+
+/// An epoch on its way to the place, and where its verdict is awaited.
+pub(crate) struct Submission {
+    pub(crate) epoch: Epoch,
+    pub(crate) verdict: oneshot::Sender<Verdict>,
+}
+
+/// Where records go that can not be used.
+#[derive(Clone, Default)]
+pub(crate) enum Rejected {
+    /// To a dead-letter topic.
+    Delivered(Arc<dyn DeadLetters>),
+    /// Nowhere; they are counted.
+    #[default]
+    Skipped,
+    /// The job ends with an error that names the record.
+    Fatal,
+}
+
+/// How far was committed, by partition.
+#[derive(Clone, Default)]
+pub(crate) struct Committed(Arc<Mutex<HashMap<Partition, Position>>>);
+
+impl Committed {
+    fn put(&self, epoch: &Epoch) {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
+    }
+
+    /// What was committed since the last call.
+    pub(crate) fn take(&self) -> Vec<(Partition, Position)> {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut positions: Vec<_> = positions.drain().collect();
+        positions.sort_unstable_by_key(|(partition, _)| *partition);
+        positions
+    }
+}
+
+pub(crate) struct Committer<A> {
+    pub(crate) job: JobName,
+    pub(crate) anchor: A,
+    pub(crate) writers: Vec<Arc<dyn Writer>>,
+    pub(crate) rejected: Rejected,
+    pub(crate) account: Account,
+    pub(crate) committed: Committed,
+    pub(crate) submissions: mpsc::Receiver<Submission>,
+}
+
+impl<A: Anchor> Committer<A> {
+    /// Commits until all tasks are gone.
+    ///
+    /// # Errors
+    /// If an epoch can not be committed and trying again would not help.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut group = Vec::new();
+        while self.submissions.recv_many(&mut group, MOST_EPOCHS).await > 0 {
+            self.commit(std::mem::take(&mut group)).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits a group; tries again for as long as the place is away. An attempt whose outcome is not
+    /// known is simply made again: the place knows which epochs it has.
+    async fn commit(&self, group: Vec<Submission>) -> Result<()> {
+        let (mut epochs, mut waiting): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|Submission { epoch, verdict }| (epoch, verdict)).unzip();
+        let mut backoff = Backoff::new();
+        let mut delivered = false;
+        loop {
+            drop_orphans(&mut epochs, &mut waiting);
+            if epochs.is_empty() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            match self.attempt(&epochs, &mut delivered).await {
+                Ok(verdicts) => {
+                    backoff.succeeded("commit");
+                    histogram!("rtbflow_commit_seconds").record(started.elapsed().as_secs_f64());
+                    return self.tell(&epochs, verdicts, waiting);
+                }
+                Err(error) if error.is_transient() => backoff.wait("commit", &error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, epochs: &[Epoch], delivered: &mut bool) -> Result<Vec<Verdict>> {
+        if !*delivered {
+            self.deliver(epochs).await?;
+            *delivered = true;
+        }
+        for writer in &self.writers {
+            writer.write(epochs).await?;
+        }
+        self.anchor.commit(&self.job, epochs).await
+    }
+
+    fn tell(
+        &self,
+        epochs: &[Epoch],
+        verdicts: Vec<Verdict>,
+        waiting: Vec<oneshot::Sender<Verdict>>,
+    ) -> Result<()> {
+        for ((epoch, verdict), waiting) in epochs.iter().zip(verdicts).zip(waiting) {
+            if verdict == Verdict::Committed {
+                self.account.committed(epoch).map_err(Error::permanent)?;
+                self.committed.put(epoch);
+                counter!("rtbflow_commits_total").increment(1);
+                let rows: u64 = epoch.staged.iter().map(|staged| staged.rows as u64).sum();
+                counter!("rtbflow_rows_out_total").increment(rows);
+            }
+            // A task that went in the meantime does not need to know.
+            let _ = waiting.send(verdict);
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, epochs: &[Epoch]) -> Result<()> {
+        let letters = epochs.iter().flat_map(|epoch| &epoch.dead_letters);
+        match &self.rejected {
+            Rejected::Skipped => {
+                counter!("rtbflow_dead_letters_total").increment(letters.count() as u64);
+            }
+            Rejected::Fatal => {
+                if let Some(letter) = letters.into_iter().next() {
+                    return Err(Error::permanent(format!(
+                        "use the record of {}: {}; look at it, then skip it or send it to the dead-letter topic",
+                        letter.origin, letter.reason
+                    )));
+                }
+            }
+            Rejected::Delivered(to) => {
+                let letters: Vec<_> = letters.cloned().collect();
+                if !letters.is_empty() {
+                    to.deliver(self.job.as_str(), &letters).await?;
+                    counter!("rtbflow_dead_letters_total").increment(letters.len() as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
+fn drop_orphans(epochs: &mut Vec<Epoch>, waiting: &mut Vec<oneshot::Sender<Verdict>>) {
+    let orphaned: Vec<bool> = waiting.iter().map(oneshot::Sender::is_closed).collect();
+    let kept = |number: &mut usize| {
+        *number += 1;
+        !orphaned.get(*number - 1).copied().unwrap_or(true)
+    };
+    let (mut epoch, mut verdict) = (0, 0);
+    epochs.retain(|_| kept(&mut epoch));
+    waiting.retain(|_| kept(&mut verdict));
+}

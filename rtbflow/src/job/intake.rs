@@ -1,0 +1,412 @@
+//! The beginning of a task's chain: takes records out of batches, tells event time, sends barriers.
+//!
+//! The task loop puts batches into the [`Mailbox`] and polls the chain until it is pending; nothing is
+//! locked for a single record. Where a task has several partitions, the record comes from the one whose
+//! event time is lowest (the idea of
+//! [KIP-695](https://cwiki.apache.org/confluence/display/KAFKA/KIP-695%3A+Further+Improve+Kafka+Streams+Timestamp+Synchronization)):
+//! if that one has nothing at hand, the task waits for it, unless it is proved to stand at its end.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+
+use crate::barrier::{Barrier, Class, Reject};
+use crate::element::{Element, Origin, Partition, Record};
+use crate::epoch::Position;
+use crate::error::BadRecord;
+use crate::source::{Batch, Content, Incoming};
+use crate::time::Timestamp;
+
+/// What a task loop and the intake of its chain have in common.
+pub(crate) struct Mailbox<B>(Arc<Mutex<Shared<B>>>);
+
+impl<B> Clone for Mailbox<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+pub(crate) struct Shared<B> {
+    /// What arrived, by the partition's number in the task.
+    pub(crate) arrivals: Vec<(usize, Arrival<B>)>,
+    /// The next barrier, sent before anything else.
+    pub(crate) barrier: Option<Barrier>,
+    /// The end of all time, sent once everything was taken.
+    pub(crate) close: bool,
+    /// The wall clock when the task loop last looked.
+    pub(crate) now: Timestamp,
+    /// Where the chain stands.
+    pub(crate) progress: Progress,
+}
+
+/// What arrives for one partition, in order.
+pub(crate) enum Arrival<B> {
+    Batch(Arc<B>),
+    AtEnd { asked: Timestamp, offset: i64 },
+    Finished,
+}
+
+/// Where the intake stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// Records taken since the last barrier.
+    pub(crate) taken: u64,
+    /// Records taken since the task began.
+    pub(crate) total: u64,
+    /// Whether everything that arrived was taken.
+    pub(crate) drained: bool,
+    /// Whether all partitions are finished and the last watermark has been sent.
+    pub(crate) closed: bool,
+    /// Batches not wholly taken, by partition.
+    pub(crate) queued: Vec<usize>,
+    /// The watermark.
+    pub(crate) watermark: Option<Timestamp>,
+    /// Offset and event time of each partition when the last barrier passed.
+    pub(crate) at_barrier: Vec<Standing>,
+    /// Records taken between the last two barriers, and tombstones among them.
+    pub(crate) taken_at_barrier: (u64, u64),
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) offset: Option<i64>,
+    pub(crate) event_time: Option<Timestamp>,
+    /// Batches wholly taken since the task began.
+    pub(crate) consumed: u64,
+}
+
+impl<B> Mailbox<B> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The source of a task's chain: what a pipeline closure is given.
+pub struct Intake<B: Batch> {
+    mailbox: Mailbox<B>,
+    lanes: Vec<Lane<B>>,
+    bounds: Bounds,
+    now: Timestamp,
+    /// The watermark that the chain knows.
+    watermark: Option<Timestamp>,
+    /// Whether it may have risen since.
+    stale: bool,
+    rejects: Vec<(Reject, Class)>,
+    taken: u64,
+    /// How many of the taken ones the task loop was told of.
+    reported: u64,
+    skipped: u64,
+    closed: bool,
+    /// Whether state is still being brought back: the watermark waits for it.
+    restoring: bool,
+    /// Whether the mailbox has to be looked into before the next record.
+    fresh: bool,
+}
+
+/// What time may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) out_of_orderness: Duration,
+    pub(crate) idle_timeout: Duration,
+    /// How far a record may be ahead of the wall clock.
+    pub(crate) max_ahead: Option<Duration>,
+}
+
+/// One partition of the task.
+struct Lane<B> {
+    partition: Partition,
+    queue: VecDeque<Arrival<B>>,
+    /// Index of the next record in the batch at the front.
+    index: usize,
+    offset: Option<i64>,
+    event_time: Option<Timestamp>,
+    idle: Option<Idle>,
+    finished: bool,
+    consumed: u64,
+}
+
+/// A partition that is proved to stand at its end.
+#[derive(Clone, Copy)]
+struct Idle {
+    since: Timestamp,
+    event_time: Option<Timestamp>,
+    /// Whether it has stood there long enough to hold nothing back.
+    ticks: bool,
+}
+
+impl<B: Batch> fmt::Debug for Intake<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.lanes.iter().map(|lane| lane.partition)).finish()
+    }
+}
+
+impl<B: Batch> Intake<B> {
+    /// The intake of a task at these positions.
+    pub(crate) fn new(
+        positions: &[(Partition, Position)],
+        bounds: Bounds,
+        now: Timestamp,
+    ) -> (Self, Mailbox<B>) {
+        let lanes: Vec<Lane<B>> = positions
+            .iter()
+            .map(|(partition, position)| Lane {
+                partition: *partition,
+                queue: VecDeque::new(),
+                index: 0,
+                offset: position.offset,
+                event_time: position.event_time,
+                idle: None,
+                finished: false,
+                consumed: 0,
+            })
+            .collect();
+        let mailbox = Mailbox(Arc::new(Mutex::new(Shared {
+            arrivals: Vec::new(),
+            barrier: None,
+            close: false,
+            now,
+            progress: Progress { queued: vec![0; lanes.len()], ..Progress::default() },
+        })));
+        let intake = Self {
+            mailbox: mailbox.clone(),
+            lanes,
+            bounds,
+            now,
+            watermark: None,
+            stale: true,
+            rejects: Vec::new(),
+            taken: 0,
+            reported: 0,
+            skipped: 0,
+            closed: false,
+            restoring: true,
+            fresh: true,
+        };
+        (intake, mailbox)
+    }
+
+    /// Looks into the mailbox; a barrier in it goes out at once.
+    fn look(&mut self) -> Option<Barrier> {
+        let mailbox = self.mailbox.clone();
+        let mut shared = mailbox.lock();
+        self.fresh = false;
+        self.now = shared.now;
+        for (lane, arrival) in shared.arrivals.drain(..) {
+            if let Some(lane) = self.lanes.get_mut(lane) {
+                lane.queue.push_back(arrival);
+            }
+        }
+        shared.progress.drained = false;
+        let barrier = shared.barrier.take()?;
+        self.restoring &= barrier.is_restoring() && !barrier.is_last_restoring();
+        if !barrier.is_restoring() {
+            let standing = |lane: &Lane<B>| Standing {
+                offset: lane.offset,
+                event_time: lane.event_time,
+                consumed: lane.consumed,
+            };
+            shared.progress.at_barrier = self.lanes.iter().map(standing).collect();
+            shared.progress.taken_at_barrier =
+                (std::mem::take(&mut self.taken), std::mem::take(&mut self.skipped));
+            shared.progress.total += shared.progress.taken_at_barrier.0 - self.reported;
+            self.reported = 0;
+            let rejects = std::mem::take(&mut self.rejects);
+            barrier.gather(|epoch| epoch.reject(rejects));
+        }
+        Some(barrier)
+    }
+
+    /// Tells the task loop where the chain stands, as it is about to wait. True if there is more.
+    fn report(&mut self) -> bool {
+        let mailbox = self.mailbox.clone();
+        let mut shared = mailbox.lock();
+        if !shared.arrivals.is_empty() || shared.barrier.is_some() {
+            return true;
+        }
+        let finished = self.lanes.iter().all(|lane| lane.finished);
+        if shared.close && finished && !self.closed {
+            self.closed = true;
+            return true;
+        }
+        let progress = &mut shared.progress;
+        progress.drained = true;
+        progress.closed = self.closed;
+        progress.total += self.taken - self.reported;
+        progress.taken = self.taken;
+        self.reported = self.taken;
+        progress.watermark = self.watermark;
+        progress.queued.clear();
+        progress.queued.extend(self.lanes.iter().map(|lane| lane.queue.len()));
+        self.fresh = true;
+        false
+    }
+
+    /// The lane to take from: the lowest in event time of those that have or may have records. `None`
+    /// if nothing can be taken now.
+    #[inline]
+    fn lane(&mut self) -> Option<usize> {
+        if let [lane] = &mut *self.lanes {
+            return lane.settle(self.bounds.idle_timeout, &mut self.stale).then_some(0);
+        }
+        let mut lowest: Option<(usize, Option<Timestamp>, bool)> = None;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let has = lane.settle(self.bounds.idle_timeout, &mut self.stale);
+            if !has && (lane.idle.is_some() || lane.finished) {
+                continue;
+            }
+            if lowest.is_none_or(|(_, event_time, _)| lane.event_time < event_time) {
+                lowest = Some((number, lane.event_time, has));
+            }
+        }
+        lowest.and_then(|(number, _, has)| has.then_some(number))
+    }
+
+    /// Takes the next record of a lane; `None` if it was none that flows on.
+    #[inline]
+    fn take(&mut self, number: usize) -> Option<Record<B::Value>> {
+        let lane = self.lanes.get_mut(number)?;
+        let Some(Arrival::Batch(batch)) = lane.queue.front() else { return None };
+        let Incoming { offset, content } = batch.get(lane.index)?;
+        lane.index += 1;
+        if lane.index == batch.len() {
+            lane.queue.pop_front();
+            lane.index = 0;
+            lane.consumed += 1;
+        }
+        if lane.offset.is_some_and(|next| offset < next) {
+            return None;
+        }
+        lane.offset = Some(offset.saturating_add(1));
+        self.taken += 1;
+        let origin = Origin::new(lane.partition, offset);
+        let reason = match content {
+            Content::Value(value, timestamp) => {
+                let ahead = self.bounds.max_ahead.is_some_and(|most| timestamp > self.now + most);
+                if !ahead {
+                    if lane.event_time.is_none_or(|highest| highest < timestamp) {
+                        lane.event_time = Some(timestamp);
+                        self.stale = true;
+                    }
+                    return Some(Record { value, timestamp, origin: Some(origin) });
+                }
+                BadRecord::new(format!("too far in the future: {timestamp}"))
+            }
+            Content::Bad(reason) => reason,
+            Content::Tombstone => {
+                self.skipped += 1;
+                return None;
+            }
+        };
+        self.rejects.push((Reject { origin, reason }, Class::DeadLettered));
+        None
+    }
+
+    /// The watermark, if it has risen.
+    #[inline]
+    fn risen(&mut self) -> Option<Timestamp> {
+        if self.restoring || !std::mem::take(&mut self.stale) {
+            return None;
+        }
+        let mut lowest: Option<Timestamp> = None;
+        for lane in &self.lanes {
+            match lane.event_time {
+                Some(event_time) => {
+                    lowest = Some(lowest.map_or(event_time, |lowest| lowest.min(event_time)));
+                }
+                None if lane.idle.is_some_and(|idle| idle.ticks) || lane.finished => {}
+                None => return None,
+            }
+        }
+        let watermark = lowest? - self.bounds.out_of_orderness;
+        if self.watermark.is_some_and(|before| watermark <= before) {
+            return None;
+        }
+        self.watermark = Some(watermark);
+        Some(watermark)
+    }
+}
+
+impl<B: Batch> Lane<B> {
+    /// Takes in what stands before the next record. Whether there is a record.
+    #[inline]
+    fn settle(&mut self, idle_timeout: Duration, stale: &mut bool) -> bool {
+        loop {
+            match self.queue.front() {
+                Some(Arrival::Batch(batch)) if !batch.is_empty() => {
+                    self.idle = None;
+                    return true;
+                }
+                Some(Arrival::Batch(_)) => self.consumed += 1,
+                Some(Arrival::AtEnd { asked, offset }) => {
+                    let (asked, offset) = (*asked, *offset);
+                    self.at_end(asked, offset, idle_timeout);
+                    *stale = true;
+                }
+                Some(Arrival::Finished) => {
+                    self.finished = true;
+                    *stale = true;
+                }
+                None => return false,
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
+    /// time grows by the wall time since, from where it stood, never beyond the wall clock.
+    fn at_end(&mut self, asked: Timestamp, offset: i64, idle_timeout: Duration) {
+        self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
+        let event_time = self.event_time;
+        let idle = self.idle.get_or_insert(Idle { since: asked, event_time, ticks: false });
+        if asked < idle.since + idle_timeout {
+            return;
+        }
+        idle.ticks = true;
+        if let Some(stood) = idle.event_time {
+            let ticked = (stood + asked.since(idle.since + idle_timeout)).min(asked);
+            self.event_time = self.event_time.max(Some(ticked));
+        }
+    }
+}
+
+impl<B: Batch> Stream for Intake<B> {
+    type Item = Element<B::Value>;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.fresh
+                && let Some(barrier) = this.look()
+            {
+                return Poll::Ready(Some(Element::Barrier(barrier)));
+            }
+            if let Some(watermark) = this.risen() {
+                return Poll::Ready(Some(Element::Watermark(watermark)));
+            }
+            if let Some(lane) = this.lane() {
+                if let Some(record) = this.take(lane) {
+                    return Poll::Ready(Some(Element::Record(record)));
+                }
+                continue;
+            }
+            if this.stale && !this.restoring {
+                continue;
+            }
+            let closed = this.closed;
+            if !this.report() {
+                return Poll::Pending;
+            }
+            this.fresh = true;
+            if this.closed && !closed {
+                return Poll::Ready(Some(Element::Watermark(Timestamp::MAX)));
+            }
+        }
+    }
+}

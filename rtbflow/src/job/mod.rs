@@ -1,0 +1,260 @@
+//! A job: a source, a pipeline and an anchor, and everything that keeps them going.
+//!
+//! ```text
+//!   source ──events──▶ job ──▶ task loop 0 ─┐
+//!                       │  ──▶ task loop 1 ─┼─epochs─▶ committer ─▶ anchor
+//!                       │  ──▶ task loop … ─┘
+//! ```
+//!
+//! The source says which tasks this instance has; the job claims their positions, and a task loop
+//! brings the state back and runs. On a revocation the tasks finish their epochs and commit before the
+//! partitions are let go of. After a transient error of the source everything starts again from the
+//! place, with a growing pause.
+
+mod backoff;
+mod committer;
+mod intake;
+mod report;
+mod run;
+mod running;
+mod settings;
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use intake::Intake;
+pub use report::Report;
+
+use committer::Rejected;
+use intake::Bounds;
+use settings::Settings;
+
+use crate::clock::{Clock, SystemClock};
+use crate::epoch::{Anchor, DeadLetters, JobName, Writer};
+use crate::error::{Error, Result};
+use crate::flow::{End, Flow};
+use crate::sink::Place;
+use crate::source::{Batch, Source};
+use crate::topology::{Tip, Topology};
+
+/// A job: what is read, what becomes of it, and where it goes.
+///
+/// # Examples
+/// ```
+/// use rtbflow::epoch::Memory;
+/// use rtbflow::job::Job;
+/// use rtbflow::source::MemorySource;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let place = Memory::new();
+/// let (_, out) = place.collect::<i32>();
+/// let report = Job::new("doubles")?
+///     .source(MemorySource::new("numbers", vec![vec![1, 2], vec![3]]))
+///     .anchor(place.clone())
+///     .pipeline({
+///         let (place, out) = (place.clone(), out.clone());
+///         move |numbers| numbers.map(|n| n * 2).to(place.collect_into(&out))
+///     })
+///     .run(std::future::pending())
+///     .await?;
+/// let mut doubles = out.values();
+/// doubles.sort();
+/// assert_eq!(doubles, [2, 4, 6]);
+/// assert_eq!((report.records_in(), report.decoded), (3, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a job does nothing until it is run"]
+pub struct Job<S = (), A = (), P = ()> {
+    name: JobName,
+    source: S,
+    anchor: A,
+    pipeline: P,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    writers: Vec<Arc<dyn Writer>>,
+    rejected: Rejected,
+}
+
+impl<S, A, P> fmt::Debug for Job<S, A, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("name", &self.name).field("settings", &self.settings).finish()
+    }
+}
+
+impl Job {
+    /// A job of this name, under which positions and state are kept: see [`JobName`].
+    ///
+    /// # Errors
+    /// If the name can not be used.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        Ok(Self {
+            name: JobName::new(name)?,
+            source: (),
+            anchor: (),
+            pipeline: (),
+            settings: Settings::default(),
+            clock: Arc::new(SystemClock),
+            writers: Vec::new(),
+            rejected: Rejected::default(),
+        })
+    }
+}
+
+impl<A, P> Job<(), A, P> {
+    /// What is read.
+    pub fn source<S: Source>(self, source: S) -> Job<S, A, P> {
+        let Self { name, source: (), anchor, pipeline, settings, clock, writers, rejected } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+    }
+}
+
+impl<S, P> Job<S, (), P> {
+    /// The place of results, state and positions.
+    pub fn anchor<A: Anchor>(self, anchor: A) -> Job<S, A, P> {
+        let Self { name, source, anchor: (), pipeline, settings, clock, writers, rejected } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+    }
+}
+
+impl<S: Source, A> Job<S, A, ()>
+where
+    S::Batch: Batch,
+{
+    /// What becomes of the records. The closure is called once for each task that this instance gets, and
+    /// must build the same operators each time.
+    pub fn pipeline<P>(self, pipeline: P) -> Job<S, A, P>
+    where
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+    {
+        let Self { name, source, anchor, pipeline: (), settings, clock, writers, rejected } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+    }
+}
+
+impl<S, A, P> Job<S, A, P> {
+    /// The longest time from a record's arrival to its commit, as far as the place can follow. With
+    /// little traffic it commits sooner. Default 100 ms.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.settings.commit_interval = interval;
+        self
+    }
+
+    /// How long a record waits for others to be committed with. Default 5 ms.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = linger;
+        self
+    }
+
+    /// How long a partition must be proved to stand at its end before its event time goes on with the
+    /// wall clock, so that the last windows close. Default 10 s.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.idle_timeout = timeout;
+        self
+    }
+
+    /// How far a record's event time may be ahead of the wall clock; one further ahead becomes a dead
+    /// letter, since it would drag the watermark along. Default: no bound. Not for a run
+    /// [`until_end`](Self::until_end), whose results depend on the records alone.
+    pub fn max_ahead(mut self, most: impl Into<Option<Duration>>) -> Self {
+        self.settings.max_ahead = most.into();
+        self
+    }
+
+    /// Reads what is there when the job starts, then closes all windows as if time had ended, commits
+    /// and returns. Default: goes on.
+    pub fn until_end(mut self, until_end: bool) -> Self {
+        self.settings.until_end = until_end;
+        self
+    }
+
+    /// How long the servers may be away when the job starts. Later it waits for as long as it takes.
+    /// Default 30 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the last commits may take when the job is stopped. Default 5 s.
+    pub fn stop_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.stop_deadline = deadline;
+        self
+    }
+
+    /// The clock; the system's by default.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Writes what sinks stage for another place than the anchor's, before each commit.
+    pub fn writer(mut self, writer: impl Writer) -> Self {
+        self.writers.push(Arc::new(writer));
+        self
+    }
+
+    /// Sends records that can not be used to a dead-letter topic. Without it they are skipped and
+    /// counted.
+    pub fn dead_letters(mut self, to: impl DeadLetters) -> Self {
+        self.rejected = Rejected::Delivered(Arc::new(to));
+        self
+    }
+
+    /// Ends the job with an error that names the first record that can not be used; nothing beyond it
+    /// is committed.
+    pub fn fail_on_bad_records(mut self) -> Self {
+        self.rejected = Rejected::Fatal;
+        self
+    }
+}
+
+impl<S, A, P> Job<S, A, P>
+where
+    S: Source,
+    S::Batch: Batch,
+    P: Fn(Flow<Intake<S::Batch>>) -> End,
+{
+    /// What the pipeline is made of, without running it.
+    ///
+    /// # Errors
+    /// If an operator's name is used twice or can not be used.
+    pub fn topology(&self) -> Result<Topology> {
+        self.draw().map(|(topology, _)| topology)
+    }
+
+    /// Builds the pipeline once, for a task that has nothing.
+    fn draw(&self) -> Result<(Topology, Vec<Place>)> {
+        let tip = Tip::source(&self.source.topics());
+        let (intake, _) = Intake::new(&[], self.bounds(), self.clock.now());
+        (self.pipeline)(Flow { stream: intake, tip }).tip.finish()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            out_of_orderness: self.source.out_of_orderness(),
+            idle_timeout: self.settings.idle_timeout,
+            max_ahead: self.settings.max_ahead.filter(|_| !self.settings.until_end),
+        }
+    }
+
+    fn check_places(&self) -> Result<()>
+    where
+        A: Anchor,
+    {
+        let known = |place: &Place| {
+            *place == self.anchor.place()
+                || self.writers.iter().any(|writer| writer.place() == *place)
+        };
+        match self.draw()?.1.into_iter().find(|place| !known(place)) {
+            None => Ok(()),
+            Some(place) => Err(Error::config(format!(
+                "run job {}: a sink writes to {}, which is neither the job's anchor nor one of its writers",
+                self.name,
+                place.kind()
+            ))),
+        }
+    }
+}

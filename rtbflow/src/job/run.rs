@@ -1,0 +1,117 @@
+//! Runs a job: events of the source in, tasks started and ended, until the end.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::epoch::Anchor;
+use crate::error::Result;
+use crate::flow::{End, Flow};
+use crate::job::Job;
+use crate::job::backoff::Backoff;
+use crate::job::intake::Intake;
+use crate::job::report::{Account, Report};
+use crate::job::running::Running;
+use crate::source::{Batch, Context, Source};
+
+/// A run that lasted this long starts again with a short pause.
+const STEADY: Duration = Duration::from_secs(60);
+
+impl<S, A, P> Job<S, A, P>
+where
+    S: Source,
+    S::Batch: Batch,
+    A: Anchor,
+    P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+{
+    /// Runs until `shutdown` is ready, or until a source that ends has been read to its end. Everything
+    /// that was taken is committed then, within the [stop deadline](Self::stop_deadline).
+    ///
+    /// # Errors
+    /// A configuration error before anything was read; a transient one if a server could not be reached
+    /// within the [connect timeout](Self::connect_timeout); a fenced one if another instance has taken
+    /// over a partition that the source did not take away; a permanent one if the pipeline fails.
+    /// Whatever the error, the place holds exactly the epochs that were committed.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report> {
+        self.check_places()?;
+        let job = Arc::new(self);
+        let mut shutdown = pin!(shutdown.fuse());
+        let account = Account::default();
+        let context = Context {
+            job: job.name.clone(),
+            clock: Arc::clone(&job.clock),
+            until_end: job.settings.until_end,
+            idle_timeout: job.settings.idle_timeout,
+        };
+        let deadline = Instant::now() + job.settings.connect_timeout;
+        let prepare =
+            retried(Some(deadline), "prepare the place", || job.anchor.prepare(&job.name));
+        tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(account.report()),
+            prepared = prepare => prepared?,
+        }
+        let mut deadline = Some(deadline);
+        let mut backoff = Backoff::new();
+        loop {
+            let open =
+                retried(deadline.take(), "open the source", || job.source.open(context.clone()));
+            let feed = tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(account.report()),
+                feed = open => feed?,
+            };
+            let started = Instant::now();
+            let running = Running::start(Arc::clone(&job), feed, account.clone());
+            let error = match running.run(shutdown.as_mut()).await {
+                Err(error) if error.is_transient() => error,
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(account.report()),
+            };
+            account.restarted();
+            if Instant::now().duration_since(started) > STEADY {
+                backoff = Backoff::new();
+            }
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(account.report()),
+                () = backoff.wait("run from the source", &error) => {}
+            }
+        }
+    }
+}
+
+/// Tries again after transient errors, until the deadline if there is one.
+pub(crate) async fn retried<T, F>(
+    deadline: Option<Instant>,
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>> + Send,
+{
+    let mut backoff = Backoff::new();
+    loop {
+        let error = match attempt().await {
+            Err(error) if error.is_transient() => error,
+            answer => {
+                backoff.succeeded(what);
+                return answer;
+            }
+        };
+        let Some(deadline) = deadline else {
+            backoff.wait(what, &error).await;
+            continue;
+        };
+        if timeout_at(deadline, backoff.wait(what, &error)).await.is_err() {
+            return Err(error);
+        }
+    }
+}
+
+/// A future that is ready when the job has to stop.
+pub(crate) type Shutdown<'a, F> = Pin<&'a mut futures::future::Fuse<F>>;

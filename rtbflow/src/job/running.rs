@@ -1,0 +1,374 @@
+//! One run over an opened source: its tasks, their committer, and the events that start and end them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, pending};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, OptionFuture};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
+
+use crate::element::Partition;
+use crate::epoch::{Anchor, Claim, Position, Task};
+use crate::error::{Error, Result};
+use crate::flow::{End, Flow};
+use crate::job::Job;
+use crate::job::committer::{Committed, Committer, Submission};
+use crate::job::intake::Intake;
+use crate::job::report::Account;
+use crate::job::run::{Shutdown, retried};
+use crate::job::task::{Input, Status, TaskLoop, Work};
+use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
+use crate::topology::Tip;
+
+/// Epochs that may wait for the committer, of all tasks.
+const MOST_SUBMISSIONS: usize = 256;
+/// How long a fenced task waits for the news that its partitions were taken away.
+const FENCE_GRACE: Duration = Duration::from_secs(3);
+/// How often the source is told how far was committed.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long the source may take to close.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+
+type Ended = (Task, Result<()>);
+type Claimed = (Task, Vec<Position>);
+
+/// One run over an opened source.
+pub(crate) struct Running<S: Source, A, P> {
+    job: Arc<Job<S, A, P>>,
+    feed: S::Feed,
+    account: Account,
+    committed: Committed,
+    committer: JoinSet<Result<()>>,
+    commits: mpsc::Sender<Submission>,
+    tasks: BTreeMap<Task, Handle>,
+    ended: JoinSet<Ended>,
+    /// Tasks that ended while another was waited for.
+    backlog: VecDeque<Ended>,
+    /// An assignment whose positions are being claimed.
+    claiming: Option<Claiming<S::Batch>>,
+    /// Whether this instance has been told what it has.
+    assigned: bool,
+    fence: Option<Fence>,
+    tell: Interval,
+}
+
+struct Claiming<B> {
+    assignment: Assignment<B>,
+    claims: BoxFuture<'static, Result<Vec<Claimed>>>,
+}
+
+/// A task at work. Letting go of `finish` makes it finish its epoch and end.
+struct Handle {
+    finish: oneshot::Sender<()>,
+    abort: AbortHandle,
+    status: Arc<Status>,
+}
+
+/// A task whose commit was fenced. If its partitions turn out to have been taken away meanwhile, its
+/// work is dropped and the job goes on; otherwise the job ends.
+struct Fence {
+    task: Task,
+    error: Error,
+    until: Instant,
+}
+
+impl<S, A, P> Running<S, A, P>
+where
+    S: Source,
+    S::Batch: Batch,
+    A: Anchor,
+    P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+{
+    pub(crate) fn start(job: Arc<Job<S, A, P>>, feed: S::Feed, account: Account) -> Self {
+        let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
+        let committed = Committed::default();
+        let mut committer = JoinSet::new();
+        committer.spawn(
+            Committer {
+                job: job.name.clone(),
+                anchor: job.anchor.clone(),
+                writers: job.writers.clone(),
+                rejected: job.rejected.clone(),
+                account: account.clone(),
+                committed: committed.clone(),
+                submissions,
+            }
+            .run(),
+        );
+        let mut tell = interval(TELL_EVERY);
+        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            job,
+            feed,
+            account,
+            committed,
+            committer,
+            commits,
+            tasks: BTreeMap::new(),
+            ended: JoinSet::new(),
+            backlog: VecDeque::new(),
+            claiming: None,
+            assigned: false,
+            fence: None,
+            tell,
+        }
+    }
+
+    /// Runs until the source is finished or the job has to stop.
+    pub(crate) async fn run<F: Future<Output = ()>>(
+        mut self,
+        shutdown: Shutdown<'_, F>,
+    ) -> Result<()> {
+        let answer = self.serve(shutdown).await;
+        match answer {
+            Ok(()) => self.stop().await,
+            Err(error) => {
+                // What was not committed is read again: by the next run, or by another instance.
+                self.ended.abort_all();
+                let _ = timeout(CLOSE_DEADLINE, self.feed.close()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn serve<F: Future<Output = ()>>(&mut self, mut shutdown: Shutdown<'_, F>) -> Result<()> {
+        while !self.is_finished() {
+            if let Some(ended) = self.backlog.pop_front() {
+                self.task_ended(ended)?;
+                continue;
+            }
+            let claims: OptionFuture<_> =
+                self.claiming.as_mut().map(|claiming| &mut claiming.claims).into();
+            let fenced = self.fence.as_ref().map(|fence| fence.until);
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                Some(ended) = self.committer.join_next() => return Err(committer_ended(ended)),
+                Some(ended) = self.ended.join_next() => self.backlog.push_back(joined(ended)?),
+                Some(claimed) = claims => self.begin(claimed?)?,
+                event = self.feed.next() => match event? {
+                    SourceEvent::Assigned(assignment) => self.claim(assignment),
+                    SourceEvent::Revoked(revocation) => self.revoke(revocation).await?,
+                },
+                () = at(fenced) => if let Some(fence) = self.fence.take() {
+                    return Err(fence.error);
+                },
+                _ = self.tell.tick() => self.feed.committed(&self.committed.take()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a source that ends has been read to its end.
+    fn is_finished(&self) -> bool {
+        self.assigned
+            && self.tasks.is_empty()
+            && self.claiming.is_none()
+            && self.backlog.is_empty()
+            && self.fence.is_none()
+            && self.ended.is_empty()
+    }
+
+    /// Begins to claim the positions of an assignment.
+    fn claim(&mut self, assignment: Assignment<S::Batch>) {
+        self.assigned = self.job.settings.until_end && assignment.tasks.is_empty();
+        tracing::info!(job = %self.job.name, tasks = ?assignment, "assigned");
+        let claims = assignment.tasks.iter().map(|input| Claim {
+            task: input.task,
+            partitions: input.partitions.iter().map(|input| input.partition).collect(),
+            owner: RandomState::new().build_hasher().finish(),
+        });
+        let claims: Vec<Claim> = claims.collect();
+        let job = Arc::clone(&self.job);
+        let claims = async move {
+            let mut claimed = Vec::new();
+            for claim in claims {
+                let positions =
+                    retried(None, "claim positions", || job.anchor.claim(&job.name, &claim));
+                claimed.push((claim.task, positions.await?));
+            }
+            Ok(claimed)
+        };
+        self.claiming = Some(Claiming { assignment, claims: claims.boxed() });
+    }
+
+    /// The positions are claimed: the tasks begin.
+    fn begin(&mut self, claimed: Vec<Claimed>) -> Result<()> {
+        let Some(Claiming { mut assignment, .. }) = self.claiming.take() else { return Ok(()) };
+        let mut begin: Vec<(Partition, Position)> = Vec::new();
+        for (input, (_, positions)) in
+            std::mem::take(&mut assignment.tasks).into_iter().zip(claimed)
+        {
+            let partitions = input.partitions.iter().map(|input| input.partition);
+            let positions: Vec<_> = partitions.zip(positions).collect();
+            begin.extend(&positions);
+            self.spawn(input, &positions)?;
+        }
+        assignment.begin(begin);
+        Ok(())
+    }
+
+    fn spawn(
+        &mut self,
+        input: TaskInput<S::Batch>,
+        positions: &[(Partition, Position)],
+    ) -> Result<()> {
+        let TaskInput { task, partitions } = input;
+        let (job, tip) = (Arc::clone(&self.job), Tip::source(&self.job.source.topics()));
+        let (intake, mailbox) = Intake::new(positions, job.bounds(), job.clock.now());
+        let activity = tip.activity();
+        let end = (job.pipeline)(Flow { stream: intake, tip });
+        end.tip.finish()?;
+        let (finish, finished) = oneshot::channel();
+        let status = Arc::new(Status::default());
+        let inputs =
+            partitions.into_iter().zip(positions).map(|(input, (partition, position))| Input {
+                partition: *partition,
+                deliveries: Some(input.deliveries),
+                position: *position,
+                kept: VecDeque::new(),
+                released: 0,
+            });
+        let mut run = TaskLoop {
+            task,
+            settings: job.settings,
+            clock: Arc::clone(&job.clock),
+            end,
+            mailbox,
+            activity,
+            inputs: inputs.collect(),
+            commits: self.commits.clone(),
+            finish: finished.fuse(),
+            status: Arc::clone(&status),
+            work: Work::new(),
+        };
+        let abort = self.ended.spawn(async move {
+            let restored = run.restore(&job.name, &job.anchor).await;
+            let answer = match restored {
+                Ok(()) => run.run().await,
+                Err(error) => Err(error),
+            };
+            (task, answer)
+        });
+        self.tasks.insert(task, Handle { finish, abort, status });
+        Ok(())
+    }
+
+    fn task_ended(&mut self, (task, answer): Ended) -> Result<()> {
+        if self.tasks.remove(&task).is_none() {
+            return Ok(());
+        }
+        match answer {
+            Ok(()) => {
+                tracing::debug!(%task, "finished");
+                self.assigned = true;
+                Ok(())
+            }
+            Err(error) if error.is_fenced() => {
+                let until = Instant::now() + FENCE_GRACE;
+                tracing::warn!(%task, error = %error.report(), "fenced");
+                self.fence.get_or_insert(Fence { task, error, until });
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets go of tasks: they finish their epochs and commit, unless another may own them already.
+    async fn revoke(&mut self, revocation: Revocation) -> Result<()> {
+        let Revocation { tasks, lost, deadline, .. } = &revocation;
+        tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
+        self.assigned = false;
+        self.claiming = None;
+        if self.fence.as_ref().is_some_and(|fence| tasks.contains(&fence.task)) {
+            self.fence = None;
+            tracing::warn!(
+                "partitions were taken away while this instance could not answer: its uncommitted work is \
+                 dropped, and it rejoins"
+            );
+        }
+        let handles: Vec<(Task, Handle)> =
+            tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
+        let deadline = if *lost { Duration::ZERO } else { *deadline };
+        self.finish(handles, Instant::now() + deadline).await
+    }
+
+    /// Makes tasks finish until a deadline; what does not make it is dropped.
+    async fn finish(&mut self, handles: Vec<(Task, Handle)>, deadline: Instant) -> Result<()> {
+        let mut waiting = BTreeMap::new();
+        for (task, Handle { finish, abort, status }) in handles {
+            drop(finish);
+            waiting.insert(task, (abort, status));
+        }
+        while !waiting.is_empty() {
+            let Ok(Some(ended)) = timeout_at(deadline, self.ended.join_next()).await else { break };
+            let (task, answer) = joined(ended)?;
+            match (waiting.remove(&task), answer) {
+                (None, answer) => self.backlog.push_back((task, answer)),
+                (Some(_), Ok(())) => {}
+                (Some((_, status)), Err(error)) if error.is_fenced() || error.is_transient() => {
+                    tracing::warn!(%task, error = %error.report(), "its last epochs are dropped");
+                    self.account.pending(status.pending());
+                }
+                (Some(_), Err(error)) => return Err(error),
+            }
+        }
+        for (task, (abort, status)) in waiting {
+            tracing::warn!(%task, records = status.pending(), "not committed in time, dropped: they are read again");
+            abort.abort();
+            self.account.pending(status.pending());
+        }
+        Ok(())
+    }
+
+    /// Ends the run in good order.
+    async fn stop(mut self) -> Result<()> {
+        let deadline = Instant::now() + self.job.settings.stop_deadline;
+        let handles = std::mem::take(&mut self.tasks).into_iter().collect();
+        let finished = self.finish(handles, deadline).await;
+        drop(self.commits);
+        // The committer ends when the last task has let go of it; what it still has is nobody's.
+        let answer = match timeout_at(deadline, self.committer.join_next()).await {
+            Ok(Some(Ok(answer))) => answer,
+            Ok(Some(Err(error))) => Err(Error::permanent("run the committer").because(error)),
+            Ok(None) | Err(_) => Ok(()),
+        };
+        self.feed.committed(&self.committed.take());
+        if timeout(CLOSE_DEADLINE, self.feed.close()).await.is_err() {
+            tracing::warn!(
+                "the source did not close in time; the group notices when the session ends"
+            );
+        }
+        answer.and(finished)
+    }
+}
+
+fn joined(ended: std::result::Result<Ended, tokio::task::JoinError>) -> Result<Ended> {
+    ended.or_else(|error| {
+        // An aborted task was let go of already; a panic is the pipeline's.
+        if error.is_cancelled() {
+            return Ok((Task { number: u32::MAX, of: u32::MAX }, Ok(())));
+        }
+        Err(Error::permanent("run a task: the pipeline panicked").because(error))
+    })
+}
+
+fn committer_ended(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Error {
+    match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => Error::permanent("run the committer: it ended"),
+        Err(error) => Error::permanent("run the committer: it panicked").because(error),
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => pending().await,
+    }
+}

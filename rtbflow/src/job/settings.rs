@@ -1,0 +1,35 @@
+//! What a job may be told besides its pipeline.
+
+use std::time::Duration;
+
+/// Bounds and deadlines of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) commit_interval: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_ahead: Option<Duration>,
+    pub(crate) until_end: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) stop_deadline: Duration,
+    pub(crate) most_records: u64,
+    pub(crate) most_rows: usize,
+    pub(crate) most_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            commit_interval: Duration::from_millis(100),
+            linger: Duration::from_millis(5),
+            idle_timeout: Duration::from_secs(10),
+            max_ahead: None,
+            until_end: false,
+            connect_timeout: Duration::from_secs(30),
+            stop_deadline: Duration::from_secs(5),
+            most_records: 50_000,
+            most_rows: 10_000,
+            most_bytes: 16 << 20,
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The loop of one task: feeds its chain, sends barriers, hands epochs to the committer.
+//!
+//! Barriers enter here and nowhere else. One is sent as soon as the committer is free and something is
+//! staged, after a short linger; at the latest after the commit interval; and when enough is staged.
+//! Little traffic thus means low latency and much traffic big batches, by itself.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use futures::future::{Fuse, FusedFuture};
+use futures::stream::{BoxStream, FuturesOrdered};
+use futures::{FutureExt, StreamExt};
+use metrics::{counter, gauge, histogram};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep};
+
+use crate::barrier::{Barrier, Gathered, Gathering};
+use crate::clock::Clock;
+use crate::element::Partition;
+use crate::epoch::{Advance, Anchor, DeadLetter, Epoch, JobName, Position, Task, Verdict};
+use crate::error::{Error, Result};
+use crate::flow::End;
+use crate::job::backoff::Backoff;
+use crate::job::committer::Submission;
+use crate::job::intake::{Arrival, Mailbox, Progress};
+use crate::job::settings::Settings;
+use crate::source::{Batch, Delivery};
+use crate::topology::Activity;
+
+/// Epochs of one task that are on their way to the place.
+const MOST_IN_FLIGHT: usize = 2;
+/// Batches of one partition at hand in the chain.
+const MOST_QUEUED: usize = 2;
+/// Batches fed before other tasks get a turn.
+const BATCHES_PER_TURN: usize = 8;
+
+/// How far a task is, for whoever ends it.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    taken: AtomicU64,
+    committed: AtomicU64,
+}
+
+impl Status {
+    /// Records read and not committed.
+    pub(crate) fn pending(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.committed.load(Ordering::Relaxed))
+    }
+}
+
+/// One task, at work.
+pub(crate) struct TaskLoop<B: Batch> {
+    pub(crate) task: Task,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) end: End,
+    pub(crate) mailbox: Mailbox<B>,
+    pub(crate) activity: Activity,
+    pub(crate) inputs: Vec<Input<B>>,
+    pub(crate) commits: mpsc::Sender<Submission>,
+    /// Ready when the task has to finish its epoch and end.
+    pub(crate) finish: Fuse<oneshot::Receiver<()>>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) work: Work,
+}
+
+/// A partition of the task.
+pub(crate) struct Input<B> {
+    pub(crate) partition: Partition,
+    pub(crate) deliveries: Option<BoxStream<'static, Result<Delivery<B>>>>,
+    /// Where the last epoch that was built ends.
+    pub(crate) position: Position,
+    /// Batches given to the chain, kept until the epoch in which their last record was taken is built:
+    /// dead letters are cut out of them.
+    pub(crate) kept: VecDeque<Arc<B>>,
+    /// Batches given to the chain and no longer kept.
+    pub(crate) released: u64,
+}
+
+/// What is under way.
+pub(crate) struct Work {
+    gathering: Option<Gathering>,
+    in_flight: FuturesOrdered<oneshot::Receiver<Verdict>>,
+    records_in_flight: VecDeque<u64>,
+    last_barrier: Instant,
+    waiting_since: Option<Instant>,
+    kept_bytes: usize,
+    timer: Pin<Box<Sleep>>,
+    ending: bool,
+    ended: bool,
+    progress: Progress,
+}
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            gathering: None,
+            in_flight: FuturesOrdered::new(),
+            records_in_flight: VecDeque::new(),
+            last_barrier: now,
+            waiting_since: None,
+            kept_bytes: 0,
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            ending: false,
+            ended: false,
+            progress: Progress::default(),
+        }
+    }
+}
+
+impl<B: Batch> TaskLoop<B> {
+    /// Brings the task's state back, page by page, through the chain.
+    ///
+    /// # Errors
+    /// If the state does not fit the pipeline.
+    pub(crate) async fn restore<A: Anchor>(&mut self, job: &JobName, anchor: &A) -> Result<()> {
+        let mut from = None;
+        let mut backoff = Backoff::new();
+        let (mut bytes, mut chunks) = (0, 0);
+        loop {
+            let page = match anchor.restore(job, self.task, from.clone()).await {
+                Ok(page) => page,
+                Err(error) if error.is_transient() => {
+                    backoff.wait("restore state", &error).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            backoff.succeeded("restore state");
+            chunks += page.chunks.len();
+            bytes += page.chunks.iter().map(crate::state::Chunk::len).sum::<usize>();
+            from = page.next;
+            let last = from.is_none();
+            let (barrier, gathering) = Barrier::restoring(self.clock.now(), page.chunks, last);
+            self.mailbox.lock().barrier = Some(barrier);
+            self.pass(gathering).await?;
+            if last {
+                tracing::debug!(task = %self.task, chunks, bytes, "state restored");
+                return Ok(());
+            }
+        }
+    }
+
+    /// Polls the chain until a barrier has passed.
+    async fn pass(&mut self, gathering: Gathering) -> Result<()> {
+        let mut gathering = Some(gathering);
+        poll_fn(|context| {
+            if self.end.poll_drain(context).is_ready() {
+                return Poll::Ready(Err(ended_early()));
+            }
+            match gathering.take().map(Gathering::finish) {
+                Some(Ok(Err(open))) => {
+                    gathering = Some(open);
+                    Poll::Pending
+                }
+                Some(Ok(Ok(_))) | None => Poll::Ready(Ok(())),
+                Some(Err(error)) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Runs until the source is finished or the task has to end; everything taken is committed then.
+    ///
+    /// # Errors
+    /// If the pipeline fails or another owner took over.
+    pub(crate) async fn run(&mut self) -> Result<()> {
+        while let Some(epoch) = poll_fn(|context| self.poll_epoch(context)).await? {
+            let (verdict, waiting) = oneshot::channel();
+            self.work.records_in_flight.push_back(epoch.records_in);
+            if self.commits.send(Submission { epoch, verdict }).await.is_err() {
+                return Err(Error::transient("hand an epoch to the committer: it has ended"));
+            }
+            self.work.in_flight.push_back(waiting);
+        }
+        Ok(())
+    }
+
+    /// The next epoch; `None` when the task has ended.
+    fn poll_epoch(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Epoch>>> {
+        for _ in 0..BATCHES_PER_TURN {
+            self.take_verdicts(context)?;
+            self.look_for_end(context);
+            let fed = self.feed(context)?;
+            self.drive(context)?;
+            if let Some(epoch) = self.gathered()? {
+                return Poll::Ready(Ok(Some(epoch)));
+            }
+            let now = Instant::now();
+            if self.is_barrier_due(now) {
+                self.send_barrier(now);
+                continue;
+            }
+            if self.has_ended() {
+                return Poll::Ready(Ok(None));
+            }
+            if !fed && !self.is_time_up(now, context) {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn take_verdicts(&mut self, context: &mut Context<'_>) -> Result<()> {
+        while let Poll::Ready(Some(verdict)) = self.work.in_flight.poll_next_unpin(context) {
+            match verdict {
+                Ok(Verdict::Committed) => {
+                    let records = self.work.records_in_flight.pop_front().unwrap_or(0);
+                    self.status.committed.fetch_add(records, Ordering::Relaxed);
+                }
+                Ok(Verdict::Fenced) => {
+                    return Err(Error::fenced(format!(
+                        "commit task {}: another instance has taken over its partitions; what was not \
+                         committed here is dropped, and a supervisor may start this instance again",
+                        self.task
+                    )));
+                }
+                Err(_) => return Err(Error::transient("await a commit: the committer has ended")),
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_end(&mut self, context: &mut Context<'_>) {
+        // Whoever lets go of the other end wants the task to end as well.
+        self.work.ending |=
+            self.finish.is_terminated() || self.finish.poll_unpin(context).is_ready();
+    }
+
+    /// Whether enough is under way that nothing more may be taken in.
+    fn is_full(&self) -> bool {
+        let Settings { most_records, most_rows, most_bytes, .. } = self.settings;
+        self.work.progress.taken >= most_records
+            || self.activity.waiting() >= most_rows
+            || self.work.kept_bytes >= most_bytes
+    }
+
+    /// Gives arrivals to the chain where it has room. Whether there were any.
+    fn feed(&mut self, context: &mut Context<'_>) -> Result<bool> {
+        if self.work.ending || self.is_full() {
+            return Ok(false);
+        }
+        let mut fed = false;
+        let mut shared = self.mailbox.lock();
+        for (number, input) in self.inputs.iter_mut().enumerate() {
+            let queued = self.work.progress.queued.get(number).copied().unwrap_or(0);
+            let Some(deliveries) = &mut input.deliveries else { continue };
+            if queued >= MOST_QUEUED {
+                continue;
+            }
+            let Poll::Ready(delivery) = deliveries.poll_next_unpin(context) else { continue };
+            let arrival = match delivery.transpose()? {
+                Some(Delivery::Batch(batch)) => {
+                    let batch = Arc::new(batch);
+                    self.work.kept_bytes += batch.bytes();
+                    input.kept.push_back(Arc::clone(&batch));
+                    Arrival::Batch(batch)
+                }
+                Some(Delivery::AtEnd { asked, offset }) => Arrival::AtEnd { asked, offset },
+                Some(Delivery::Finished) | None => {
+                    input.deliveries = None;
+                    Arrival::Finished
+                }
+            };
+            shared.arrivals.push((number, arrival));
+            fed = true;
+        }
+        Ok(fed)
+    }
+
+    /// Lets the chain take what it has.
+    fn drive(&mut self, context: &mut Context<'_>) -> Result<()> {
+        let before = self.work.progress.total;
+        {
+            let mut shared = self.mailbox.lock();
+            shared.now = self.clock.now();
+            shared.close = !self.work.ending;
+        }
+        if self.end.poll_drain(context).is_ready() {
+            return Err(ended_early());
+        }
+        self.work.progress = self.mailbox.lock().progress.clone();
+        let taken = self.work.progress.total.saturating_sub(before);
+        self.status.taken.fetch_add(taken, Ordering::Relaxed);
+        if self.activity.waiting() > 0 && self.work.waiting_since.is_none() {
+            self.work.waiting_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn is_barrier_due(&self, now: Instant) -> bool {
+        let work = &self.work;
+        if work.gathering.is_some() || work.ended || work.in_flight.len() >= MOST_IN_FLIGHT {
+            return false;
+        }
+        let lingered = work.waiting_since.is_some_and(|since| now >= since + self.settings.linger);
+        let finishing = work.ending || work.progress.closed;
+        (lingered && work.in_flight.is_empty())
+            || now >= work.last_barrier + self.settings.commit_interval
+            || self.is_full()
+            || (finishing && work.progress.drained)
+    }
+
+    fn send_barrier(&mut self, now: Instant) {
+        let (barrier, gathering) = Barrier::new(self.clock.now());
+        self.mailbox.lock().barrier = Some(barrier);
+        self.activity.clear();
+        self.work.gathering = Some(gathering);
+        self.work.last_barrier = now;
+        self.work.waiting_since = None;
+        self.work.ended = self.work.ending || self.work.progress.closed;
+    }
+
+    fn has_ended(&self) -> bool {
+        self.work.ended && self.work.gathering.is_none() && self.work.in_flight.is_empty()
+    }
+
+    /// Sets the timer for the next barrier. Whether that time has come already.
+    fn is_time_up(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        if self.work.in_flight.len() >= MOST_IN_FLIGHT
+            || self.work.gathering.is_some()
+            || self.work.ended
+        {
+            return false;
+        }
+        let interval = self.work.last_barrier + self.settings.commit_interval;
+        let linger = self.work.waiting_since.map(|since| since + self.settings.linger);
+        let next = linger
+            .filter(|_| self.work.in_flight.is_empty())
+            .map_or(interval, |linger| linger.min(interval));
+        if self.work.timer.deadline() != next {
+            self.work.timer.as_mut().reset(next);
+        }
+        self.work.timer.poll_unpin(context).is_ready() && next <= now.max(Instant::now())
+    }
+
+    /// The epoch, if its barrier has passed the whole chain and there is anything in it.
+    fn gathered(&mut self) -> Result<Option<Epoch>> {
+        let Some(gathering) = self.work.gathering.take() else { return Ok(None) };
+        match gathering.finish()? {
+            Err(open) => {
+                self.work.gathering = Some(open);
+                Ok(None)
+            }
+            Ok(gathered) => self.build(gathered),
+        }
+    }
+
+    fn build(&mut self, mut gathered: Gathered) -> Result<Option<Epoch>> {
+        let dead_letters = self.dead_letters(&mut gathered)?;
+        let (standings, (records_in, skipped)) = {
+            let mut shared = self.mailbox.lock();
+            let progress = &mut shared.progress;
+            (
+                std::mem::take(&mut progress.at_barrier),
+                std::mem::take(&mut progress.taken_at_barrier),
+            )
+        };
+        let mut advances = Vec::with_capacity(self.inputs.len());
+        for (input, standing) in self.inputs.iter_mut().zip(standings) {
+            while input.released < standing.consumed
+                && let Some(batch) = input.kept.pop_front()
+            {
+                input.released += 1;
+                self.work.kept_bytes = self.work.kept_bytes.saturating_sub(batch.bytes());
+            }
+            let from = input.position;
+            let to = Position {
+                offset: standing.offset,
+                event_time: standing.event_time,
+                commit: from.commit + 1,
+                owner: from.owner,
+            };
+            advances.push(Advance { partition: input.partition, from, to });
+        }
+        let idle = records_in == 0 && gathered.chunks.is_empty() && gathered.staged.is_empty();
+        if idle && dead_letters.is_empty() {
+            return Ok(None);
+        }
+        for (input, advance) in self.inputs.iter_mut().zip(&advances) {
+            input.position = advance.to;
+        }
+        let mut epoch = Epoch::new(self.task, advances, gathered);
+        (epoch.dead_letters, epoch.records_in, epoch.skipped) = (dead_letters, records_in, skipped);
+        self.measure(&epoch);
+        Ok(Some(epoch))
+    }
+
+    /// Cuts the rejected records out of the batches they came in; each once.
+    fn dead_letters(&self, gathered: &mut Gathered) -> Result<Vec<DeadLetter>> {
+        let mut rejects = std::mem::take(&mut gathered.rejects);
+        rejects.sort_by_key(|reject| (reject.origin.partition(), reject.origin.offset()));
+        rejects.dedup_by_key(|reject| (reject.origin.partition(), reject.origin.offset()));
+        let letter = |reject: crate::barrier::Reject| {
+            let (partition, offset) = (reject.origin.partition(), reject.origin.offset());
+            let input = self.inputs.iter().find(|input| input.partition == partition);
+            input
+                .and_then(|input| {
+                    let mut kept = input.kept.iter();
+                    kept.find_map(|batch| batch.dead_letter(partition, offset, reject.reason.clone()))
+                })
+                .ok_or_else(|| {
+                    Error::permanent(format!(
+                        "make a dead letter of {}: an operator rejected it in a later epoch than it was read in",
+                        reject.origin
+                    ))
+                })
+        };
+        rejects.into_iter().map(letter).collect()
+    }
+
+    fn measure(&self, epoch: &Epoch) {
+        histogram!("rtbflow_epoch_rows")
+            .record(epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() as f64);
+        for advance in &epoch.advances {
+            let (topic, number) =
+                (advance.partition.topic.name(), advance.partition.number.to_string());
+            let read =
+                advance.to.offset.unwrap_or(0).saturating_sub(advance.from.offset.unwrap_or(0));
+            counter!("rtbflow_records_total", "topic" => topic, "partition" => number)
+                .increment(u64::try_from(read).unwrap_or(0));
+        }
+        if let Some(watermark) = self.work.progress.watermark {
+            gauge!("rtbflow_watermark_seconds", "task" => self.task.number.to_string())
+                .set(watermark.as_millis() as f64 / 1000.0);
+        }
+    }
+}
+
+fn ended_early() -> Error {
+    Error::permanent("run a pipeline: an operator ended the flow before its source did")
+}

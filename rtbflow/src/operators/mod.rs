@@ -1,0 +1,30 @@
+//! The operators: one file each, with the method, the type behind it, an example and its tests.
+//!
+//! Operators without state (`map`, `filter`, …) are small stream adaptors. Those with state are pure
+//! [`Logic`] behind the one poll loop in `stateful`: no `Pin`, no `Poll` and no waiting in a window or a
+//! join. They know neither the wall clock nor an async runtime nor how epochs are committed.
+//!
+//! Every operator passes watermarks and barriers on, once and in order.
+
+mod combine;
+mod dead_letter;
+mod event_time;
+mod filter;
+mod filter_map;
+mod flat_map;
+mod inspect;
+mod key_by;
+mod map;
+mod stateful;
+mod to;
+pub mod window;
+
+pub use combine::Combine;
+pub use dead_letter::DeadLetter;
+pub use event_time::EventTime;
+pub use filter::Filter;
+pub use filter_map::FilterMap;
+pub use flat_map::FlatMap;
+pub use inspect::Inspect;
+pub use map::Map;
+pub use stateful::{Logic, Outbox, Snapshot, Stateful};

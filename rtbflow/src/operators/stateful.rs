@@ -1,0 +1,285 @@
+//! The one poll loop behind all operators with state, and the contract of their logic.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use pin_project::pin_project;
+
+use crate::barrier::{Barrier, Class, Reject, Tally};
+use crate::element::{Element, Origin, Record};
+use crate::error::{BadRecord, Error, Result};
+use crate::flow::{Elements, Flow};
+use crate::state::{Change, Chunk, Writer};
+use crate::time::Timestamp;
+use crate::topology::{Activity, Tip};
+
+/// What an operator with state does: pure logic, without waiting.
+///
+/// Given the same records, watermarks and barriers in the same order it must do the same again, from
+/// any state that it has handed over: that is what makes a restart exact.
+pub trait Logic: Send + 'static {
+    /// The values that come in.
+    type In: Send + 'static;
+    /// The values that go out.
+    type Out: Send + 'static;
+
+    /// The version of what [`snapshot`](Self::snapshot) writes.
+    const VERSION: u16;
+
+    /// A record came.
+    fn on_record(&mut self, record: Record<Self::In>, out: &mut Outbox<Self::Out>);
+
+    /// The watermark rose. Returns the watermark to pass on after what was put out: mostly the same.
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Outbox<Self::Out>,
+    ) -> Option<Timestamp> {
+        let _ = out;
+        Some(watermark)
+    }
+
+    /// A barrier came, with a reading of the wall clock; what is put out now still belongs to the epoch
+    /// that it ends.
+    fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
+        let _ = (wall_clock, out);
+    }
+
+    /// Hands over what changed since the last call.
+    fn snapshot(&mut self, snapshot: &mut Snapshot);
+
+    /// Takes back what was handed over, chunk by chunk: in order within each bucket.
+    ///
+    /// # Errors
+    /// If the chunk can not be read; see [`Reader`](crate::state::Reader).
+    fn restore(&mut self, chunk: &Chunk) -> Result<()>;
+
+    /// The last chunk was brought back: what has to be put out at the beginning, such as a watermark.
+    fn restored(&mut self, out: &mut Outbox<Self::Out>) {
+        let _ = out;
+    }
+}
+
+/// Where a [`Logic`] puts what it makes.
+pub struct Outbox<U> {
+    elements: VecDeque<Element<U>>,
+    rejects: Vec<(Reject, Class)>,
+    tally: Tally,
+    activity: Activity,
+}
+
+impl<U> Outbox<U> {
+    fn new(activity: Activity) -> Self {
+        Self { elements: VecDeque::new(), rejects: Vec::new(), tally: Tally::default(), activity }
+    }
+
+    /// Sends a record on.
+    #[inline]
+    pub fn push(&mut self, record: Record<U>) {
+        self.elements.push_back(Element::Record(record));
+    }
+
+    /// Sends a watermark on, after the records before it: for an operator that makes its own.
+    pub fn watermark(&mut self, watermark: Timestamp) {
+        self.elements.push_back(Element::Watermark(watermark));
+    }
+
+    /// Accounts for a record that is not used.
+    pub fn account(&mut self, class: Class, origin: Option<Origin>) {
+        self.tally.add(class, u64::from(origin.is_some_and(|origin| origin.is_accountable())));
+    }
+
+    /// Sends a record to the dead-letter topic, accounted for in this class. One that was read nowhere
+    /// is dropped.
+    pub fn dead_letter(&mut self, class: Class, origin: Option<Origin>, reason: BadRecord) {
+        if let Some(origin) = origin {
+            self.rejects.push((Reject { origin, reason }, class));
+        }
+    }
+
+    /// Something is held back until the next barrier: asks for one.
+    #[inline]
+    pub fn hold_back(&mut self) {
+        self.activity.add(1);
+    }
+}
+
+impl<U> fmt::Debug for Outbox<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} elements)", self.elements.len())
+    }
+}
+
+/// Where a [`Logic`] puts what changed in its state.
+#[derive(Debug)]
+pub struct Snapshot {
+    operator: Arc<str>,
+    chunks: Vec<Chunk>,
+    failure: Option<Error>,
+}
+
+impl Snapshot {
+    /// These entries follow those that the bucket has.
+    pub fn append(&mut self, bucket: i64, entries: Writer) {
+        self.change(bucket, entries, Change::Append);
+    }
+
+    /// These entries take the place of those that the bucket has.
+    pub fn replace(&mut self, bucket: i64, entries: Writer) {
+        self.change(bucket, entries, Change::Replace);
+    }
+
+    /// The bucket ends.
+    pub fn drop_bucket(&mut self, bucket: i64) {
+        self.chunks.push(Chunk::drop_bucket(Arc::clone(&self.operator), bucket));
+    }
+
+    fn change(&mut self, bucket: i64, entries: Writer, change: fn(bytes::Bytes) -> Change) {
+        match entries.finish() {
+            Ok(bytes) => {
+                let operator = Arc::clone(&self.operator);
+                self.chunks.push(Chunk { operator, bucket, change: change(bytes) });
+            }
+            Err(error) => drop(self.failure.get_or_insert(error)),
+        }
+    }
+}
+
+/// The stream behind every operator with state: polls, and lets its [`Logic`] do the rest.
+#[pin_project]
+pub struct Stateful<S, L: Logic> {
+    #[pin]
+    stream: S,
+    logic: L,
+    operator: Arc<str>,
+    out: Outbox<L::Out>,
+    /// What passes on once the outbox is empty.
+    behind: Option<Element<L::Out>>,
+}
+
+impl<S, L: Logic> fmt::Debug for Stateful<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stateful({:?})", self.operator)
+    }
+}
+
+impl<S: Elements> Flow<S> {
+    /// An operator of one's own: `kind` is what the topology calls it, `name` what its state is kept by.
+    /// The name must be unique in the pipeline and stay the same from release to release.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::operators::{Logic, Outbox, Snapshot};
+    /// use rtbflow::state::{Chunk, Reader, Writer};
+    /// use rtbflow::testing::{run, values};
+    /// use rtbflow::{Record, Result};
+    ///
+    /// /// Numbers the records.
+    /// #[derive(Default)]
+    /// struct Count(u64);
+    ///
+    /// impl Logic for Count {
+    ///     type In = &'static str;
+    ///     type Out = (u64, &'static str);
+    ///     const VERSION: u16 = 1;
+    ///
+    ///     fn on_record(&mut self, record: Record<&'static str>, out: &mut Outbox<Self::Out>) {
+    ///         self.0 += 1;
+    ///         out.push(record.map(|value| (self.0, value)));
+    ///     }
+    ///     fn snapshot(&mut self, snapshot: &mut Snapshot) {
+    ///         let mut count = Writer::new(Self::VERSION);
+    ///         count.put(&self.0);
+    ///         snapshot.replace(0, count);
+    ///     }
+    ///     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+    ///         self.0 = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let counted = run(values(["a", "b"]), |flow| flow.logic("count", "my-count", Count::default()));
+    /// assert_eq!(counted, [(1, "a"), (2, "b")]);
+    /// ```
+    pub fn logic<L>(self, kind: &'static str, name: &str, logic: L) -> Flow<Stateful<S, L>>
+    where
+        L: Logic<In = S::Value>,
+    {
+        let tip = self.tip.then_named(kind, name, "");
+        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+    }
+}
+
+impl<S, L: Logic> Stateful<S, L> {
+    pub(crate) fn new(stream: S, name: &str, logic: L, tip: &Tip) -> Self {
+        let out = Outbox::new(tip.activity());
+        Self { stream, logic, operator: name.into(), out, behind: None }
+    }
+}
+
+/// A barrier reaches an operator with state: this and the sink are the two places that handle one.
+fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &mut Outbox<L::Out>) {
+    if let Some(chunks) = barrier.restored(operator) {
+        for chunk in &chunks {
+            if let Err(error) = logic.restore(chunk) {
+                return barrier.fail(error);
+            }
+        }
+        if barrier.is_last_restoring() {
+            logic.restored(out);
+        }
+        return;
+    }
+    let mut snapshot =
+        Snapshot { operator: Arc::clone(operator), chunks: Vec::new(), failure: None };
+    logic.snapshot(&mut snapshot);
+    let tally = std::mem::take(&mut out.tally);
+    barrier.gather(|epoch| {
+        epoch.chunks.append(&mut snapshot.chunks);
+        epoch.tally.merge(tally);
+        epoch.reject(out.rejects.drain(..));
+    });
+    if let Some(error) = snapshot.failure {
+        barrier.fail(error);
+    }
+}
+
+impl<S, L> Stream for Stateful<S, L>
+where
+    L: Logic,
+    S: Elements<Value = L::In>,
+{
+    type Item = Element<L::Out>;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        loop {
+            if let Some(element) = this.out.elements.pop_front() {
+                return Poll::Ready(Some(element));
+            }
+            if let Some(element) = this.behind.take() {
+                return Poll::Ready(Some(element));
+            }
+            match ready!(this.stream.as_mut().poll_next(context)) {
+                Some(Element::Record(record)) => this.logic.on_record(record, this.out),
+                Some(Element::Watermark(watermark)) => {
+                    let watermark = this.logic.on_watermark(watermark, this.out);
+                    *this.behind = watermark.map(Element::Watermark);
+                }
+                Some(Element::Barrier(barrier)) => {
+                    if !barrier.is_restoring() {
+                        this.logic.on_barrier(barrier.wall_clock(), this.out);
+                    }
+                    pass(&barrier, this.logic, this.operator, this.out);
+                    *this.behind = Some(Element::Barrier(barrier));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}

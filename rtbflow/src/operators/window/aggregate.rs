@@ -1,0 +1,160 @@
+//! What becomes of the records of one key in one window.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::element::Record;
+
+/// Turns the records of one key in one window into a result.
+///
+/// What it makes must depend on nothing but the records: a restart repeats it. To use several at once,
+/// take a tuple.
+pub trait Aggregate<T>: Send + 'static {
+    /// What is kept for a key and window.
+    type State: Serialize + DeserializeOwned + Send + 'static;
+    /// What is put out.
+    type Output: Send + 'static;
+
+    /// The state before the first record.
+    fn empty(&self) -> Self::State;
+
+    /// Adds a record.
+    fn add(&self, state: &mut Self::State, record: &Record<T>);
+
+    /// The result of what was added so far.
+    fn output(&self, state: &Self::State) -> Self::Output;
+}
+
+/// Counts records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count;
+
+impl<T> Aggregate<T> for Count {
+    type State = u64;
+    type Output = u64;
+
+    fn empty(&self) -> u64 {
+        0
+    }
+
+    fn add(&self, state: &mut u64, _record: &Record<T>) {
+        *state += 1;
+    }
+
+    fn output(&self, state: &u64) -> u64 {
+        *state
+    }
+}
+
+/// Folds records into a state that starts from its default and is put out as it is.
+pub struct Fold<A, F> {
+    add: F,
+    state: PhantomData<fn() -> A>,
+}
+
+impl<A, F> Fold<A, F> {
+    /// Folds with this function.
+    #[must_use]
+    pub fn new<T>(add: F) -> Self
+    where
+        F: Fn(&mut A, &T) + Send + 'static,
+    {
+        Self { add, state: PhantomData }
+    }
+}
+
+impl<A, F> fmt::Debug for Fold<A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fold")
+    }
+}
+
+impl<T, A, F> Aggregate<T> for Fold<A, F>
+where
+    A: Default + Clone + Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(&mut A, &T) + Send + 'static,
+{
+    type State = A;
+    type Output = A;
+
+    fn empty(&self) -> A {
+        A::default()
+    }
+
+    fn add(&self, state: &mut A, record: &Record<T>) {
+        (self.add)(state, &record.value);
+    }
+
+    fn output(&self, state: &A) -> A {
+        state.clone()
+    }
+}
+
+/// Reduces records to one value of their own type: the first, merged with each that follows.
+pub struct Reduce<F>(F);
+
+impl<F> Reduce<F> {
+    /// Reduces with this function.
+    #[must_use]
+    pub fn new<T>(merge: F) -> Self
+    where
+        F: Fn(&mut T, &T) + Send + 'static,
+    {
+        Self(merge)
+    }
+}
+
+impl<F> fmt::Debug for Reduce<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reduce")
+    }
+}
+
+impl<T, F> Aggregate<T> for Reduce<F>
+where
+    T: Clone + Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(&mut T, &T) + Send + 'static,
+{
+    type State = Option<T>;
+    type Output = Option<T>;
+
+    fn empty(&self) -> Option<T> {
+        None
+    }
+
+    fn add(&self, state: &mut Option<T>, record: &Record<T>) {
+        match state {
+            Some(value) => (self.0)(value, &record.value),
+            None => *state = Some(record.value.clone()),
+        }
+    }
+
+    fn output(&self, state: &Option<T>) -> Option<T> {
+        state.clone()
+    }
+}
+
+macro_rules! tuple_of_aggregates {
+    ($($aggregate:ident $index:tt),+) => {
+        impl<T, $($aggregate: Aggregate<T>),+> Aggregate<T> for ($($aggregate,)+) {
+            type State = ($($aggregate::State,)+);
+            type Output = ($($aggregate::Output,)+);
+
+            fn empty(&self) -> Self::State {
+                ($(self.$index.empty(),)+)
+            }
+            fn add(&self, state: &mut Self::State, record: &Record<T>) {
+                $(self.$index.add(&mut state.$index, record);)+
+            }
+            fn output(&self, state: &Self::State) -> Self::Output {
+                ($(self.$index.output(&state.$index),)+)
+            }
+        }
+    };
+}
+tuple_of_aggregates!(A 0, B 1);
+tuple_of_aggregates!(A 0, B 1, C 2);
+tuple_of_aggregates!(A 0, B 1, C 2, D 3);

@@ -1,0 +1,183 @@
+//! Windows over event time: what belongs together, when it is put out, and what becomes of late records.
+//!
+//! A window `[start, end)` is put out when the watermark reaches its end. A record is *late* for it once
+//! `end + allowed lateness ≤ watermark`; what happens to late records must be said, or the pipeline
+//! does not compile:
+//!
+//! ```compile_fail
+//! use std::time::Duration;
+//! use rtbflow::operators::window::{Count, Tumbling};
+//! use rtbflow::testing::{run, values};
+//!
+//! run(values([1, 2]), |flow| {
+//!     flow.key_by(|n| n % 2).window(Tumbling::of(Duration::from_mins(5))).aggregate("counts", Count)
+//! });
+//! ```
+
+mod aggregate;
+mod logic;
+mod tumbling;
+
+use std::fmt;
+use std::hash::Hash;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use aggregate::{Aggregate, Count, Fold, Reduce};
+pub use logic::WindowLogic;
+pub use tumbling::{Tumbling, Undecided};
+
+use crate::flow::{Elements, Flow, KeyedFlow};
+use crate::operators::Stateful;
+use crate::time::Timestamp;
+use crate::topology::Tip;
+
+/// A span of event time: `start` belongs to it, `end` does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Window {
+    /// The first time that belongs to it.
+    pub start: Timestamp,
+    /// The first time after it.
+    pub end: Timestamp,
+}
+
+/// What becomes of a late record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// It goes to the dead-letter topic, with a reason that says so.
+    DeadLetter,
+    /// It is dropped, and counted.
+    Drop,
+}
+
+/// A way of laying windows over event time.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what happens to late records",
+    label = "decide here",
+    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, or `.late(Late::Drop)` to drop and count them"
+)]
+pub trait Windows: Send + 'static {
+    /// The window that a time belongs to.
+    fn window_of(&self, timestamp: Timestamp) -> Window;
+
+    /// How long after its end a window still takes records.
+    fn allowed_lateness(&self) -> Duration;
+
+    /// What becomes of records that come later.
+    fn late(&self) -> Late;
+
+    /// What the topology says of it.
+    fn describe(&self) -> String;
+}
+
+/// A window's result for one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Windowed<K, V> {
+    /// The key.
+    pub key: K,
+    /// The window.
+    pub window: Window,
+    /// The result.
+    pub value: V,
+}
+
+/// What a window's later results mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Panes {
+    /// Each stands for all records of the window so far, and replaces the one before.
+    Accumulating,
+    /// Each stands for the records since the one before, and is added to it.
+    Discarding,
+}
+
+/// A keyed flow in windows: what an aggregate is applied to.
+#[must_use = "a flow does nothing until it ends in a sink"]
+pub struct WindowedFlow<S, F, W> {
+    stream: S,
+    key: F,
+    windows: W,
+    panes: Panes,
+    early: Option<Duration>,
+    tip: Tip,
+}
+
+impl<S, F, W> fmt::Debug for WindowedFlow<S, F, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WindowedFlow({:?})", self.panes)
+    }
+}
+
+impl<S, K, F> KeyedFlow<S, F>
+where
+    S: Elements,
+    F: Fn(&S::Value) -> K + Send + 'static,
+{
+    /// Lays windows over event time, for each key.
+    ///
+    /// # Time and state
+    /// See [`aggregate`](WindowedFlow::aggregate).
+    pub fn window<W: Windows>(self, windows: W) -> WindowedFlow<S, F, W> {
+        let Self { stream, key, tip } = self;
+        WindowedFlow { stream, key, windows, panes: Panes::Accumulating, early: None, tip }
+    }
+}
+
+impl<S, K, F, W> WindowedFlow<S, F, W>
+where
+    S: Elements,
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    F: Fn(&S::Value) -> K + Send + 'static,
+    W: Windows,
+{
+    /// Each result stands only for the records since the one before, instead of for all records of the
+    /// window: for sinks that add. Partial results of several partitions then merge in the place, and
+    /// nothing is kept once a window has been put out.
+    pub fn discarding(mut self) -> Self {
+        self.panes = Panes::Discarding;
+        self
+    }
+
+    /// Also puts out, every so often by the wall clock, what changed in windows that are still open.
+    /// `None` puts them out at their end only.
+    pub fn early(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.early = every.into();
+        self
+    }
+
+    /// Aggregates the records of each key and window. `name` is what its state is kept by.
+    ///
+    /// # Time and state
+    /// Keeps one state a key and open window, until the watermark reaches the window's end (with
+    /// [`discarding`](Self::discarding)) or its end plus the allowed lateness. A record that comes in
+    /// between puts out a corrected result (or, discarding, one that stands for it alone) at once. Results
+    /// come in order of the windows' ends, within a window in the order in which the keys came first;
+    /// their timestamp is the last millisecond of the window.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::operators::window::{Count, Late, Tumbling};
+    /// use rtbflow::testing::{run, timed};
+    ///
+    /// let five = Tumbling::of(Duration::from_millis(5)).late(Late::Drop);
+    /// let counts = run(timed([("a", 1), ("b", 2), ("a", 4), ("a", 5)]), |flow| {
+    ///     flow.key_by(|letter| *letter).window(five).aggregate("counts", Count)
+    /// });
+    /// let counts: Vec<_> = counts.iter().map(|w| (w.key, w.window.start.as_millis(), w.value)).collect();
+    /// assert_eq!(counts, [("a", 0, 2), ("b", 0, 1), ("a", 5, 1)]);
+    /// ```
+    pub fn aggregate<A>(
+        self,
+        name: &str,
+        aggregate: A,
+    ) -> Flow<Stateful<S, WindowLogic<K, S::Value, F, W, A>>>
+    where
+        A: Aggregate<S::Value>,
+    {
+        let tip = self.tip.then_named("window", name, &self.windows.describe());
+        let logic = WindowLogic::new(self.key, self.windows, aggregate, self.panes, self.early);
+        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+    }
+}

@@ -1,0 +1,128 @@
+//! A hash table that remembers the order in which keys came.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// A map from keys to values in order of insertion: what goes out of it has an order that a replay
+/// repeats, whatever the seed of the hash.
+///
+/// Ids come from the internet, so the hash is seeded anew for each table
+/// ([foldhash](https://docs.rs/foldhash), which resists hash flooding by its seed).
+pub struct Table<K, V> {
+    entries: Vec<(K, V)>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), index: HashTable::new(), hasher: RandomState::default() }
+    }
+}
+
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table({} entries)", self.entries.len())
+    }
+}
+
+impl<K: Hash + Eq, V> Table<K, V> {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where a key stands: its number in order of insertion.
+    #[inline]
+    pub fn position(&self, key: &K) -> Option<usize> {
+        let same = |at: &u32| self.entries.get(*at as usize).is_some_and(|entry| entry.0 == *key);
+        self.index.find(self.hasher.hash_one(key), same).map(|at| *at as usize)
+    }
+
+    /// The entry with this number.
+    #[inline]
+    pub fn at(&self, position: usize) -> Option<&(K, V)> {
+        self.entries.get(position)
+    }
+
+    /// The value with this number.
+    #[inline]
+    pub fn at_mut(&mut self, position: usize) -> Option<&mut V> {
+        self.entries.get_mut(position).map(|entry| &mut entry.1)
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub fn find_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.position(key).and_then(|position| self.at_mut(position))
+    }
+
+    /// Adds a key that is not there yet, and returns its number.
+    pub fn insert_new(&mut self, key: K, value: V) -> usize {
+        let position = self.entries.len();
+        let Self { entries, index, hasher } = self;
+        let hash = hasher.hash_one(&key);
+        entries.push((key, value));
+        let of = |at: &u32| entries.get(*at as usize).map_or(0, |entry| hasher.hash_one(&entry.0));
+        // Four billion keys of one bucket in one process would not fit into memory.
+        index.insert_unique(hash, u32::try_from(position).unwrap_or(u32::MAX), of);
+        position
+    }
+
+    /// All entries, in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.entries.iter()
+    }
+
+    /// Empties the table, in order of insertion, and keeps its memory.
+    pub fn drain(&mut self) -> impl Iterator<Item = (K, V)> + '_ {
+        self.index.clear();
+        self.entries.drain(..)
+    }
+}
+
+impl<K, V> IntoIterator for Table<K, V> {
+    type Item = (K, V);
+    type IntoIter = std::vec::IntoIter<(K, V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_and_finds() {
+        let mut table = Table::new();
+        for n in 0..1000 {
+            assert_eq!(table.position(&n), None);
+            assert_eq!(table.insert_new(n, n * 2), n);
+        }
+        *table.find_mut(&7).unwrap() += 1;
+        assert_eq!(table.at(7), Some(&(7, 15)));
+        assert_eq!(
+            table.drain().map(|(key, _)| key).collect::<Vec<_>>(),
+            (0..1000).collect::<Vec<_>>()
+        );
+        assert!(table.is_empty() && table.position(&7).is_none());
+    }
+}

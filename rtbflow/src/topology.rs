@@ -1,0 +1,206 @@
+//! What a pipeline is made of, as a graph that can be printed and compared.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::sink::Place;
+
+/// The operators of a pipeline and how they follow one another.
+///
+/// `Display` is plain text, one node a line; [`mermaid`](Self::mermaid) draws it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Node {
+    kind: &'static str,
+    label: String,
+    before: Vec<usize>,
+}
+
+impl Topology {
+    /// The graph in [Mermaid](https://mermaid.js.org/syntax/flowchart.html) syntax.
+    #[must_use]
+    pub fn mermaid(&self) -> String {
+        let mut text = String::from("flowchart LR\n");
+        for (id, node) in self.nodes.iter().enumerate() {
+            let label = node.title().replace('"', "'");
+            text.push_str(&format!("    n{id}[\"{label}\"]\n"));
+        }
+        for (id, node) in self.nodes.iter().enumerate() {
+            for before in &node.before {
+                text.push_str(&format!("    n{before} --> n{id}\n"));
+            }
+        }
+        text
+    }
+}
+
+impl Node {
+    fn title(&self) -> String {
+        if self.label.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{} {}", self.kind, self.label)
+        }
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, node) in self.nodes.iter().enumerate() {
+            let before: Vec<String> = node.before.iter().map(|id| format!("#{id}")).collect();
+            let arrow = if before.is_empty() {
+                String::new()
+            } else {
+                format!(" <- {}", before.join(", "))
+            };
+            writeln!(f, "#{id} {}{arrow}", node.title())?;
+        }
+        Ok(())
+    }
+}
+
+/// A flow's end so far: the node that was added last, and what all flows of one pipeline share.
+#[derive(Debug, Clone)]
+pub(crate) struct Tip {
+    shared: Arc<Shared>,
+    node: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    drawn: Mutex<Drawn>,
+    waiting: Activity,
+}
+
+#[derive(Debug, Default)]
+struct Drawn {
+    topology: Topology,
+    names: BTreeSet<String>,
+    places: Vec<Place>,
+    failure: Option<Error>,
+}
+
+/// How much waits for a barrier in the operators and sinks of a task.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Activity(Arc<AtomicUsize>);
+
+impl Activity {
+    /// Something more waits.
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What waits now.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A barrier takes what waits along.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Tip {
+    /// The beginning of a pipeline.
+    pub(crate) fn source(topics: &[String]) -> Self {
+        let root = Self { shared: Arc::default(), node: 0 };
+        root.add("source", topics.join(", "), Vec::new())
+    }
+
+    fn drawn(&self) -> MutexGuard<'_, Drawn> {
+        self.shared.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, kind: &'static str, label: String, before: Vec<usize>) -> Self {
+        let mut drawn = self.drawn();
+        drawn.topology.nodes.push(Node { kind, label, before });
+        Self { shared: Arc::clone(&self.shared), node: drawn.topology.nodes.len() - 1 }
+    }
+
+    /// An operator without state follows.
+    pub(crate) fn then(&self, kind: &'static str) -> Self {
+        self.add(kind, String::new(), vec![self.node])
+    }
+
+    /// An operator with a name follows; the name must be new in this pipeline.
+    pub(crate) fn then_named(&self, kind: &'static str, name: &str, detail: &str) -> Self {
+        let mut drawn = self.drawn();
+        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            drawn.failure.get_or_insert_with(|| {
+                Error::config(format!(
+                    "name an operator {name:?}: 1 to 100 bytes of text are allowed"
+                ))
+            });
+        }
+        if !drawn.names.insert(name.to_owned()) {
+            drawn.failure.get_or_insert_with(|| {
+                Error::config(format!(
+                    "name an operator {name:?}: another one has that name, and state is kept by it"
+                ))
+            });
+        }
+        drop(drawn);
+        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        self.add(kind, format!("{name:?}{detail}"), vec![self.node])
+    }
+
+    /// A sink follows.
+    pub(crate) fn end(&self, places: Vec<Place>) -> Self {
+        let kinds: BTreeSet<&str> = places.iter().map(|place| place.kind()).collect();
+        let label = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        self.drawn().places.extend(places);
+        self.add("sink", label, vec![self.node])
+    }
+
+    /// What waits for a barrier.
+    pub(crate) fn activity(&self) -> Activity {
+        self.shared.waiting.clone()
+    }
+
+    /// What the whole pipeline is made of, and the places its sinks write to.
+    ///
+    /// # Errors
+    /// If an operator's name is used twice or can not be used.
+    pub(crate) fn finish(&self) -> Result<(Topology, Vec<Place>), Error> {
+        let mut drawn = self.drawn();
+        match drawn.failure.take() {
+            Some(error) => Err(error),
+            None => Ok((drawn.topology.clone(), drawn.places.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_text_and_mermaid() {
+        let tip = Tip::source(&["ad-events".into()]);
+        tip.then("filter")
+            .then_named("window", "performance", "tumbling 5m")
+            .end(vec![Place::new("redis")]);
+        let (topology, places) = tip.finish().unwrap();
+        assert_eq!(places.len(), 1);
+        assert_eq!(
+            topology.to_string(),
+            "#0 source ad-events\n#1 filter <- #0\n#2 window \"performance\" (tumbling 5m) <- #1\n#3 sink redis <- #2\n"
+        );
+        assert!(topology.mermaid().contains("n1 --> n2"));
+    }
+
+    #[test]
+    fn a_name_is_used_once() {
+        let tip = Tip::source(&[]);
+        tip.then_named("dedup", "seen", "").then_named("window", "seen", "");
+        assert!(tip.finish().unwrap_err().is_config());
+    }
+}
