@@ -1,6 +1,6 @@
 //! An anchor in memory: for tests, and for pipelines whose results need not outlive the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,9 +29,15 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Store {
+    jobs: HashMap<JobName, Held>,
+    commits: u64,
+}
+
+/// What the place holds of one job.
+#[derive(Default)]
+struct Held {
     positions: BTreeMap<Partition, Position>,
     buckets: BTreeMap<(Task, Arc<str>, i64), Vec<Chunk>>,
-    commits: u64,
 }
 
 impl Default for Memory {
@@ -66,16 +72,18 @@ impl Memory {
         Collect::new(self.place, to.clone())
     }
 
-    /// How far each partition was read.
+    /// How far a job has read each partition.
     #[must_use]
-    pub fn positions(&self) -> BTreeMap<Partition, Position> {
-        self.lock().positions.clone()
+    pub fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position> {
+        self.lock().jobs.get(job).map(|held| held.positions.clone()).unwrap_or_default()
     }
 
-    /// Bytes of state that the place holds.
+    /// Bytes of state that the place holds of a job.
     #[must_use]
-    pub fn state_bytes(&self) -> usize {
-        self.lock().buckets.values().flatten().map(Chunk::len).sum()
+    pub fn state_bytes(&self, job: &JobName) -> usize {
+        let store = self.lock();
+        let held = store.jobs.get(job).into_iter();
+        held.flat_map(|held| held.buckets.values().flatten()).map(Chunk::len).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -83,7 +91,7 @@ impl Memory {
     }
 }
 
-impl Store {
+impl Held {
     fn apply(&mut self, place: Place, epoch: &Epoch) {
         for advance in &epoch.advances {
             self.positions.insert(advance.partition, advance.to);
@@ -105,7 +113,6 @@ impl Store {
                 batch.apply();
             }
         }
-        self.commits += 1;
     }
 }
 
@@ -118,10 +125,10 @@ impl Anchor for Memory {
         Ok(())
     }
 
-    async fn claim(&self, _job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let mut store = self.lock();
-        if let Some((other, ..)) = store.buckets.keys().find(|(task, ..)| task.of != claim.task.of)
-        {
+        let held = store.jobs.entry(job.clone()).or_default();
+        if let Some((other, ..)) = held.buckets.keys().find(|(task, ..)| task.of != claim.task.of) {
             return Err(Error::config(format!(
                 "take over task {}: the place holds state of task {other}; the number of tasks follows \
                  from the partition counts, and state can not be laid out anew",
@@ -132,7 +139,7 @@ impl Anchor for Memory {
             .partitions
             .iter()
             .map(|partition| {
-                let position = store.positions.entry(*partition).or_default();
+                let position = held.positions.entry(*partition).or_default();
                 position.commit += 1;
                 position.owner = claim.owner;
                 *position
@@ -140,33 +147,63 @@ impl Anchor for Memory {
             .collect())
     }
 
-    async fn restore(
-        &self,
-        _job: &JobName,
-        task: Task,
-        _from: Option<String>,
-    ) -> Result<ChunkPage> {
+    async fn restore(&self, job: &JobName, task: Task, _from: Option<String>) -> Result<ChunkPage> {
         let store = self.lock();
-        let chunks = store
-            .buckets
-            .iter()
-            .filter(|((of, ..), _)| *of == task)
-            .flat_map(|(_, log)| log.clone());
+        let buckets = store.jobs.get(job).into_iter().flat_map(|held| &held.buckets);
+        let chunks = buckets.filter(|((of, ..), _)| *of == task).flat_map(|(_, log)| log.clone());
         Ok(ChunkPage { chunks: chunks.collect(), next: None })
     }
 
-    async fn commit(&self, _job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let mut store = self.lock();
+        let Store { jobs, commits } = &mut *store;
+        let held = jobs.entry(job.clone()).or_default();
         Ok(epochs
             .iter()
-            .map(|epoch| match epoch.step(|partition| store.positions.get(&partition)) {
+            .map(|epoch| match epoch.step(|partition| held.positions.get(&partition)) {
                 Step::Apply => {
-                    store.apply(self.place, epoch);
+                    held.apply(self.place, epoch);
+                    *commits += 1;
                     Verdict::Committed
                 }
                 Step::Applied => Verdict::Committed,
                 Step::Fenced => Verdict::Fenced,
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::{Sink, Staged};
+    use crate::testing::builders::record;
+    use crate::testing::laws::{self, AnchorUnderTest};
+
+    struct InMemory(Memory, Collected<i64>);
+
+    impl AnchorUnderTest for InMemory {
+        type Anchor = Memory;
+
+        fn anchor(&self) -> Memory {
+            self.0.clone()
+        }
+
+        fn stage(&self, value: i64) -> Staged {
+            let (mut sink, mut staged) = (self.0.collect_into(&self.1), Vec::new());
+            sink.write(&record(value, 0));
+            sink.stage(&mut staged);
+            staged.remove(0)
+        }
+
+        async fn total(&self) -> i64 {
+            self.1.values().iter().sum()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_laws_of_anchors() {
+        let (_, collected) = Memory::new().collect();
+        laws::anchor(&InMemory(Memory::new(), collected)).await;
     }
 }
