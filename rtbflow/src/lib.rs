@@ -12,6 +12,8 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod topology;
 

@@ -1,0 +1,101 @@
+//! The laws of anchors: what makes a place's one step exact.
+
+mod case;
+mod chunks;
+mod fences;
+mod positions;
+mod races;
+
+use std::future::Future;
+
+use crate::epoch::Anchor;
+use crate::sink::Staged;
+use crate::testing::laws::law;
+
+use case::Case;
+
+/// A place whose anchor is to keep the laws, with a sink that adds numbers.
+pub trait AnchorUnderTest: Sync {
+    /// Its anchor.
+    type Anchor: Anchor;
+
+    /// Another handle on the place, with connections of its own where it has any, as another instance
+    /// would open it. All of them carry the same [`Place`](crate::sink::Place) as what is
+    /// [staged](Self::stage).
+    fn anchor(&self) -> Self::Anchor;
+
+    /// What a sink of this place stages for one row with this value.
+    fn stage(&self, value: i64) -> Staged;
+
+    /// The sum of the values of all rows that a reader of the place sees.
+    fn total(&self) -> impl Future<Output = i64> + Send;
+}
+
+/// Checks that an anchor keeps the laws of [`Anchor`]. Nobody else may write to what
+/// [`AnchorUnderTest::total`] sums up; the jobs are new ones at each call.
+///
+/// ```
+/// use rtbflow::Record;
+/// use rtbflow::epoch::Memory;
+/// use rtbflow::sink::{Collected, Sink, Staged};
+/// use rtbflow::testing::builders::record;
+/// use rtbflow::testing::laws::{self, AnchorUnderTest};
+///
+/// struct InMemory(Memory, Collected<i64>);
+///
+/// impl AnchorUnderTest for InMemory {
+///     type Anchor = Memory;
+///
+///     fn anchor(&self) -> Memory {
+///         self.0.clone()
+///     }
+///
+///     fn stage(&self, value: i64) -> Staged {
+///         let (mut sink, mut staged) = (self.0.collect_into(&self.1), Vec::new());
+///         sink.write(&record(value, 0));
+///         sink.stage(&mut staged);
+///         staged.remove(0)
+///     }
+///
+///     async fn total(&self) -> i64 {
+///         self.1.values().iter().sum()
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// laws::anchor(&InMemory(Memory::new(), Collected::default())).await;
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// If a law is broken; stderr says which.
+pub async fn anchor<P: AnchorUnderTest>(place: &P) {
+    macro_rules! check {
+        ($($room:ident :: $law:ident: $name:literal;)+) => {
+            $(law($name, Box::pin(async { $room::$law(&Case::new(place).await).await })).await;)+
+        };
+    }
+    check! {
+        positions::start: "a partition starts from nothing, and a claim returns the order it was given";
+        positions::round_trip: "positions come back as they were committed, at the extremes too";
+        positions::apart: "other tasks and other jobs are left alone";
+        positions::elsewhere: "what is staged for another place is not this anchor's";
+        fences::commit_twice: "committing the same epoch twice is committing it once";
+        fences::unclaimed: "nobody commits what nobody claimed";
+        fences::stale_owner: "a former owner leaves nothing behind";
+        fences::stale_commit: "an epoch older than the place leaves nothing behind";
+        fences::without_records: "an epoch that reads nothing is fenced as well";
+        fences::torn_task: "an epoch with one partition fenced is fenced as a whole";
+        fences::group: "in a group each epoch stands or falls alone";
+        fences::layout: "state of another number of tasks refuses the claim and changes nothing";
+        chunks::order: "chunks come back in the order of their bucket";
+        chunks::names: "operators, buckets and bytes come back as they were, whatever they look like";
+        chunks::pages: "state of many pages comes back whole, and each page goes on where the last ended";
+        races::prepare: "all instances may prepare at once, and again later";
+        races::claims: "of two claims at once, the later one owns";
+        races::claim_against_commit: "a claim comes before a commit or after it, never in between";
+        races::retries: "the same group committed from two sides at once, in any order, is committed once";
+        races::abandoned: "a commit that was given up at any point is resolved by committing again";
+    }
+}

@@ -1,0 +1,7 @@
+//! The test kit: laws that every operator, source and anchor must pass, clocks moved by hand, a proxy
+//! that cuts connections, and a seeded simulation of whole jobs.
+//!
+//! What fails here fails by panicking, as assertions do, with a message that names the broken law.
+
+pub mod builders;
+pub mod laws;
