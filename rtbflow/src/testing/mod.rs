@@ -4,4 +4,9 @@
 //! What fails here fails by panicking, as assertions do, with a message that names the broken law.
 
 pub mod builders;
+mod clock;
 pub mod laws;
+mod proxy;
+
+pub use clock::{ManualClock, TokioClock};
+pub use proxy::Proxy;

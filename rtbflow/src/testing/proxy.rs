@@ -1,0 +1,411 @@
+//! A proxy that loses connections at a chosen byte.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// How long a server may take to hang up after the last request of a connection that is to be cut.
+const HANG_UP: Duration = Duration::from_secs(30);
+
+/// Stands between a client and a server, forwards what they say and, when told to, does not.
+///
+/// It is made for the question that matters most to a commit: what if the connection breaks *exactly*
+/// between the request and its answer? [`cut_after`](Self::cut_after) does that without any race: the
+/// request goes out whole, the server carries it out and hangs up, and no byte of an answer comes back.
+///
+/// It runs on the tokio runtime that it is made on and ends when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: String,
+    plan: Mutex<Option<Plan>>,
+    state: watch::Sender<State>,
+}
+
+/// What the whole proxy is told to do.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// How often all connections were cut.
+    cuts: u64,
+    /// How often a planned cut was carried out.
+    planned_cuts: u64,
+    refuses: bool,
+    frozen: bool,
+    connections: usize,
+}
+
+/// When the next connection is to be cut.
+#[derive(Debug)]
+enum Plan {
+    Bytes(usize),
+    Before(Vec<u8>),
+    After(Vec<u8>),
+}
+
+impl Proxy {
+    /// A proxy on a free port of the loopback interface that forwards to this `host:port`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn to(server: impl Into<String>) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let state = watch::Sender::default();
+        let shared = Arc::new(Shared { server: server.into(), plan: Mutex::default(), state });
+        let listener = tokio::spawn(listen(listener, Arc::clone(&shared))).abort_handle();
+        Ok(Self { address, shared, listener })
+    }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were taken so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.state.borrow().connections
+    }
+
+    /// Cuts all connections now. New ones are closed as soon as they are made, until
+    /// [`mend`](Self::mend).
+    pub fn cut(&self) {
+        self.shared.state.send_modify(|state| {
+            state.cuts += 1;
+            state.refuses = true;
+        });
+    }
+
+    /// Takes new connections again.
+    pub fn mend(&self) {
+        self.shared.state.send_modify(|state| state.refuses = false);
+    }
+
+    /// Forwards nothing more, either way, until [`thaw`](Self::thaw): the server is silent, but not gone.
+    pub fn freeze(&self) {
+        self.shared.state.send_modify(|state| state.frozen = true);
+    }
+
+    /// Forwards again, beginning with what was held back.
+    pub fn thaw(&self) {
+        self.shared.state.send_modify(|state| state.frozen = false);
+    }
+
+    /// Cuts one connection when clients have sent so many bytes more: the last of them still arrives, and
+    /// no byte comes back from then on. Takes the place of an earlier plan; holds once.
+    pub fn cut_after_bytes(&self, bytes: usize) {
+        *self.shared.plan() = Some(Plan::Bytes(bytes));
+    }
+
+    /// Cuts the next connection on which a client sends these bytes, *before* the server gets the last of
+    /// them: the request is never carried out. Takes the place of an earlier plan; holds once.
+    pub fn cut_before(&self, request: impl Into<Vec<u8>>) {
+        *self.shared.plan() = Some(Plan::Before(request.into()));
+    }
+
+    /// Cuts the next connection on which a client sends these bytes, *after* the server has got them and
+    /// all that was sent with them, and has hung up: the request is carried out, and no byte of its answer
+    /// comes back. Takes the place of an earlier plan; holds once.
+    pub fn cut_after(&self, request: impl Into<Vec<u8>>) {
+        *self.shared.plan() = Some(Plan::After(request.into()));
+    }
+
+    /// How many planned cuts were carried out so far.
+    #[must_use]
+    pub fn planned_cuts(&self) -> u64 {
+        self.shared.state.borrow().planned_cuts
+    }
+
+    /// Waits until so many planned cuts were carried out, counted from the beginning.
+    pub async fn until_planned_cuts(&self, count: u64) {
+        self.shared.until(|state| state.planned_cuts >= count).await;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn until(&self, holds: impl FnMut(&State) -> bool) {
+        // The sender lives as long as this does, so waiting can not fail.
+        let _ = self.state.subscribe().wait_for(holds).await;
+    }
+
+    /// Whether the plan cuts the connection on which `sent` is said, whose last `fresh` bytes are not
+    /// forwarded yet: then how many of those still are. The plan is thereby used up.
+    fn cuts(&self, sent: &[u8], fresh: usize) -> Option<usize> {
+        let mut plan = self.plan();
+        let forward = match plan.as_mut()? {
+            Plan::Bytes(left) if *left > fresh => {
+                *left -= fresh;
+                return None;
+            }
+            Plan::Bytes(left) => *left,
+            Plan::Before(request) => {
+                let end = end_of(sent, request)?;
+                (end - 1).saturating_sub(sent.len() - fresh)
+            }
+            Plan::After(request) => end_of(sent, request).map(|_| fresh)?,
+        };
+        *plan = None;
+        Some(forward)
+    }
+
+    /// How many bytes before the fresh ones may belong to what the plan waits for.
+    fn memory(&self) -> usize {
+        match &*self.plan() {
+            Some(Plan::Before(request) | Plan::After(request)) => request.len().saturating_sub(1),
+            Some(Plan::Bytes(_)) | None => 0,
+        }
+    }
+}
+
+/// Where `request` ends within `sent`.
+fn end_of(sent: &[u8], request: &[u8]) -> Option<usize> {
+    let at = sent.windows(request.len().max(1)).position(|window| window == request)?;
+    Some(at + request.len())
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let refuses = shared.state.borrow().refuses;
+        if refuses {
+            continue;
+        }
+        shared.state.send_modify(|state| state.connections += 1);
+        connections.spawn(connection(client, Arc::clone(&shared)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(client: TcpStream, shared: Arc<Shared>) {
+    let cuts = shared.state.borrow().cuts;
+    let forwarded = async {
+        // Without a server the client is hung up on.
+        let Ok(server) = TcpStream::connect(&shared.server).await else { return };
+        // Small requests are not to wait for each other's acknowledgement.
+        if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+            return;
+        }
+        let ((from_client, to_client), (from_server, to_server)) =
+            (client.into_split(), server.into_split());
+        let muted = AtomicBool::new(false);
+        let said = async {
+            // Kept open, so that the client learns of nothing before the server has hung up.
+            let _open = requests(from_client, to_server, &muted, &shared).await;
+            if muted.load(Ordering::SeqCst) {
+                tokio::time::sleep(HANG_UP).await;
+            } else {
+                pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = answers(from_server, to_client, &muted, &shared) => {}
+            () = said => {}
+        }
+        if muted.load(Ordering::SeqCst) {
+            shared.state.send_modify(|state| state.planned_cuts += 1);
+        }
+    };
+    tokio::select! {
+        () = shared.until(|state| state.cuts > cuts) => {}
+        () = forwarded => {}
+    }
+}
+
+/// Forwards what the client says, until it hangs up or the plan says so.
+async fn requests(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    muted: &AtomicBool,
+    shared: &Shared,
+) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut sent: Vec<u8> = Vec::new();
+    loop {
+        let Ok(count @ 1..) = client.read(&mut buffer).await else { break };
+        let fresh = buffer.get(..count).unwrap_or_default();
+        shared.until(|state| !state.frozen).await;
+        let keep = sent.len().saturating_sub(shared.memory());
+        sent.drain(..keep);
+        sent.extend_from_slice(fresh);
+        let cut = shared.cuts(&sent, count);
+        if cut.is_some() {
+            muted.store(true, Ordering::SeqCst);
+        }
+        let forward = fresh.get(..cut.unwrap_or(count)).unwrap_or(fresh);
+        if server.write_all(forward).await.is_err() || cut.is_some() {
+            break;
+        }
+    }
+    // The server reads all that was forwarded, then the end, and hangs up.
+    let _ = server.shutdown().await;
+    (client, server)
+}
+
+/// Forwards what the server says, until it hangs up; what comes after a planned cut is dropped.
+async fn answers(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    muted: &AtomicBool,
+    shared: &Shared,
+) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let Ok(count @ 1..) = server.read(&mut buffer).await else { return };
+        shared.until(|state| !state.frozen).await;
+        let said = buffer.get(..count).unwrap_or_default();
+        if !muted.load(Ordering::SeqCst) && client.write_all(said).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that remembers what it got and answers each piece with its length; and the proxy to it.
+    async fn server() -> (Proxy, Arc<Mutex<Vec<u8>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap().to_string()).await.unwrap();
+        let got: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let all = Arc::clone(&got);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let all = Arc::clone(&all);
+                tokio::spawn(async move {
+                    let mut buffer = [0; 64];
+                    while let Ok(count @ 1..) = client.read(&mut buffer).await {
+                        all.lock().unwrap().extend_from_slice(&buffer[..count]);
+                        client.write_all(&buffer[..count]).await.unwrap();
+                    }
+                });
+            }
+        });
+        (proxy, got)
+    }
+
+    /// Says something and listens until it was said back or the connection ended.
+    async fn say(client: &mut TcpStream, text: &[u8]) -> Vec<u8> {
+        let mut heard = vec![0; text.len()];
+        if client.write_all(text).await.is_err() {
+            return Vec::new();
+        }
+        client.read_exact(&mut heard).await.map(|_| heard).unwrap_or_default()
+    }
+
+    fn heard(got: &Mutex<Vec<u8>>) -> String {
+        String::from_utf8(got.lock().unwrap().clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn forwards_both_ways_and_counts() {
+        let (proxy, got) = server().await;
+        let mut one = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut other = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut one, b"hello").await, b"hello");
+        assert_eq!(say(&mut other, b" world").await, b" world");
+        assert_eq!(heard(&got), "hello world");
+        assert_eq!(proxy.connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_request_arrives_and_its_answer_does_not() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.cut_after("COMMIT");
+        assert_eq!(say(&mut client, b"BEGIN;").await, b"BEGIN;");
+        // The request comes in two pieces.
+        client.write_all(b"INSERT;COM").await.unwrap();
+        let mut answer = [0; 10];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(say(&mut client, b"MIT;").await, b"");
+        proxy.until_planned_cuts(1).await;
+        assert_eq!(heard(&got), "BEGIN;INSERT;COMMIT;");
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut next, b"COMMIT;").await, b"COMMIT;", "a plan holds once");
+    }
+
+    #[tokio::test]
+    async fn the_request_does_not_arrive() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.cut_before("COMMIT");
+        assert_eq!(say(&mut client, b"BEGIN;COMMIT;").await, b"");
+        proxy.until_planned_cuts(1).await;
+        assert_eq!(heard(&got), "BEGIN;COMMI");
+    }
+
+    #[tokio::test]
+    async fn cuts_after_so_many_bytes() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.cut_after_bytes(8);
+        assert_eq!(say(&mut client, b"12345").await, b"12345");
+        assert_eq!(say(&mut client, b"67890").await, b"");
+        proxy.until_planned_cuts(1).await;
+        assert_eq!(heard(&got), "12345678");
+    }
+
+    #[tokio::test]
+    async fn cuts_all_and_refuses_until_it_is_mended() {
+        let (proxy, _) = server().await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+            assert_eq!(say(&mut client, b"hello").await, b"hello");
+            clients.push(client);
+        }
+        proxy.cut();
+        for mut client in clients {
+            assert_eq!(say(&mut client, b"hello").await, b"");
+        }
+        let mut refused = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut refused, b"hello").await, b"");
+        proxy.mend();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut client, b"hello").await, b"hello");
+        assert_eq!(proxy.connections(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_was_frozen_is_forwarded_when_it_thaws() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut client, b"a").await, b"a");
+        proxy.freeze();
+        let mut said = Box::pin(say(&mut client, b"b"));
+        let silent = tokio::time::timeout(Duration::from_millis(50), &mut said).await;
+        assert!(silent.is_err());
+        assert_eq!(heard(&got), "a");
+        proxy.thaw();
+        assert_eq!(said.await, b"b");
+    }
+}
