@@ -262,3 +262,35 @@ impl<T: Clone + Send + Sync + 'static> Batch for MemoryBatch<T> {
         self.values.capacity() * size_of::<T>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::builders::letter;
+    use crate::testing::laws::{self, SourceUnderTest};
+
+    struct Numbers(Vec<usize>);
+
+    impl SourceUnderTest for Numbers {
+        type Source = MemorySource<usize>;
+
+        fn source(&self) -> MemorySource<usize> {
+            let lists = self.0.iter().map(|count| (0..*count).collect());
+            MemorySource::new("numbers", lists.collect())
+        }
+
+        fn records(&self) -> Vec<DeadLetter> {
+            let lists = self.0.iter().zip(0..);
+            let letters = |(count, number): (&usize, i32)| {
+                (0..i64::try_from(*count).unwrap()).map(move |at| letter("numbers", number, at))
+            };
+            lists.flat_map(letters).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keeps_the_laws_of_sources() {
+        laws::source(&Numbers(vec![2])).await;
+        laws::source(&Numbers(vec![3, 1, MOST_RECORDS, MOST_RECORDS + 1, 3 * MOST_RECORDS])).await;
+    }
+}

@@ -1,6 +1,8 @@
 //! Short ways to write down what flows, for tests and examples.
 
 use crate::element::{Element, Origin, Partition, Record, Topic};
+use crate::epoch::DeadLetter;
+use crate::error::BadRecord;
 use crate::time::Timestamp;
 
 /// The time so many milliseconds after 1970.
@@ -38,4 +40,12 @@ pub const fn element<T>(value: T, ms: i64) -> Element<T> {
 #[must_use]
 pub const fn watermark<T>(ms: i64) -> Element<T> {
     Element::Watermark(at(ms))
+}
+
+/// A dead letter of the record at an offset, without bytes and without a reason.
+#[must_use]
+pub fn letter(topic: &str, partition: i32, offset: i64) -> DeadLetter {
+    let origin = Origin::new(Partition::new(Topic::new(topic), partition), offset);
+    let reason = BadRecord::new("");
+    DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason }
 }

@@ -248,8 +248,7 @@ async fn requests(
 ) -> (OwnedReadHalf, OwnedWriteHalf) {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut sent: Vec<u8> = Vec::new();
-    loop {
-        let Ok(count @ 1..) = client.read(&mut buffer).await else { break };
+    while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let fresh = buffer.get(..count).unwrap_or_default();
         shared.until(|state| !state.frozen).await;
         let keep = sent.len().saturating_sub(shared.memory());
@@ -277,8 +276,7 @@ async fn answers(
     shared: &Shared,
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let Ok(count @ 1..) = server.read(&mut buffer).await else { return };
+    while let Ok(count @ 1..) = server.read(&mut buffer).await {
         shared.until(|state| !state.frozen).await;
         let said = buffer.get(..count).unwrap_or_default();
         if !muted.load(Ordering::SeqCst) && client.write_all(said).await.is_err() {

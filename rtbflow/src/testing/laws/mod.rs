@@ -4,8 +4,10 @@
 //! or an anchor, here or elsewhere, hands it to its suite and has its tests.
 
 mod anchor;
+mod source;
 
 pub use anchor::{AnchorUnderTest, anchor};
+pub use source::{SourceUnderTest, source};
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,159 @@
+//! One life of a source: opened, all partitions assigned, read.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::{Offsets, now, while_listening};
+use crate::clock::SystemClock;
+use crate::element::Partition;
+use crate::epoch::{JobName, Position};
+use crate::source::{
+    Assignment, Batch, Context, Delivery, Feed, PartitionInput, Source, SourceEvent,
+};
+
+/// An opened source that has all its partitions.
+pub(super) struct Reading<S: Source> {
+    feed: S::Feed,
+    assignments: Vec<Assignment<S::Batch>>,
+}
+
+/// How far to read.
+#[derive(Clone, Copy)]
+pub(super) enum Until<'a> {
+    /// Until each partition has ended.
+    Finished,
+    /// Until each partition has ended or has been proved to stand at its end.
+    AtEnd,
+    /// Up to these offsets.
+    Offsets(&'a Offsets),
+}
+
+/// What a source is told, with a job that is new.
+#[expect(clippy::expect_used, reason = "the name is legal: letters, a dash and hexadecimal digits")]
+pub(super) fn context(until_end: bool) -> Context {
+    let job = format!("laws-{:016x}", rand::random::<u64>());
+    Context {
+        job: JobName::new(job).expect("a legal name"),
+        clock: Arc::new(SystemClock),
+        until_end,
+        idle_timeout: Duration::from_secs(1),
+    }
+}
+
+impl<S: Source<Batch: Batch>> Reading<S> {
+    /// Opens the source and waits until all partitions are assigned.
+    #[expect(clippy::panic, reason = "a law that is broken panics")]
+    pub(super) async fn open(source: &S, until_end: bool, all: Vec<Partition>) -> Self {
+        let mut seen: HashSet<Partition> = HashSet::new();
+        let mut feed = match source.open(context(until_end)).await {
+            Ok(feed) => feed,
+            Err(error) => panic!("open: {error:?}"),
+        };
+        let mut assignments: Vec<Assignment<S::Batch>> = Vec::new();
+        while !all.iter().all(|partition| seen.contains(partition)) {
+            match feed.next().await {
+                Ok(SourceEvent::Assigned(assignment)) => {
+                    for input in &assignment.tasks {
+                        assert!(input.task.number < input.task.of, "task {}", input.task);
+                        for input in &input.partitions {
+                            assert!(seen.insert(input.partition), "{} twice", input.partition);
+                        }
+                    }
+                    assignments.push(assignment);
+                }
+                Ok(SourceEvent::Revoked(_)) => {
+                    assignments.clear();
+                    seen.clear();
+                }
+                Err(error) => panic!("wait for an assignment: {error:?}"),
+            }
+        }
+        let mut tasks: Vec<_> =
+            assignments.iter().flat_map(|one| &one.tasks).map(|input| input.task).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        let count: usize = assignments.iter().map(|one| one.tasks.len()).sum();
+        assert_eq!(tasks.len(), count, "each task once: {tasks:?}");
+        Self { feed, assignments }
+    }
+
+    /// Starts the reading; a partition that is not named starts where nothing was committed.
+    pub(super) fn begin(&mut self, from: &Offsets) {
+        for assignment in &mut self.assignments {
+            let partitions = assignment.tasks.iter().flat_map(|input| &input.partitions);
+            let positions = partitions.map(|input| {
+                let offset = from.get(&input.partition).copied();
+                (input.partition, Position { offset, commit: 1, owner: 1, ..Position::default() })
+            });
+            let positions = positions.collect();
+            assignment.begin(positions);
+        }
+    }
+
+    /// All partitions.
+    pub(super) fn inputs(&mut self) -> impl Iterator<Item = &mut PartitionInput<S::Batch>> {
+        let tasks = self.assignments.iter_mut().flat_map(|assignment| &mut assignment.tasks);
+        tasks.flat_map(|input| &mut input.partitions)
+    }
+
+    /// The offsets that are read of each partition that has any.
+    pub(super) async fn read(&mut self, until: Until<'_>) -> BTreeMap<Partition, Vec<i64>> {
+        let Self { feed, assignments } = self;
+        let tasks = assignments.iter_mut().flat_map(|assignment| &mut assignment.tasks);
+        let inputs = tasks.flat_map(|input| &mut input.partitions);
+        let all = inputs.map(|input| async move { (input.partition, read(input, until).await) });
+        let all = futures::future::join_all(all);
+        let read = while_listening(feed, all).await.into_iter();
+        read.filter(|(_, offsets)| !offsets.is_empty()).collect()
+    }
+
+    pub(super) async fn close(self) {
+        drop(self.assignments);
+        self.feed.close().await;
+    }
+}
+
+#[expect(clippy::panic, reason = "a law that is broken panics")]
+async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<i64> {
+    let partition = input.partition;
+    let mut offsets: Vec<i64> = Vec::new();
+    let beyond = |offset: i64| match until {
+        Until::Finished | Until::AtEnd => false,
+        Until::Offsets(to) => to.get(&partition).is_none_or(|to| offset >= *to),
+    };
+    loop {
+        match input.deliveries.next().await {
+            Some(Ok(Delivery::Batch(mut batch))) => {
+                while let Some(incoming) = batch.next() {
+                    let last = offsets.last().copied().unwrap_or(i64::MIN);
+                    let offset = incoming.offset;
+                    if beyond(offset) {
+                        return offsets;
+                    }
+                    assert!(offset > last, "{partition}: offset {offset} after {last}");
+                    offsets.push(offset);
+                }
+            }
+            Some(Ok(Delivery::AtEnd { asked, offset })) => {
+                let read = offsets.last().map_or(0, |last| last + 1);
+                assert!(offset >= read, "{partition}: the end at {offset}, behind {read}");
+                assert!(asked <= now(), "{partition}: the end was asked for in the future");
+                if matches!(until, Until::AtEnd) {
+                    break;
+                }
+            }
+            Some(Ok(Delivery::Finished)) => {
+                // Nothing follows: neither a delivery nor an error.
+                let after = input.deliveries.next().await;
+                assert!(after.is_none(), "{partition}: {after:?}", after = after.map(|_| "more"));
+                break;
+            }
+            Some(Err(error)) => panic!("read {partition}: {error:?}"),
+            None => panic!("{partition} ended without saying that it is finished"),
+        }
+    }
+    offsets
+}
