@@ -213,11 +213,16 @@ async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
     for input in reading.inputs() {
         let letters = expected.records.get(&input.partition).cloned().unwrap_or_default();
         let mut letters = letters.into_iter().peekable();
-        while let Some(Ok(Delivery::Batch(mut batch))) = input.deliveries.next().await {
-            let mut first = None;
-            // Asked for one that was taken and, where there is a next, for one that was not.
-            while let Some(incoming) = batch.next() {
-                first.get_or_insert(incoming.offset);
+        while let Some(Ok(Delivery::Batch(batch))) = input.deliveries.next().await {
+            assert_eq!(batch.is_empty(), batch.len() == 0);
+            assert!(batch.get(batch.len()).is_none(), "a record beyond the batch");
+            // The last is asked for first: a batch keeps its records until it goes.
+            let last = batch.len().checked_sub(1).and_then(|last| batch.get(last));
+            for index in 0..batch.len() {
+                let Some(incoming) = batch.get(index) else {
+                    assert_eq!(None, Some(index), "a batch of {} records ends early", batch.len());
+                    return;
+                };
                 let Some(mut letter) = letters.next() else {
                     assert_eq!(
                         None,
@@ -231,10 +236,9 @@ async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
                 let found = batch.dead_letter(input.partition, incoming.offset, why.clone());
                 assert_eq!(found, Some(letter), "{} at {}", input.partition, incoming.offset);
             }
-            if let Some(first) = first {
-                let found = batch.dead_letter(input.partition, first, why.clone());
-                assert!(found.is_some(), "the first record of a batch, after its last was taken");
-            }
+            let beyond = last.map_or(0, |last| last.offset + 1);
+            let found = batch.dead_letter(input.partition, beyond, why.clone());
+            assert_eq!(found, None, "{} at {beyond}, which is not in the batch", input.partition);
         }
         assert_eq!(letters.next(), None, "{} ended early", input.partition);
     }

@@ -126,8 +126,8 @@ async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<
     };
     loop {
         match input.deliveries.next().await {
-            Some(Ok(Delivery::Batch(mut batch))) => {
-                while let Some(incoming) = batch.next() {
+            Some(Ok(Delivery::Batch(batch))) => {
+                for incoming in (0..batch.len()).map_while(|index| batch.get(index)) {
                     let last = offsets.last().copied().unwrap_or(i64::MIN);
                     let offset = incoming.offset;
                     if beyond(offset) {
