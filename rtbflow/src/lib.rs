@@ -1,4 +1,43 @@
-//! rtbflow
+//! Stream processing for Rust services, exact at the database.
+//!
+//! A [`Job`] reads a [source](source), sends its records through [operators](operators) and writes
+//! the results into a [place](epoch::Anchor), such as Postgres or Redis. Results, the operators' state and
+//! the positions in the input move in **one atomic step**, so that a crash, a rebalance or a lost
+//! answer neither loses nor doubles anything.
+//!
+//! A statement is a plain function from [`Flow`] to [`Flow`], and can be tried without any server:
+//!
+//! ```
+//! use std::time::Duration;
+//! use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
+//! use rtbflow::testing::{run, timed};
+//! use rtbflow::{Elements, Flow};
+//!
+//! /// Clicks per advertiser and five minutes.
+//! fn clicks(ads: Flow<impl Elements<Value = u32>>) -> Flow<impl Elements<Value = Windowed<u32, u64>>> {
+//!     ads.key_by(|advertiser| *advertiser)
+//!         .window(Tumbling::of(Duration::from_mins(5)).late(Late::DeadLetter))
+//!         .aggregate("clicks", Count)
+//! }
+//!
+//! let counts = run(timed([(7, 10_000), (8, 20_000), (7, 200_000), (7, 300_000)]), clicks);
+//! let counts: Vec<_> = counts.iter().map(|count| (count.key, count.value)).collect();
+//! assert_eq!(counts, [(7, 2), (8, 1), (7, 1)]);
+//! ```
+//!
+//! # The rooms
+//! In the order in which data walks: [`source`] and [`codec`], [`flow`] and [`operators`], [`sink`],
+//! [`epoch`], and around them the [`job`]. The words they share are in [`element`], [`barrier`], [`time`]
+//! and [`state`]. With the feature `testing`, `testing` is the test kit.
+//!
+//! # What it knows of time
+//! Each record has an event time. The watermark of a partition is its highest event time less the
+//! out-of-orderness that the source allows; that of a task is the lowest of its partitions. A window is
+//! put out when the watermark reaches its end, and a record that comes after that, and after the allowed
+//! lateness, is late: what becomes of it has to be said. A partition that is *proved* to stand at its
+//! end lets its event time go on with the wall clock, so that the last window closes when traffic
+//! stops; one that is merely slow never does.
+
 pub mod barrier;
 pub mod clock;
 pub mod codec;

@@ -5,8 +5,10 @@
 
 pub mod builders;
 mod clock;
+mod drive;
 pub mod laws;
 mod proxy;
 
 pub use clock::{ManualClock, TokioClock};
+pub use drive::{Script, TestFlow, elements, run, timed, values};
 pub use proxy::Proxy;

@@ -162,11 +162,11 @@ where
     /// use rtbflow::testing::{run, timed};
     ///
     /// let five = Tumbling::of(Duration::from_millis(5)).late(Late::Drop);
-    /// let counts = run(timed([("a", 1), ("b", 2), ("a", 4), ("a", 5)]), |flow| {
+    /// let counts = run(timed([('a', 1), ('b', 2), ('a', 4), ('a', 5)]), |flow| {
     ///     flow.key_by(|letter| *letter).window(five).aggregate("counts", Count)
     /// });
     /// let counts: Vec<_> = counts.iter().map(|w| (w.key, w.window.start.as_millis(), w.value)).collect();
-    /// assert_eq!(counts, [("a", 0, 2), ("b", 0, 1), ("a", 5, 1)]);
+    /// assert_eq!(counts, [('a', 0, 2), ('b', 0, 1), ('a', 5, 1)]);
     /// ```
     pub fn aggregate<A>(
         self,

@@ -1,0 +1,139 @@
+//! Drives a chain of operators by hand: elements in, elements out, no job and no runtime.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Debug};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures::Stream;
+
+use crate::barrier::Barrier;
+use crate::element::{Element, Record};
+use crate::flow::{Elements, Flow};
+use crate::testing::builders::{at, read};
+use crate::time::Timestamp;
+
+/// The flow that a pipeline under test is given.
+pub type TestFlow<T> = Flow<Script<T>>;
+
+/// A stream of elements that were written down before.
+pub struct Script<T>(VecDeque<Element<T>>);
+
+impl<T> Debug for Script<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Script({} elements)", self.0.len())
+    }
+}
+
+impl<T: Unpin> Stream for Script<T> {
+    type Item = Element<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
+        Poll::Ready(self.0.pop_front())
+    }
+}
+
+/// These values as records of partition 0, a millisecond apart, each followed by its watermark.
+pub fn values<T>(values: impl IntoIterator<Item = T>) -> Vec<Element<T>> {
+    timed(values.into_iter().zip(0..))
+}
+
+/// These values as records of partition 0, each with its event time in milliseconds and followed by the
+/// highest so far as the watermark.
+pub fn timed<T>(values: impl IntoIterator<Item = (T, i64)>) -> Vec<Element<T>> {
+    let mut highest = i64::MIN;
+    let mut elements = Vec::new();
+    for (offset, (value, ms)) in (0..).zip(values) {
+        elements.push(Element::Record(read(value, ms, offset)));
+        if ms > highest {
+            highest = ms;
+            elements.push(Element::Watermark(at(ms)));
+        }
+    }
+    elements
+}
+
+/// What a pipeline makes of these elements, and of the end of all time after them.
+///
+/// # Panics
+/// If the pipeline waits for something, or fails.
+///
+/// ```
+/// use rtbflow::testing::{run, values};
+///
+/// assert_eq!(run(values([1, 2, 3]), |flow| flow.filter(|n| *n > 1)), [2, 3]);
+/// ```
+pub fn run<T, S>(
+    input: Vec<Element<T>>,
+    pipeline: impl FnOnce(TestFlow<T>) -> Flow<S>,
+) -> Vec<S::Value>
+where
+    T: Send + Unpin + 'static,
+    S: Elements,
+{
+    let records = drive(input, pipeline).into_iter().filter_map(|element| match element {
+        Element::Record(record) => Some(record.value),
+        Element::Watermark(_) | Element::Barrier(_) => None,
+    });
+    records.collect()
+}
+
+/// As [`run`], but all that comes out, written down: `value@time` for a record, `w` and a time for a
+/// watermark.
+///
+/// # Panics
+/// If the pipeline waits for something, or fails.
+pub fn elements<T, S>(
+    input: Vec<Element<T>>,
+    pipeline: impl FnOnce(TestFlow<T>) -> Flow<S>,
+) -> Vec<String>
+where
+    T: Send + Unpin + 'static,
+    S: Elements<Value: Debug>,
+{
+    let time = |time: Timestamp| match time {
+        Timestamp::MIN | Timestamp::MAX => time.to_string(),
+        time => time.as_millis().to_string(),
+    };
+    let written = drive(input, pipeline).into_iter().filter_map(|element| match element {
+        Element::Record(Record { value, timestamp, .. }) => {
+            Some(format!("{value:?}@{}", time(timestamp)))
+        }
+        Element::Watermark(watermark) => Some(format!("w{}", time(watermark))),
+        Element::Barrier(_) => None,
+    });
+    written.collect()
+}
+
+fn drive<T, S>(
+    mut input: Vec<Element<T>>,
+    pipeline: impl FnOnce(TestFlow<T>) -> Flow<S>,
+) -> Vec<Element<S::Value>>
+where
+    T: Send + Unpin + 'static,
+    S: Elements,
+{
+    input.push(Element::Watermark(Timestamp::MAX));
+    let (barrier, gathering) = Barrier::new(at(0));
+    input.push(Element::Barrier(barrier));
+    let flow = pipeline(Flow::from_elements(Script(input.into())));
+    if let Err(error) = flow.topology() {
+        panic!("{error}");
+    }
+    let mut stream = Box::pin(flow.into_elements());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut out = Vec::new();
+    loop {
+        match stream.as_mut().poll_next(&mut context) {
+            Poll::Ready(Some(Element::Barrier(barrier))) => barrier.complete(),
+            Poll::Ready(Some(element)) => out.push(element),
+            Poll::Ready(None) => break,
+            Poll::Pending => panic!("the pipeline waits for something"),
+        }
+    }
+    match gathering.finish() {
+        Ok(Ok(_)) => out,
+        Ok(Err(_)) => panic!("the barrier did not come out"),
+        Err(error) => panic!("{error}"),
+    }
+}
