@@ -57,6 +57,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
 
     /// The entry with this number.
     #[inline]
+    #[must_use]
     pub fn at(&self, position: usize) -> Option<&(K, V)> {
         self.entries.get(position)
     }

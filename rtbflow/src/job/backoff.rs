@@ -25,7 +25,6 @@ impl Backoff {
     }
 
     /// How long it has failed by now.
-    #[expect(clippy::disallowed_methods, reason = "tokio's time, which a simulation moves")]
     pub(crate) fn failing_for(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }

@@ -415,9 +415,10 @@ impl<B: Batch> TaskLoop<B> {
         rejects.into_iter().map(letter).collect()
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
     fn measure(&self, epoch: &Epoch) {
-        histogram!("rtbflow_epoch_rows")
-            .record(epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() as f64);
+        let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
+        histogram!("rtbflow_epoch_rows").record(rows as f64);
         for advance in &epoch.advances {
             let (topic, number) =
                 (advance.partition.topic.name(), advance.partition.number.to_string());

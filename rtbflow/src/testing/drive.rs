@@ -105,6 +105,7 @@ where
     written.collect()
 }
 
+#[expect(clippy::panic, reason = "the test kit fails as assertions do")]
 fn drive<T, S>(
     mut input: Vec<Element<T>>,
     pipeline: impl FnOnce(TestFlow<T>) -> Flow<S>,
