@@ -1,1 +1,10 @@
-//! x
+//! What the benchmarks share: seeded records, a stream that replays them, and the hand-written loops that
+//! stand beside the operators and do the same.
+
+mod by_hand;
+mod records;
+mod replay;
+
+pub use by_hand::{filter_map_by_hand, windows_by_hand};
+pub use records::{Ad, Charge, Performance, Totals, ad_events_json, ads};
+pub use replay::{Replay, drain};

@@ -1,0 +1,59 @@
+//! What somebody writes without the library: a loop that does the same to the same records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use rtbflow::operators::window::{Window, Windowed};
+use rtbflow::{Partition, Record, Timestamp, Topic};
+
+use crate::replay::read;
+use crate::{Ad, Charge, Totals};
+
+const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
+
+/// The clicks and what they cost, with origin and watermark kept as the operators do.
+pub fn filter_map_by_hand(ads: &[Ad], mut each: impl FnMut(Record<Charge>)) -> Timestamp {
+    let partition = Partition::new(Topic::new("ads"), 0);
+    let mut watermark = Timestamp::MIN;
+    for (number, ad) in ads.iter().enumerate() {
+        let record = read(*ad, partition, number);
+        watermark = watermark.max(record.timestamp - OUT_OF_ORDERNESS);
+        if record.value.kind != 1 {
+            continue;
+        }
+        each(record.map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price }));
+    }
+    watermark
+}
+
+/// Totals per campaign and window, put out when the watermark passes a window's end; late records are
+/// dropped.
+pub fn windows_by_hand(ads: &[Ad], size_ms: i64, mut each: impl FnMut(Record<Windowed<u32, Totals>>)) {
+    let partition = Partition::new(Topic::new("ads"), 0);
+    let mut windows: BTreeMap<i64, HashMap<u32, Totals, RandomState>> = BTreeMap::new();
+    let mut watermark = i64::MIN;
+    let mut close = |end: i64, keys: HashMap<u32, Totals, RandomState>| {
+        let window = Window { start: Timestamp::from_millis(end - size_ms), end: Timestamp::from_millis(end) };
+        for (key, value) in keys {
+            each(Record::derived(Windowed { key, window, value }, Timestamp::from_millis(end - 1)));
+        }
+    };
+    for (number, ad) in ads.iter().enumerate() {
+        let record = read(*ad, partition, number);
+        let at = record.timestamp.as_millis();
+        let end = at - at.rem_euclid(size_ms) + size_ms;
+        if end > watermark {
+            windows.entry(end).or_default().entry(ad.campaign).or_default().add(&record.value);
+        }
+        watermark = watermark.max(at - 5000);
+        while let Some(first) = windows.first_entry().filter(|first| *first.key() <= watermark) {
+            let (end, keys) = first.remove_entry();
+            close(end, keys);
+        }
+    }
+    for (end, keys) in windows {
+        close(end, keys);
+    }
+}

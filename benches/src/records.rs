@@ -1,0 +1,128 @@
+//! Seeded records: small values, as a decoder projects them out of ad-events.
+
+use rtbflow::operators::window::Aggregate;
+use rtbflow::{Record, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What a decoder keeps of an ad-event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ad {
+    /// 0 impression, 1 click, 2 conversion.
+    pub kind: u8,
+    /// The campaign.
+    pub campaign: u32,
+    /// The advertiser.
+    pub advertiser: u32,
+    /// The price of a click.
+    pub price: i64,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// What a click costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// Who pays.
+    pub advertiser: u32,
+    /// How much.
+    pub amount: i64,
+}
+
+/// A small generator of numbers, the same for the same seed
+/// ([splitmix64](https://prng.di.unimi.it/splitmix64.c)).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// So many ad-events over this many campaigns; event time rises by a millisecond a record, with up to
+/// four seconds of disorder.
+#[must_use]
+pub fn ads(count: u32, campaigns: u32) -> Vec<Ad> {
+    let mut numbers = Numbers(7);
+    (0..i64::from(count))
+        .map(|n| {
+            let campaign = u32::try_from(numbers.below(u64::from(campaigns))).unwrap_or(0);
+            let disorder = if numbers.below(10) < 3 { numbers.below(4000) } else { 0 };
+            let kind = match numbers.below(100) {
+                0..88 => 0,
+                88..98 => 1,
+                _ => 2,
+            };
+            Ad {
+                kind,
+                campaign,
+                advertiser: campaign % 40,
+                price: 100 + i64::try_from(numbers.below(3000)).unwrap_or(0),
+                at: Timestamp::from_millis(n - i64::try_from(disorder).unwrap_or(0)),
+            }
+        })
+        .collect()
+}
+
+/// So many ad-events as JSON, as they are on the wire: some 380 bytes each.
+#[must_use]
+pub fn ad_events_json(count: u32) -> Vec<Vec<u8>> {
+    ads(count, 200)
+        .iter()
+        .enumerate()
+        .map(|(n, ad)| {
+            let kind = ["IMPRESSION", "CLICK", "CONVERSION"].get(usize::from(ad.kind)).copied();
+            let price = if ad.kind == 1 { format!(r#","actual_price":{}"#, ad.price) } else { String::new() };
+            format!(
+                r#"{{"event_type":"{}","timestamp":"{}","device_id":"device_{n}","session_id":"session_{n}_946264","ad_id":"ad_{}_1","campaign_id":"campaign_{}","advertiser_id":"advertiser_{}","product_id":"product_{}","placement":"PRODUCT_DETAIL","bid_price":{},"category":"전자제품/컴퓨터"{price}}}"#,
+                kind.unwrap_or("IMPRESSION"), ad.at, ad.campaign, ad.campaign, ad.advertiser, ad.campaign % 97, ad.price
+            )
+            .into_bytes()
+        })
+        .collect()
+}
+
+/// Counts and sums of a campaign in a window.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Performance;
+
+/// What [`Performance`] counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Impressions, clicks and conversions.
+    pub counts: [u64; 3],
+    /// What the clicks cost.
+    pub cost: i64,
+}
+
+impl Totals {
+    /// Adds an ad-event.
+    pub fn add(&mut self, ad: &Ad) {
+        if let Some(count) = self.counts.get_mut(usize::from(ad.kind)) {
+            *count += 1;
+        }
+        if ad.kind == 1 {
+            self.cost += ad.price;
+        }
+    }
+}
+
+impl Aggregate<Ad> for Performance {
+    type State = Totals;
+    type Output = Totals;
+
+    fn empty(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn add(&self, state: &mut Totals, record: &Record<Ad>) {
+        state.add(&record.value);
+    }
+
+    fn output(&self, state: &Totals) -> Totals {
+        *state
+    }
+}
