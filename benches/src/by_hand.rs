@@ -30,12 +30,19 @@ pub fn filter_map_by_hand(ads: &[Ad], mut each: impl FnMut(Record<Charge>)) -> T
 
 /// Totals per campaign and window, put out when the watermark passes a window's end; late records are
 /// dropped.
-pub fn windows_by_hand(ads: &[Ad], size_ms: i64, mut each: impl FnMut(Record<Windowed<u32, Totals>>)) {
+pub fn windows_by_hand(
+    ads: &[Ad],
+    size_ms: i64,
+    mut each: impl FnMut(Record<Windowed<u32, Totals>>),
+) {
     let partition = Partition::new(Topic::new("ads"), 0);
     let mut windows: BTreeMap<i64, HashMap<u32, Totals, RandomState>> = BTreeMap::new();
     let mut watermark = i64::MIN;
     let mut close = |end: i64, keys: HashMap<u32, Totals, RandomState>| {
-        let window = Window { start: Timestamp::from_millis(end - size_ms), end: Timestamp::from_millis(end) };
+        let window = Window {
+            start: Timestamp::from_millis(end - size_ms),
+            end: Timestamp::from_millis(end),
+        };
         for (key, value) in keys {
             each(Record::derived(Windowed { key, window, value }, Timestamp::from_millis(end - 1)));
         }

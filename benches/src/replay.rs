@@ -13,14 +13,13 @@ use crate::Ad;
 /// How far records may be out of order.
 const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
-/// Replays records, each followed by the watermark if it rose, and the end of all time at last.
+/// Replays records, each with the watermark before it, and the end of all time at last.
 #[derive(Debug)]
 pub struct Replay {
     ads: Arc<[Ad]>,
     next: usize,
     partition: Partition,
     highest: Timestamp,
-    rose: bool,
     ended: bool,
 }
 
@@ -32,7 +31,6 @@ impl Replay {
             next: 0,
             partition: Partition::new(Topic::new("ads"), 0),
             highest: Timestamp::MIN,
-            rose: false,
             ended: false,
         })
     }
@@ -51,20 +49,15 @@ impl Stream for Replay {
     #[inline]
     fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Element<Ad>>> {
         let this = self.get_mut();
-        if std::mem::take(&mut this.rose) {
-            return Poll::Ready(Some(Element::Watermark(this.highest - OUT_OF_ORDERNESS)));
-        }
         let Some(ad) = this.ads.get(this.next) else {
             let end = !std::mem::replace(&mut this.ended, true);
             return Poll::Ready(end.then_some(Element::Watermark(Timestamp::MAX)));
         };
         let record = read(*ad, this.partition, this.next);
         this.next += 1;
-        if ad.at > this.highest {
-            this.highest = ad.at;
-            this.rose = true;
-        }
-        Poll::Ready(Some(Element::Record(record)))
+        let watermark = this.highest - OUT_OF_ORDERNESS;
+        this.highest = this.highest.max(ad.at);
+        Poll::Ready(Some(Element::Record(record, watermark)))
     }
 }
 
@@ -73,7 +66,7 @@ pub fn drain<S: Elements>(flow: Flow<S>, mut each: impl FnMut(Record<S::Value>))
     let mut stream = pin!(flow.into_elements());
     let mut context = Context::from_waker(Waker::noop());
     while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
-        if let Element::Record(record) = element {
+        if let Element::Record(record, _) = element {
             each(record);
         }
     }

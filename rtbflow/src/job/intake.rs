@@ -93,9 +93,11 @@ pub struct Intake<B: Batch> {
     lanes: Vec<Lane<B>>,
     bounds: Bounds,
     now: Timestamp,
-    /// The watermark that the chain knows.
+    /// The watermark.
     watermark: Option<Timestamp>,
-    /// Whether it may have risen since.
+    /// The watermark that was sent on by itself.
+    sent: Option<Timestamp>,
+    /// Whether the watermark may have risen.
     stale: bool,
     rejects: Vec<(Reject, Class)>,
     taken: u64,
@@ -179,6 +181,7 @@ impl<B: Batch> Intake<B> {
             bounds,
             now,
             watermark: None,
+            sent: None,
             stale: true,
             rejects: Vec::new(),
             taken: 0,
@@ -307,11 +310,11 @@ impl<B: Batch> Intake<B> {
         None
     }
 
-    /// The watermark, if it has risen.
+    /// Takes into the watermark what was taken since.
     #[inline]
-    fn risen(&mut self) -> Option<Timestamp> {
+    fn raise_watermark(&mut self) {
         if self.restoring || !std::mem::take(&mut self.stale) {
-            return None;
+            return;
         }
         let mut lowest: Option<Timestamp> = None;
         for lane in &self.lanes {
@@ -320,15 +323,21 @@ impl<B: Batch> Intake<B> {
                     lowest = Some(lowest.map_or(event_time, |lowest| lowest.min(event_time)));
                 }
                 None if lane.idle.is_some_and(|idle| idle.ticks) || lane.finished => {}
-                None => return None,
+                None => return,
             }
         }
-        let watermark = lowest? - self.bounds.out_of_orderness;
-        if self.watermark.is_some_and(|before| watermark <= before) {
+        let watermark = lowest.map(|lowest| lowest - self.bounds.out_of_orderness);
+        self.watermark = self.watermark.max(watermark);
+    }
+
+    /// The watermark, if it was not sent on by itself: before the chain waits, and before a barrier.
+    fn unsent_watermark(&mut self) -> Option<Timestamp> {
+        self.raise_watermark();
+        if self.restoring || self.watermark <= self.sent {
             return None;
         }
-        self.watermark = Some(watermark);
-        Some(watermark)
+        self.sent = self.watermark;
+        self.watermark
     }
 }
 
@@ -382,22 +391,21 @@ impl<B: Batch> Stream for Intake<B> {
     fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if this.fresh
-                && let Some(barrier) = this.look()
-            {
-                return Poll::Ready(Some(Element::Barrier(barrier)));
-            }
-            if let Some(watermark) = this.risen() {
-                return Poll::Ready(Some(Element::Watermark(watermark)));
+            if this.fresh {
+                if let Some(barrier) = this.look() {
+                    return Poll::Ready(Some(Element::Barrier(barrier)));
+                }
             }
             if let Some(lane) = this.lane() {
+                this.raise_watermark();
                 if let Some(record) = this.take(lane) {
-                    return Poll::Ready(Some(Element::Record(record)));
+                    let watermark = this.watermark.unwrap_or(Timestamp::MIN);
+                    return Poll::Ready(Some(Element::Record(record, watermark)));
                 }
                 continue;
             }
-            if this.stale && !this.restoring {
-                continue;
+            if let Some(watermark) = this.unsent_watermark() {
+                return Poll::Ready(Some(Element::Watermark(watermark)));
             }
             let closed = this.closed;
             if !this.report() {

@@ -8,7 +8,7 @@ use futures::Stream;
 use pin_project::pin_project;
 
 use crate::barrier::{Class, Reject};
-use crate::element::Element;
+use crate::element::{Element, Record};
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
 
@@ -67,11 +67,11 @@ where
         let mut this = self.project();
         loop {
             return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record)) => {
+                Some(Element::Record(record, watermark)) => {
                     let (timestamp, origin) = (record.timestamp, record.origin);
                     match record.value {
                         Ok(value) => {
-                            Some(Element::Record(crate::Record { value, timestamp, origin }))
+                            Some(Element::Record(Record { value, timestamp, origin }, watermark))
                         }
                         Err(reason) => {
                             if let Some(origin) = origin {

@@ -61,7 +61,7 @@ where
         loop {
             let element = ready!(this.stream.as_mut().poll_next(context));
             match &element {
-                Some(Element::Record(record)) if !(this.f)(&record.value) => {
+                Some(Element::Record(record, _)) if !(this.f)(&record.value) => {
                     *this.dropped += u64::from(record.is_accountable());
                     continue;
                 }
@@ -69,7 +69,7 @@ where
                     let dropped = std::mem::take(this.dropped);
                     barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
                 }
-                Some(Element::Record(_) | Element::Watermark(_) | Element::Barrier(_)) | None => {}
+                Some(Element::Record(..) | Element::Watermark(_) | Element::Barrier(_)) | None => {}
             }
             return Poll::Ready(element);
         }

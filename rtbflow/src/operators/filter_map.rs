@@ -61,14 +61,14 @@ where
         let mut this = self.project();
         loop {
             return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record)) => {
+                Some(Element::Record(record, watermark)) => {
                     let accountable = record.is_accountable();
                     let Record { value, timestamp, origin } = record;
                     let Some(value) = (this.f)(value) else {
                         *this.dropped += u64::from(accountable);
                         continue;
                     };
-                    Some(Element::Record(Record { value, timestamp, origin }))
+                    Some(Element::Record(Record { value, timestamp, origin }, watermark))
                 }
                 Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
                 Some(Element::Barrier(barrier)) => {

@@ -54,13 +54,15 @@ struct Made<I> {
     values: I,
     timestamp: Timestamp,
     origin: Option<Origin>,
+    watermark: Timestamp,
 }
 
 impl<I: Iterator> Iterator for Made<I> {
-    type Item = Record<I::Item>;
-    fn next(&mut self) -> Option<Record<I::Item>> {
+    type Item = Element<I::Item>;
+    fn next(&mut self) -> Option<Element<I::Item>> {
         let value = self.values.next()?;
-        Some(Record { value, timestamp: self.timestamp, origin: self.origin })
+        let record = Record { value, timestamp: self.timestamp, origin: self.origin };
+        Some(Element::Record(record, self.watermark))
     }
 }
 
@@ -82,24 +84,25 @@ where
         let mut this = self.project();
         loop {
             if let Some(record) = this.made.as_mut().and_then(Iterator::next) {
-                return Poll::Ready(Some(Element::Record(record)));
+                return Poll::Ready(Some(record));
             }
             *this.made = None;
             return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record)) => {
+                Some(Element::Record(record, watermark)) => {
                     let accountable = record.is_accountable();
                     let Record { value, timestamp, origin } = record;
                     let mut made = Made {
                         values: (this.f)(value).into_iter(),
                         timestamp,
                         origin: origin.map(Origin::shared),
+                        watermark,
                     };
                     let Some(first) = made.next() else {
                         *this.dropped += u64::from(accountable);
                         continue;
                     };
                     *this.made = Some(made);
-                    Some(Element::Record(first))
+                    Some(first)
                 }
                 Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
                 Some(Element::Barrier(barrier)) => {

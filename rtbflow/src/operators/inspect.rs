@@ -59,7 +59,7 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.project();
         let element = ready!(this.stream.poll_next(context));
-        if let Some(Element::Record(record)) = &element {
+        if let Some(Element::Record(record, _)) = &element {
             (this.f)(record);
         }
         Poll::Ready(element)

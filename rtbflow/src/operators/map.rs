@@ -59,7 +59,9 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<U>>> {
         let this = self.project();
         Poll::Ready(match ready!(this.stream.poll_next(context)) {
-            Some(Element::Record(record)) => Some(Element::Record(record.map(this.f))),
+            Some(Element::Record(record, watermark)) => {
+                Some(Element::Record(record.map(this.f), watermark))
+            }
             Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
             Some(Element::Barrier(barrier)) => Some(Element::Barrier(barrier)),
             None => None,

@@ -70,21 +70,25 @@ pub struct Outbox<U> {
     rejects: Vec<(Reject, Class)>,
     tally: Tally,
     activity: Activity,
+    /// The watermark that holds before what is put out next.
+    watermark: Timestamp,
 }
 
 impl<U> Outbox<U> {
     fn new(activity: Activity) -> Self {
-        Self { elements: VecDeque::new(), rejects: Vec::new(), tally: Tally::default(), activity }
+        let (rejects, tally, watermark) = (Vec::new(), Tally::default(), Timestamp::MIN);
+        Self { elements: VecDeque::new(), rejects, tally, activity, watermark }
     }
 
     /// Sends a record on.
     #[inline]
     pub fn push(&mut self, record: Record<U>) {
-        self.elements.push_back(Element::Record(record));
+        self.elements.push_back(Element::Record(record, self.watermark));
     }
 
     /// Sends a watermark on, after the records before it: for an operator that makes its own.
     pub fn watermark(&mut self, watermark: Timestamp) {
+        self.watermark = watermark;
         self.elements.push_back(Element::Watermark(watermark));
     }
 
@@ -157,6 +161,8 @@ pub struct Stateful<S, L: Logic> {
     logic: L,
     operator: Arc<str>,
     out: Outbox<L::Out>,
+    /// The watermark that the logic knows.
+    watermark: Timestamp,
     /// What passes on once the outbox is empty.
     behind: Option<Element<L::Out>>,
 }
@@ -217,7 +223,8 @@ impl<S: Elements> Flow<S> {
 impl<S, L: Logic> Stateful<S, L> {
     pub(crate) fn new(stream: S, name: &str, logic: L, tip: &Tip) -> Self {
         let out = Outbox::new(tip.activity());
-        Self { stream, logic, operator: name.into(), out, behind: None }
+        let watermark = Timestamp::MIN;
+        Self { stream, logic, operator: name.into(), out, watermark, behind: None }
     }
 }
 
@@ -266,10 +273,20 @@ where
                 return Poll::Ready(Some(element));
             }
             match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record)) => this.logic.on_record(record, this.out),
+                Some(Element::Record(record, watermark)) => {
+                    if watermark > *this.watermark {
+                        *this.watermark = watermark;
+                        let passed = this.logic.on_watermark(watermark, this.out);
+                        this.out.watermark = passed.unwrap_or(this.out.watermark);
+                    }
+                    this.logic.on_record(record, this.out);
+                }
                 Some(Element::Watermark(watermark)) => {
-                    let watermark = this.logic.on_watermark(watermark, this.out);
-                    *this.behind = watermark.map(Element::Watermark);
+                    *this.watermark = watermark;
+                    if let Some(passed) = this.logic.on_watermark(watermark, this.out) {
+                        this.out.watermark = passed;
+                        *this.behind = Some(Element::Watermark(passed));
+                    }
                 }
                 Some(Element::Barrier(barrier)) => {
                     if !barrier.is_restoring() {

@@ -37,7 +37,7 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
         let mut this = self.project();
         loop {
             match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record)) => match this.sink.check(&record) {
+                Some(Element::Record(record, _)) => match this.sink.check(&record) {
                     Ok(()) => {
                         this.sink.write(&record);
                         this.activity.add(1);

@@ -30,10 +30,10 @@ pub fn read<T>(value: T, ms: i64, offset: i64) -> Record<T> {
     Record { value, timestamp: at(ms), origin: Some(Origin::new(partition, offset)) }
 }
 
-/// A record that flows.
+/// A record that flows, before any watermark.
 #[must_use]
 pub const fn element<T>(value: T, ms: i64) -> Element<T> {
-    Element::Record(record(value, ms))
+    Element::Record(record(value, ms), Timestamp::MIN)
 }
 
 /// A watermark that flows.

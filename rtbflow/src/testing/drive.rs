@@ -41,13 +41,13 @@ pub fn values<T>(values: impl IntoIterator<Item = T>) -> Vec<Element<T>> {
 /// These values as records of partition 0, each with its event time in milliseconds and followed by the
 /// highest so far as the watermark.
 pub fn timed<T>(values: impl IntoIterator<Item = (T, i64)>) -> Vec<Element<T>> {
-    let mut highest = i64::MIN;
+    let mut highest = Timestamp::MIN;
     let mut elements = Vec::new();
     for (offset, (value, ms)) in (0..).zip(values) {
-        elements.push(Element::Record(read(value, ms, offset)));
-        if ms > highest {
-            highest = ms;
-            elements.push(Element::Watermark(at(ms)));
+        elements.push(Element::Record(read(value, ms, offset), highest));
+        if at(ms) > highest {
+            highest = at(ms);
+            elements.push(Element::Watermark(highest));
         }
     }
     elements
@@ -72,7 +72,7 @@ where
     S: Elements,
 {
     let records = drive(input, pipeline).into_iter().filter_map(|element| match element {
-        Element::Record(record) => Some(record.value),
+        Element::Record(record, _) => Some(record.value),
         Element::Watermark(_) | Element::Barrier(_) => None,
     });
     records.collect()
@@ -96,7 +96,7 @@ where
         time => time.as_millis().to_string(),
     };
     let written = drive(input, pipeline).into_iter().filter_map(|element| match element {
-        Element::Record(Record { value, timestamp, .. }) => {
+        Element::Record(Record { value, timestamp, .. }, _) => {
             Some(format!("{value:?}@{}", time(timestamp)))
         }
         Element::Watermark(watermark) => Some(format!("w{}", time(watermark))),
