@@ -1,1 +1,3 @@
 //! x
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -1,0 +1,242 @@
+//! Redis as the place: results, state and positions in one script.
+//!
+//! ```text
+//!   sinks ── operations ──▶ epoch ──▶ EVALSHA commit.lua
+//!                                       1 compare positions      differ: nothing happens
+//!                                       2 write positions        the only write that may be refused
+//!                                       3 append chunks of state
+//!                                       4 apply operations       each by itself
+//! ```
+//!
+//! **What is guaranteed.** A script runs alone, so nobody sees half an epoch, and an epoch is applied
+//! once whatever is killed, cut off or sent twice. Redis does not roll back, so the order above
+//! matters: whatever the server may refuse for its own reasons (out of memory, read-only, not able to
+//! persist) it refuses at the first write, before anything has changed. An operation that Redis refuses for the
+//! sake of its key (another type there, a sum beyond 64 bits) is left out, alone; it is logged, counted
+//! in `rtbflow_redis_rejected_operations_total` and kept, among the last thousand, in the list
+//! `rtbflow:{job}:rejected` as JSON of task, operation, key and error.
+//!
+//! **What is not.** The guarantee is as durable as the server: with `appendfsync everysec` a crash of
+//! the machine loses the last second, of results and positions alike, and the records are read again
+//! and applied again to what was lost, once. A fail-over to a replica that was behind does the same.
+//! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place.
+//!
+//! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
+//! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
+
+mod batch;
+mod fault;
+mod inspect;
+mod keys;
+mod library;
+mod mark;
+mod merge_hash;
+mod operations;
+mod script;
+mod server;
+mod step;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Client, IntoConnectionInfo, TlsCertificates};
+use rtbflow::sink::Place;
+use rtbflow::{Error, Result};
+
+pub use merge_hash::MergeHash;
+pub use operations::Operations;
+pub use script::{Call, Script};
+pub use write::Write;
+
+use library::{Library, Text};
+use server::Server;
+
+const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and the keys of one atomic \
+                          script have to be in one: give the URL of one server that is not part of a cluster";
+
+/// A place in Redis. Clones are handles on the same place.
+///
+/// Nothing is connected before the first call; a connection that breaks is made again.
+///
+/// ```
+/// use rtbflow_sinks::redis::Redis;
+///
+/// let redis = Redis::new("redis://user:secret@127.0.0.1:6379/2")?;
+/// assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:6379, database 2)");
+/// # Ok::<(), rtbflow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    place: Place,
+    server: Server,
+    library: Library,
+    claim: Text,
+    restore: Text,
+    forget: Text,
+    page_bytes: usize,
+}
+
+impl Redis {
+    /// A place at `redis[s]://[user:password@]host[:port][/database]`, with all settings as they are.
+    ///
+    /// # Errors
+    /// If the URL can not be read; the error does not repeat it.
+    pub fn new(url: &str) -> Result<Self> {
+        Self::builder(url).build()
+    }
+
+    /// A place with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use rtbflow_sinks::redis::Redis;
+    ///
+    /// let redis = Redis::builder("rediss://cache.internal").deadline(Duration::from_secs(3)).build()?;
+    /// assert_eq!(format!("{redis:?}"), "Redis(cache.internal:6379, database 0)");
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    #[must_use]
+    pub fn builder(url: &str) -> Builder {
+        Builder {
+            url: url.to_owned(),
+            deadline: Duration::from_secs(10),
+            root_certificate: None,
+            page_bytes: 4 << 20,
+        }
+    }
+
+    fn place(&self) -> Place {
+        self.shared.place
+    }
+
+    fn server(&self) -> &Server {
+        &self.shared.server
+    }
+
+    fn library(&self) -> &Library {
+        &self.shared.library
+    }
+
+    fn claim_text(&self) -> &Text {
+        &self.shared.claim
+    }
+
+    fn restore_text(&self) -> &Text {
+        &self.shared.restore
+    }
+
+    fn forget_text(&self) -> &Text {
+        &self.shared.forget
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.shared.page_bytes
+    }
+}
+
+impl fmt::Debug for Redis {
+    /// Host, port and database; never the user or the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({:?})", self.shared.server)
+    }
+}
+
+/// Settings of a [`Redis`].
+#[must_use]
+pub struct Builder {
+    url: String,
+    deadline: Duration,
+    root_certificate: Option<Vec<u8>>,
+    page_bytes: usize,
+}
+
+impl Builder {
+    /// How long one call may take, with all its attempts to connect; 10 s unless told. A call that
+    /// takes longer is a transient error.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The only authority, as PEM, whose certificates are accepted for `rediss://`; those that browsers
+    /// accept unless told.
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
+    /// Bytes of state that are read back at a time; 4 MiB unless told.
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.page_bytes = bytes;
+        self
+    }
+
+    /// The place.
+    ///
+    /// # Errors
+    /// If the URL or the certificate can not be read; the error repeats neither.
+    pub fn build(self) -> Result<Redis> {
+        // The cause is left out: it might quote the URL, and with it the password.
+        let unreadable = |_| {
+            Error::config(
+                "read the URL of Redis: redis[s]://[user:password@]host[:port][/database] is expected, with \
+                 special characters of the password percent-encoded",
+            )
+        };
+        let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
+        let client = match self.root_certificate {
+            Some(pem) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+                Client::build_with_tls(info, certificates).map_err(|cause| {
+                    Error::config("read the root certificate for Redis as PEM").because(cause)
+                })?
+            }
+            None => Client::open(info).map_err(unreadable)?,
+        };
+        // Another one may be installed already, which will do as well.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        Ok(Redis {
+            shared: Arc::new(Shared {
+                place: Place::new("redis"),
+                server: Server::new(client, self.deadline),
+                library: Library::new(),
+                claim: Text::new(include_str!("claim.lua")),
+                restore: Text::new(include_str!("restore.lua")),
+                forget: Text::new(include_str!("forget.lua")),
+                page_bytes: self.page_bytes,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_printed() {
+        for url in ["redis://u:hunter2@", "redis://u:hunter2@h:x/1", "hunter2", "redis://h/hunter2"]
+        {
+            let builder = Redis::builder(url);
+            assert!(!format!("{builder:?}").contains("hunter2"));
+            let error = builder.build().unwrap_err();
+            assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        let redis = Redis::new("rediss://u:hunter2@example.com/3").unwrap();
+        assert_eq!(format!("{redis:?}"), "Redis(example.com:6379, database 3)");
+    }
+}
