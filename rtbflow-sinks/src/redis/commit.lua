@@ -228,7 +228,7 @@ end
 at = at + 3 * chunks
 
 -- 5. The operations, each by itself.
-local reply, rejected, last = { 'committed', 0 }, 0, #ARGV
+local reply, rejected, last = { 'committed', '0' }, 0, #ARGV
 while at <= last do
   local count = tonumber(ARGV[at + 1])
   local done, why = pcall(operations[ARGV[at]], at + 2, count)
@@ -246,5 +246,5 @@ while at <= last do
   at = at + 2 + count
 end
 if rejected > 0 then protected('LTRIM', REJECTED, '-' .. ARGV[2], -1) end
-reply[2] = rejected
+reply[2] = tostring(rejected)
 return reply

@@ -21,8 +21,9 @@ const TRANSIENT: [&str; 12] = [
 ];
 
 /// What somebody has to do about an error of this code, or of this beginning of its text.
-const ADVICE: [(&str, &str); 12] = [
-    ("NOAUTH", "give a password in the URL: redis://user:password@host"),
+const ADVICE: [(&str, &str); 13] = [
+    ("NOAUTH", NO_PASSWORD),
+    ("Authentication required", NO_PASSWORD),
     ("WRONGPASS", "correct the user or the password in the URL"),
     ("invalid password", "correct the password in the URL"),
     ("NOPERM", "allow the user all commands on the keys of the results and on rtbflow:*"),
@@ -35,6 +36,8 @@ const ADVICE: [(&str, &str); 12] = [
     ("DB index is out of range", "correct the number of the database at the end of the URL"),
     ("Error compiling script", "correct the Lua that the pipeline stages"),
 ];
+
+const NO_PASSWORD: &str = "give a password in the URL: redis://user:password@host";
 
 /// Whether the connection is of no more use.
 pub(super) fn is_broken(error: &RedisError) -> bool {

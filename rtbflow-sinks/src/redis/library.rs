@@ -46,6 +46,9 @@ impl Text {
         count: usize,
         request: impl Fn(usize) -> Cmd,
     ) -> Result<Vec<RedisResult<Value>>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         let mut commands = Pipeline::with_capacity(count);
         for number in 0..count {
             commands.add_command(request(number));

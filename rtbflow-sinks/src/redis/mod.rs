@@ -56,7 +56,7 @@ use server::Server;
 const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and the keys of one atomic \
                           script have to be in one: give the URL of one server that is not part of a cluster";
 
-/// A place in Redis. Clones are handles on the same place.
+/// A place in Redis. Clones are handles on the same place, over the same connection.
 ///
 /// Nothing is connected before the first call; a connection that breaks is made again.
 ///
@@ -70,11 +70,11 @@ const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and t
 #[derive(Clone)]
 pub struct Redis {
     shared: Arc<Shared>,
+    server: Arc<Server>,
 }
 
 struct Shared {
     place: Place,
-    server: Server,
     library: Library,
     claim: Text,
     restore: Text,
@@ -112,12 +112,18 @@ impl Redis {
         }
     }
 
+    /// Another handle on the same place, with a connection of its own.
+    #[must_use]
+    pub fn separate(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), server: Arc::new(self.server.separate()) }
+    }
+
     fn place(&self) -> Place {
         self.shared.place
     }
 
     fn server(&self) -> &Server {
-        &self.shared.server
+        &self.server
     }
 
     fn library(&self) -> &Library {
@@ -144,7 +150,7 @@ impl Redis {
 impl fmt::Debug for Redis {
     /// Host, port and database; never the user or the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redis({:?})", self.shared.server)
+        write!(f, "Redis({:?})", self.server)
     }
 }
 
@@ -203,9 +209,9 @@ impl Builder {
         // Another one may be installed already, which will do as well.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Redis {
+            server: Arc::new(Server::new(client, self.deadline)),
             shared: Arc::new(Shared {
                 place: Place::new("redis"),
-                server: Server::new(client, self.deadline),
                 library: Library::new(),
                 claim: Text::new(include_str!("claim.lua")),
                 restore: Text::new(include_str!("restore.lua")),

@@ -39,6 +39,11 @@ impl Server {
         Self { client, address, deadline, connection: Mutex::new(None) }
     }
 
+    /// The same server over a connection of its own.
+    pub(super) fn separate(&self) -> Self {
+        Self::new(self.client.clone(), self.deadline)
+    }
+
     /// Host, port and database.
     pub(super) fn address(&self) -> &str {
         &self.address
