@@ -39,6 +39,9 @@ const ADVICE: [(&str, &str); 13] = [
 
 const NO_PASSWORD: &str = "give a password in the URL: redis://user:password@host";
 
+const BAD_CERTIFICATE: &str =
+    "give the authority of the server's certificate, or the host as the certificate names it";
+
 /// Whether the connection is of no more use.
 pub(super) fn is_broken(error: &RedisError) -> bool {
     error.is_io_error()
@@ -52,6 +55,9 @@ pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
     let detail = cause.detail().unwrap_or_default();
     let text = cause.to_string();
     let code = cause.code().unwrap_or_default();
+    if text.contains("invalid peer certificate") {
+        return Error::config(format!("{attempted}: {BAD_CERTIFICATE}")).because(cause);
+    }
     if TRANSIENT.contains(&code)
         || TRANSIENT.iter().any(|code| detail.contains(&format!("-{code} ")))
         || cause.is_io_error()
@@ -66,6 +72,10 @@ pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
         (Some(advice), _) => advice,
         (None, ErrorKind::AuthenticationFailed) => "correct the user and the password in the URL",
         (None, ErrorKind::InvalidClientConfig) => "correct the URL",
+        // The client drops the code, which is BUSY or one like it.
+        (None, _) if text.contains("refused to switch database") => {
+            return Error::transient(attempted).because(cause);
+        }
         (None, _) => return Error::permanent(attempted).because(cause),
     };
     Error::config(format!("{attempted}: {advice}")).because(cause)

@@ -8,8 +8,8 @@ use rtbflow::Record;
 use rtbflow::sink::{Place, Sink, Staged};
 
 use super::Redis;
-use super::batch::Batch;
-use super::operations::Arguments;
+use super::operations::{Arguments, milliseconds};
+use super::staged::Batch;
 
 /// Merges partials into hashes; made by [`Redis::merge_hash`].
 pub struct MergeHash<T> {
@@ -56,7 +56,8 @@ impl Redis {
     /// # Errors
     /// A ratio or a guard that names a field which is not there is a configuration error of the first
     /// commit. Where Redis refuses a merge (a sum beyond 64 bits, a key that holds something else), all
-    /// fields stay as they were, the merge is reported and the epoch goes on.
+    /// fields stay as they were, the merge is reported and the epoch goes on; where it refuses only the
+    /// copy to the key of the newest, the merge stays.
     ///
     /// # Examples
     ///
@@ -189,7 +190,7 @@ impl<T> MergeHash<T> {
             Some(self.sets.iter().position(|(name, _)| *name == newest.guard)? + 1)
         });
         layout.push(guard.unwrap_or(0).to_string());
-        layout.push(self.expire.map_or(0, |after| after.as_millis()).to_string());
+        layout.push(self.expire.map_or(0, milliseconds).to_string());
         layout
     }
 

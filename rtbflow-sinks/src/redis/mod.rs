@@ -24,7 +24,6 @@
 //! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
 //! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
 
-mod batch;
 mod fault;
 mod inspect;
 mod keys;
@@ -34,6 +33,7 @@ mod merge_hash;
 mod operations;
 mod script;
 mod server;
+mod staged;
 mod step;
 mod write;
 
@@ -102,7 +102,6 @@ impl Redis {
     /// assert_eq!(format!("{redis:?}"), "Redis(cache.internal:6379, database 0)");
     /// # Ok::<(), rtbflow::Error>(())
     /// ```
-    #[must_use]
     pub fn builder(url: &str) -> Builder {
         Builder {
             url: url.to_owned(),

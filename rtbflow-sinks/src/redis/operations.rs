@@ -87,7 +87,7 @@ impl Operations {
     /// Lets a key expire so long after this epoch's commit.
     pub fn expire(&mut self, key: impl AsRef<str>, after: Duration) -> &mut Self {
         self.touch("expire", key.as_ref());
-        self.arguments.display(&after.as_millis());
+        self.arguments.display(&milliseconds(after));
         self.end(None)
     }
 
@@ -173,6 +173,11 @@ impl Operations {
             self.arguments.display(value);
         }
     }
+}
+
+/// A time to live as Redis takes it: it refuses one that ends beyond the 64 bits of its clock.
+pub(super) fn milliseconds(after: Duration) -> u128 {
+    after.as_millis().clamp(1, 1 << 50)
 }
 
 /// Arguments of a script, end to end in one buffer.

@@ -5,7 +5,7 @@ use std::fmt;
 use rtbflow::Record;
 use rtbflow::sink::{Place, Sink, Staged};
 
-use super::batch::Batch;
+use super::staged::Batch;
 use super::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].

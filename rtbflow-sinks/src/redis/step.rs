@@ -6,10 +6,10 @@ use rtbflow::sink::Place;
 use rtbflow::state::{Change, Chunk};
 use rtbflow::{Error, Result};
 
-use super::batch::Batch;
 use super::keys::{Keys, bucket_text, parse_bucket, task_text};
 use super::library::{elements, text};
 use super::mark::{mark, parse_position, position_text};
+use super::staged::Batch;
 use super::{Redis, fault};
 
 /// Operations that Redis refused and that are kept for the operator.

@@ -5,7 +5,7 @@ use std::fmt;
 use rtbflow::Record;
 use rtbflow::sink::{Place, Sink, Staged};
 
-use super::batch::Batch;
+use super::staged::Batch;
 use super::{Operations, Redis};
 
 /// Stages the operations of each record; made by [`Redis::write`].

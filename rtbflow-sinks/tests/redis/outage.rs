@@ -1,4 +1,4 @@
-//! A server that is full, forgets, restarts, refuses or does not know us.
+//! A server that is full, forgets, restarts, refuses, does not know us or wants to be sure of us.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rtbflow::epoch::{Anchor, Verdict};
 use rtbflow_sinks::redis::Redis;
 
 use crate::room::Room;
-use crate::server::PrivateServer;
+use crate::server::{PrivateServer, free_port};
 
 async fn room_on(server: &PrivateServer) -> Room {
     Room::over(Redis::new(&server.url()).unwrap(), &server.url(), "private").await
@@ -176,7 +176,35 @@ async fn a_busy_server_is_a_transient_error() {
         }
     };
     assert!(error.is_transient() && error.report().contains("BUSY"), "{error:?}");
+    let elsewhere = Redis::new(&format!("{}/1", server.url())).unwrap();
+    let error = elsewhere.prepare(&room.job).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
     room.ask::<()>(&["SCRIPT", "KILL"]).await;
     busy.await.unwrap().unwrap_err();
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_the_certificate_is_checked() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/tls");
+    let (certificate, key) = (format!("{folder}/certificate.pem"), format!("{folder}/key.pem"));
+    let tls_port = free_port();
+    let port = tls_port.to_string();
+    let mut options = vec!["--tls-port", &port, "--tls-auth-clients", "no"];
+    options.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    options.extend(["--tls-ca-cert-file", &certificate]);
+    let server = PrivateServer::start(&options).await;
+    let url = format!("rediss://localhost:{tls_port}");
+    let pem = std::fs::read(&certificate).unwrap();
+    let trusting = Redis::builder(&url).root_certificate(pem).build().unwrap();
+    let room = Room::over(trusting, &server.url(), "tls").await;
+    room.redis.prepare(&room.job).await.unwrap();
+    let mut owner = room.claim(0).await;
+    let staged = room.stage_with(|room, to| {
+        to.increment(room.key("sum"), "n", 1);
+    });
+    owner.write(staged).await;
+    assert_eq!(sum(&room).await, 1);
+    let stranger = Redis::new(&url).unwrap().prepare(&room.job).await.unwrap_err();
+    assert!(stranger.is_config() && stranger.to_string().contains("authority"), "{stranger:?}");
 }

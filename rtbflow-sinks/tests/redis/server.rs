@@ -22,7 +22,7 @@ pub(crate) struct PrivateServer {
 
 impl PrivateServer {
     pub(crate) async fn start(options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let folder = std::env::temp_dir().join(unique("redis"));
         std::fs::create_dir(&folder).unwrap();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -69,6 +69,11 @@ impl Drop for PrivateServer {
         let _ = self.process.start_kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(port: u16, folder: &PathBuf, options: &[String]) -> Child {
