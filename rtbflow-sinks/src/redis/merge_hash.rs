@@ -70,7 +70,7 @@ impl Redis {
     ///
     /// struct Window { campaign: &'static str, start: Timestamp, impressions: i64, clicks: i64 }
     ///
-    /// let redis = Redis::new("redis://127.0.0.1/2")?;
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").build()?;
     /// let mut performance = redis
     ///     .merge_hash(|w: &Window| format!("perf:{}:{}", w.campaign, w.start))
     ///     .add("impressions", |w| w.impressions)

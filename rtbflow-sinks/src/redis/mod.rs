@@ -38,6 +38,7 @@ mod step;
 mod write;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and t
 /// ```
 /// use rtbflow_sinks::redis::Redis;
 ///
-/// let redis = Redis::new("redis://user:secret@127.0.0.1:6379/2")?;
+/// let redis = Redis::connect_to("redis://user:secret@127.0.0.1:6379/2").build()?;
 /// assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:6379, database 2)");
 /// # Ok::<(), rtbflow::Error>(())
 /// ```
@@ -83,30 +84,12 @@ struct Shared {
 }
 
 impl Redis {
-    /// A place at `redis[s]://[user:password@]host[:port][/database]`, with all settings as they are.
-    ///
-    /// # Errors
-    /// If the URL can not be read; the error does not repeat it.
-    pub fn new(url: &str) -> Result<Self> {
-        Self::builder(url).build()
-    }
-
-    /// A place with other settings.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use rtbflow_sinks::redis::Redis;
-    ///
-    /// let redis = Redis::builder("rediss://cache.internal").deadline(Duration::from_secs(3)).build()?;
-    /// assert_eq!(format!("{redis:?}"), "Redis(cache.internal:6379, database 0)");
-    /// # Ok::<(), rtbflow::Error>(())
-    /// ```
-    pub fn builder(url: &str) -> Builder {
-        Builder {
-            url: url.to_owned(),
-            deadline: Duration::from_secs(10),
-            root_certificate: None,
+    /// A place at `redis[s]://[user:password@]host[:port][/database]`; nothing is connected yet.
+    pub fn connect_to(url: impl Into<String>) -> Options {
+        Options {
+            url: url.into(),
+            call_timeout: Duration::from_secs(10),
+            ca_file: None,
             page_bytes: 4 << 20,
         }
     }
@@ -153,31 +136,31 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Settings of a [`Redis`].
+/// How a [`Redis`] is reached; see [`Redis::connect_to`].
 #[must_use]
-pub struct Builder {
+pub struct Options {
     url: String,
-    deadline: Duration,
-    root_certificate: Option<Vec<u8>>,
+    call_timeout: Duration,
+    ca_file: Option<PathBuf>,
     page_bytes: usize,
 }
 
-impl Builder {
-    /// How long one call may take, with all its attempts to connect; 10 s unless told. A call that
-    /// takes longer is a transient error.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+impl Options {
+    /// How long a call may take as a whole, with all its attempts to connect (10 s). One that takes
+    /// longer is a transient error.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
         self
     }
 
-    /// The only authority, as PEM, whose certificates are accepted for `rediss://`; those that browsers
-    /// accept unless told.
-    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificate = Some(pem.into());
+    /// A file of certificate authorities in PEM form that the server's certificate must come from,
+    /// instead of those that browsers trust.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
         self
     }
 
-    /// Bytes of state that are read back at a time; 4 MiB unless told.
+    /// Bytes of state that are read back at a time (4 MiB).
     pub fn page_bytes(mut self, bytes: usize) -> Self {
         self.page_bytes = bytes;
         self
@@ -186,7 +169,7 @@ impl Builder {
     /// The place.
     ///
     /// # Errors
-    /// If the URL or the certificate can not be read; the error repeats neither.
+    /// If the URL, which the error does not repeat, or the file of authorities can not be used.
     pub fn build(self) -> Result<Redis> {
         // The cause is left out: it might quote the URL, and with it the password.
         let unreadable = |_| {
@@ -196,19 +179,21 @@ impl Builder {
             )
         };
         let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
-        let client = match self.root_certificate {
-            Some(pem) => {
+        let client = match self.ca_file {
+            Some(path) => {
+                let attempted = format!("read the certificate authorities in {}", path.display());
+                let pem = std::fs::read(&path)
+                    .map_err(|cause| Error::config(&attempted).because(cause))?;
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, certificates).map_err(|cause| {
-                    Error::config("read the root certificate for Redis as PEM").because(cause)
-                })?
+                Client::build_with_tls(info, certificates)
+                    .map_err(|cause| Error::config(attempted).because(cause))?
             }
             None => Client::open(info).map_err(unreadable)?,
         };
         // Another one may be installed already, which will do as well.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Redis {
-            server: Arc::new(Server::new(client, self.deadline)),
+            server: Arc::new(Server::new(client, self.call_timeout)),
             shared: Arc::new(Shared {
                 place: Place::new("redis"),
                 library: Library::new(),
@@ -221,10 +206,10 @@ impl Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for Options {
     /// Without the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Options").field("call_timeout", &self.call_timeout).finish_non_exhaustive()
     }
 }
 
@@ -236,12 +221,12 @@ mod tests {
     fn no_secret_is_printed() {
         for url in ["redis://u:hunter2@", "redis://u:hunter2@h:x/1", "hunter2", "redis://h/hunter2"]
         {
-            let builder = Redis::builder(url);
-            assert!(!format!("{builder:?}").contains("hunter2"));
-            let error = builder.build().unwrap_err();
+            let options = Redis::connect_to(url);
+            assert!(!format!("{options:?}").contains("hunter2"));
+            let error = options.build().unwrap_err();
             assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
         }
-        let redis = Redis::new("rediss://u:hunter2@example.com/3").unwrap();
+        let redis = Redis::connect_to("rediss://u:hunter2@example.com/3").build().unwrap();
         assert_eq!(format!("{redis:?}"), "Redis(example.com:6379, database 3)");
     }
 }

@@ -62,7 +62,7 @@ impl Redis {
     ///
     /// struct Bid { group: String, campaign: String, score: i64 }
     ///
-    /// let redis = Redis::new("redis://127.0.0.1/2")?;
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").build()?;
     /// const BEST: &str = "
     ///     local held = redis.call('HGET', KEYS[1], 'score')
     ///     if not held or tonumber(ARGV[2]) > tonumber(held) then

@@ -31,7 +31,7 @@ impl Redis {
     ///
     /// struct Click { campaign: String, price: i64 }
     ///
-    /// let redis = Redis::new("redis://127.0.0.1/2")?;
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").build()?;
     /// let mut spent = redis.write(|click: &Click, operations| {
     ///     let key = format!("spent:{}", click.campaign);
     ///     operations

@@ -13,7 +13,7 @@ use crate::room::{Owner, Room, address, stage, url};
 async fn behind_proxy(what: &str, deadline: Duration) -> (Room, Proxy) {
     let proxy = Proxy::to(address()).await.unwrap();
     let through = url().replace(&address(), &proxy.address().to_string());
-    let redis = Redis::builder(&through).deadline(deadline).build().unwrap();
+    let redis = Redis::connect_to(&through).call_timeout(deadline).build().unwrap();
     (Room::over(redis, &url(), what).await, proxy)
 }
 
@@ -109,7 +109,7 @@ async fn a_server_that_is_away_is_a_transient_error_that_names_it() {
 #[tokio::test]
 async fn state_is_replaced_dropped_and_read_back_in_pages() {
     let room = Room::new("pages").await;
-    let small = Redis::builder(&url()).page_bytes(100).build().unwrap();
+    let small = Redis::connect_to(url()).page_bytes(100).build().unwrap();
     let mut owner = room.claim(0).await;
     let chunk =
         |operator: &str, bucket, change| Chunk { operator: operator.into(), bucket, change };

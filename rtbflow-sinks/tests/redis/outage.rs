@@ -9,7 +9,7 @@ use crate::room::Room;
 use crate::server::{PrivateServer, free_port};
 
 async fn room_on(server: &PrivateServer) -> Room {
-    Room::over(Redis::new(&server.url()).unwrap(), &server.url(), "private").await
+    Room::over(Redis::connect_to(server.url()).build().unwrap(), &server.url(), "private").await
 }
 
 async fn sum(room: &Room) -> i64 {
@@ -92,7 +92,8 @@ async fn a_connection_that_was_killed_is_made_again() {
 async fn a_server_that_restarts_goes_on_where_it_stood() {
     let mut server =
         PrivateServer::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let redis = Redis::builder(&server.url()).deadline(Duration::from_secs(2)).build().unwrap();
+    let redis =
+        Redis::connect_to(server.url()).call_timeout(Duration::from_secs(2)).build().unwrap();
     let room = Room::over(redis, &server.url(), "restart").await;
     let mut owner = room.claim(0).await;
     let increment = |room: &Room| {
@@ -130,16 +131,16 @@ async fn a_wrong_password_says_what_to_do_and_not_what_it_was() {
     room.ask::<()>(&["CONFIG", "SET", "requirepass", "hunter3"]).await;
     let at = |login: &str| format!("redis://{login}127.0.0.1:{}/3", server.port);
     for login in ["", "job:hunter4@", "nobody:hunter2@", ":hunter2@"] {
-        let redis = Redis::new(&at(login)).unwrap();
+        let redis = Redis::connect_to(at(login)).build().unwrap();
         let error = redis.prepare(&room.job).await.unwrap_err();
         assert!(error.is_config(), "{login}: {error:?}");
         let told = format!("{error:?} {redis:?}");
         assert!(told.contains("password") && !told.contains("hunter"), "{told}");
     }
     for login in ["job:hunter2@", ":hunter3@"] {
-        Redis::new(&at(login)).unwrap().prepare(&room.job).await.unwrap();
+        Redis::connect_to(at(login)).build().unwrap().prepare(&room.job).await.unwrap();
     }
-    let error = Redis::new(&at("job:hunter2@").replace("/3", "/99")).unwrap();
+    let error = Redis::connect_to(at("job:hunter2@").replace("/3", "/99")).build().unwrap();
     let error = error.prepare(&room.job).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("database"), "{error:?}");
 }
@@ -150,7 +151,8 @@ async fn a_user_who_may_not_enough_is_told() {
     let room = room_on(&server).await;
     room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">secret", "~rtbflow:*", "+@all", "-evalsha"])
         .await;
-    let redis = Redis::new(&format!("redis://job:secret@127.0.0.1:{}", server.port)).unwrap();
+    let redis =
+        Redis::connect_to(format!("redis://job:secret@127.0.0.1:{}", server.port)).build().unwrap();
     redis.prepare(&room.job).await.unwrap();
     let error = redis.restore(&room.job, rtbflow::epoch::Task { number: 0, of: 1 }, None).await;
     let error = error.unwrap_err();
@@ -176,7 +178,7 @@ async fn a_busy_server_is_a_transient_error() {
         }
     };
     assert!(error.is_transient() && error.report().contains("BUSY"), "{error:?}");
-    let elsewhere = Redis::new(&format!("{}/1", server.url())).unwrap();
+    let elsewhere = Redis::connect_to(format!("{}/1", server.url())).build().unwrap();
     let error = elsewhere.prepare(&room.job).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     room.ask::<()>(&["SCRIPT", "KILL"]).await;
@@ -195,8 +197,7 @@ async fn tls_is_spoken_and_the_certificate_is_checked() {
     options.extend(["--tls-ca-cert-file", &certificate]);
     let server = PrivateServer::start(&options).await;
     let url = format!("rediss://localhost:{tls_port}");
-    let pem = std::fs::read(&certificate).unwrap();
-    let trusting = Redis::builder(&url).root_certificate(pem).build().unwrap();
+    let trusting = Redis::connect_to(&url).ca_file(&certificate).build().unwrap();
     let room = Room::over(trusting, &server.url(), "tls").await;
     room.redis.prepare(&room.job).await.unwrap();
     let mut owner = room.claim(0).await;
@@ -205,6 +206,6 @@ async fn tls_is_spoken_and_the_certificate_is_checked() {
     });
     owner.write(staged).await;
     assert_eq!(sum(&room).await, 1);
-    let stranger = Redis::new(&url).unwrap().prepare(&room.job).await.unwrap_err();
+    let stranger = Redis::connect_to(&url).build().unwrap().prepare(&room.job).await.unwrap_err();
     assert!(stranger.is_config() && stranger.to_string().contains("authority"), "{stranger:?}");
 }

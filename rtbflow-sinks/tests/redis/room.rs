@@ -41,7 +41,7 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) async fn new(what: &str) -> Self {
-        Self::over(Redis::new(&url()).unwrap(), &url(), what).await
+        Self::over(Redis::connect_to(url()).build().unwrap(), &url(), what).await
     }
 
     /// A room whose anchor goes some other way than the test's own look at the server.
