@@ -1,1 +1,8 @@
-//! x
+//! Postgres and Redis as places: results, state and positions move in one transaction, or in one script.
+
+#[cfg(feature = "redis")]
+pub mod redis;
+
+#[cfg(all(doctest, feature = "postgres", feature = "redis"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

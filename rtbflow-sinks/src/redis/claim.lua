@@ -1,0 +1,26 @@
+-- Puts a new owner into the positions of a task and counts one more commit for each.
+--
+-- KEYS  positions (hash), tasks with state (set)
+-- ARGV  owner, number of tasks, partition ...
+for _, task in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  if string.match(task, '/(%d+)$') ~= ARGV[2] then return { 'laid out', task } end
+end
+
+-- The number after `n`, as text: a Lua number is a double.
+local function after(n)
+  local head, nines = string.match(n, '^(%d*[0-8])(9*)$')
+  if not head then return '1' .. string.rep('0', #n) end
+  return string.sub(head, 1, -2) .. string.char(string.byte(head, -1) + 1) .. string.rep('0', #nines)
+end
+
+local reply = { 'claimed' }
+for i = 3, #ARGV do
+  local found = redis.call('HGET', KEYS[1], ARGV[i]) or '0 0 - -'
+  local commit, rest = string.match(found, '^(%d+) %d+ (%S+ %S+)$')
+  if not commit then return { 'foreign', ARGV[i], found } end
+  reply[i - 1] = after(commit) .. ' ' .. ARGV[1] .. ' ' .. rest
+end
+for i = 3, #ARGV do
+  redis.call('HSET', KEYS[1], ARGV[i], reply[i - 1])
+end
+return reply

@@ -1,0 +1,135 @@
+//! What an error of Redis asks for: try again, or change something.
+
+use redis::{ErrorKind, RedisError};
+use rtbflow::Error;
+
+/// Codes of errors that pass by themselves. A server older than 7 wraps the code of a failing command
+/// into the text of the script's error, hence also the search in the text.
+const TRANSIENT: [&str; 12] = [
+    "LOADING",
+    "BUSY",
+    "TRYAGAIN",
+    "READONLY",
+    "OOM",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "UNKILLABLE",
+    "NOSCRIPT",
+    "EXECABORT",
+];
+
+/// What somebody has to do about an error of this code, or of this beginning of its text.
+const ADVICE: [(&str, &str); 13] = [
+    ("NOAUTH", NO_PASSWORD),
+    ("Authentication required", NO_PASSWORD),
+    ("WRONGPASS", "correct the user or the password in the URL"),
+    ("invalid password", "correct the password in the URL"),
+    ("NOPERM", "allow the user all commands on the keys of the results and on rtbflow:*"),
+    ("DENIED", "the server is in protected mode: set a password or bind it to a private address"),
+    ("MOVED", super::NO_CLUSTER),
+    ("ASK", super::NO_CLUSTER),
+    ("CROSSSLOT", super::NO_CLUSTER),
+    ("WRONGTYPE", "another program writes keys that begin with rtbflow: and has to stop that"),
+    ("unknown command", "use Redis 6.2 or newer with scripts, and rename none of its commands"),
+    ("DB index is out of range", "correct the number of the database at the end of the URL"),
+    ("Error compiling script", "correct the Lua that the pipeline stages"),
+];
+
+const NO_PASSWORD: &str = "give a password in the URL: redis://user:password@host";
+
+const BAD_CERTIFICATE: &str =
+    "give the authority of the server's certificate, or the host as the certificate names it";
+
+/// Whether the connection is of no more use.
+pub(super) fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error()
+        || matches!(error.kind(), ErrorKind::Parse)
+        || error.code() == Some("READONLY")
+}
+
+/// The library's error for one of Redis; `attempted` says what was attempted and where.
+#[cold]
+pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
+    let detail = cause.detail().unwrap_or_default();
+    let text = cause.to_string();
+    let code = cause.code().unwrap_or_default();
+    if text.contains("invalid peer certificate") {
+        return Error::config(format!("{attempted}: {BAD_CERTIFICATE}")).because(cause);
+    }
+    if TRANSIENT.contains(&code)
+        || TRANSIENT.iter().any(|code| detail.contains(&format!("-{code} ")))
+        || cause.is_io_error()
+        || matches!(cause.kind(), ErrorKind::Parse)
+        || text.contains("max number of clients")
+    {
+        return Error::transient(attempted).because(cause);
+    }
+    let advice =
+        ADVICE.iter().find(|(sign, _)| code == *sign || text.contains(sign)).map(|(_, what)| *what);
+    let advice = match (advice, cause.kind()) {
+        (Some(advice), _) => advice,
+        (None, ErrorKind::AuthenticationFailed) => "correct the user and the password in the URL",
+        (None, ErrorKind::InvalidClientConfig) => "correct the URL",
+        // The client drops the code, which is BUSY or one like it.
+        (None, _) if text.contains("refused to switch database") => {
+            return Error::transient(attempted).because(cause);
+        }
+        (None, _) => return Error::permanent(attempted).because(cause),
+    };
+    Error::config(format!("{attempted}: {advice}")).because(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    /// The error that a server's answer becomes.
+    fn answered(line: &str) -> Error {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        let Value::ServerError(answer) = value else { panic!("{line} is no error") };
+        error("commit to Redis at 127.0.0.1:6379", RedisError::from(answer))
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_transient() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script.",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "READONLY You can't write against a read only replica.",
+            "OOM command not allowed when used memory > 'maxmemory'. script: 0, on @user_script:1.",
+            "CLUSTERDOWN The cluster is down",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "NOREPLICAS Not enough good replicas to write.",
+            "ERR max number of clients reached",
+            "ERR Error running script (call to f_0): @user_script:1: -OOM command not allowed",
+        ] {
+            let error = answered(line);
+            assert!(error.is_transient(), "{line}: {error:?}");
+            assert!(error.report().contains("127.0.0.1:6379"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_to_change_says_so() {
+        for (line, advice) in [
+            ("NOAUTH Authentication required.", "password in the URL"),
+            ("WRONGPASS invalid username-password pair", "correct the user or the password"),
+            ("NOPERM this user has no permissions", "allow the user"),
+            ("ERR unknown command 'COPY'", "Redis 6.2"),
+            ("MOVED 3999 127.0.0.1:6381", "cluster"),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "cluster"),
+            ("ERR DB index is out of range", "number of the database"),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "rtbflow:"),
+        ] {
+            let error = answered(line);
+            assert!(error.is_config(), "{line}: {error:?}");
+            assert!(error.to_string().contains(advice), "{error}");
+        }
+        assert!(!answered("ERR value is not an integer").is_transient());
+    }
+}

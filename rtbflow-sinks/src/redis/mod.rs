@@ -1,0 +1,232 @@
+//! Redis as the place: results, state and positions in one script.
+//!
+//! ```text
+//!   sinks ── operations ──▶ epoch ──▶ EVALSHA commit.lua
+//!                                       1 compare positions      differ: nothing happens
+//!                                       2 write positions        the only write that may be refused
+//!                                       3 append chunks of state
+//!                                       4 apply operations       each by itself
+//! ```
+//!
+//! **What is guaranteed.** A script runs alone, so nobody sees half an epoch, and an epoch is applied
+//! once whatever is killed, cut off or sent twice. Redis does not roll back, so the order above
+//! matters: whatever the server may refuse for its own reasons (out of memory, read-only, not able to
+//! persist) it refuses at the first write, before anything has changed. An operation that Redis refuses for the
+//! sake of its key (another type there, a sum beyond 64 bits) is left out, alone; it is logged, counted
+//! in `rtbflow_redis_rejected_operations_total` and kept, among the last thousand, in the list
+//! `rtbflow:{job}:rejected` as JSON of task, operation, key and error.
+//!
+//! **What is not.** The guarantee is as durable as the server: with `appendfsync everysec` a crash of
+//! the machine loses the last second, of results and positions alike, and the records are read again
+//! and applied again to what was lost, once. A fail-over to a replica that was behind does the same.
+//! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place.
+//!
+//! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
+//! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
+
+mod fault;
+mod inspect;
+mod keys;
+mod library;
+mod mark;
+mod merge_hash;
+mod operations;
+mod script;
+mod server;
+mod staged;
+mod step;
+mod write;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Client, IntoConnectionInfo, TlsCertificates};
+use rtbflow::sink::Place;
+use rtbflow::{Error, Result};
+
+pub use merge_hash::MergeHash;
+pub use operations::Operations;
+pub use script::{Call, Script};
+pub use write::Write;
+
+use library::{Library, Text};
+use server::Server;
+
+const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and the keys of one atomic \
+                          script have to be in one: give the URL of one server that is not part of a cluster";
+
+/// A place in Redis. Clones are handles on the same place, over the same connection.
+///
+/// Nothing is connected before the first call; a connection that breaks is made again.
+///
+/// ```
+/// use rtbflow_sinks::redis::Redis;
+///
+/// let redis = Redis::connect_to("redis://user:secret@127.0.0.1:6379/2").build()?;
+/// assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:6379, database 2)");
+/// # Ok::<(), rtbflow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+}
+
+struct Shared {
+    place: Place,
+    library: Library,
+    claim: Text,
+    restore: Text,
+    forget: Text,
+    page_bytes: usize,
+}
+
+impl Redis {
+    /// A place at `redis[s]://[user:password@]host[:port][/database]`; nothing is connected yet.
+    pub fn connect_to(url: impl Into<String>) -> Options {
+        Options {
+            url: url.into(),
+            call_timeout: Duration::from_secs(10),
+            ca_file: None,
+            page_bytes: 4 << 20,
+        }
+    }
+
+    /// Another handle on the same place, with a connection of its own.
+    #[must_use]
+    pub fn separate(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), server: Arc::new(self.server.separate()) }
+    }
+
+    fn place(&self) -> Place {
+        self.shared.place
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn library(&self) -> &Library {
+        &self.shared.library
+    }
+
+    fn claim_text(&self) -> &Text {
+        &self.shared.claim
+    }
+
+    fn restore_text(&self) -> &Text {
+        &self.shared.restore
+    }
+
+    fn forget_text(&self) -> &Text {
+        &self.shared.forget
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.shared.page_bytes
+    }
+}
+
+impl fmt::Debug for Redis {
+    /// Host, port and database; never the user or the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({:?})", self.server)
+    }
+}
+
+/// How a [`Redis`] is reached; see [`Redis::connect_to`].
+#[must_use]
+pub struct Options {
+    url: String,
+    call_timeout: Duration,
+    ca_file: Option<PathBuf>,
+    page_bytes: usize,
+}
+
+impl Options {
+    /// How long a call may take as a whole, with all its attempts to connect (10 s). One that takes
+    /// longer is a transient error.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// A file of certificate authorities in PEM form that the server's certificate must come from,
+    /// instead of those that browsers trust.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Bytes of state that are read back at a time (4 MiB).
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.page_bytes = bytes;
+        self
+    }
+
+    /// The place.
+    ///
+    /// # Errors
+    /// If the URL, which the error does not repeat, or the file of authorities can not be used.
+    pub fn build(self) -> Result<Redis> {
+        // The cause is left out: it might quote the URL, and with it the password.
+        let unreadable = |_| {
+            Error::config(
+                "read the URL of Redis: redis[s]://[user:password@]host[:port][/database] is expected, with \
+                 special characters of the password percent-encoded",
+            )
+        };
+        let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
+        let client = match self.ca_file {
+            Some(path) => {
+                let attempted = format!("read the certificate authorities in {}", path.display());
+                let pem = std::fs::read(&path)
+                    .map_err(|cause| Error::config(&attempted).because(cause))?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+                Client::build_with_tls(info, certificates)
+                    .map_err(|cause| Error::config(attempted).because(cause))?
+            }
+            None => Client::open(info).map_err(unreadable)?,
+        };
+        // Another one may be installed already, which will do as well.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        Ok(Redis {
+            server: Arc::new(Server::new(client, self.call_timeout)),
+            shared: Arc::new(Shared {
+                place: Place::new("redis"),
+                library: Library::new(),
+                claim: Text::new(include_str!("claim.lua")),
+                restore: Text::new(include_str!("restore.lua")),
+                forget: Text::new(include_str!("forget.lua")),
+                page_bytes: self.page_bytes,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for Options {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("call_timeout", &self.call_timeout).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_printed() {
+        for url in ["redis://u:hunter2@", "redis://u:hunter2@h:x/1", "hunter2", "redis://h/hunter2"]
+        {
+            let options = Redis::connect_to(url);
+            assert!(!format!("{options:?}").contains("hunter2"));
+            let error = options.build().unwrap_err();
+            assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        let redis = Redis::connect_to("rediss://u:hunter2@example.com/3").build().unwrap();
+        assert_eq!(format!("{redis:?}"), "Redis(example.com:6379, database 3)");
+    }
+}

@@ -1,0 +1,268 @@
+//! What one record does to Redis: operations on keys, collected until the barrier.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+/// Operations on Redis, in order; see [`Redis::write`](super::Redis::write).
+///
+/// Increments of the same field are summed up here as long as no other operation on the same key
+/// comes between, so that the place sees one of them for each epoch.
+#[derive(Debug, Default)]
+pub struct Operations {
+    arguments: Arguments,
+    list: Vec<Operation>,
+    /// The last increment of each field of a key, if nothing else has touched the key since.
+    increments: HashMap<String, Vec<(String, usize)>, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Operation {
+    name: &'static str,
+    first: usize,
+    count: usize,
+    amount: Option<i64>,
+}
+
+impl Operations {
+    /// Adds to a field of a hash, exactly and up to 64 bits; a field that is missing counts as 0.
+    ///
+    /// Redis refuses it, and the field stays as it is, if it holds no integer or would overflow.
+    pub fn increment(&mut self, key: impl AsRef<str>, field: &str, by: i64) -> &mut Self {
+        let key = key.as_ref();
+        let known = self.increments.get(key).and_then(|fields| {
+            fields.iter().find(|(name, _)| name == field).map(|(_, index)| *index)
+        });
+        if let Some(amount) =
+            known.and_then(|index| self.list.get_mut(index)).and_then(|o| o.amount.as_mut())
+            && let Some(sum) = amount.checked_add(by)
+        {
+            *amount = sum;
+            return self;
+        }
+        let index = self.list.len();
+        let fields = self.increments.entry_ref(key).or_default();
+        match fields.iter_mut().find(|(name, _)| name == field) {
+            Some((_, last)) => *last = index,
+            None => fields.push((field.to_owned(), index)),
+        }
+        self.begin("increment", key);
+        self.arguments.push(field);
+        self.end(Some(by))
+    }
+
+    /// Sets fields of a hash.
+    pub fn set(&mut self, key: impl AsRef<str>, fields: &[(&str, &dyn Display)]) -> &mut Self {
+        if fields.is_empty() {
+            return self;
+        }
+        self.touch("set", key.as_ref());
+        self.fields(fields);
+        self.end(None)
+    }
+
+    /// Sets fields of a hash, and its field `guard` to `version`, unless that field holds a newer
+    /// version. Versions are integers, RFC 3339 times in UTC, or text of fixed width; an equal one is
+    /// written again.
+    pub fn set_if_newer(
+        &mut self,
+        key: impl AsRef<str>,
+        (guard, version): (&str, impl Display),
+        fields: &[(&str, &dyn Display)],
+    ) -> &mut Self {
+        self.touch("set_if_newer", key.as_ref());
+        self.fields(&[(guard, &version)]);
+        self.fields(fields);
+        self.end(None)
+    }
+
+    /// Removes a field of a hash.
+    pub fn remove_field(&mut self, key: impl AsRef<str>, field: &str) -> &mut Self {
+        self.touch("remove_field", key.as_ref());
+        self.arguments.push(field);
+        self.end(None)
+    }
+
+    /// Lets a key expire so long after this epoch's commit.
+    pub fn expire(&mut self, key: impl AsRef<str>, after: Duration) -> &mut Self {
+        self.touch("expire", key.as_ref());
+        self.arguments.display(&milliseconds(after));
+        self.end(None)
+    }
+
+    /// Deletes a key of any kind.
+    pub fn delete(&mut self, key: impl AsRef<str>) -> &mut Self {
+        self.touch("delete", key.as_ref());
+        self.end(None)
+    }
+
+    /// Puts a member into a sorted set, or moves it to another score.
+    pub fn add_member(&mut self, key: impl AsRef<str>, member: &str, score: f64) -> &mut Self {
+        self.touch("add_member", key.as_ref());
+        self.arguments.display(&score);
+        self.arguments.push(member);
+        self.end(None)
+    }
+
+    /// Takes a member out of a sorted set.
+    pub fn remove_member(&mut self, key: impl AsRef<str>, member: &str) -> &mut Self {
+        self.touch("remove_member", key.as_ref());
+        self.arguments.push(member);
+        self.end(None)
+    }
+
+    /// How many operations there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Begins an operation after which increments of this key may not be summed with earlier ones.
+    pub(super) fn touch(&mut self, name: &'static str, key: &str) {
+        self.increments.remove(key);
+        self.begin(name, key);
+    }
+
+    /// Adds an argument to the operation that was begun.
+    pub(super) fn argument(&mut self, argument: impl AsRef<[u8]>) {
+        self.arguments.push(argument);
+    }
+
+    /// Ends the operation that was begun.
+    pub(super) fn end(&mut self, amount: Option<i64>) -> &mut Self {
+        if let Some(operation) = self.list.last_mut() {
+            operation.count = self.arguments.len() - operation.first;
+            operation.amount = amount;
+        }
+        self
+    }
+
+    /// The arguments for the script; nothing is left behind.
+    pub(super) fn take(&mut self) -> Arguments {
+        let mut out = Arguments::default();
+        for operation in self.list.drain(..) {
+            out.push(operation.name);
+            out.display(&(operation.count + usize::from(operation.amount.is_some())));
+            for index in operation.first..operation.first + operation.count {
+                out.push(self.arguments.get(index));
+            }
+            if let Some(amount) = operation.amount {
+                out.display(&amount);
+            }
+        }
+        self.increments.clear();
+        self.arguments = Arguments::default();
+        out
+    }
+
+    fn begin(&mut self, name: &'static str, key: &str) {
+        self.list.push(Operation { name, first: self.arguments.len(), count: 0, amount: None });
+        self.arguments.push(key);
+    }
+
+    fn fields(&mut self, fields: &[(&str, &dyn Display)]) {
+        for (name, value) in fields {
+            self.arguments.push(name);
+            self.arguments.display(value);
+        }
+    }
+}
+
+/// A time to live as Redis takes it: it refuses one that ends beyond the 64 bits of its clock.
+pub(super) fn milliseconds(after: Duration) -> u128 {
+    after.as_millis().clamp(1, 1 << 50)
+}
+
+/// Arguments of a script, end to end in one buffer.
+#[derive(Debug, Default)]
+pub(super) struct Arguments {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Arguments {
+    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
+        self.bytes.extend_from_slice(argument.as_ref());
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn display(&mut self, argument: &(impl Display + ?Sized)) {
+        let _infallible = write!(TextOf(&mut self.bytes), "{argument}");
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let begin = index.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
+        let end = self.ends.get(index).unwrap_or(begin);
+        self.bytes.get(*begin..*end).unwrap_or_default()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+}
+
+/// Writes text into bytes.
+struct TextOf<'a>(&'a mut Vec<u8>);
+
+impl Write for TextOf<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(operations: &mut Operations, expected: &str) {
+        let arguments = operations.take();
+        let texts: Vec<_> = arguments.iter().map(String::from_utf8_lossy).collect();
+        assert_eq!(texts.join(" "), expected);
+        assert!(operations.is_empty());
+        assert_eq!(operations.take().len(), 0);
+    }
+
+    #[test]
+    fn increments_are_summed_until_something_else_touches_the_key() {
+        let mut operations = Operations::default();
+        operations.increment("a", "x", 1).increment("b", "x", 10).increment("a", "x", 2);
+        operations.increment("a", "y", 5).delete("a").increment("a", "x", 4);
+        check(
+            &mut operations,
+            "increment 3 a x 3 increment 3 b x 10 increment 3 a y 5 delete 1 a increment 3 a x 4",
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_64_bits_is_left_to_the_place() {
+        let mut operations = Operations::default();
+        operations.increment("a", "x", i64::MAX).increment("a", "x", 1).increment("a", "x", 1);
+        check(&mut operations, "increment 3 a x 9223372036854775807 increment 3 a x 2");
+    }
+
+    #[test]
+    fn values_are_written_as_they_display() {
+        let mut operations = Operations::default();
+        operations.set("k", &[("n", &7), ("text", &"한 \n")]).set("nothing", &[]);
+        operations.set_if_newer("k", ("v", 8), &[]).expire("k", Duration::from_secs(2));
+        operations.add_member("z", "m", 0.5).remove_member("z", "m").remove_field("k", "n");
+        check(
+            &mut operations,
+            "set 5 k n 7 text 한 \n set_if_newer 3 k v 8 expire 2 k 2000 \
+             add_member 3 z 0.5 m remove_member 2 z m remove_field 2 k n",
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! The connection to one Redis server: made when needed, made again when broken, never waited for
+//! beyond a deadline.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use rtbflow::{Error, Result};
+use tokio::sync::Mutex;
+
+use super::fault;
+
+/// How often one call sends a request: once, and again after each broken connection. Every request
+/// here may be sent twice.
+const MOST_ATTEMPTS: u32 = 3;
+/// The first pause between two attempts; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A server and the connection to it, if there is one.
+pub(super) struct Server {
+    client: Client,
+    address: String,
+    deadline: Duration,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl fmt::Debug for Server {
+    /// Without the user and the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+impl Server {
+    pub(super) fn new(client: Client, deadline: Duration) -> Self {
+        let info = client.get_connection_info();
+        let address = format!("{}, database {}", info.addr(), info.redis_settings().db());
+        Self { client, address, deadline, connection: Mutex::new(None) }
+    }
+
+    /// The same server over a connection of its own.
+    pub(super) fn separate(&self) -> Self {
+        Self::new(self.client.clone(), self.deadline)
+    }
+
+    /// Host, port and database.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends commands in one round trip; `attempted` says what for. The answers are in the order of the
+    /// commands, errors of single commands among them.
+    ///
+    /// # Errors
+    /// Transient if the server is away or does not answer within the deadline: then nobody knows
+    /// whether the commands ran.
+    pub(super) async fn send(
+        &self,
+        attempted: &str,
+        commands: &mut Pipeline,
+    ) -> Result<Vec<RedisResult<Value>>> {
+        let attempted = format!("{attempted} in Redis at {}", self.address);
+        let commands = commands.ignore_errors();
+        match tokio::time::timeout(self.deadline, self.attempts(commands)).await {
+            Ok(Ok(answers)) => {
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(fault::is_broken)) {
+                    self.disconnect();
+                }
+                Ok(answers)
+            }
+            Ok(Err(cause)) => Err(fault::error(&attempted, cause)),
+            Err(_) => {
+                self.disconnect();
+                let waited = self.deadline;
+                Err(Error::transient(format!("{attempted}: no answer within {waited:?}")))
+            }
+        }
+    }
+
+    async fn attempts(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+        let mut pause = PAUSE;
+        for _ in 1..MOST_ATTEMPTS {
+            match self.attempt(commands).await {
+                Err(cause) if fault::is_broken(&cause) => {
+                    tracing::debug!(server = %self.address, %cause, "connecting to Redis again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.attempt(commands).await
+    }
+
+    async fn attempt(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+        let mut connection = self.connection().await?;
+        let answers = commands.query_async(&mut connection).await;
+        if answers.is_err() {
+            self.disconnect();
+        }
+        answers
+    }
+
+    /// The connection; whoever needs it first makes it, and the others wait for that.
+    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = &*slot {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.deadline))
+            .set_response_timeout(None);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        tracing::debug!(server = %self.address, "connected to Redis");
+        Ok(slot.insert(connection).clone())
+    }
+
+    /// Lets go of the connection. If somebody holds the lock, a new one is being made already.
+    fn disconnect(&self) {
+        if let Ok(mut slot) = self.connection.try_lock() {
+            *slot = None;
+        }
+    }
+}

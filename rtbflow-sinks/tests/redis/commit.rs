@@ -1,0 +1,232 @@
+//! Commits whose answer is lost, scripts that are forgotten, state that is read back.
+
+use std::time::Duration;
+
+use rtbflow::epoch::{Anchor, Epoch, Task, Verdict};
+use rtbflow::state::{Change, Chunk};
+use rtbflow::testing::Proxy;
+use rtbflow_sinks::redis::Redis;
+
+use crate::room::{Owner, Room, address, stage, url};
+
+/// A room whose anchor goes through a proxy.
+async fn behind_proxy(what: &str, deadline: Duration) -> (Room, Proxy) {
+    let proxy = Proxy::to(address()).await.unwrap();
+    let through = url().replace(&address(), &proxy.address().to_string());
+    let redis = Redis::connect_to(&through).call_timeout(deadline).build().unwrap();
+    (Room::over(redis, &url(), what).await, proxy)
+}
+
+/// An epoch with a result and a chunk of state.
+fn epoch(room: &Room, owner: &Owner) -> Epoch {
+    let staged = room.stage_with(|room, to| {
+        to.increment(room.key("sum"), "n", 1);
+    });
+    let change = Change::Append("chunk".into());
+    let chunk = Chunk { operator: "windows".into(), bucket: 1, change };
+    Epoch { chunks: vec![chunk], ..owner.epoch(staged) }
+}
+
+async fn assert_applied(room: &Room, times: usize) {
+    let sum: Option<usize> = room.ask(&["HGET", &room.key("sum"), "n"]).await;
+    assert_eq!(sum.unwrap_or(0), times, "results");
+    let log = format!("rtbflow:{}:state:0/4:1:windows", room.job);
+    assert_eq!(room.ask::<usize>(&["LLEN", &log]).await, times, "chunks");
+}
+
+const PATIENT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_committed_once() {
+    let (room, proxy) = behind_proxy("lost-answer", PATIENT).await;
+    let mut owner = room.claim(0).await;
+    for round in 1..=5 {
+        let epoch = epoch(&room, &owner);
+        proxy.cut_after("EVALSHA");
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+        assert_applied(&room, round).await;
+    }
+    assert_eq!(proxy.planned_cuts(), 5);
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn a_commit_cut_at_any_byte_is_committed_once() {
+    let (room, proxy) = behind_proxy("any-byte", PATIENT).await;
+    let mut owner = room.claim(0).await;
+    let mut rounds = 0;
+    for bytes in (1..1200).step_by(23) {
+        proxy.cut_after_bytes(bytes);
+        let epoch = epoch(&room, &owner);
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed, "cut after {bytes}");
+        rounds += 1;
+        assert_applied(&room, rounds).await;
+    }
+    assert!(proxy.planned_cuts() > 10);
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_not_waited_for_beyond_the_deadline() {
+    let (room, proxy) = behind_proxy("silent", Duration::from_millis(300)).await;
+    let mut owner = room.claim(0).await;
+    let first = epoch(&room, &owner);
+    owner.commit(&first).await.unwrap();
+    let next = epoch(&room, &owner);
+    proxy.freeze();
+    let answer = tokio::time::timeout(PATIENT, owner.commit(&next)).await.expect("a deadline");
+    let error = answer.unwrap_err();
+    assert!(error.is_transient() && error.report().contains("127.0.0.1:"), "{error:?}");
+    // What was sent and held back arrives late, beside the second attempt: applied once all the same.
+    proxy.thaw();
+    let verdict = loop {
+        match owner.commit(&next).await {
+            Ok(verdict) => break verdict,
+            Err(error) => assert!(error.is_transient(), "{error:?}"),
+        }
+    };
+    assert_eq!(verdict, Verdict::Committed);
+    assert_applied(&room, 2).await;
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_a_transient_error_that_names_it() {
+    let (room, proxy) = behind_proxy("away", PATIENT).await;
+    let mut owner = room.claim(0).await;
+    proxy.cut();
+    let epoch = epoch(&room, &owner);
+    let error = owner.commit(&epoch).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
+    assert_applied(&room, 0).await;
+    proxy.mend();
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_applied(&room, 1).await;
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn state_is_replaced_dropped_and_read_back_in_pages() {
+    let room = Room::new("pages").await;
+    let small = Redis::connect_to(url()).page_bytes(100).build().unwrap();
+    let mut owner = room.claim(0).await;
+    let chunk =
+        |operator: &str, bucket, change| Chunk { operator: operator.into(), bucket, change };
+    let text = |text: String| Change::Append(text.into());
+    let mut chunks: Vec<Chunk> =
+        (0..90).map(|n| chunk("windows", n % 3, text(format!("{n:08}")))).collect();
+    chunks.push(chunk("windows", 1, Change::Drop));
+    chunks.push(chunk("windows", 2, Change::Replace("whole".into())));
+    chunks.push(chunk("windows", 2, text("more".into())));
+    chunks.push(chunk("large", -1, text("x".repeat(1000))));
+    chunks.push(chunk("ended", 7, text("x".into())));
+    chunks.push(chunk("ended", 7, Change::Drop));
+    owner.commit(&Epoch { chunks, ..owner.epoch(vec![]) }).await.unwrap();
+
+    let (mut from, mut pages, mut found) = (None, 0, Vec::new());
+    loop {
+        let page = small.restore(&room.job, owner.task, from).await.unwrap();
+        let bytes: usize = page.chunks.iter().map(Chunk::len).sum();
+        assert!(bytes <= 100 || page.chunks.len() == 1, "a page of {bytes} bytes");
+        pages += 1;
+        found.extend(page.chunks);
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    let of = |bucket| -> Vec<String> {
+        let chunks = found.iter().filter(|chunk| &*chunk.operator == "windows");
+        let logs = chunks.filter(|chunk| chunk.bucket == bucket).map(|chunk| &chunk.change);
+        logs.map(|change| match change {
+            Change::Append(bytes) | Change::Replace(bytes) => {
+                String::from_utf8(bytes.to_vec()).unwrap()
+            }
+            Change::Drop => panic!("an ended bucket came back"),
+        })
+        .collect()
+    };
+    assert_eq!(of(0), (0..90).step_by(3).map(|n| format!("{n:08}")).collect::<Vec<_>>());
+    assert_eq!((of(1), of(2)), (vec![], vec!["whole".to_owned(), "more".to_owned()]));
+    assert_eq!(found.len(), 33);
+    assert_eq!(pages, 4);
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn state_that_has_ended_does_not_hold_on_to_its_number_of_tasks() {
+    let room = Room::new("layout").await;
+    let mut owner = room.claim(0).await;
+    let chunk = |change| Chunk { operator: "windows".into(), bucket: 1, change };
+    let staged = vec![chunk(Change::Append("x".into()))];
+    owner.commit(&Epoch { chunks: staged, ..owner.epoch(vec![]) }).await.unwrap();
+    let claim = rtbflow::epoch::Claim {
+        task: Task { number: 0, of: 8 },
+        partitions: vec![owner.partition],
+        owner: 1,
+    };
+    let error = room.redis.claim(&room.job, &claim).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("0/4"), "{error:?}");
+    let chunks = vec![chunk(Change::Drop)];
+    owner.commit(&Epoch { chunks, ..owner.epoch(vec![]) }).await.unwrap();
+    assert!(room.redis.claim(&room.job, &claim).await.is_ok());
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn state_is_not_written_into_a_key_of_somebody_else() {
+    let room = Room::new("foreign").await;
+    let mut owner = room.claim(0).await;
+    let log = format!("rtbflow:{}:state:0/4:1:windows", room.job);
+    room.ask::<()>(&["SET", &log, "text"]).await;
+    let epoch = epoch(&room, &owner);
+    let error = owner.commit(&epoch).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains(&log), "{error:?}");
+    assert_eq!(room.hash("sum").await.len(), 0, "nothing of the epoch was applied");
+    room.ask::<()>(&["DEL", &log]).await;
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_applied(&room, 1).await;
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn forgetting_a_job_fences_whoever_still_runs() {
+    let room = Room::new("forget").await;
+    let mut owner = room.claim(0).await;
+    let first = epoch(&room, &owner);
+    owner.commit(&first).await.unwrap();
+    room.redis.forget(&room.job).await.unwrap();
+    let next = epoch(&room, &owner);
+    assert_eq!(owner.commit(&next).await.unwrap(), Verdict::Fenced);
+    assert_eq!(room.claim(0).await.at.offset, None);
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn counters_of_commits_are_exact_to_64_bits() {
+    let room = Room::new("counter").await;
+    let positions = format!("rtbflow:{}:positions", room.job);
+    for (held, next) in [
+        ("9", 10),
+        ("1299", 1300),
+        ("9007199254740992", (1 << 53) + 1),
+        ("9999999999999999999", 10_000_000_000_000_000_000),
+        ("18446744073709551614", u64::MAX),
+    ] {
+        room.ask::<()>(&["HSET", &positions, "ads/0", &format!("{held} 7 -5 9007199254740993")])
+            .await;
+        let at = room.claim(0).await.at;
+        assert_eq!((at.commit, at.offset), (next, Some(-5)));
+        assert_eq!(at.event_time.unwrap().as_millis(), 9_007_199_254_740_993);
+    }
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn a_sink_that_is_not_used_stages_nothing() {
+    let room = Room::new("empty").await;
+    let mut sink = room.redis.write(|(): &(), _| {});
+    assert!(stage(&mut sink, [()]).is_empty());
+    room.clean().await;
+}

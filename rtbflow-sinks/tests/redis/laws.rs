@@ -1,0 +1,82 @@
+//! The laws that every anchor keeps.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use rtbflow::Result;
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::sink::{Place, Staged};
+use rtbflow::testing::laws::{self, AnchorUnderTest};
+use rtbflow_sinks::redis::Redis;
+
+use crate::room::{Room, stage};
+
+/// Remembers the jobs that the laws make up, to forget them afterwards.
+#[derive(Clone)]
+struct Remembering {
+    redis: Redis,
+    jobs: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Anchor for Remembering {
+    fn place(&self) -> Place {
+        Anchor::place(&self.redis)
+    }
+
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.jobs.lock().unwrap().insert(job.as_str().to_owned());
+        self.redis.prepare(job).await
+    }
+
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        self.jobs.lock().unwrap().insert(job.as_str().to_owned());
+        self.redis.claim(job, claim).await
+    }
+
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        self.redis.restore(job, task, from).await
+    }
+
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        self.redis.commit(job, epochs).await
+    }
+}
+
+struct UnderTest {
+    room: Room,
+    anchor: Remembering,
+}
+
+impl AnchorUnderTest for UnderTest {
+    type Anchor = Remembering;
+
+    fn anchor(&self) -> Remembering {
+        Remembering { redis: self.room.redis.separate(), jobs: Arc::clone(&self.anchor.jobs) }
+    }
+
+    fn stage(&self, value: i64) -> Staged {
+        let key = self.room.key("total");
+        let mut sink = self.room.redis.write(move |value: &i64, operations| {
+            operations.increment(&key, "sum", *value);
+        });
+        stage(&mut sink, [value]).remove(0)
+    }
+
+    async fn total(&self) -> i64 {
+        let sum: Option<i64> = self.room.ask(&["HGET", &self.room.key("total"), "sum"]).await;
+        sum.unwrap_or(0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_the_laws_of_anchors() {
+    let room = Room::new("laws").await;
+    let anchor = Remembering { redis: room.redis.clone(), jobs: Arc::default() };
+    let place = UnderTest { room, anchor };
+    laws::anchor(&place).await;
+    let jobs = place.anchor.jobs.lock().unwrap().clone();
+    for job in jobs {
+        place.room.redis.forget(&JobName::new(job).unwrap()).await.unwrap();
+    }
+    place.room.clean().await;
+}

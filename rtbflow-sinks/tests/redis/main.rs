@@ -1,0 +1,19 @@
+//! The Redis anchor and its sinks against a real server.
+#![cfg(feature = "redis")]
+
+#[cfg(test)]
+mod commit;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod merge_hash;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod room;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod size;

@@ -1,0 +1,211 @@
+//! A server that is full, forgets, restarts, refuses, does not know us or wants to be sure of us.
+
+use std::time::Duration;
+
+use rtbflow::epoch::{Anchor, Verdict};
+use rtbflow_sinks::redis::Redis;
+
+use crate::room::Room;
+use crate::server::{PrivateServer, free_port};
+
+async fn room_on(server: &PrivateServer) -> Room {
+    Room::over(Redis::connect_to(server.url()).build().unwrap(), &server.url(), "private").await
+}
+
+async fn sum(room: &Room) -> i64 {
+    room.ask::<Option<i64>>(&["HGET", &room.key("sum"), "n"]).await.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn out_of_memory_leaves_nothing_half_applied() {
+    let server = PrivateServer::start(&["--maxmemory-policy", "noeviction"]).await;
+    let room = room_on(&server).await;
+    let mut owner = room.claim(0).await;
+    let epoch = owner.epoch(room.stage_with(|room, to| {
+        to.delete(room.key("old")).increment(room.key("sum"), "n", 1);
+    }));
+    room.ask::<()>(&["SET", &room.key("old"), "still here"]).await;
+    room.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let error = owner.commit(&epoch).await.unwrap_err();
+    assert!(error.is_transient() && error.report().contains("127.0.0.1:"), "{error:?}");
+    assert_eq!(room.ask::<i64>(&["EXISTS", &room.key("old"), &room.key("sum")]).await, 1);
+    room.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    for _ in 0..2 {
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    }
+    assert_eq!(sum(&room).await, 1);
+}
+
+#[tokio::test]
+async fn a_replica_is_a_transient_error() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    let mut owner = room.claim(0).await;
+    room.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let epoch = owner.epoch(vec![]);
+    let error = owner.commit(&epoch).await.unwrap_err();
+    assert!(error.is_transient() && error.report().contains("read only replica"), "{error:?}");
+    room.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+}
+
+#[tokio::test]
+async fn scripts_that_were_flushed_are_loaded_again() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    room.redis.prepare(&room.job).await.unwrap();
+    let mut owners = [room.claim(0).await, room.claim(1).await, room.claim(2).await];
+    for _ in 0..5 {
+        room.ask::<()>(&["SCRIPT", "FLUSH"]).await;
+        let increment = || {
+            room.stage_with(|room, to| {
+                to.increment(room.key("sum"), "n", 1);
+            })
+        };
+        let epochs: Vec<_> = owners.iter().map(|owner| owner.epoch(increment())).collect();
+        let verdicts = room.redis.commit(&room.job, &epochs).await.unwrap();
+        assert_eq!(verdicts, [Verdict::Committed; 3]);
+        for (owner, epoch) in owners.iter_mut().zip(&epochs) {
+            owner.at = epoch.advances[0].to;
+        }
+    }
+    assert_eq!(sum(&room).await, 15);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_killed_is_made_again() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    let mut owner = room.claim(0).await;
+    for _ in 0..10 {
+        let killed: i64 = room.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        assert_eq!(killed, 1);
+        let staged = room.stage_with(|room, to| {
+            to.increment(room.key("sum"), "n", 1);
+        });
+        owner.write(staged).await;
+    }
+    assert_eq!(sum(&room).await, 10);
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_goes_on_where_it_stood() {
+    let mut server =
+        PrivateServer::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let redis =
+        Redis::connect_to(server.url()).call_timeout(Duration::from_secs(2)).build().unwrap();
+    let room = Room::over(redis, &server.url(), "restart").await;
+    let mut owner = room.claim(0).await;
+    let increment = |room: &Room| {
+        room.stage_with(|room, to| {
+            to.increment(room.key("sum"), "n", 1);
+        })
+    };
+    owner.write(increment(&room)).await;
+    let before = owner.epoch(increment(&room));
+    owner.commit(&before).await.unwrap();
+    server.kill().await;
+    let next = owner.epoch(increment(&room));
+    assert!(owner.commit(&next).await.unwrap_err().is_transient());
+    server.restart().await;
+    assert_eq!(owner.commit(&next).await.unwrap(), Verdict::Committed);
+    let room = Room::over(room.redis.clone(), &server.url(), "again").await;
+    let held: Vec<String> = room.ask(&["KEYS", "test-restart-*"]).await;
+    let n: i64 = room.ask(&["HGET", held[0].as_str(), "n"]).await;
+    assert_eq!(n, 3);
+}
+
+#[tokio::test]
+async fn a_cluster_is_refused() {
+    let server = PrivateServer::start(&["--cluster-enabled", "yes"]).await;
+    let room = room_on(&server).await;
+    let error = room.redis.prepare(&room.job).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("cluster"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_says_what_to_do_and_not_what_it_was() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">hunter2", "~*", "+@all"]).await;
+    room.ask::<()>(&["CONFIG", "SET", "requirepass", "hunter3"]).await;
+    let at = |login: &str| format!("redis://{login}127.0.0.1:{}/3", server.port);
+    for login in ["", "job:hunter4@", "nobody:hunter2@", ":hunter2@"] {
+        let redis = Redis::connect_to(at(login)).build().unwrap();
+        let error = redis.prepare(&room.job).await.unwrap_err();
+        assert!(error.is_config(), "{login}: {error:?}");
+        let told = format!("{error:?} {redis:?}");
+        assert!(told.contains("password") && !told.contains("hunter"), "{told}");
+    }
+    for login in ["job:hunter2@", ":hunter3@"] {
+        Redis::connect_to(at(login)).build().unwrap().prepare(&room.job).await.unwrap();
+    }
+    let error = Redis::connect_to(at("job:hunter2@").replace("/3", "/99")).build().unwrap();
+    let error = error.prepare(&room.job).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("database"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_enough_is_told() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">secret", "~rtbflow:*", "+@all", "-evalsha"])
+        .await;
+    let redis =
+        Redis::connect_to(format!("redis://job:secret@127.0.0.1:{}", server.port)).build().unwrap();
+    redis.prepare(&room.job).await.unwrap();
+    let error = redis.restore(&room.job, rtbflow::epoch::Task { number: 0, of: 1 }, None).await;
+    let error = error.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("allow the user"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_busy_server_is_a_transient_error() {
+    let server = PrivateServer::start(&["--lua-time-limit", "1"]).await;
+    let room = room_on(&server).await;
+    let mut owner = room.claim(0).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut other = client.get_multiplexed_async_connection().await.unwrap();
+    let busy = tokio::spawn(async move {
+        let endless = redis::Cmd::new().arg("EVAL").arg("while true do end").arg(0).to_owned();
+        endless.query_async::<()>(&mut other).await
+    });
+    let epoch = owner.epoch(vec![]);
+    let error = loop {
+        match owner.commit(&epoch).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_transient() && error.report().contains("BUSY"), "{error:?}");
+    let elsewhere = Redis::connect_to(format!("{}/1", server.url())).build().unwrap();
+    let error = elsewhere.prepare(&room.job).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    room.ask::<()>(&["SCRIPT", "KILL"]).await;
+    busy.await.unwrap().unwrap_err();
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_the_certificate_is_checked() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/tls");
+    let (certificate, key) = (format!("{folder}/certificate.pem"), format!("{folder}/key.pem"));
+    let tls_port = free_port();
+    let port = tls_port.to_string();
+    let mut options = vec!["--tls-port", &port, "--tls-auth-clients", "no"];
+    options.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    options.extend(["--tls-ca-cert-file", &certificate]);
+    let server = PrivateServer::start(&options).await;
+    let url = format!("rediss://localhost:{tls_port}");
+    let trusting = Redis::connect_to(&url).ca_file(&certificate).build().unwrap();
+    let room = Room::over(trusting, &server.url(), "tls").await;
+    room.redis.prepare(&room.job).await.unwrap();
+    let mut owner = room.claim(0).await;
+    let staged = room.stage_with(|room, to| {
+        to.increment(room.key("sum"), "n", 1);
+    });
+    owner.write(staged).await;
+    assert_eq!(sum(&room).await, 1);
+    let stranger = Redis::connect_to(&url).build().unwrap().prepare(&room.job).await.unwrap_err();
+    assert!(stranger.is_config() && stranger.to_string().contains("authority"), "{stranger:?}");
+}
