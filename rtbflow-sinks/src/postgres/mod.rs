@@ -76,7 +76,7 @@ struct Inner {
     committer: Seat,
     reader: Seat,
     /// The sinks' names in the order in which they were first made.
-    ranks: Mutex<Vec<String>>,
+    ranks: Arc<Mutex<Vec<String>>>,
 }
 
 impl Postgres {
@@ -98,7 +98,24 @@ impl Postgres {
             creates_tables,
             committer: Seat::default(),
             reader: Seat::default(),
-            ranks: Mutex::default(),
+            ranks: Arc::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Another handle on the same place with connections of its own, where a clone shares them: its calls
+    /// do not wait for those of this one.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        let Inner { place, server, call_timeout, creates_tables, ranks, .. } = &*self.inner;
+        let inner = Inner {
+            place: *place,
+            server: server.clone(),
+            call_timeout: *call_timeout,
+            creates_tables: *creates_tables,
+            committer: Seat::default(),
+            reader: Seat::default(),
+            ranks: Arc::clone(ranks),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -12,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::failure::failure;
 
 /// How to reach the server.
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) tls: Option<MakeRustlsConnect>,
