@@ -1,0 +1,176 @@
+//! The URL of a server: what of it the client takes, and what of it may be shown.
+
+use std::fmt;
+
+use rtbflow::{Error, Result};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+/// How much the server has to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// TLS is not used.
+    None,
+    /// TLS if the server has it, whoever it is.
+    Anyone,
+    /// TLS with a certificate that verifies.
+    Verified,
+}
+
+/// A URL taken apart.
+pub(crate) struct Address {
+    pub(crate) config: Config,
+    pub(crate) trust: Trust,
+    pub(crate) ca_file: Option<String>,
+}
+
+impl Address {
+    /// Takes a URL apart.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Error::config(
+                "read the URL of Postgres: it has the form postgres://user:password@host:port/database",
+            ));
+        }
+        let (base, query) = split_query(url);
+        let mut kept = Vec::new();
+        let mut mode = "prefer".to_owned();
+        let mut ca_file = None;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", value)) => value.clone_into(&mut mode),
+                Some(("sslrootcert", value)) => ca_file = Some(decoded(value)),
+                _ => kept.push(pair),
+            }
+        }
+        let (ssl_mode, trust) = match mode.as_str() {
+            "disable" => (SslMode::Disable, Trust::None),
+            "allow" | "prefer" => (SslMode::Prefer, Trust::Anyone),
+            "require" | "verify-ca" | "verify-full" => (SslMode::Require, Trust::Verified),
+            other => {
+                return Err(Error::config(format!(
+                    "read the URL of Postgres: sslmode {other:?} is none of disable, prefer, require, \
+                     verify-ca and verify-full"
+                )));
+            }
+        };
+        let mut config: Config = format!("{base}?{}", kept.join("&")).parse().map_err(
+            |error: tokio_postgres::Error| {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                Error::config("read the URL of Postgres").because(cause.unwrap_or_default())
+            },
+        )?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(Error::config("read the URL of Postgres: it names no host"));
+        }
+        config.ssl_mode(ssl_mode);
+        Ok(Self { config, trust, ca_file })
+    }
+}
+
+/// The query begins at the first question mark behind the password.
+fn split_query(url: &str) -> (&str, &str) {
+    let from = url.find('@').unwrap_or(0);
+    match url.get(from..).and_then(|rest| rest.find('?')) {
+        Some(at) => {
+            let (base, query) = url.split_at(from + at);
+            (base, query.strip_prefix('?').unwrap_or(query))
+        }
+        None => (url, ""),
+    }
+}
+
+/// Undoes percent-encoding; what is not valid stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = match (first, tail) {
+            (b'%', [high, low, ..]) => {
+                let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+                digit(*high).zip(digit(*low)).map(|(high, low)| high * 16 + low)
+            }
+            _ => None,
+        };
+        bytes.push(hex.unwrap_or(*first));
+        rest = if hex.is_some() { tail.get(2..).unwrap_or(&[]) } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Where the server is, without a secret: `host:port/database`.
+pub(crate) fn name(config: &Config) -> String {
+    let ports = config.get_ports();
+    let port = |at: usize| ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
+    let mut hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .map(|host| match host {
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        })
+        .collect();
+    if hosts.is_empty() {
+        hosts.extend(config.get_hostaddrs().iter().map(ToString::to_string));
+    }
+    let hosts: Vec<String> = hosts
+        .iter()
+        .enumerate()
+        .map(
+            |(at, host)| {
+                if host.starts_with('/') { host.clone() } else { format!("{host}:{}", port(at)) }
+            },
+        )
+        .collect();
+    let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
+    format!("{}/{database}", hosts.join(","))
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", name(&self.config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Address {
+        Address::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_url_is_taken_apart_and_named_without_its_password() {
+        let address = read(
+            "postgres://me:s%3Fcret@db.example:6432/shop?sslmode=verify-full&sslrootcert=%2Fca%20s.pem\
+             &options=-c%20search_path%3Da",
+        );
+        assert_eq!(address.trust, Trust::Verified);
+        assert_eq!(address.ca_file.as_deref(), Some("/ca s.pem"));
+        assert_eq!(address.config.get_options(), Some("-c search_path=a"));
+        assert_eq!(address.config.get_password(), Some(&b"s?cret"[..]));
+        assert_eq!(name(&address.config), "db.example:6432/shop");
+        assert!(!format!("{address:?}").contains("cret"));
+        assert_eq!(read("postgresql://me@a,b:1/").trust, Trust::Anyone);
+        assert_eq!(name(&read("postgres://me@a:1,b:2/x").config), "a:1,b:2/x");
+        assert_eq!(name(&read("postgres://me@%2Frun%2Fpg/x").config), "/run/pg/x");
+    }
+
+    #[test]
+    fn a_wrong_url_is_a_configuration_error_that_shows_nothing_secret() {
+        for bad in [
+            "host=a password=geheim",
+            "postgres://me:geheim@host:notaport/x",
+            "postgres://me:geheim@host/x?nonsense=1",
+            "postgres://me:geheim@host/x?sslmode=maybe",
+            "redis://:geheim@host",
+        ] {
+            let error = Address::parse(bad).unwrap_err();
+            assert!(error.is_config(), "{error:?}");
+            assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
+        }
+    }
+}

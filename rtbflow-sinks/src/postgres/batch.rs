@@ -1,0 +1,97 @@
+//! What a sink hands over to the committer.
+
+use std::sync::Arc;
+
+use rtbflow::sink::{Place, Staged};
+
+use super::cell::Kind;
+use super::columns::{Columns, Rows};
+use super::totals::{Totals, TotalsPlan};
+use super::transact::Work;
+
+/// What a sink has staged for one epoch.
+pub(crate) enum Batch {
+    /// Rows, written by a statement that takes one array a column.
+    Rows(Arc<RowsPlan>, Rows),
+    /// Changes of rows, one a key.
+    Totals(Arc<TotalsPlan>, Totals),
+    /// Records for a function of the pipeline's own.
+    Own(usize, Arc<dyn Work>),
+    /// The sink was put together wrongly: why.
+    Wrong(String),
+}
+
+impl Batch {
+    /// Where its statement stands among those of a commit, the same in every commit of every instance.
+    pub(crate) fn order(&self) -> (usize, &str) {
+        match self {
+            Self::Rows(plan, _) => (plan.rank, &plan.sql),
+            Self::Totals(plan, _) => (plan.rank, &plan.sql),
+            Self::Own(rank, work) => (*rank, work.name()),
+            Self::Wrong(_) => (0, ""),
+        }
+    }
+
+    pub(crate) fn staged(self, place: Place, rows: usize) -> Staged {
+        Staged { place, rows, batch: Box::new(self) }
+    }
+}
+
+/// How rows are written.
+pub(crate) struct RowsPlan {
+    pub(crate) rank: usize,
+    pub(crate) sql: String,
+    pub(crate) kinds: Vec<Kind>,
+    /// What it does, for messages.
+    pub(crate) attempted: String,
+}
+
+/// Gathers rows for a statement.
+pub(crate) struct RowsStage<T> {
+    pub(crate) place: Place,
+    pub(crate) rank: usize,
+    pub(crate) columns: Columns<T>,
+    pub(crate) rows: Rows,
+    pub(crate) plan: Option<Arc<RowsPlan>>,
+}
+
+impl<T> RowsStage<T> {
+    pub(crate) fn new(place: Place, rank: usize) -> Self {
+        Self { place, rank, columns: Columns::new(), rows: Rows::default(), plan: None }
+    }
+
+    /// Hands the rows over; `sql` makes the statement when it is needed for the first time.
+    pub(crate) fn stage(
+        &mut self,
+        out: &mut Vec<Staged>,
+        attempted: impl FnOnce() -> String,
+        sql: impl FnOnce(&Columns<T>) -> String,
+    ) {
+        if let Some(wrong) = &self.columns.wrong {
+            out.push(Batch::Wrong(wrong.report()).staged(self.place, 0));
+            return;
+        }
+        let rows = std::mem::take(&mut self.rows);
+        if rows.count == 0 {
+            return;
+        }
+        let plan = self.plan.get_or_insert_with(|| {
+            Arc::new(RowsPlan {
+                rank: self.rank,
+                sql: sql(&self.columns),
+                kinds: self.columns.list.iter().map(|column| column.kind).collect(),
+                attempted: attempted(),
+            })
+        });
+        let count = rows.count;
+        out.push(Batch::Rows(Arc::clone(plan), rows).staged(self.place, count));
+    }
+}
+
+/// `unnest($1::text[], $2::bigint[]) as u(c1, c2)`: the rows that arrays as parameters make.
+pub(crate) fn unnest(kinds: &[Kind]) -> String {
+    let arrays: Vec<String> =
+        kinds.iter().zip(1..).map(|(kind, at)| format!("${at}::{}[]", kind.sql())).collect();
+    let names: Vec<String> = (1..=kinds.len()).map(|at| format!("c{at}")).collect();
+    format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
+}

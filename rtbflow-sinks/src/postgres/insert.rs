@@ -1,0 +1,135 @@
+//! Inserts a row for each record.
+
+use std::fmt;
+
+use rtbflow::epoch::Anchor as _;
+use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{BadRecord, Record, Timestamp};
+
+use super::Postgres;
+use super::batch::{RowsStage, unnest};
+use super::cell::{Cell, Kind};
+use super::columns::{Columns, plain_columns};
+use super::date::Date;
+use super::identifier;
+
+impl Postgres {
+    /// Inserts a row into a table for each record. To change rows by key see
+    /// [`upsert`](Self::upsert).
+    ///
+    /// # Time and state
+    /// The rows of an epoch are kept in memory, column by column, and written by one statement for some
+    /// thousand of them, in the transaction that commits the epoch.
+    ///
+    /// # Errors
+    /// A constraint that a row does not meet fails the job for good, with the server's message. A table
+    /// or column that is not there is a configuration error. Text with U+0000 becomes a dead letter.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::sink::Sink;
+    /// use rtbflow::{Record, Timestamp};
+    /// use rtbflow_sinks::postgres::Postgres;
+    ///
+    /// struct Charge {
+    ///     advertiser_id: String,
+    ///     price: i64,
+    /// }
+    ///
+    /// let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build()?;
+    /// let mut ledger = postgres
+    ///     .insert("balance_ledger")
+    ///     .text("advertiser_id", |charge: &Charge| &charge.advertiser_id)
+    ///     .text("kind", |_| "CLICK_CHARGE")
+    ///     .bigint("amount", |charge| -charge.price)
+    ///     .event_time("event_time")
+    ///     .origin("topic", "partition", "offset");
+    ///
+    /// let charge = Charge { advertiser_id: "a1".into(), price: 1200 };
+    /// ledger.write(&Record::derived(charge, Timestamp::default()));
+    /// assert_eq!(ledger.pending(), 1);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    #[must_use]
+    pub fn insert<T>(&self, table: &str) -> Insert<T> {
+        let mut stage = RowsStage::new(self.place(), self.rank(&format!("insert {table}")));
+        let quoted = stage.columns.keep_error(identifier::table(table)).unwrap_or_default();
+        Insert { stage, table: quoted, ignores_conflicts: false }
+    }
+}
+
+/// The sink behind [`Postgres::insert`].
+pub struct Insert<T> {
+    stage: RowsStage<T>,
+    table: String,
+    ignores_conflicts: bool,
+}
+
+plain_columns!(Insert, stage);
+
+impl<T> Insert<T> {
+    /// A column that holds the time of the transaction.
+    #[must_use]
+    pub fn now(mut self, name: &str) -> Self {
+        self.stage.columns.compute(name, "now()");
+        self
+    }
+
+    /// Skips rows whose key is there already, instead of failing.
+    #[must_use]
+    pub fn on_conflict_do_nothing(mut self) -> Self {
+        self.ignores_conflicts = true;
+        self
+    }
+}
+
+fn sql<T>(table: &str, ignores_conflicts: bool, columns: &Columns<T>) -> String {
+    let plain = columns.list.iter().map(|column| column.quoted.clone());
+    let names: Vec<String> =
+        plain.chain(columns.computed.iter().map(|(quoted, _)| quoted.clone())).collect();
+    let plain = (1..=columns.list.len()).map(|at| format!("u.c{at}"));
+    let values: Vec<String> = plain
+        .chain(columns.computed.iter().map(|(_, expression)| (*expression).to_owned()))
+        .collect();
+    let kinds: Vec<Kind> = columns.list.iter().map(|column| column.kind).collect();
+    format!(
+        "insert into {table} ({}) select {} from {}{}",
+        names.join(", "),
+        values.join(", "),
+        unnest(&kinds),
+        if ignores_conflicts { " on conflict do nothing" } else { "" }
+    )
+}
+
+impl<T: 'static> Sink<T> for Insert<T> {
+    fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        self.stage.columns.check(record)
+    }
+
+    fn write(&mut self, record: &Record<T>) {
+        self.stage.rows.push(&self.stage.columns.list, record);
+    }
+
+    fn pending(&self) -> usize {
+        self.stage.rows.count
+    }
+
+    fn stage(&mut self, out: &mut Vec<Staged>) {
+        let (table, ignores_conflicts) = (&self.table, self.ignores_conflicts);
+        self.stage.stage(
+            out,
+            || format!("insert into {table}"),
+            |columns| sql(table, ignores_conflicts, columns),
+        );
+    }
+
+    fn places(&self) -> Vec<Place> {
+        vec![self.stage.place]
+    }
+}
+
+impl<T> fmt::Debug for Insert<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Insert({}, {} rows)", self.table, self.stage.rows.count)
+    }
+}

@@ -1,0 +1,172 @@
+//! How a Postgres is reached.
+
+use std::fmt;
+use std::time::Duration;
+
+use rtbflow::{Error, Result};
+use tokio_postgres::Config;
+
+use super::Postgres;
+use super::address::{Address, Trust, name};
+use super::session::Server;
+use super::tls;
+
+/// How a [`Postgres`] is reached; see [`Postgres::connect_to`].
+#[must_use]
+pub struct Options {
+    pub(crate) url: Result<Address>,
+    pub(crate) ca_file: Option<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) idle_in_transaction_timeout: Duration,
+    pub(crate) user_timeout: Duration,
+    pub(crate) keepalive: Duration,
+    pub(crate) creates_tables: bool,
+}
+
+impl Options {
+    pub(crate) fn new(url: &str) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            url: Address::parse(url),
+            ca_file: None,
+            connect_timeout: seconds(5),
+            call_timeout: seconds(15),
+            statement_timeout: seconds(10),
+            lock_timeout: seconds(5),
+            idle_in_transaction_timeout: seconds(5),
+            user_timeout: seconds(10),
+            keepalive: seconds(10),
+            creates_tables: true,
+        }
+    }
+
+    /// A file of certificate authorities in PEM form that the server's certificate must come from,
+    /// instead of those that browsers trust. The URL's `sslrootcert` says the same.
+    pub fn ca_file(mut self, path: impl Into<String>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// How long one attempt to connect may take (5 s).
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a call may take as a whole, connecting included (15 s).
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// How long the server may run one statement (10 s).
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.statement_timeout = timeout;
+        self
+    }
+
+    /// How long a statement may wait for a lock (5 s).
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// How long a transaction may wait for this process before the server ends it (5 s): a frozen
+    /// process must not hold the others up.
+    pub fn idle_in_transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_in_transaction_timeout = timeout;
+        self
+    }
+
+    /// How long sent bytes may go unconfirmed before the connection counts as broken (10 s).
+    pub fn user_timeout(mut self, timeout: Duration) -> Self {
+        self.user_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may be silent before it is probed (10 s).
+    pub fn keepalive(mut self, silence: Duration) -> Self {
+        self.keepalive = silence;
+        self
+    }
+
+    /// Whether tables that are missing are made (yes).
+    pub fn create_tables(mut self, creates: bool) -> Self {
+        self.creates_tables = creates;
+        self
+    }
+
+    /// The Postgres. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// If the URL or the file of authorities can not be used.
+    pub fn build(self) -> Result<Postgres> {
+        let settings = self.settings();
+        let Address { mut config, trust, ca_file } = self.url?;
+        let tls = match trust {
+            Trust::None => None,
+            Trust::Anyone | Trust::Verified => {
+                Some(tls::connector(trust, self.ca_file.or(ca_file).as_deref())?)
+            }
+        };
+        for (what, timeout) in
+            [("connect_timeout", self.connect_timeout), ("call_timeout", self.call_timeout)]
+        {
+            if timeout.is_zero() {
+                return Err(Error::config(format!(
+                    "set the {what} of Postgres: it must not be zero"
+                )));
+            }
+        }
+        // The URL's own settings come last: they win.
+        let own = config.get_options().unwrap_or_default();
+        let all = format!("{settings} {own}");
+        config.options(all.trim_end());
+        if config.get_application_name().is_none() {
+            config.application_name("rtbflow");
+        }
+        config
+            .connect_timeout(self.connect_timeout)
+            .tcp_user_timeout(self.user_timeout)
+            .keepalives(true)
+            .keepalives_idle(self.keepalive)
+            .keepalives_interval(self.keepalive / 3)
+            .keepalives_retries(3);
+        let server =
+            Server { name: name(&config), config, tls, connect_timeout: self.connect_timeout };
+        Ok(Postgres::new(server, self.call_timeout, self.creates_tables))
+    }
+
+    /// Settings of the session, sent as it starts.
+    fn settings(&self) -> String {
+        [
+            ("statement_timeout", self.statement_timeout),
+            ("lock_timeout", self.lock_timeout),
+            ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
+        ]
+        .map(|(name, timeout)| format!("-c {name}={}", timeout.as_millis()))
+        .join(" ")
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.as_ref().map_or_else(|_| String::from("?"), |url| shown(&url.config));
+        f.debug_struct("Options")
+            .field("url", &url)
+            .field("call_timeout", &self.call_timeout)
+            .field("create_tables", &self.creates_tables)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL without its password.
+pub(crate) fn shown(config: &Config) -> String {
+    match config.get_user() {
+        Some(user) => format!("postgres://{user}@{}", name(config)),
+        None => format!("postgres://{}", name(config)),
+    }
+}

@@ -1,0 +1,142 @@
+//! Positions in the table `rtbflow_positions`: one row a partition.
+
+use std::collections::BTreeMap;
+
+use rtbflow::epoch::{Claim, Epoch, JobName, Position};
+use rtbflow::{Error, Partition, Result, Timestamp, Topic};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
+
+use super::cell::{Cell, Cells, Kind};
+use super::chunks::column;
+use super::failure::failure;
+use super::pipeline::{Parameter, parameter};
+
+/// Positions as they stand.
+pub(crate) type Positions = BTreeMap<Partition, Position>;
+
+/// Rows are locked in the order of their keys by everybody.
+const READ: &str = "select topic, partition, next_offset, event_time_ms, commits, owner
+    from rtbflow_positions where job = $1
+    and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
+    order by topic, partition for update";
+
+const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, commits, owner)
+    select $1, u.topic, u.partition, 1, $4
+    from unnest($2::text[], $3::int[]) as u(topic, partition) order by u.topic collate \"C\", u.partition
+    on conflict (job, topic, partition)
+    do update set commits = p.commits + 1, owner = excluded.owner
+    returning topic, partition, next_offset, event_time_ms, commits, owner";
+
+pub(crate) const MOVE: &str = "update rtbflow_positions p set next_offset = u.next_offset,
+    event_time_ms = u.event_time_ms, commits = u.commits, owner = u.owner
+    from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+        as u(topic, partition, next_offset, event_time_ms, commits, owner)
+    where p.job = $1 and p.topic = u.topic and p.partition = u.partition";
+
+/// The two columns that name partitions.
+fn named(partitions: impl Iterator<Item = Partition>) -> (Cells, Cells) {
+    let (mut topics, mut numbers) = (Cells::default(), Cells::default());
+    for partition in partitions {
+        topics.push(&Cell::Text(partition.topic.name().into()));
+        numbers.push(&Cell::Int(partition.number));
+    }
+    (topics, numbers)
+}
+
+fn read(row: &Row) -> Result<(Partition, Position), tokio_postgres::Error> {
+    let topic: &str = row.try_get(0)?;
+    let partition = Partition::new(Topic::new(topic), row.try_get(1)?);
+    let commits: i64 = row.try_get(4)?;
+    let owner: i64 = row.try_get(5)?;
+    let position = Position {
+        offset: row.try_get(2)?,
+        event_time: row.try_get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+        commit: commits.cast_unsigned(),
+        owner: owner.cast_unsigned(),
+    };
+    Ok((partition, position))
+}
+
+fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
+    rows.iter().map(read).collect()
+}
+
+/// Begins a transaction, and locks and reads the positions of these epochs.
+pub(crate) async fn lock(
+    client: &Client,
+    server: &str,
+    job: &JobName,
+    epochs: &[Epoch],
+) -> Result<Positions> {
+    let attempted = || format!("read positions of job {job} in Postgres at {server}");
+    let advances = epochs.iter().flat_map(|epoch| &epoch.advances);
+    let (topics, numbers) = named(advances.map(|advance| advance.partition));
+    let (topics, _) = column(Kind::Text, topics);
+    let (numbers, _) = column(Kind::Int, numbers);
+    let parameters = [
+        (&job.as_str() as _, Type::TEXT),
+        (&*topics as _, Type::TEXT_ARRAY),
+        (&*numbers as _, Type::INT4_ARRAY),
+    ];
+    // One round trip for both.
+    let (begun, rows) = futures::future::join(
+        client.batch_execute("begin isolation level read committed read write"),
+        client.query_typed(READ, &parameters),
+    )
+    .await;
+    begun.and(rows).and_then(|rows| read_all(&rows)).map_err(|error| failure(&attempted(), &error))
+}
+
+/// Takes over the positions of a claim, in the order of its partitions.
+pub(crate) async fn claim(
+    client: &Client,
+    server: &str,
+    job: &JobName,
+    claim: &Claim,
+) -> Result<Vec<Position>> {
+    let attempted = || format!("claim the positions of job {job} in Postgres at {server}");
+    let (topics, numbers) = named(claim.partitions.iter().copied());
+    let (topics, _) = column(Kind::Text, topics);
+    let (numbers, _) = column(Kind::Int, numbers);
+    let rows = client
+        .query_typed(
+            CLAIM,
+            &[
+                (&job.as_str(), Type::TEXT),
+                (&*topics, Type::TEXT_ARRAY),
+                (&*numbers, Type::INT4_ARRAY),
+                (&claim.owner.cast_signed(), Type::INT8),
+            ],
+        )
+        .await
+        .map_err(|error| failure(&attempted(), &error))?;
+    let found = read_all(&rows).map_err(|error| failure(&attempted(), &error))?;
+    claim
+        .partitions
+        .iter()
+        .map(|partition| found.get(partition).copied())
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::permanent(format!("{}: a row is missing", attempted())))
+}
+
+/// The parameters of [`MOVE`].
+pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Parameter<'a>> {
+    let (topics, numbers) = named(positions.keys().copied());
+    let mut columns = [const { None }; 4].map(|_: Option<()>| Cells::default());
+    let [offsets, times, commits, owners] = &mut columns;
+    for position in positions.values() {
+        offsets.push(&position.offset.map_or(Cell::Null, Cell::BigInt));
+        let ms = position.event_time.map(Timestamp::as_millis);
+        times.push(&ms.map_or(Cell::Null, Cell::BigInt));
+        commits.push(&Cell::BigInt(position.commit.cast_signed()));
+        owners.push(&Cell::BigInt(position.owner.cast_signed()));
+    }
+    let mut parameters = vec![
+        parameter(job.as_str(), Type::TEXT),
+        column(Kind::Text, topics),
+        column(Kind::Int, numbers),
+    ];
+    parameters.extend(columns.map(|cells| column(Kind::BigInt, cells)));
+    parameters
+}

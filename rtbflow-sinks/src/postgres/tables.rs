@@ -1,0 +1,66 @@
+//! The tables of the library's own, and how tables are made when all instances start at once.
+
+use rtbflow::{Error, Result};
+use tokio_postgres::Client;
+
+use super::failure::failure;
+
+/// `next_offset` and `event_time_ms` are null before the first record. The marks of owners are
+/// unsigned; they are kept bit by bit. State is read in the order of its key; it is compact already, so
+/// the server need not try to compress it.
+const OWN_TABLES: &str = r#"
+create table if not exists rtbflow_positions (
+    job text collate "C" not null,
+    topic text collate "C" not null,
+    partition int not null,
+    next_offset bigint,
+    event_time_ms bigint,
+    commits bigint not null,
+    owner bigint not null,
+    primary key (job, topic, partition)
+) with (fillfactor = 50);
+create table if not exists rtbflow_state (
+    job text collate "C" not null,
+    task_of int not null,
+    task int not null,
+    operator text collate "C" not null,
+    bucket bigint not null,
+    seq bigint not null,
+    replaces boolean not null,
+    bytes bytea not null,
+    primary key (job, task_of, task, operator, bucket, seq)
+);
+alter table rtbflow_state alter column bytes set storage external;
+"#;
+
+const LOOK: &str = "select to_regclass('rtbflow_positions') is not null
+    and to_regclass('rtbflow_state') is not null as there";
+
+/// The advisory lock under which tables are made: the letters `rtbflow` as a number.
+const LOCK: &str = "begin; select pg_advisory_xact_lock(32210592424161143)";
+
+/// Makes the library's own tables if they are not there.
+pub(crate) async fn own(client: &Client, server: &str, creates: bool) -> Result<()> {
+    let attempted = format!("look for the rtbflow tables in Postgres at {server}");
+    let row =
+        client.query_typed_one(LOOK, &[]).await.map_err(|error| failure(&attempted, &error))?;
+    if row.try_get("there").unwrap_or(false) {
+        return Ok(());
+    }
+    if !creates {
+        return Err(Error::config(format!(
+            "find the tables rtbflow_positions and rtbflow_state in Postgres at {server}: \
+             start once with --create-tables, or correct the search_path"
+        )));
+    }
+    create(client, server, OWN_TABLES).await
+}
+
+/// Runs statements that make tables, one instance after the other.
+pub(crate) async fn create(client: &Client, server: &str, sql: &str) -> Result<()> {
+    let attempted = format!("create tables in Postgres at {server}");
+    for sql in [LOCK, sql, "commit"] {
+        client.batch_execute(sql).await.map_err(|error| failure(&attempted, &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! Runs a function of the pipeline's own inside the transaction that commits the epoch.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use rtbflow::epoch::Anchor as _;
+use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{Error, Record, Result};
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::Postgres;
+use super::batch::Batch;
+use super::failure::failure;
+use super::value::{Row, Value};
+
+impl Postgres {
+    /// Runs a function over the records of the epochs that a commit takes together, inside the
+    /// transaction that moves their positions: for decisions that need what the tables hold, such as the
+    /// total that an increment came to. `name` stands in messages and orders it among the other sinks.
+    ///
+    /// # Time and state
+    /// Records are cloned and kept until their epoch commits. The function is called once a commit; if
+    /// that fails it is called again, on the same records or more, so it must do nothing outside the
+    /// transaction. Rows of a table that other instances change as well are to be locked in one order,
+    /// such as that of their keys.
+    ///
+    /// # Errors
+    /// What the function returns. A transient error is tried again.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::sink::Sink;
+    /// use rtbflow_sinks::postgres::Postgres;
+    ///
+    /// let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build()?;
+    /// let spends = postgres.transact("spend", |tx, batch: rtbflow_sinks::postgres::Records<'_, i64>| {
+    ///     Box::pin(async move {
+    ///         let spent: i64 = batch.values().sum();
+    ///         let rows = tx
+    ///             .query(
+    ///                 "update budget set spent = spent + $1 returning spent >= daily as reached",
+    ///                 &[spent.into()],
+    ///             )
+    ///             .await?;
+    ///         for row in rows {
+    ///             if row.get("reached")? {
+    ///                 tx.execute("update campaigns set status = 'PAUSED'", &[]).await?;
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// });
+    /// assert_eq!(spends.pending(), 0);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    #[must_use]
+    pub fn transact<T, F>(&self, name: &str, function: F) -> Transact<T, F>
+    where
+        T: Clone + Send + Sync + 'static,
+        F: for<'a> Fn(&'a Transaction<'a>, Records<'a, T>) -> BoxFuture<'a, Result<()>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Transact {
+            place: self.place(),
+            rank: self.rank(&format!("transact {name}")),
+            name: name.into(),
+            function: Arc::new(function),
+            records: Vec::new(),
+        }
+    }
+}
+
+/// The sink behind [`Postgres::transact`].
+pub struct Transact<T, F> {
+    place: Place,
+    rank: usize,
+    name: Arc<str>,
+    function: Arc<F>,
+    records: Vec<Record<T>>,
+}
+
+impl<T, F> Sink<T> for Transact<T, F>
+where
+    T: Clone + Send + Sync + 'static,
+    F: for<'a> Fn(&'a Transaction<'a>, Records<'a, T>) -> BoxFuture<'a, Result<()>>
+        + Send
+        + Sync
+        + 'static,
+{
+    fn write(&mut self, record: &Record<T>) {
+        self.records.push(record.clone());
+    }
+
+    fn pending(&self) -> usize {
+        self.records.len()
+    }
+
+    fn stage(&mut self, out: &mut Vec<Staged>) {
+        let records = std::mem::take(&mut self.records);
+        let count = records.len();
+        if count > 0 {
+            let name = Arc::clone(&self.name);
+            let work = Own { name, function: Arc::clone(&self.function), records };
+            out.push(Batch::Own(self.rank, Arc::new(work)).staged(self.place, count));
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        vec![self.place]
+    }
+}
+
+impl<T, F> fmt::Debug for Transact<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transact({}, {} records)", self.name, self.records.len())
+    }
+}
+
+/// Records that a commit takes together, in the order in which each task saw its own.
+pub struct Records<'a, T> {
+    parts: Vec<&'a [Record<T>]>,
+}
+
+impl<'a, T> Records<'a, T> {
+    /// The records.
+    pub fn iter(&self) -> impl Iterator<Item = &'a Record<T>> {
+        self.parts.clone().into_iter().flatten()
+    }
+
+    /// The records' values.
+    pub fn values(&self) -> impl Iterator<Item = &'a T> {
+        self.iter().map(|record| &record.value)
+    }
+
+    /// How many there are; never 0.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> fmt::Debug for Records<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Records({})", self.len())
+    }
+}
+
+/// Records together with the function that they are for.
+pub(crate) trait Work: Any + Send + Sync {
+    fn name(&self) -> &str;
+
+    /// Runs the function over the records of all of these, which came from sinks of the same place in the
+    /// pipeline.
+    fn run<'a>(
+        &'a self,
+        tx: &'a Transaction<'a>,
+        all: &[&'a dyn Work],
+    ) -> BoxFuture<'a, Result<()>>;
+
+    fn as_any(&self) -> &dyn Any;
+}
+
+struct Own<T, F> {
+    name: Arc<str>,
+    function: Arc<F>,
+    records: Vec<Record<T>>,
+}
+
+impl<T, F> Work for Own<T, F>
+where
+    T: Send + Sync + 'static,
+    F: for<'a> Fn(&'a Transaction<'a>, Records<'a, T>) -> BoxFuture<'a, Result<()>>
+        + Send
+        + Sync
+        + 'static,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run<'a>(
+        &'a self,
+        tx: &'a Transaction<'a>,
+        all: &[&'a dyn Work],
+    ) -> BoxFuture<'a, Result<()>> {
+        let own: Option<Vec<&'a [Record<T>]>> = all
+            .iter()
+            .map(|work| work.as_any().downcast_ref::<Self>().map(|own| own.records.as_slice()))
+            .collect();
+        match own {
+            Some(parts) => (self.function)(tx, Records { parts }),
+            None => Box::pin(std::future::ready(Err(Error::config(format!(
+                "run {:?}: two different functions of a pipeline carry this name",
+                self.name
+            ))))),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The transaction that commits epochs, as a pipeline's own function sees it.
+pub struct Transaction<'a> {
+    client: &'a Client,
+    /// What the function is called, for messages.
+    attempted: String,
+    /// The first error: once a statement has failed nothing of the transaction can commit, whether
+    /// the function passes the error on or not.
+    failed: Mutex<Option<Error>>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(client: &'a Client, attempted: String) -> Self {
+        Self { client, attempted, failed: Mutex::new(None) }
+    }
+
+    /// Runs a statement and returns how many rows it changed. Parameters are `$1`, `$2` and so on.
+    ///
+    /// # Errors
+    /// What the server says. After an error the transaction can only fail.
+    pub async fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        self.checked(sql)?;
+        let answer = self.client.execute_typed(sql, &typed(parameters)).await;
+        answer.map_err(|error| self.failing(&error))
+    }
+
+    /// Runs a statement and returns its rows. Parameters are `$1`, `$2` and so on.
+    ///
+    /// # Errors
+    /// What the server says, and if a column has a type that has no counterpart here. After an error of
+    /// the server the transaction can only fail.
+    pub async fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        self.checked(sql)?;
+        let answer = self.client.query_typed(sql, &typed(parameters)).await;
+        Row::of(&answer.map_err(|error| self.failing(&error))?)
+    }
+
+    fn checked(&self, sql: &str) -> Result<()> {
+        statement_is_plain(sql)
+            .map_err(|error| Error::config(self.attempted.clone()).because(error))
+    }
+
+    fn failing(&self, error: &tokio_postgres::Error) -> Error {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert_with(|| failure(&self.attempted, error));
+        failure(&self.attempted, error)
+    }
+
+    /// The first error, also one that the function did not pass on.
+    pub(crate) fn outcome(self, returned: Result<()>) -> Result<()> {
+        match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => returned,
+        }
+    }
+}
+
+impl fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction({})", self.attempted)
+    }
+}
+
+fn typed(parameters: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    parameters.iter().map(|value| (value as _, value.kind())).collect()
+}
+
+/// Refuses statements that would end or split the transaction: positions and results would come apart.
+pub(crate) fn statement_is_plain(sql: &str) -> Result<()> {
+    const ENDING: [&str; 10] = [
+        "begin",
+        "start",
+        "commit",
+        "end",
+        "rollback",
+        "abort",
+        "savepoint",
+        "release",
+        "prepare",
+        "discard",
+    ];
+    let word: String = first_word(sql).to_ascii_lowercase();
+    if ENDING.contains(&word.as_str()) {
+        return Err(Error::config(format!(
+            "run a statement that begins with {word:?}: the transaction belongs to the job's commit"
+        )));
+    }
+    Ok(())
+}
+
+/// The first word behind blanks and comments.
+fn first_word(mut sql: &str) -> &str {
+    loop {
+        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+        sql = if let Some(comment) = sql.strip_prefix("--") {
+            comment.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if let Some(comment) = sql.strip_prefix("/*") {
+            behind_comment(comment)
+        } else {
+            return sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        };
+    }
+}
+
+/// What follows a comment that was just opened; comments nest.
+fn behind_comment(mut sql: &str) -> &str {
+    let mut open = 1_usize;
+    while open > 0 {
+        let Some(at) = sql.find("/*").into_iter().chain(sql.find("*/")).min() else { return "" };
+        let closes = sql.get(at..).is_some_and(|rest| rest.starts_with("*/"));
+        open = if closes { open - 1 } else { open + 1 };
+        sql = sql.get(at + 2..).unwrap_or_default();
+    }
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_can_not_end_the_transaction() {
+        for sql in [
+            "commit",
+            " ;\n-- note\n COMMIT and chain",
+            "/* a /* nested */ note */rollback",
+            "End",
+            "savepoint a",
+        ] {
+            assert!(statement_is_plain(sql).unwrap_err().is_config(), "{sql}");
+        }
+        for sql in
+            ["update commit set a = 1", "-- commit\nselect 1", "/* commit */ delete from t", ""]
+        {
+            assert!(statement_is_plain(sql).is_ok(), "{sql}");
+        }
+    }
+}

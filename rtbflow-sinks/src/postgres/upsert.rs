@@ -1,0 +1,362 @@
+//! Inserts or changes the row of each record's key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rtbflow::epoch::Anchor as _;
+use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{BadRecord, Record, Timestamp};
+
+use super::Postgres;
+use super::batch::{Batch, unnest};
+use super::cell::{Cell, Cells, Kind};
+use super::columns::Columns;
+use super::date::Date;
+use super::identifier;
+use super::totals::{Fold, Totals, TotalsPlan};
+
+impl Postgres {
+    /// Inserts or changes the row of each record's key. For one row a record see
+    /// [`insert`](Self::insert).
+    ///
+    /// Increments are exact under any number of instances: they are added to what the row holds at the
+    /// moment of the commit, in the transaction that moves the positions.
+    ///
+    /// # Time and state
+    /// The changes of an epoch are folded in memory to one a key. A commit locks rows in the order of
+    /// their keys, so that instances wait for each other but never in a circle.
+    ///
+    /// # Errors
+    /// A sum that is out of range fails the job for good, naming table, column and key. The rest as
+    /// [`insert`](Self::insert).
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::sink::Sink;
+    /// use rtbflow::{Record, Timestamp};
+    /// use rtbflow_sinks::postgres::Postgres;
+    ///
+    /// struct Charge {
+    ///     advertiser_id: String,
+    ///     price: i64,
+    /// }
+    ///
+    /// let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build()?;
+    /// let mut balances = postgres
+    ///     .upsert("advertiser_balances")
+    ///     .key_text("advertiser_id", |charge: &Charge| &charge.advertiser_id)
+    ///     .add("balance", |charge| -charge.price)
+    ///     .now("updated_at");
+    ///
+    /// for price in [1200, 800] {
+    ///     let charge = Charge { advertiser_id: "a1".into(), price };
+    ///     balances.write(&Record::derived(charge, Timestamp::default()));
+    /// }
+    /// let mut staged = Vec::new();
+    /// balances.stage(&mut staged);
+    /// assert_eq!(staged[0].rows, 1);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    #[must_use]
+    pub fn upsert<T>(&self, table: &str) -> Upsert<T> {
+        let mut keys = Columns::new();
+        let quoted = keys.keep_error(identifier::table(table)).unwrap_or_default();
+        Upsert {
+            place: self.place(),
+            rank: self.rank(&format!("upsert {table}")),
+            table: table.to_owned(),
+            quoted,
+            keys,
+            values: Columns::new(),
+            folds: Vec::new(),
+            scratch: Cells::default(),
+            totals: Totals::default(),
+            taken: 0,
+            plan: None,
+        }
+    }
+}
+
+/// The sink behind [`Postgres::upsert`].
+pub struct Upsert<T> {
+    place: Place,
+    rank: usize,
+    table: String,
+    quoted: String,
+    keys: Columns<T>,
+    values: Columns<T>,
+    folds: Vec<Fold>,
+    scratch: Cells,
+    totals: Totals,
+    taken: usize,
+    plan: Option<Arc<TotalsPlan>>,
+}
+
+macro_rules! key_columns {
+    ($($method:ident $type:ident $kind:ident $doc:literal;)+) => {$(
+        #[doc = $doc]
+        #[must_use]
+        pub fn $method(
+            mut self,
+            name: &str,
+            key: impl Fn(&T) -> $type + Send + 'static,
+        ) -> Self {
+            self.keys.add(name, Kind::$kind, move |record| Cell::$kind(key(&record.value)));
+            self
+        }
+    )+};
+}
+
+macro_rules! folded_columns {
+    ($($method:ident $type:ident $kind:ident $fold:ident $doc:literal;)+) => {$(
+        #[doc = $doc]
+        #[must_use]
+        pub fn $method<V: Into<Option<$type>>>(
+            self,
+            name: &str,
+            value: impl Fn(&T) -> V + Send + 'static,
+        ) -> Self {
+            self.folded(name, Kind::$kind, Fold::$fold, move |record| {
+                value(&record.value).into().map_or(Cell::Null, Cell::$kind)
+            })
+        }
+    )+};
+}
+
+impl<T: 'static> Upsert<T> {
+    /// A text column of the key, of a reference into the value.
+    #[must_use]
+    pub fn key_text<V: AsRef<str> + ?Sized + 'static>(
+        mut self,
+        name: &str,
+        key: impl for<'a> Fn(&'a T) -> &'a V + Send + 'static,
+    ) -> Self {
+        self.keys
+            .add(name, Kind::Text, move |record| Cell::Text(key(&record.value).as_ref().into()));
+        self
+    }
+
+    key_columns! {
+        key_bigint i64 BigInt "A `bigint` column of the key.";
+        key_int i32 Int "An `int` column of the key.";
+        key_timestamp Timestamp Timestamp "A `timestamptz` column of the key.";
+        key_date Date Date "A `date` column of the key.";
+    }
+
+    /// Sets a text column, of a reference into the value.
+    #[must_use]
+    pub fn set_text<V: AsRef<str> + ?Sized + 'static>(
+        self,
+        name: &str,
+        value: impl for<'a> Fn(&'a T) -> &'a V + Send + 'static,
+    ) -> Self {
+        self.folded(name, Kind::Text, Fold::Set, move |record| {
+            Cell::Text(value(&record.value).as_ref().into())
+        })
+    }
+
+    /// Sets a text column that may be null.
+    #[must_use]
+    pub fn set_opt_text<V: AsRef<str> + ?Sized + 'static>(
+        self,
+        name: &str,
+        value: impl for<'a> Fn(&'a T) -> Option<&'a V> + Send + 'static,
+    ) -> Self {
+        self.folded(name, Kind::Text, Fold::Set, move |record| {
+            value(&record.value).map_or(Cell::Null, |text| Cell::Text(text.as_ref().into()))
+        })
+    }
+
+    folded_columns! {
+        set_bigint i64 BigInt Set "Sets a `bigint` column; may be null.";
+        set_int i32 Int Set "Sets an `int` column; may be null.";
+        set_bool bool Bool Set "Sets a `boolean` column; may be null.";
+        set_double f64 Double Set "Sets a `double precision` column; may be null.";
+        set_timestamp Timestamp Timestamp Set "Sets a `timestamptz` column; may be null.";
+        set_date Date Date Set "Sets a `date` column; may be null.";
+        max i64 BigInt Max "Keeps the greatest number; null counts for nothing.";
+        min i64 BigInt Min "Keeps the least number; null counts for nothing.";
+        max_timestamp Timestamp Timestamp Max "Keeps the latest time; null counts for nothing.";
+        min_timestamp Timestamp Timestamp Min "Keeps the earliest time; null counts for nothing.";
+    }
+
+    /// Adds to a number; a row that is not there, or holds null, counts as 0.
+    #[must_use]
+    pub fn add(self, name: &str, value: impl Fn(&T) -> i64 + Send + 'static) -> Self {
+        self.folded(name, Kind::BigInt, Fold::Add, move |record| Cell::BigInt(value(&record.value)))
+    }
+
+    /// Adds to a `double precision` number; a row that is not there, or holds null, counts as 0.
+    #[must_use]
+    pub fn add_double(self, name: &str, value: impl Fn(&T) -> f64 + Send + 'static) -> Self {
+        self.folded(name, Kind::Double, Fold::Add, move |record| Cell::Double(value(&record.value)))
+    }
+
+    /// Sets a column to the time of the transaction.
+    #[must_use]
+    pub fn now(mut self, name: &str) -> Self {
+        self.values.compute(name, "now()");
+        self
+    }
+
+    fn folded(
+        mut self,
+        name: &str,
+        kind: Kind,
+        fold: Fold,
+        cell: impl for<'a> Fn(&'a Record<T>) -> Cell<'a> + Send + 'static,
+    ) -> Self {
+        let before = self.values.list.len();
+        self.values.add(name, kind, cell);
+        // A column with a wrong name was not added.
+        self.folds.resize(self.values.list.len(), fold);
+        debug_assert!(self.folds.len() - before <= 1, "one column, one fold");
+        self
+    }
+
+    fn wrong(&self) -> Option<String> {
+        if let Some(wrong) = self.keys.wrong.as_ref().or(self.values.wrong.as_ref()) {
+            return Some(wrong.report());
+        }
+        self.keys
+            .list
+            .is_empty()
+            .then(|| format!("upsert into {}: add the columns of its key", self.quoted))
+    }
+
+    fn make_plan(&self) -> TotalsPlan {
+        let values = self.values.list.iter().zip(&self.folds);
+        TotalsPlan {
+            rank: self.rank,
+            sql: self.sql(),
+            overflow_sql: self.overflow_sql(),
+            table: self.table.clone(),
+            keys: self.keys.list.iter().map(|column| (column.name.clone(), column.kind)).collect(),
+            values: values
+                .map(|(column, fold)| (column.name.clone(), column.kind, *fold))
+                .collect(),
+        }
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.keys.list.iter().chain(&self.values.list).map(|column| column.kind).collect()
+    }
+
+    fn sql(&self) -> String {
+        let plain = self.keys.list.iter().chain(&self.values.list);
+        let mut names: Vec<&str> = plain.map(|column| column.quoted.as_str()).collect();
+        let mut from: Vec<String> = (1..=names.len()).map(|at| format!("u.c{at}")).collect();
+        let keys: Vec<&str> = self.keys.list.iter().map(|column| column.quoted.as_str()).collect();
+        let mut changes: Vec<String> = self
+            .values
+            .list
+            .iter()
+            .zip(&self.folds)
+            .map(|(column, fold)| {
+                let name = &column.quoted;
+                match fold {
+                    Fold::Set => format!("{name} = excluded.{name}"),
+                    Fold::Add => format!("{name} = coalesce(t.{name}, 0) + excluded.{name}"),
+                    Fold::Max => format!("{name} = greatest(t.{name}, excluded.{name})"),
+                    Fold::Min => format!("{name} = least(t.{name}, excluded.{name})"),
+                }
+            })
+            .collect();
+        for (name, expression) in &self.values.computed {
+            names.push(name);
+            from.push((*expression).to_owned());
+            changes.push(format!("{name} = {expression}"));
+        }
+        let action = match changes.as_slice() {
+            [] => "nothing".to_owned(),
+            changes => format!("update set {}", changes.join(", ")),
+        };
+        format!(
+            "insert into {} as t ({}) select {} from {} on conflict ({}) do {action}",
+            self.quoted,
+            names.join(", "),
+            from.join(", "),
+            unnest(&self.kinds()),
+            keys.join(", "),
+        )
+    }
+
+    /// Asks which row's sum does not fit: the server's error does not say.
+    fn overflow_sql(&self) -> Option<String> {
+        let key_count = self.keys.list.len();
+        let sums: Vec<String> = (self.values.list.iter().zip(&self.folds).zip(1..))
+            .filter(|((column, fold), _)| **fold == Fold::Add && column.kind == Kind::BigInt)
+            .map(|((column, _), at): (_, usize)| {
+                let name = &column.quoted;
+                format!(
+                    "when abs(coalesce(t.{name}, 0)::numeric + u.c{}) > case pg_typeof(t.{name})::text \
+                     when 'smallint' then 32767 when 'integer' then 2147483647 \
+                     else 9223372036854775807 end then {at}",
+                    key_count + at,
+                )
+            })
+            .collect();
+        let same: Vec<String> = (self.keys.list.iter().zip(1..))
+            .map(|(column, at): (_, usize)| format!("t.{} = u.c{at}", column.quoted))
+            .collect();
+        let shown: Vec<String> = (1..=key_count).map(|at| format!("u.c{at}::text")).collect();
+        (!sums.is_empty()).then(|| {
+            format!(
+                "select * from (select case {} end as at, array[{}] as keys from {} join {} t on {}) x \
+                 where at is not null limit 1",
+                sums.join(" "),
+                shown.join(", "),
+                unnest(&self.kinds()),
+                self.quoted,
+                same.join(" and "),
+            )
+        })
+    }
+}
+
+impl<T: 'static> Sink<T> for Upsert<T> {
+    fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        self.keys.check(record)?;
+        self.values.check(record)
+    }
+
+    fn write(&mut self, record: &Record<T>) {
+        self.scratch.clear();
+        for column in &self.keys.list {
+            self.scratch.push(&(column.cell)(record));
+        }
+        self.totals.fold(self.scratch.bytes(), &self.values.list, &self.folds, record);
+        self.taken += 1;
+    }
+
+    fn pending(&self) -> usize {
+        self.taken
+    }
+
+    fn stage(&mut self, out: &mut Vec<Staged>) {
+        if let Some(wrong) = self.wrong() {
+            out.push(Batch::Wrong(wrong).staged(self.place, 0));
+            return;
+        }
+        self.taken = 0;
+        let totals = std::mem::take(&mut self.totals);
+        let count = totals.count();
+        if count > 0 {
+            let plan = match &self.plan {
+                Some(plan) => Arc::clone(plan),
+                None => Arc::clone(self.plan.insert(Arc::new(self.make_plan()))),
+            };
+            out.push(Batch::Totals(plan, totals).staged(self.place, count));
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        vec![self.place]
+    }
+}
+
+impl<T> fmt::Debug for Upsert<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upsert({}, {} keys)", self.quoted, self.totals.count())
+    }
+}

@@ -1,0 +1,67 @@
+//! The laws that every anchor keeps, and what this one adds to them.
+
+use futures::future::join_all;
+use rtbflow::epoch::Anchor;
+use rtbflow::sink::{Sink, Staged};
+use rtbflow::testing::laws::{self, AnchorUnderTest};
+use rtbflow_sinks::postgres::Postgres;
+use tokio_postgres::Client;
+
+use super::schema::{Schema, job, one, record};
+
+struct Place {
+    postgres: Postgres,
+    reader: Client,
+}
+
+impl AnchorUnderTest for Place {
+    type Anchor = Postgres;
+
+    fn anchor(&self) -> Postgres {
+        self.postgres.with_own_connections()
+    }
+
+    fn stage(&self, value: i64) -> Staged {
+        let mut sink = self.postgres.insert("numbers").bigint("value", |value: &i64| *value);
+        let mut staged = Vec::new();
+        sink.write(&record(value, 0, 0));
+        sink.stage(&mut staged);
+        staged.remove(0)
+    }
+
+    async fn total(&self) -> i64 {
+        one(&self.reader, "select coalesce(sum(value), 0)::bigint from numbers").await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_anchor_keeps_the_laws() {
+    let schema = Schema::new().await;
+    let postgres = schema.place().await;
+    postgres.create_table("create table if not exists numbers (value bigint)").await.unwrap();
+    laws::anchor(&Place { postgres, reader: schema.reader().await }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_instances_may_start_at_once() {
+    let schema = Schema::new().await;
+    let own = "create table if not exists own (a int); create index if not exists own_a on own (a)";
+    let instances = (0..16).map(|_| async {
+        let postgres = schema.options().build().unwrap();
+        postgres.prepare(&job()).await?;
+        postgres.create_table(own).await
+    });
+    for outcome in join_all(instances).await {
+        outcome.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn missing_tables_are_not_made_unless_asked_for() {
+    let schema = Schema::new().await;
+    let postgres = schema.options().create_tables(false).build().unwrap();
+    let error = postgres.prepare(&job()).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("--create-tables"), "{error:?}");
+    schema.place().await;
+    postgres.prepare(&job()).await.unwrap();
+}
