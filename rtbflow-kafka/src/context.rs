@@ -1,0 +1,150 @@
+//! What librdkafka calls back: log lines, errors and rebalances.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tracing::{debug, error, info, warn};
+
+use crate::option::Secrets;
+
+/// A rebalance that is to be answered by `assign` or `unassign`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rebalance {
+    /// These partitions of the lead topic are this member's.
+    Assign(Vec<i32>),
+    /// All partitions are to be given back.
+    Revoke,
+}
+
+/// The context of every client: of consumers, producers and those that only ask.
+pub(crate) struct Context {
+    /// Whom the log lines are about.
+    client: String,
+    secrets: Secrets,
+    /// Events served so far: more may wait behind one that was served.
+    served: AtomicU64,
+    last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    rebalance: Mutex<Option<Rebalance>>,
+    /// Set before the consumer is dropped: rebalances are then answered at once.
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({})", self.client)
+    }
+}
+
+impl Context {
+    /// A context for one client; `secrets` never reach a log line.
+    pub(crate) fn new(client: &str, secrets: Secrets) -> Self {
+        Self {
+            client: client.to_owned(),
+            secrets,
+            served: AtomicU64::new(0),
+            last_error: Mutex::default(),
+            rebalance: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    fn serve(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events were served so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// The rebalance that came, if one did.
+    pub(crate) fn take_rebalance(&self) -> Option<Rebalance> {
+        self.rebalance.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The last error that librdkafka told of, in its own words.
+    pub(crate) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on rebalances are answered at once: the consumer is about to be dropped.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.serve();
+        let (client, message) = (&self.client, self.secrets.scrub(message));
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => error!(client, facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Warning => warn!(client, facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                info!(client, facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Debug => debug!(client, facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {
+        self.serve();
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.serve();
+        let (client, reason) = (&self.client, self.secrets.scrub(reason));
+        let Some(code) = error.rdkafka_error_code() else {
+            warn!(client, "Kafka: {reason}");
+            return;
+        };
+        warn!(client, "Kafka: {code}: {reason}");
+        let last = Some((code, reason.into_owned()));
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only notes the rebalance down: the reading thread answers it as soon as `poll` returns, by
+    /// `assign` or `unassign`. Until then the group waits for this member.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        self.serve();
+        let revoked = event != RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Relaxed) {
+            if let Err(error) = consumer.unassign() {
+                debug!(client = self.client, "unassign while leaving: {error}");
+            }
+            return;
+        }
+        let rebalance = if revoked {
+            Rebalance::Revoke
+        } else {
+            let numbers = partitions.elements().iter().map(|e| e.partition()).collect();
+            Rebalance::Assign(numbers)
+        };
+        let mut slot = self.rebalance.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(rebalance);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.serve();
+        if let Err(error) = result {
+            debug!(client = self.client, "tell the group what was committed: {error}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Topics made on demand: safe when all instances start at once, and never altering one that exists.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::{Error, Result};
+use tracing::info;
+
+use crate::blocking::blocking;
+use crate::context::Context;
+use crate::dead_letter::{DeadLetterTopic, MOST_BYTES};
+use crate::deadline::Deadline;
+use crate::failure::{failure, kind};
+use crate::kafka::Kafka;
+use crate::option::Role;
+
+/// How long dead letters are kept.
+const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How long making topics may take.
+const LONGEST_MAKING: Duration = Duration::from_secs(30);
+/// How long a topic that exists may be unknown to the broker that is asked.
+const LONGEST_BIRTH: Duration = Duration::from_secs(10);
+
+/// A topic as it is to be made if there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    name: String,
+    partitions: Count,
+    retention: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Count {
+    Fixed(u32),
+    As(String),
+}
+
+impl TopicSpec {
+    /// A topic with so many partitions that keeps its records for so long.
+    #[must_use]
+    pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
+        Self { name: name.into(), partitions: Count::Fixed(partitions), retention }
+    }
+
+    /// The dead-letter topic of a topic: as many partitions as that has, and 14 days.
+    #[must_use]
+    pub fn dead_letter(topic: &str) -> Self {
+        let partitions = Count::As(topic.to_owned());
+        let name = DeadLetterTopic::name(topic);
+        Self { name, partitions, retention: DEAD_LETTER_RETENTION }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCount {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many it was to have.
+    pub wanted: u32,
+}
+
+impl Kafka {
+    /// Makes the topics that do not exist yet, and returns all of them as they are. One that exists is
+    /// left as it is, whatever its partitions and retention; any number of instances may call this at
+    /// once.
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error if a topic can not be made so.
+    pub async fn create_topics(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
+        self.validate()?;
+        let (kafka, topics) = (self.clone(), topics.to_vec());
+        let attempt = format!("create topics at {}", self.servers());
+        let outer = LONGEST_MAKING + LONGEST_BIRTH;
+        blocking(&attempt, outer, move || Creation::new(&kafka)?.run(&topics)).await
+    }
+}
+
+/// The clients that make topics and look at them.
+struct Creation<'a> {
+    kafka: &'a Kafka,
+    admin: AdminClient<Context>,
+    asking: rdkafka::consumer::BaseConsumer<Context>,
+    deadline: Deadline,
+}
+
+impl<'a> Creation<'a> {
+    fn new(kafka: &'a Kafka) -> Result<Self> {
+        Ok(Self {
+            kafka,
+            admin: kafka.client(Role::Producer, "create topics", &[])?,
+            asking: kafka.asking_client("create topics")?,
+            deadline: Deadline::after(LONGEST_MAKING),
+        })
+    }
+
+    /// Plain topics first: dead-letter topics take their count from them as they are then.
+    fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
+        let mut found = BTreeMap::new();
+        let plain = |spec: &&TopicSpec| matches!(spec.partitions, Count::Fixed(_));
+        for spec in topics.iter().filter(plain).chain(topics.iter().filter(|spec| !plain(spec))) {
+            let wanted = match &spec.partitions {
+                Count::Fixed(count) => *count,
+                Count::As(topic) => self.count(topic, Duration::ZERO)?.ok_or_else(|| {
+                    let name = &spec.name;
+                    Error::config(format!("create topic {name}: there is no topic {topic}"))
+                })?,
+            };
+            let partitions = self.make(spec, wanted)?;
+            let name = spec.name.clone();
+            found.insert(spec.name.clone(), TopicCount { name, partitions, wanted });
+        }
+        Ok(topics.iter().filter_map(|spec| found.get(&spec.name).cloned()).collect())
+    }
+
+    fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
+        self.kafka.partitions(&self.asking, topic, patience)
+    }
+
+    /// Makes one topic unless it exists, and returns its count as it is.
+    fn make(&self, spec: &TopicSpec, wanted: u32) -> Result<u32> {
+        if let Some(count) = self.count(&spec.name, Duration::ZERO)? {
+            return Ok(count);
+        }
+        let attempt = format!("create topic {} with {wanted} partitions", spec.name);
+        let retention = spec.retention.as_millis().to_string();
+        let partitions = i32::try_from(wanted)
+            .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
+        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1))
+            .set("retention.ms", &retention)
+            .set("cleanup.policy", "delete");
+        if matches!(spec.partitions, Count::As(_)) {
+            topic = topic.set("max.message.bytes", MOST_BYTES);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.deadline.left()))
+            .operation_timeout(Some(Duration::from_secs(5)));
+        let made = block_on(self.admin.create_topics([&topic], &options));
+        let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        for result in made {
+            match result {
+                Ok(name) => info!("made topic {name} with {wanted} partitions"),
+                Err((_, Code::TopicAlreadyExists)) => {}
+                Err((_, code)) => {
+                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+                }
+            }
+        }
+        let count = self.count(&spec.name, LONGEST_BIRTH)?;
+        count.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+    }
+}

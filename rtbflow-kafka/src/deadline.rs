@@ -1,0 +1,30 @@
+//! Deadlines on the real, monotonic clock: what waits for a broker can not wait in virtual time.
+
+use std::time::{Duration, Instant};
+
+/// A point in real time by which something has to have happened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    #[expect(clippy::disallowed_methods, reason = "brokers answer in real time only")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// So much time from now.
+    pub(crate) fn after(duration: Duration) -> Self {
+        let now = Self::now();
+        Self(now.checked_add(duration).unwrap_or(now))
+    }
+
+    /// What is left of the time.
+    pub(crate) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Self::now())
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(self) -> bool {
+        self.left().is_zero()
+    }
+}

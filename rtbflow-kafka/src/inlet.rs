@@ -1,0 +1,206 @@
+//! One assigned partition: from its native queue to its task, never more than there is room for.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use metrics::gauge;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::source::{Delivery, RawBatch};
+use rtbflow::{Error, Partition, Result, Timestamp};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::failure;
+use crate::mailbox::Mailbox;
+use crate::native::{self, Door, Queue};
+use crate::watchdog::{Advice, Watchdog};
+
+/// Deliveries between the reading thread and a task.
+const MOST_DELIVERIES: usize = 2;
+/// What a batch should hold at most; how many messages are taken follows from the last batch.
+const BATCH_BYTES: usize = 1 << 20;
+
+type Deliveries = BoxStream<'static, Result<Delivery<RawBatch>>>;
+
+/// One assigned partition.
+pub(crate) struct Inlet {
+    /// The partition.
+    pub(crate) partition: Partition,
+    /// Where its records are forwarded to, once it is assigned.
+    pub(crate) queue: Option<Queue>,
+    /// The offset behind what was handed over.
+    pub(crate) next: i64,
+    /// Its offset was out of range: where the log begins has been asked.
+    pub(crate) doubtful: bool,
+    /// The offset to stop at.
+    until: i64,
+    /// Closed after the last delivery, or when the task let go of it.
+    outlet: Option<mpsc::Sender<Result<Delivery<RawBatch>>>>,
+    failure: Option<Error>,
+    ended: bool,
+    /// Whether the last batch emptied the native queue.
+    drained: bool,
+    bytes_per_message: usize,
+    watchdog: Watchdog,
+}
+
+/// Whether there may be more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// Something was done; look again.
+    Busy,
+    /// There is nothing to do until somebody wakes the thread.
+    Idle,
+}
+
+impl Inlet {
+    /// An inlet, and what its task reads.
+    pub(crate) fn new(
+        partition: Partition,
+        until: i64,
+        patience: u32,
+        mailbox: Arc<Mailbox>,
+    ) -> (Self, Deliveries) {
+        let (outlet, mut receiver) = mpsc::channel(MOST_DELIVERIES);
+        let inlet = Self {
+            partition,
+            queue: None,
+            next: 0,
+            doubtful: false,
+            until,
+            outlet: Some(outlet),
+            failure: None,
+            ended: false,
+            drained: true,
+            bytes_per_message: 1,
+            watchdog: Watchdog::new(patience),
+        };
+        let receive = stream::poll_fn(move |context| {
+            let delivery = receiver.poll_recv(context);
+            if delivery.is_ready() {
+                mailbox.wake();
+            }
+            delivery
+        });
+        // The end of the channel says nothing: the feed's next event does, or `Finished` has done so.
+        (inlet, receive.chain(stream::pending()).boxed())
+    }
+
+    /// Begins at an offset.
+    pub(crate) fn begin(&mut self, from: i64, queue: Queue) {
+        self.next = from;
+        self.ended = from >= self.until;
+        self.queue = Some(queue);
+    }
+
+    /// Ends with an error, behind what was handed over.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Whether anything may still come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outlet.is_some() && self.failure.is_none() && !self.ended
+    }
+
+    fn room(&self) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| outlet.capacity() > 0)
+    }
+
+    /// Whether `position` could say that the agreed end is reached.
+    pub(crate) fn awaits_end(&self) -> bool {
+        self.until < i64::MAX && self.is_open() && self.drained && self.queue.is_some()
+    }
+
+    /// Notes that everything below `position` has come out of the native queue.
+    pub(crate) fn passed(&mut self, position: i64) {
+        self.ended |= position.max(self.next) >= self.until;
+    }
+
+    /// Hands over what there is room for: records, else the end or the error behind them.
+    pub(crate) fn serve(&mut self, most_records: usize) -> Served {
+        if self.outlet.as_ref().is_some_and(mpsc::Sender::is_closed) {
+            debug!(partition = %self.partition, "the task let go of the partition");
+            self.outlet = None;
+        }
+        let Some(outlet) = &self.outlet else { return Served::Idle };
+        let Ok(permit) = outlet.try_reserve() else { return Served::Idle };
+        if self.failure.is_some() || self.ended {
+            permit.send(self.failure.take().map_or(Ok(Delivery::Finished), Err));
+            self.outlet = None;
+            return Served::Busy;
+        }
+        let Some(queue) = self.queue.as_mut().filter(|_| !self.doubtful) else {
+            return Served::Idle;
+        };
+        let most = (BATCH_BYTES / self.bytes_per_message).clamp(1, most_records);
+        let taken = queue.take(most, Door { from: self.next, until: self.until });
+        let (count, bytes) = (taken.count, taken.records.bytes());
+        if taken.records.is_empty() {
+            drop(permit);
+        } else {
+            permit.send(Ok(Delivery::Batch(taken.records)));
+        }
+        self.drained = count < most;
+        self.next = taken.next;
+        self.ended = taken.beyond || self.next >= self.until;
+        if count > 0 {
+            self.bytes_per_message = (bytes / count).max(1);
+        }
+        if let Some(failure) = taken.failure {
+            self.note(&failure);
+        }
+        if count > 0 || self.ended { Served::Busy } else { Served::Idle }
+    }
+
+    fn note(&mut self, failure: &native::Failure) {
+        if matches!(failure.code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
+            self.doubtful = true;
+            return;
+        }
+        let attempt = format!("read {} at offset {}", self.partition, self.next);
+        let reason = format!("{}: {}", failure.code, failure.reason);
+        self.fail(Error::new(failure::kind(failure.code), attempt).because(reason));
+    }
+
+    /// Takes notice of the partition's end as it was at `asked`; `position` is what came out of the
+    /// native queue.
+    pub(crate) fn ends_at(&mut self, end: i64, position: i64, asked: Timestamp) -> Advice {
+        let at = position.max(self.next);
+        self.show(end, at);
+        if !self.is_open() || self.doubtful || self.queue.is_none() {
+            return Advice::Nothing;
+        }
+        if at >= end
+            && let Some(outlet) = &self.outlet
+        {
+            // No room means that records wait for the task: the partition is not quiet, and another
+            // question follows.
+            let _ = outlet.try_send(Ok(Delivery::AtEnd { asked, offset: at }));
+        }
+        let room = self.room();
+        self.watchdog.look(at, end, room)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "metrics are floats; offsets stay far below 2^53"
+    )]
+    fn show(&self, end: i64, at: i64) {
+        let labels = self.labels();
+        gauge!("rtbflow_lag", &labels).set((end - at).max(0) as f64);
+        gauge!("rtbflow_end_offset", &labels).set(end as f64);
+    }
+
+    fn labels(&self) -> [(&'static str, String); 2] {
+        let Partition { topic, number } = self.partition;
+        [("topic", topic.name().to_owned()), ("partition", number.to_string())]
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        // Another instance shows it from now on.
+        gauge!("rtbflow_lag", &self.labels()).set(0.0);
+    }
+}

@@ -1,0 +1,69 @@
+//! What others ask of the reading thread: one slot for each kind of message, so that nothing piles up.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+
+use rtbflow::Partition;
+use rtbflow::epoch::Position;
+
+use crate::ends::Ends;
+
+/// The slots, and the thread that reads them.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    reader: OnceLock<Thread>,
+    slots: Mutex<Slots>,
+}
+
+/// Positions to begin at, and the assignment that they are for.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) generation: u64,
+    pub(crate) positions: Vec<(Partition, Position)>,
+}
+
+/// What lies in the mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    /// Positions for the newest assignment.
+    pub(crate) begin: Option<Begin>,
+    /// The newest answer about the ends.
+    pub(crate) ends: Option<Ends>,
+    /// The newest committed offset of each partition.
+    pub(crate) committed: BTreeMap<Partition, i64>,
+    /// The newest assignment whose revocation was answered.
+    pub(crate) released: u64,
+    /// Leave and end.
+    pub(crate) close: bool,
+}
+
+impl Mailbox {
+    /// Makes the calling thread the one that is woken.
+    pub(crate) fn read_by_this_thread(&self) {
+        // A mailbox has one reader, which calls this once.
+        let _ = self.reader.set(thread::current());
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the reader.
+    pub(crate) fn wake(&self) {
+        if let Some(reader) = self.reader.get() {
+            reader.unpark();
+        }
+    }
+
+    /// Changes the slots and wakes the reader.
+    pub(crate) fn put(&self, change: impl FnOnce(&mut Slots)) {
+        change(&mut self.slots());
+        self.wake();
+    }
+
+    /// Reads or empties slots; must be quick.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Slots) -> T) -> T {
+        look(&mut self.slots())
+    }
+}

@@ -1,0 +1,73 @@
+//! Notices a partition that has records but hands none over.
+
+/// Watches one partition. Time is counted in answers about the partition's end, so that a broker that
+/// is away, and answers nothing, is never taken for a partition that stands still.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    patience: u32,
+    at: i64,
+    stalled: u32,
+}
+
+/// What to do about a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// All is well.
+    Nothing,
+    /// Forward its native queue again, which costs nothing and cures a lost forwarding.
+    Forward,
+    /// Assign it again.
+    Assign,
+    /// Give the consumer up and make a new one.
+    Reopen,
+}
+
+impl Watchdog {
+    /// A watchdog that assigns again after so many answers without progress, and gives up after twice
+    /// as many.
+    pub(crate) fn new(patience: u32) -> Self {
+        Self { patience: patience.max(2), at: -1, stalled: 0 }
+    }
+
+    /// Looks at a partition that is read up to `at` and ends at `end`; `room` says whether its reader
+    /// would take more.
+    pub(crate) fn look(&mut self, at: i64, end: i64, room: bool) -> Advice {
+        let fine = at != self.at || at >= end || !room;
+        self.at = at;
+        if fine {
+            self.stalled = 0;
+            return Advice::Nothing;
+        }
+        self.stalled = self.stalled.saturating_add(1);
+        if self.stalled >= 2 * self.patience {
+            Advice::Reopen
+        } else if self.stalled == self.patience {
+            Advice::Assign
+        } else {
+            Advice::Forward
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_stands_still_is_cured_step_by_step() {
+        let mut dog = Watchdog::new(3);
+        let looks: Vec<Advice> = (0..7).map(|_| dog.look(5, 9, true)).collect();
+        let (f, a) = (Advice::Forward, Advice::Assign);
+        assert_eq!(looks, [Advice::Nothing, f, f, a, f, f, Advice::Reopen]);
+    }
+
+    #[test]
+    fn progress_a_full_reader_and_the_end_are_all_well() {
+        let mut dog = Watchdog::new(2);
+        for (at, end, room) in
+            [(5, 9, true), (6, 9, true), (6, 9, false), (9, 9, true), (9, 9, true)]
+        {
+            assert_eq!(dog.look(at, end, room), Advice::Nothing);
+        }
+    }
+}

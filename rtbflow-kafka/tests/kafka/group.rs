@@ -1,0 +1,151 @@
+//! Rebalances: none is missed, and every record is handed over once to a place that compares and sets.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rtbflow::source::{Feed, SourceEvent};
+use tokio::time::timeout;
+
+use crate::member::{Group, begin, event, open, read};
+use crate::server::{SOON, kafka, producer, topic, unique, write, write_with};
+
+/// A batch call on the consumer's own queue would swallow rebalances here: the staying member would
+/// read nothing for ever, without any error.
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_joins_and_leaves_under_traffic_lose_nothing_and_repeat_nothing() {
+    const PARTITIONS: i32 = 4;
+    let topic = topic("storm", 4).await;
+    let group = Group::new(&unique("group"));
+    let writing = Arc::new(AtomicBool::new(true));
+    let traffic = tokio::spawn({
+        let (topic, writing) = (topic.clone(), Arc::clone(&writing));
+        async move {
+            let (producer, mut number) = (producer(), 0_u64);
+            while writing.load(Ordering::Relaxed) {
+                for partition in 0..PARTITIONS {
+                    write_with(&producer, &topic, partition, number..number + 10).await;
+                }
+                number += 10;
+            }
+            number
+        }
+    });
+    let mut staying = group.join(kafka().topic(&topic));
+    staying.wait(|seen| seen.tasks == 4).await;
+    for _ in 0..15 {
+        let mut passing = group.join(kafka().topic(&topic));
+        passing.wait(|seen| seen.tasks == 2).await;
+        staying.wait(|seen| seen.tasks == 2).await;
+        let seen = passing.leave().await;
+        assert_eq!((seen.lost, seen.fenced), (0, 0));
+        staying.wait(|seen| seen.tasks == 4).await;
+    }
+    writing.store(false, Ordering::Relaxed);
+    let written = traffic.await.unwrap();
+    let all = usize::try_from(written).unwrap() * 4;
+    let complete = async {
+        while group.collected.records().len() < all {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = timeout(SOON, complete).await;
+    let seen = staying.leave().await;
+    let values = group.collected.values();
+    assert!(in_time.is_ok(), "{} of {all} records, {seen:?}", values.len());
+    let different: BTreeSet<_> = values.iter().map(|(partition, offset, _)| (partition, offset)).collect();
+    assert_eq!((values.len(), different.len()), (all, all));
+    assert!(seen.assigned >= 31 && seen.revoked >= 30, "a rebalance was missed: {seen:?}");
+    assert_eq!((seen.lost, seen.fenced), (0, 0), "{seen:?}");
+}
+
+/// A partition that stops forgets its forwarding; one that comes back must be forwarded again *after*
+/// it is assigned, or its records wait in a queue that nobody reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_comes_back_is_read_again() {
+    let topic = topic("back", 2).await;
+    let (group, source) = (unique("group"), kafka().topic(&topic));
+    let mut first = open(&source, &group, false).await;
+    let mut inputs = begin(&mut first, &[]).await;
+    write(&topic, 0, 0..5).await;
+    assert_eq!(read(inputs.get_mut(&0).unwrap(), 5).await, [0, 1, 2, 3, 4]);
+    for round in 0..3 {
+        let mut second = open(&source, &group, false).await;
+        let SourceEvent::Revoked(revocation) = event(&mut first).await else { panic!("revoked") };
+        assert!(!revocation.lost && revocation.tasks.len() == 2);
+        drop(revocation);
+        let theirs = begin(&mut second, &[(0, 5 + round), (1, round)]).await;
+        drop(begin(&mut first, &[(0, 5 + round), (1, round)]).await);
+        second.close().await;
+        drop(theirs);
+        let SourceEvent::Revoked(revocation) = event(&mut first).await else { panic!("revoked") };
+        drop(revocation);
+        let mut inputs = begin(&mut first, &[(0, 5 + round), (1, round)]).await;
+        write(&topic, 0, [0]).await;
+        write(&topic, 1, [0]).await;
+        assert_eq!(read(inputs.get_mut(&0).unwrap(), 1).await, [5 + round]);
+        assert_eq!(read(inputs.get_mut(&1).unwrap(), 1).await, [round]);
+    }
+    first.close().await;
+}
+
+/// More members than partitions: the ones that hold nothing are told so and stay ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_assignment_is_handed_on() {
+    let topic = topic("empty", 1).await;
+    let (group, source) = (unique("group"), kafka().topic(&topic));
+    let mut first = open(&source, &group, false).await;
+    drop(begin(&mut first, &[]).await);
+    let mut second = open(&source, &group, false).await;
+    let SourceEvent::Revoked(revocation) = event(&mut first).await else { panic!("revoked") };
+    drop(revocation);
+    let (SourceEvent::Assigned(a), SourceEvent::Assigned(b)) =
+        (event(&mut first).await, event(&mut second).await)
+    else {
+        panic!("both are told what they have");
+    };
+    assert_eq!(a.tasks.len() + b.tasks.len(), 1);
+    first.close().await;
+    second.close().await;
+}
+
+/// A restart with the same instance name gets its task back without a rebalance at the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_instance_comes_back_and_disturbs_nobody() {
+    let topic = topic("named", 2).await;
+    let group = unique("group");
+    let named = |name: &str| kafka().topic(&topic).instance(name);
+    let mut staying = open(&named("a"), &group, false).await;
+    drop(begin(&mut staying, &[]).await);
+    let mut restarted = open(&named("b"), &group, false).await;
+    let SourceEvent::Revoked(revocation) = event(&mut staying).await else { panic!("revoked") };
+    drop(revocation);
+    let (mine, before) = (begin(&mut staying, &[]).await, begin(&mut restarted, &[]).await);
+    restarted.close().await;
+    let mut restarted = open(&named("b"), &group, false).await;
+    let after = begin(&mut restarted, &[]).await;
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    let nothing = timeout(Duration::from_millis(300), staying.next()).await;
+    assert!(nothing.is_err() && mine.len() == 1, "the staying instance was disturbed: {nothing:?}");
+    staying.close().await;
+    restarted.close().await;
+}
+
+/// The revocation that nobody answers holds the group up until the deadline only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_is_not_answered_holds_nobody_up_for_long() {
+    let topic = topic("deaf", 2).await;
+    let group = unique("group");
+    let source = kafka().option("session.timeout.ms", "6000").topic(&topic);
+    let mut deaf = open(&source, &group, false).await;
+    drop(begin(&mut deaf, &[]).await);
+    let mut other = open(&source, &group, false).await;
+    let SourceEvent::Revoked(revocation) = event(&mut deaf).await else { panic!("revoked") };
+    assert_eq!(revocation.deadline, Duration::from_secs(3));
+    let SourceEvent::Assigned(assignment) = event(&mut other).await else { panic!("assigned") };
+    assert_eq!(assignment.tasks.len(), 1);
+    drop(revocation);
+    deaf.close().await;
+    other.close().await;
+}

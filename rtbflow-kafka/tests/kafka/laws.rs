@@ -1,0 +1,69 @@
+//! The laws that every source keeps.
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rtbflow::codec::{DecodeWith, decode_with};
+use rtbflow::epoch::DeadLetter;
+use rtbflow::source::{Decoded, RawRecord};
+use rtbflow::testing::laws::{self, SourceUnderTest};
+use rtbflow::{BadRecord, Origin, Partition, Topic};
+use rtbflow_kafka::KafkaTopic;
+
+use crate::server::{kafka, topic, write, write_one};
+
+struct Written {
+    topic: String,
+    records: Vec<DeadLetter>,
+}
+
+type Length = fn(&RawRecord<'_>) -> Result<usize, BadRecord>;
+
+impl SourceUnderTest for Written {
+    type Source = Decoded<KafkaTopic, DecodeWith<Length>>;
+
+    fn source(&self) -> Self::Source {
+        let length: Length = |record| Ok(record.value.map_or(0, <[u8]>::len));
+        kafka().topic(&self.topic).decode(decode_with(length))
+    }
+
+    fn records(&self) -> Vec<DeadLetter> {
+        self.records.clone()
+    }
+}
+
+fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {
+    let origin = Origin::new(Partition::new(Topic::new(topic), number), offset);
+    let (key, value) = (Some(b"k".to_vec()), Some(offset.to_string().into_bytes()));
+    DeadLetter { origin, key, value, headers: Vec::new(), reason: BadRecord::new("") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_laws_of_sources() {
+    let topic = topic("laws", 1).await;
+    write(&topic, 0, 0..1200).await;
+    let odd: [(Option<&[u8]>, Option<&[u8]>); 4] = [
+        (None, Some(b"\xff\x00not UTF-8")),
+        (Some(b""), Some(b"")),
+        (Some(b"\xfe"), None),
+        (None, None),
+    ];
+    let mut records: Vec<DeadLetter> = (0..1200).map(|offset| letter(&topic, 0, offset)).collect();
+    for ((key, value), offset) in odd.into_iter().zip(1200..) {
+        let header = |key, value| Header::<&[u8]> { key, value };
+        let headers = OwnedHeaders::new()
+            .insert(header("trace", Some(&b"\xff\xfe".as_slice())))
+            .insert(header("none", None))
+            .insert(header("trace", Some(&b"".as_slice())));
+        write_one(&topic, key, value, headers).await;
+        records.push(DeadLetter {
+            key: key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+            headers: vec![
+                ("trace".to_owned(), Some(b"\xff\xfe".to_vec())),
+                ("none".to_owned(), None),
+                ("trace".to_owned(), Some(Vec::new())),
+            ],
+            ..letter(&topic, 0, offset)
+        });
+    }
+    laws::source(&Written { topic, records }).await;
+}

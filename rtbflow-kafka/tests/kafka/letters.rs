@@ -1,0 +1,106 @@
+//! Dead letters: unchanged, with five headers behind their own, in the partition of their key.
+
+use rtbflow::epoch::{DeadLetter, DeadLetters};
+use rtbflow::source::{Feed, RawBatch};
+use rtbflow::{BadRecord, Origin, Partition, Topic};
+use rtbflow_kafka::TopicSpec;
+
+use crate::member::{begin, delivery, open};
+use crate::server::{HOUR, kafka, topic, unique};
+
+fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
+    DeadLetter {
+        origin: Origin::new(Partition::new(Topic::new(topic), 3), 17),
+        key: key.map(<[u8]>::to_vec),
+        value: value.map(<[u8]>::to_vec),
+        headers: vec![
+            ("rtbflow-error".to_owned(), Some(b"of another life".to_vec())),
+            ("none".to_owned(), None),
+            ("bytes".to_owned(), Some(b"\xff\x00".to_vec())),
+        ],
+        reason: BadRecord::new("late by a minute"),
+    }
+}
+
+/// All records of a topic's partitions, by partition.
+async fn all(topic: &str) -> Vec<(i32, RawBatch)> {
+    let mut feed = open(&kafka().topic(topic), &unique("group"), true).await;
+    let mut batches = Vec::new();
+    for (number, mut input) in begin(&mut feed, &[]).await {
+        while let rtbflow::source::Delivery::Batch(batch) = delivery(&mut input).await.unwrap() {
+            batches.push((number, batch));
+        }
+    }
+    feed.close().await;
+    batches
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_unchanged_and_says_where_it_came_from() {
+    let source = topic("source", 4).await;
+    let kafka = kafka();
+    let made = kafka.create_topics(&[TopicSpec::dead_letter(&source)]).await.unwrap();
+    assert_eq!((made[0].partitions, made[0].wanted), (4, 4));
+    let letters = kafka.dead_letters().pipeline("balance-worker");
+    let large = vec![b'x'; 1_048_000];
+    let written = [
+        letter(&source, Some(b"k"), Some(b"\xff{")),
+        letter(&source, None, None),
+        letter(&source, Some(b""), Some(b"")),
+        letter(&source, Some(b"large"), Some(&large)),
+    ];
+    letters.deliver("the-group", &written).await.unwrap();
+    let mut found = 0;
+    for (_, batch) in all(&format!("{source}.dead-letter")).await {
+        for index in 0..batch.len() {
+            let record = batch.get(index).unwrap();
+            let same = |letter: &&DeadLetter| {
+                letter.key.as_deref() == record.key && letter.value.as_deref() == record.value
+            };
+            assert!(written.iter().find(same).is_some(), "{record:?}");
+            let headers: Vec<_> = batch.headers(index).collect();
+            let expected: [(&str, Option<&[u8]>); 8] = [
+                ("rtbflow-error", Some(b"of another life")),
+                ("none", None),
+                ("bytes", Some(b"\xff\x00")),
+                ("rtbflow-pipeline", Some(b"balance-worker")),
+                ("rtbflow-topic", Some(source.as_bytes())),
+                ("rtbflow-partition", Some(b"3")),
+                ("rtbflow-offset", Some(b"17")),
+                ("rtbflow-error", Some(b"late by a minute")),
+            ];
+            assert_eq!(headers, expected);
+            found += 1;
+        }
+    }
+    assert_eq!(found, written.len());
+}
+
+/// The vectors of the Java client's own tests: key, hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_go_where_the_java_client_sends_them() {
+    let source = unique("murmur");
+    let topic = format!("{source}.dead-letter");
+    kafka().create_topics(&[TopicSpec::new(&topic, 8, HOUR)]).await.unwrap();
+    let vectors: [(&str, i32); 6] = [
+        ("21", -973_932_308),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ("abc", 479_470_107),
+    ];
+    let written: Vec<_> =
+        vectors.iter().map(|(key, _)| letter(&source, Some(key.as_bytes()), Some(b"v"))).collect();
+    kafka().dead_letters().deliver("group", &written).await.unwrap();
+    let mut found = 0;
+    for (number, batch) in all(&topic).await {
+        for index in 0..batch.len() {
+            let key = batch.get(index).unwrap().key.unwrap();
+            let (_, hash) = vectors.iter().find(|(of, _)| of.as_bytes() == key).unwrap();
+            assert_eq!(number, (hash & 0x7fff_ffff) % 8, "{}", String::from_utf8_lossy(key));
+            found += 1;
+        }
+    }
+    assert_eq!(found, vectors.len());
+}

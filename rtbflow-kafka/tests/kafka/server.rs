@@ -1,0 +1,95 @@
+//! The broker of the tests: topics with names of their own, and records written into them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use rdkafka::ClientConfig;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
+use rtbflow::clock::{Clock, SystemClock};
+use rtbflow_kafka::{Kafka, TopicSpec};
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) fn address() -> String {
+    std::env::var("RTBFLOW_TEST_KAFKA")
+        .expect("RTBFLOW_TEST_KAFKA is not set: the tests need a broker; run ./dev test")
+}
+
+pub(crate) fn kafka() -> Kafka {
+    Kafka::new(address())
+}
+
+/// A name that nothing on the server has.
+pub(crate) fn unique(name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemClock.now().as_millis();
+    format!("test-{name}-{now}-{}-{next}", std::process::id())
+}
+
+/// A new topic.
+pub(crate) async fn topic(name: &str, partitions: u32) -> String {
+    let name = unique(name);
+    kafka().create_topics(&[TopicSpec::new(&name, partitions, HOUR)]).await.unwrap();
+    name
+}
+
+pub(crate) fn producer() -> FutureProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address()).set("linger.ms", "2").set("acks", "all");
+    config.create().unwrap()
+}
+
+/// Writes so many records, whose values are their numbers, into one partition.
+pub(crate) async fn write(topic: &str, partition: i32, values: impl IntoIterator<Item = u64>) {
+    write_with(&producer(), topic, partition, values).await;
+}
+
+pub(crate) async fn write_with(
+    producer: &FutureProducer,
+    topic: &str,
+    partition: i32,
+    values: impl IntoIterator<Item = u64>,
+) {
+    let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+    let sent = values.iter().map(|value| {
+        let record = FutureRecord::to(topic).partition(partition).key("k").payload(value);
+        producer.send(record, SOON)
+    });
+    try_join_all(sent).await.map_err(|(error, _)| error).unwrap();
+}
+
+pub(crate) async fn write_one(
+    topic: &str,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: OwnedHeaders,
+) {
+    let mut record = FutureRecord::to(topic).headers(headers);
+    record.key = key;
+    record.payload = value;
+    producer().send(record, SOON).await.map_err(|(error, _)| error).unwrap();
+}
+
+/// Writes `count` records in one transaction, which is then committed or aborted. Blocking.
+pub(crate) fn transaction(topic: &str, partition: i32, count: u64, commit: bool) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address()).set("transactional.id", unique("transaction"));
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(SOON).unwrap();
+    producer.begin_transaction().unwrap();
+    for number in 0..count {
+        let value = number.to_string();
+        let record = BaseRecord::<str, str>::to(topic).partition(partition).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(SOON).unwrap();
+    if commit {
+        producer.commit_transaction(SOON).unwrap();
+    } else {
+        producer.abort_transaction(SOON).unwrap();
+    }
+}
