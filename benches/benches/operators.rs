@@ -8,7 +8,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rtbflow::operators::window::{Late, Tumbling};
 use rtbflow_benches::{
-    Ad, Charge, Performance, Replay, ads, drain, filter_map_by_hand, windows_by_hand,
+    Ad, Charge, Performance, Replay, ads, drain, filter_map_by_hand, filter_map_over_slice,
+    windows_by_hand,
 };
 
 const RECORDS: u32 = 200_000;
@@ -19,7 +20,10 @@ fn filter_map(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filter_map");
     group.throughput(Throughput::Elements(u64::from(RECORDS)));
     group.bench_function("by_hand", |bench| {
-        bench.iter(|| black_box(filter_map_by_hand(&ads, |record| drop(black_box(record)))));
+        bench.iter(|| filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))));
+    });
+    group.bench_function("over_slice", |bench| {
+        bench.iter(|| filter_map_over_slice(&ads, |record| drop(black_box(record))));
     });
     group.bench_function("operators", |bench| {
         bench.iter(|| {

@@ -1,20 +1,43 @@
 //! What somebody writes without the library: a loop that does the same to the same records.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use futures::Stream;
 use hashbrown::HashMap;
 use rtbflow::operators::window::{Window, Windowed};
-use rtbflow::{Partition, Record, Timestamp, Topic};
+use rtbflow::{Element, Flow, Partition, Record, Timestamp, Topic};
 
 use crate::replay::read;
-use crate::{Ad, Charge, Totals};
+use crate::{Ad, Charge, Replay, Totals};
 
 const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
-/// The clicks and what they cost, with origin and watermark kept as the operators do.
-pub fn filter_map_by_hand(ads: &[Ad], mut each: impl FnMut(Record<Charge>)) -> Timestamp {
+/// The clicks and what they cost: a loop over the same stream of elements that the operators get.
+pub fn filter_map_by_hand(flow: Flow<Replay>, mut each: impl FnMut(Record<Charge>)) -> Timestamp {
+    let mut stream = pin!(flow.into_elements());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut last = Timestamp::MIN;
+    while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
+        match element {
+            Element::Record(record, watermark) => {
+                last = watermark;
+                if record.value.kind == 1 {
+                    each(record.map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price }));
+                }
+            }
+            Element::Watermark(watermark) => last = watermark,
+            Element::Barrier(barrier) => barrier.complete(),
+        }
+    }
+    last
+}
+
+/// The same over a plain slice: no stream, no watermark in the element, nothing that could wait.
+pub fn filter_map_over_slice(ads: &[Ad], mut each: impl FnMut(Record<Charge>)) -> Timestamp {
     let partition = Partition::new(Topic::new("ads"), 0);
     let mut watermark = Timestamp::MIN;
     for (number, ad) in ads.iter().enumerate() {

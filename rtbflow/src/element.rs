@@ -43,6 +43,7 @@ impl<T> Record<T> {
     }
 
     /// The same record with another value.
+    #[inline]
     #[must_use]
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Record<U> {
         Record { value: f(self.value), timestamp: self.timestamp, origin: self.origin }
@@ -50,6 +51,7 @@ impl<T> Record<T> {
 
     /// Whether this record stands alone for one record of the source, which is then accounted for
     /// where this one ends. See [`Class`](crate::barrier::Class).
+    #[inline]
     #[must_use]
     pub fn is_accountable(&self) -> bool {
         self.origin.is_some_and(|origin| origin.is_accountable())
@@ -67,6 +69,7 @@ pub struct Origin {
 
 impl Origin {
     /// The record at this offset.
+    #[inline]
     #[must_use]
     pub fn new(partition: Partition, offset: i64) -> Self {
         Self { topic: partition.topic, number: partition.number, accountable: true, offset }
@@ -91,6 +94,7 @@ impl Origin {
     }
 
     /// Whether what becomes of this record is what becomes of the one that was read.
+    #[inline]
     #[must_use]
     pub fn is_accountable(&self) -> bool {
         self.accountable

@@ -74,6 +74,16 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.position(key).and_then(|position| self.at_mut(position))
     }
 
+    /// The value of a key, which is added if it is not there, and the key's number.
+    #[inline]
+    pub fn entry(&mut self, key: K, value: impl FnOnce() -> V) -> (usize, Option<&mut V>) {
+        let position = match self.position(&key) {
+            Some(position) => position,
+            None => self.insert_new(key, value()),
+        };
+        (position, self.at_mut(position))
+    }
+
     /// Adds a key that is not there yet, and returns its number.
     pub fn insert_new(&mut self, key: K, value: V) -> usize {
         let position = self.entries.len();

@@ -30,12 +30,14 @@ impl Timestamp {
     pub const MAX: Self = Self(i64::MAX);
 
     /// The time so many milliseconds after 1970-01-01T00:00:00Z.
+    #[inline]
     #[must_use]
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[inline]
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
@@ -49,12 +51,14 @@ impl Timestamp {
 }
 
 /// Milliseconds of a duration, saturating.
+#[inline]
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
+    #[inline]
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
@@ -62,6 +66,7 @@ impl Add<Duration> for Timestamp {
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
+    #[inline]
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }

@@ -54,7 +54,8 @@ async fn thirty_joins_and_leaves_under_traffic_lose_nothing_and_repeat_nothing()
     let seen = staying.leave().await;
     let values = group.collected.values();
     assert!(in_time.is_ok(), "{} of {all} records, {seen:?}", values.len());
-    let different: BTreeSet<_> = values.iter().map(|(partition, offset, _)| (partition, offset)).collect();
+    let different: BTreeSet<_> =
+        values.iter().map(|(partition, offset, _)| (partition, offset)).collect();
     assert_eq!((values.len(), different.len()), (all, all));
     assert!(seen.assigned >= 31 && seen.revoked >= 30, "a rebalance was missed: {seen:?}");
     assert_eq!((seen.lost, seen.fenced), (0, 0), "{seen:?}");

@@ -92,7 +92,8 @@ pub struct Intake<B: Batch> {
     mailbox: Mailbox<B>,
     lanes: Vec<Lane<B>>,
     bounds: Bounds,
-    now: Timestamp,
+    /// The latest event time that is not too far in the future.
+    latest: Timestamp,
     /// The watermark.
     watermark: Option<Timestamp>,
     /// The watermark that was sent on by itself.
@@ -179,7 +180,7 @@ impl<B: Batch> Intake<B> {
             mailbox: mailbox.clone(),
             lanes,
             bounds,
-            now,
+            latest: Timestamp::MAX,
             watermark: None,
             sent: None,
             stale: true,
@@ -199,7 +200,7 @@ impl<B: Batch> Intake<B> {
         let mailbox = self.mailbox.clone();
         let mut shared = mailbox.lock();
         self.fresh = false;
-        self.now = shared.now;
+        self.latest = self.bounds.max_ahead.map_or(Timestamp::MAX, |most| shared.now + most);
         for (lane, arrival) in shared.arrivals.drain(..) {
             if let Some(lane) = self.lanes.get_mut(lane) {
                 lane.queue.push_back(arrival);
@@ -290,8 +291,7 @@ impl<B: Batch> Intake<B> {
         let origin = Origin::new(lane.partition, offset);
         let reason = match content {
             Content::Value(value, timestamp) => {
-                let ahead = self.bounds.max_ahead.is_some_and(|most| timestamp > self.now + most);
-                if !ahead {
+                if timestamp <= self.latest {
                     if lane.event_time.is_none_or(|highest| highest < timestamp) {
                         lane.event_time = Some(timestamp);
                         self.stale = true;

@@ -59,19 +59,24 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         loop {
-            let element = ready!(this.stream.as_mut().poll_next(context));
-            match &element {
-                Some(Element::Record(record, _)) if !(this.f)(&record.value) => {
-                    *this.dropped += u64::from(record.is_accountable());
-                    continue;
+            return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
+                Some(Element::Record(record, watermark)) => {
+                    if !(this.f)(&record.value) {
+                        *this.dropped += u64::from(record.is_accountable());
+                        continue;
+                    }
+                    Some(Element::Record(record, watermark))
                 }
-                Some(Element::Barrier(barrier)) if *this.dropped > 0 => {
+                Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
+                Some(Element::Barrier(barrier)) => {
                     let dropped = std::mem::take(this.dropped);
-                    barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
+                    if dropped > 0 {
+                        barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
+                    }
+                    Some(Element::Barrier(barrier))
                 }
-                Some(Element::Record(..) | Element::Watermark(_) | Element::Barrier(_)) | None => {}
-            }
-            return Poll::Ready(element);
+                None => None,
+            });
         }
     }
 }

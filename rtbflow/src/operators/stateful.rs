@@ -266,11 +266,11 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         loop {
-            if let Some(element) = this.out.elements.pop_front() {
-                return Poll::Ready(Some(element));
+            if !this.out.elements.is_empty() {
+                return Poll::Ready(this.out.elements.pop_front());
             }
-            if let Some(element) = this.behind.take() {
-                return Poll::Ready(Some(element));
+            if this.behind.is_some() {
+                return Poll::Ready(this.behind.take());
             }
             match ready!(this.stream.as_mut().poll_next(context)) {
                 Some(Element::Record(record, watermark)) => {

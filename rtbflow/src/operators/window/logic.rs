@@ -1,6 +1,5 @@
 //! The state of windows: window by window, so that closing one drains one table.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -35,7 +34,9 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     watermark: Timestamp,
     logged_watermark: Timestamp,
     /// In order of their ends; mostly one or two.
-    open: VecDeque<Open<K, A::State>>,
+    open: Vec<Open<K, A::State>>,
+    /// The lowest end of a window that has not been put out.
+    next_end: Timestamp,
     /// Windows that the place still has and that are to be dropped there.
     ended: Vec<i64>,
     values: PhantomData<fn(T)>,
@@ -58,6 +59,27 @@ struct Slot<S> {
     state: S,
     changed: bool,
     unseen: bool,
+}
+
+impl<K: Hash + Eq, S> Open<K, S> {
+    /// Adds a record of a key; returns the key's number.
+    #[inline]
+    fn add<T, A>(&mut self, key: K, record: &Record<T>, aggregate: &A, early: bool) -> usize
+    where
+        A: Aggregate<T, State = S>,
+    {
+        let empty = || Slot { state: aggregate.empty(), changed: false, unseen: false };
+        let (position, slot) = self.keys.entry(key, empty);
+        let Some(slot) = slot else { return position };
+        aggregate.add(&mut slot.state, record);
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(position);
+        }
+        if early && !std::mem::replace(&mut slot.unseen, true) {
+            self.unseen.push(position);
+        }
+        position
+    }
 }
 
 impl<K, S> Open<K, S> {
@@ -101,22 +123,21 @@ where
             last_early: None,
             watermark: Timestamp::MIN,
             logged_watermark: Timestamp::MIN,
-            open: VecDeque::new(),
+            open: Vec::new(),
+            next_end: Timestamp::MAX,
             ended: Vec::new(),
             values: PhantomData,
         }
     }
 
-    /// The number of the window in `open`; it is opened if need be. The newest is looked at first.
-    #[inline]
+    /// The number of the window in `open`; it is opened if need be.
     fn open(&mut self, window: Window) -> usize {
-        let newest = self.open.len().wrapping_sub(1);
-        if self.open.get(newest).is_some_and(|open| open.window.end == window.end) {
-            return newest;
-        }
         let at = self.open.partition_point(|open| open.window.end < window.end);
         if self.open.get(at).is_none_or(|open| open.window.end != window.end) {
             self.open.insert(at, Open::new(window));
+        }
+        if window.end > self.watermark {
+            self.next_end = self.next_end.min(window.end);
         }
         at
     }
@@ -144,6 +165,54 @@ where
                 out.dead_letter(class, record.origin, BadRecord::new(reason));
             }
         }
+    }
+
+    /// A record of another window than the newest, or of one that was put out.
+    fn on_other_record(&mut self, record: Record<T>, out: &mut Outbox<Windowed<K, A::Output>>)
+    where
+        F: Fn(&T) -> K,
+    {
+        let window = self.windows.window_of(record.timestamp);
+        let passed = window.end <= self.watermark;
+        if passed && window.end + self.windows.allowed_lateness() <= self.watermark {
+            return self.reject(&record, window, out);
+        }
+        let key = (self.key)(&record.value);
+        if passed && self.panes == Panes::Discarding {
+            let mut state = self.aggregate.empty();
+            self.aggregate.add(&mut state, &record);
+            return out.push(self.result(key, window, &state));
+        }
+        let at = self.open(window);
+        let early = self.early.is_some() && !passed;
+        let Some(open) = self.open.get_mut(at) else { return };
+        let position = open.add(key, &record, &self.aggregate, early);
+        if passed
+            && let Some((key, slot)) = self.open.get(at).and_then(|open| open.keys.at(position))
+        {
+            out.push(self.result(key.clone(), window, &slot.state));
+        }
+    }
+
+    /// The watermark has risen: puts out the windows that it passed, and lets go of those that are over.
+    fn put_out(&mut self, before: Timestamp, out: &mut Outbox<Windowed<K, A::Output>>) {
+        let (watermark, lateness) = (self.watermark, self.windows.allowed_lateness());
+        for open in &self.open {
+            if open.window.end > before && open.window.end <= watermark {
+                for (key, slot) in open.keys.iter() {
+                    out.push(self.result(key.clone(), open.window, &slot.state));
+                }
+            }
+        }
+        let kept = if self.keeps() { lateness } else { Duration::ZERO };
+        let over = self.open.partition_point(|open| open.window.end + kept <= watermark);
+        for open in self.open.drain(..over) {
+            if open.logged {
+                self.ended.push(open.window.end.as_millis());
+            }
+        }
+        let next = self.open.iter().map(|open| open.window.end).find(|end| *end > watermark);
+        self.next_end = next.unwrap_or(Timestamp::MAX);
     }
 
     /// Puts out what changed in open windows since they were last put out early.
@@ -193,42 +262,13 @@ where
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
-        let window = self.windows.window_of(record.timestamp);
-        let passed = window.end <= self.watermark;
-        if passed {
-            if window.end + self.windows.allowed_lateness() <= self.watermark {
-                return self.reject(&record, window, out);
+        // Nearly every record belongs to the newest window.
+        let (at, watermark, early) = (record.timestamp, self.watermark, self.early.is_some());
+        match self.open.last_mut() {
+            Some(open) if open.window.holds(at) && watermark < open.window.end => {
+                open.add((self.key)(&record.value), &record, &self.aggregate, early);
             }
-            if self.panes == Panes::Discarding {
-                let mut state = self.aggregate.empty();
-                self.aggregate.add(&mut state, &record);
-                return out.push(self.result((self.key)(&record.value), window, &state));
-            }
-        }
-        let key = (self.key)(&record.value);
-        let early = self.early.is_some() && !passed;
-        let at = self.open(window);
-        let Self { open, aggregate, .. } = self;
-        let Some(open) = open.get_mut(at) else { return };
-        let position = match open.keys.position(&key) {
-            Some(position) => position,
-            None => {
-                let slot = Slot { state: aggregate.empty(), changed: false, unseen: false };
-                open.keys.insert_new(key, slot)
-            }
-        };
-        let Some(slot) = open.keys.at_mut(position) else { return };
-        aggregate.add(&mut slot.state, &record);
-        if !std::mem::replace(&mut slot.changed, true) {
-            open.changed.push(position);
-        }
-        if early && !std::mem::replace(&mut slot.unseen, true) {
-            open.unseen.push(position);
-        }
-        if passed
-            && let Some((key, slot)) = self.open.get(at).and_then(|open| open.keys.at(position))
-        {
-            out.push(self.result(key.clone(), window, &slot.state));
+            _ => self.on_other_record(record, out),
         }
     }
 
@@ -239,27 +279,8 @@ where
         out: &mut Outbox<Self::Out>,
     ) -> Option<Timestamp> {
         let before = std::mem::replace(&mut self.watermark, watermark);
-        if self.open.front().is_none_or(|open| watermark < open.window.end) {
-            return Some(watermark);
-        }
-        let keeps = self.keeps();
-        let lateness = self.windows.allowed_lateness();
-        for open in &self.open {
-            if open.window.end > before && open.window.end <= watermark {
-                for (key, slot) in open.keys.iter() {
-                    out.push(self.result(key.clone(), open.window, &slot.state));
-                }
-            }
-        }
-        while let Some(open) = self.open.front() {
-            let end = if keeps { open.window.end + lateness } else { open.window.end };
-            if watermark < end {
-                break;
-            }
-            if open.logged {
-                self.ended.push(open.window.end.as_millis());
-            }
-            self.open.pop_front();
+        if watermark >= self.next_end || self.keeps() {
+            self.put_out(before, out);
         }
         Some(watermark)
     }

@@ -43,6 +43,15 @@ pub struct Window {
     pub end: Timestamp,
 }
 
+impl Window {
+    /// Whether a time belongs to it.
+    #[inline]
+    #[must_use]
+    pub fn holds(&self, timestamp: Timestamp) -> bool {
+        self.start <= timestamp && timestamp < self.end
+    }
+}
+
 /// What becomes of a late record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
