@@ -20,7 +20,9 @@ fn filter_map(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filter_map");
     group.throughput(Throughput::Elements(u64::from(RECORDS)));
     group.bench_function("by_hand", |bench| {
-        bench.iter(|| filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))));
+        bench.iter(|| {
+            black_box(filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))))
+        });
     });
     group.bench_function("over_slice", |bench| {
         bench.iter(|| filter_map_over_slice(&ads, |record| drop(black_box(record))));

@@ -16,24 +16,23 @@ use crate::{Ad, Charge, Replay, Totals};
 
 const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
-/// The clicks and what they cost: a loop over the same stream of elements that the operators get.
-pub fn filter_map_by_hand(flow: Flow<Replay>, mut each: impl FnMut(Record<Charge>)) -> Timestamp {
+/// The clicks and what they cost, and how many records were dropped: a loop over the same stream of
+/// elements that the operators get.
+pub fn filter_map_by_hand(flow: Flow<Replay>, mut each: impl FnMut(Record<Charge>)) -> u64 {
     let mut stream = pin!(flow.into_elements());
     let mut context = Context::from_waker(Waker::noop());
-    let mut last = Timestamp::MIN;
+    let mut dropped = 0;
     while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
         match element {
-            Element::Record(record, watermark) => {
-                last = watermark;
-                if record.value.kind == 1 {
-                    each(record.map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price }));
-                }
+            Element::Record(record, _) if record.value.kind == 1 => {
+                each(record.map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price }));
             }
-            Element::Watermark(watermark) => last = watermark,
+            Element::Record(record, _) => dropped += u64::from(record.is_accountable()),
+            Element::Watermark(_) => {}
             Element::Barrier(barrier) => barrier.complete(),
         }
     }
-    last
+    dropped
 }
 
 /// The same over a plain slice: no stream, no watermark in the element, nothing that could wait.

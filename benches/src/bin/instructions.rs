@@ -16,7 +16,7 @@ fn main() {
     let ads: Arc<[Ad]> = ads(200_000, keys).into();
     match case.as_str() {
         "filter_map/by_hand" => {
-            filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record)));
+            black_box(filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))));
         }
         "filter_map/operators" => {
             let charges = Replay::flow(&ads)
