@@ -19,6 +19,7 @@ mod log;
 mod place;
 mod run;
 mod source;
+mod truth;
 
 pub use chance::Chance;
 pub use log::{SimBatch, SimLog};

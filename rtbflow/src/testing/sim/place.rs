@@ -15,6 +15,7 @@ use crate::epoch::{
 use crate::error::{Error, Result};
 use crate::sink::{Collect, Collected, Place};
 use crate::testing::sim::life::Life;
+use crate::testing::sim::truth::Truth;
 
 /// An anchor that a simulation can look into: what its place holds in the end is compared.
 pub trait Store: Anchor {
@@ -107,12 +108,13 @@ impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
 #[derive(Debug, Clone)]
 pub struct SimPlace<A> {
     store: A,
+    truth: Truth,
     life: Life,
 }
 
 impl<A: Anchor> SimPlace<A> {
-    pub(crate) fn new(store: A, life: Life) -> Self {
-        Self { store, life }
+    pub(crate) fn new(store: A, truth: Truth, life: Life) -> Self {
+        Self { store, truth, life }
     }
 
     /// The place itself.
@@ -167,6 +169,7 @@ impl<A: Store> Anchor for SimPlace<A> {
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         self.before("claims").await?;
         let answer = self.store.claim(job, claim).await?;
+        self.truth.see(self.store.positions(job), &self.life.chance);
         self.life.chance.tell(|| {
             let at: Vec<_> = answer.iter().map(|at| (at.offset.unwrap_or(0), at.commit)).collect();
             format!("{} has claimed task {} at {at:?}", self.life.name, claim.task.number)
@@ -192,7 +195,6 @@ impl<A: Store> Anchor for SimPlace<A> {
             self.life.chance.violated("two epochs of one task in one group".into());
         }
         self.before("commits").await?;
-        let before = self.store.positions(job);
         let count = self.life.chance.below(epochs.len() + 1);
         // A part of the group may be all that gets there: its epochs are committed one by one.
         let is_torn = self.life.chance.faults() && count < epochs.len();
@@ -201,23 +203,11 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.life
             .chance
             .tell(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
-        self.check(&before, &self.store.positions(job));
+        self.truth.see(self.store.positions(job), &self.life.chance);
         if is_torn {
             return Err(Error::transient("commit: the outcome is not known"));
         }
         self.after("committed", verdicts).await
-    }
-}
-
-impl<A: Store> SimPlace<A> {
-    /// Positions never go back.
-    fn check(&self, before: &BTreeMap<Partition, Position>, after: &BTreeMap<Partition, Position>) {
-        for (partition, was) in before {
-            let is = after.get(partition).copied().unwrap_or_default();
-            if is.offset < was.offset || is.commit < was.commit || is.event_time < was.event_time {
-                self.life.chance.violated(format!("{partition} went from {was:?} back to {is:?}"));
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::element::Partition;
 use crate::epoch::JobName;
@@ -20,14 +20,15 @@ use crate::testing::sim::life::Life;
 use crate::testing::sim::log::SimLog;
 use crate::testing::sim::place::{Letters, SimDeadLetters, SimPlace, Store};
 use crate::testing::sim::source::SimSource;
+use crate::testing::sim::truth::Truth;
 use crate::time::Timestamp;
 
 /// The variable that names the one seed to run.
 const SEED: &str = "RTBFLOW_SIM_SEED";
-/// How long everything goes wrong, in virtual time.
-const STORM: Duration = Duration::from_secs(20);
 /// When the event time of a partition goes on that stands at its end.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long those that are left may take to get to the end, in virtual time.
+const SETTLING: Duration = Duration::from_secs(120);
 /// How long a run without faults may take, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -183,9 +184,8 @@ async fn simulate<S: Scenario>(scenario: &S, seed: u64, chance: &Chance) -> Resu
         return Err(format!("{} records, but accounted for: {report:?}", log.len()));
     }
     let world = World::new(scenario, log, chance);
-    world.storm().await?;
-    chance.calm_down();
-    chance.tell(|| "calm".into());
+    world.storm(&calm).await?;
+    world.calm_down();
     world.finish().await?;
     world.compare(&calm)
 }
@@ -197,6 +197,7 @@ struct World<'a, S: Scenario> {
     group: Group,
     store: S::Store,
     letters: Letters,
+    truth: Truth,
     clock: TokioClock,
     chance: Chance,
 }
@@ -204,48 +205,76 @@ struct World<'a, S: Scenario> {
 impl<'a, S: Scenario> World<'a, S> {
     fn new(scenario: &'a S, log: SimLog<S::Value>, chance: &Chance) -> Self {
         let group = Group::new(log.tasks(), chance);
-        let (store, letters) = (scenario.store(), Letters::default());
+        let (store, letters, truth) = (scenario.store(), Letters::default(), Truth::default());
         // Later than all event times, so that idle partitions go on.
         let clock = TokioClock::new(Timestamp::from_millis(1_900_000_000_000));
-        Self { scenario, log, group, store, letters, clock, chance: chance.clone() }
+        Self { scenario, log, group, store, letters, truth, clock, chance: chance.clone() }
     }
 
     fn instance(&self, life: &Life, until_end: bool) -> Instance<S::Value, S::Store> {
         let stop_after =
             (!self.chance.is_calm() && self.chance.one_in(3)).then(|| self.chance.millis(10_000));
         Instance {
-            source: SimSource::new(self.log.clone(), self.group.clone(), life.clone()),
-            place: SimPlace::new(self.store.clone(), life.clone()),
+            source: SimSource::new(
+                self.log.clone(),
+                self.group.clone(),
+                self.truth.clone(),
+                life.clone(),
+            ),
+            place: SimPlace::new(self.store.clone(), self.truth.clone(), life.clone()),
             conditions: Conditions {
                 dead_letters: SimDeadLetters::new(self.letters.clone(), life.clone()),
                 until_end,
                 clock: self.clock,
                 stop_after,
-                commit_interval: Duration::from_millis(self.chance.pick([1, 20, 100, 1_000])),
+                commit_interval: Duration::from_millis(self.chance.pick([10, 50, 200, 1_000])),
             },
         }
     }
 
-    /// Several instances live and die.
-    async fn storm(&self) -> Result<(), String> {
+    /// Several instances live and die; then nothing goes wrong any more, and whoever is left must get
+    /// to the end.
+    async fn storm(&self, calm: &Self) -> Result<(), String> {
         let instances = 1 + self.chance.below(3);
-        let lives = join_all((0..instances).map(|number| self.lives(number)));
-        let lived = tokio::select! {
+        let end = Instant::now() + Duration::from_secs(self.chance.pick([2, 5, 15]));
+        let lives = join_all((0..instances).map(|number| self.lives(number, end)));
+        tokio::select! {
             biased;
-            () = self.group.coordinate() => Vec::new(),
-            lived = lives => lived,
-        };
-        lived.into_iter().collect()
+            () = self.group.coordinate() => Ok(()),
+            settled = self.settled(end, calm) => settled,
+            lived = lives => lived.into_iter().collect(),
+        }
+    }
+
+    /// Waits until the place holds what it should.
+    async fn settled(&self, end: Instant, calm: &Self) -> Result<(), String> {
+        sleep_until(end).await;
+        self.calm_down();
+        let until = end + SETTLING;
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            match self.compare(calm) {
+                Ok(()) => return Ok(()),
+                Err(left) if Instant::now() > until => {
+                    return Err(format!("not settled {SETTLING:?} after the last fault: {left}"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn calm_down(&self) {
+        if !self.chance.is_calm() {
+            self.chance.calm_down();
+            self.chance.tell(|| "nothing goes wrong any more".into());
+        }
     }
 
     /// One instance after another, of the same number.
-    async fn lives(&self, number: usize) -> Result<(), String> {
-        let end = Instant::now() + STORM;
+    async fn lives(&self, number: usize, end: Instant) -> Result<(), String> {
+        let dies_at_the_end = self.chance.one_in(2);
         for life in 0.. {
             sleep(self.chance.millis(1_000)).await;
-            if Instant::now() >= end {
-                break;
-            }
             let life = Life::new(format!("instance {number}.{life}"), &self.chance);
             let until_end = self.chance.one_in(2);
             let job = self.scenario.run(self.instance(&life, until_end));
@@ -253,17 +282,23 @@ impl<'a, S: Scenario> World<'a, S> {
             let answer = tokio::select! {
                 biased;
                 () = life.died() => None,
+                () = sleep_until(end), if dies_at_the_end => None,
                 answer = job => Some(answer),
-                () = tokio::time::sleep_until(end) => None,
             };
             // Whatever is left of it does nothing any more.
             life.die();
-            let Some(answer) = answer else { continue };
-            self.chance.tell(|| format!("{} ends: {answer:?}", life.name));
-            if let Err(error) = answer
-                && matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent)
-            {
-                return Err(format!("{} ended with {}", life.name, error.report()));
+            if let Some(answer) = &answer {
+                self.chance.tell(|| format!("{} ends: {answer:?}", life.name));
+            }
+            match answer {
+                Some(Err(error))
+                    if matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent) =>
+                {
+                    return Err(format!("{} ended with {}", life.name, error.report()));
+                }
+                Some(Err(_)) => {}
+                Some(Ok(_)) | None if Instant::now() >= end => break,
+                Some(Ok(_)) | None => {}
             }
         }
         Ok(())
@@ -302,7 +337,7 @@ impl<'a, S: Scenario> World<'a, S> {
         difference("dead letter", sent, expected)?;
         let offsets = |world: &Self| {
             let positions = world.store.positions(&world.scenario.job()).into_iter();
-            positions.map(|(partition, at)| (partition, at.offset)).collect()
+            positions.map(|(partition, at)| (partition, at.offset.unwrap_or(0))).collect()
         };
         let (at, expected): (BTreeMap<Partition, _>, BTreeMap<Partition, _>) =
             (offsets(self), offsets(calm));

@@ -19,6 +19,7 @@ use crate::source::{
 use crate::testing::sim::group::{Group, News, Seat};
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::{SimBatch, SimLog};
+use crate::testing::sim::truth::Truth;
 
 /// How often a partition that stands at its end says so.
 const PROVE_EVERY: Duration = Duration::from_millis(200);
@@ -27,12 +28,13 @@ const PROVE_EVERY: Duration = Duration::from_millis(200);
 pub struct SimSource<T> {
     log: SimLog<T>,
     group: Group,
+    truth: Truth,
     life: Life,
 }
 
 impl<T> SimSource<T> {
-    pub(crate) fn new(log: SimLog<T>, group: Group, life: Life) -> Self {
-        Self { log, group, life }
+    pub(crate) fn new(log: SimLog<T>, group: Group, truth: Truth, life: Life) -> Self {
+        Self { log, group, truth, life }
     }
 }
 
@@ -60,14 +62,15 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
             return Err(Error::transient("open the source: it is away"));
         }
         let seat = self.group.join(&self.life);
-        let (log, life) = (self.log.clone(), self.life.clone());
-        Ok(SimFeed { log, life, seat, context })
+        let (log, truth, life) = (self.log.clone(), self.truth.clone(), self.life.clone());
+        Ok(SimFeed { log, truth, life, seat, context })
     }
 }
 
 /// An opened [`SimSource`].
 pub struct SimFeed<T> {
     log: SimLog<T>,
+    truth: Truth,
     life: Life,
     seat: Seat,
     context: Context,
@@ -96,7 +99,9 @@ impl<T: Clone + Send + Sync + 'static> Feed for SimFeed<T> {
         })
     }
 
-    fn committed(&mut self, _positions: &[(Partition, Position)]) {}
+    fn committed(&mut self, positions: &[(Partition, Position)]) {
+        self.truth.hear(positions, &self.life.chance);
+    }
 
     async fn close(self) {
         self.life.pass("closes the source").await;
