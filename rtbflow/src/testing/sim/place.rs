@@ -162,8 +162,8 @@ impl<A: Store> Anchor for SimPlace<A> {
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
         self.before("prepares").await?;
-        let answer = self.store.prepare(job).await?;
-        self.after("prepared", answer).await
+        self.store.prepare(job).await?;
+        self.after("prepared", ()).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {

@@ -25,6 +25,8 @@ use crate::time::Timestamp;
 
 /// The variable that names the one seed to run.
 const SEED: &str = "RTBFLOW_SIM_SEED";
+/// The variable that says how many seeds to run.
+const SEEDS: &str = "RTBFLOW_SIM_SEEDS";
 /// When the event time of a partition goes on that stands at its end.
 const IDLE: Duration = Duration::from_secs(2);
 /// How long those that are left may take to get to the end, in virtual time.
@@ -131,13 +133,15 @@ impl Drop for Seed {
     }
 }
 
-/// Runs a scenario under the seeds from 0 on, or under the one that `RTBFLOW_SIM_SEED` names.
+/// Runs a scenario under so many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
+/// `RTBFLOW_SIM_SEED` names a single one.
 ///
 /// # Panics
 /// If it fails under a seed: with the seed and what happened.
 pub fn check<S: Scenario>(scenario: &S, seeds: u64) {
-    let chosen = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    let seeds = chosen.map_or(0..seeds, |seed| seed..seed + 1);
+    let told = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let seeds = 0..told(SEEDS).unwrap_or(seeds);
+    let seeds = told(SEED).map_or(seeds, |seed| seed..seed + 1);
     let failure = seeds.map(|seed| run(scenario, seed)).find_map(Result::err);
     assert!(
         failure.is_none(),
@@ -227,7 +231,7 @@ impl<'a, S: Scenario> World<'a, S> {
                 until_end,
                 clock: self.clock,
                 stop_after,
-                commit_interval: Duration::from_millis(self.chance.pick([10, 50, 200, 1_000])),
+                commit_interval: Duration::from_millis(self.chance.pick([20, 100, 500, 2_000])),
             },
         }
     }
@@ -255,6 +259,7 @@ impl<'a, S: Scenario> World<'a, S> {
             sleep(Duration::from_millis(500)).await;
             match self.compare(calm) {
                 Ok(()) => return Ok(()),
+                Err(_) if let Some(violation) = self.chance.violation() => return Err(violation),
                 Err(left) if Instant::now() > until => {
                     return Err(format!("not settled {SETTLING:?} after the last fault: {left}"));
                 }
