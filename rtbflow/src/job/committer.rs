@@ -1,6 +1,6 @@
 //! The one committer of a job: takes the epochs that are ready, of all tasks, and commits them together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{counter, histogram};
@@ -69,11 +69,20 @@ impl<A: Anchor> Committer<A> {
     /// # Errors
     /// If an epoch can not be committed and trying again would not help.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let mut group = Vec::new();
-        while self.submissions.recv_many(&mut group, MOST_EPOCHS).await > 0 {
-            self.commit(std::mem::take(&mut group)).await?;
+        let mut waiting = Vec::new();
+        loop {
+            let room = MOST_EPOCHS - waiting.len();
+            if waiting.is_empty() {
+                if self.submissions.recv_many(&mut waiting, room).await == 0 {
+                    return Ok(());
+                }
+            } else {
+                waiting.extend((0..room).map_while(|_| self.submissions.try_recv().ok()));
+            }
+            let (group, behind) = first_of_each_task(waiting);
+            waiting = behind;
+            self.commit(group).await?;
         }
-        Ok(())
     }
 
     /// Commits a group; tries again for as long as the place is away. An attempt whose outcome is not
@@ -156,6 +165,14 @@ impl<A: Anchor> Committer<A> {
         }
         Ok(())
     }
+}
+
+/// The first epoch of each task, and those behind it. A group has one epoch of a task at most: were
+/// there two, and the answer lost, the place would stand behind the second, and the first could not be
+/// told from one that was fenced.
+fn first_of_each_task(waiting: Vec<Submission>) -> (Vec<Submission>, Vec<Submission>) {
+    let mut tasks = HashSet::new();
+    waiting.into_iter().partition(|submission| tasks.insert(submission.epoch.task))
 }
 
 /// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.

@@ -8,6 +8,7 @@ mod clock;
 mod drive;
 pub mod laws;
 mod proxy;
+pub mod sim;
 
 pub use clock::{ManualClock, TokioClock};
 pub use drive::{Script, TestFlow, elements, run, timed, values};

@@ -1,0 +1,222 @@
+//! The group: who has which tasks, and how they are taken away and given.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Notify, oneshot};
+
+use crate::error::{Error, Result};
+use crate::testing::sim::chance::Chance;
+use crate::testing::sim::life::Life;
+
+/// The group of a job. Clones are the same group.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    tasks: u32,
+    chance: Chance,
+    members: Arc<Mutex<Members>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    seats: u64,
+    by_seat: BTreeMap<u64, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Arc<str>,
+    held: BTreeSet<u32>,
+    news: VecDeque<News>,
+    wake: Arc<Notify>,
+    /// Whether it was told at all what it has.
+    told: bool,
+}
+
+/// What a member is told.
+#[derive(Debug)]
+pub(crate) enum News {
+    Assigned(Vec<u32>),
+    Revoked {
+        tasks: Vec<u32>,
+        lost: bool,
+        deadline: Duration,
+        done: oneshot::Sender<()>,
+    },
+    /// It has to come again.
+    Broken,
+}
+
+/// A member's seat, which it leaves by dropping it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    number: u64,
+    group: Group,
+    life: Life,
+    wake: Arc<Notify>,
+}
+
+impl Seat {
+    /// The next news; waits for it. Cancel safe.
+    pub(crate) async fn next(&self) -> Result<News> {
+        loop {
+            self.life.stand().await;
+            let news = self
+                .group
+                .members()
+                .by_seat
+                .get_mut(&self.number)
+                .and_then(|member| member.news.pop_front());
+            match news {
+                Some(News::Broken) => {
+                    return Err(Error::transient("follow the group: the connection broke"));
+                }
+                Some(news) => {
+                    self.life.endanger("it is told of a rebalance");
+                    return Ok(news);
+                }
+                None => self.wake.notified().await,
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.group.members().by_seat.remove(&self.number);
+        self.group.changed.notify_one();
+    }
+}
+
+impl Group {
+    pub(crate) fn new(tasks: u32, chance: &Chance) -> Self {
+        let (members, changed) = Default::default();
+        Self { tasks, chance: chance.clone(), members, changed }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the group.
+    pub(crate) fn join(&self, life: &Life) -> Seat {
+        let wake = Arc::new(Notify::new());
+        let mut members = self.members();
+        members.seats += 1;
+        let number = members.seats;
+        let (held, news) = Default::default();
+        let name = Arc::clone(&life.name);
+        let member = Member { name, held, news, wake: Arc::clone(&wake), told: false };
+        members.by_seat.insert(number, member);
+        drop(members);
+        self.changed.notify_one();
+        Seat { number, group: self.clone(), life: life.clone(), wake }
+    }
+
+    /// Rebalances whenever somebody comes or goes, and sometimes for no reason.
+    pub(crate) async fn coordinate(&self) {
+        loop {
+            if self.chance.is_calm() {
+                self.changed.notified().await;
+            } else {
+                let most = self.chance.pick([300, 3_000, 30_000]);
+                let whim = tokio::time::sleep(self.chance.millis(most));
+                tokio::select! {
+                    biased;
+                    () = self.changed.notified() => {}
+                    () = whim => {}
+                }
+                tokio::time::sleep(self.chance.millis(300)).await;
+            }
+            self.rebalance().await;
+        }
+    }
+
+    async fn rebalance(&self) {
+        let Some(target) = self.target() else { return };
+        let done = self.revoke(&target);
+        join_all(done).await;
+        let mut members = self.members();
+        for (seat, member) in &mut members.by_seat {
+            let Some(target) = target.get(seat) else { continue };
+            for news in &mut member.news {
+                // Whoever has not even heard of it in time has lost them.
+                if let News::Revoked { lost, .. } = news {
+                    *lost = true;
+                }
+            }
+            let coming: Vec<u32> = target.difference(&member.held).copied().collect();
+            let was_revoked = target.is_empty() && member.told;
+            if coming.is_empty() && member.told && !was_revoked {
+                continue;
+            }
+            let name = &member.name;
+            self.chance.tell(|| format!("group: {name} is given {coming:?}"));
+            member.told = true;
+            member.held.clone_from(target);
+            member.news.push_back(News::Assigned(coming));
+            if self.chance.faults() && self.chance.one_in(4) {
+                member.news.push_back(News::Broken);
+            }
+            member.wake.notify_one();
+        }
+    }
+
+    /// Who should have which tasks.
+    fn target(&self) -> Option<BTreeMap<u64, BTreeSet<u32>>> {
+        let members = self.members();
+        let seats: Vec<u64> = members.by_seat.keys().copied().collect();
+        if seats.is_empty() {
+            return None;
+        }
+        let mut target: BTreeMap<u64, BTreeSet<u32>> =
+            seats.iter().map(|seat| (*seat, BTreeSet::new())).collect();
+        let sticky = self.chance.one_in(2);
+        for task in 0..self.tasks {
+            let holds = |(_, member): &(&u64, &Member)| member.held.contains(&task);
+            let holder = members.by_seat.iter().find(holds).map(|(seat, _)| *seat);
+            let any = seats.get(self.chance.below(seats.len())).copied();
+            let seat = if sticky { holder.or(any) } else { any };
+            if let Some(tasks) = seat.and_then(|seat| target.get_mut(&seat)) {
+                tasks.insert(task);
+            }
+        }
+        Some(target)
+    }
+
+    /// Takes away what goes, and returns what to wait for.
+    fn revoke(
+        &self,
+        target: &BTreeMap<u64, BTreeSet<u32>>,
+    ) -> Vec<impl Future<Output = ()> + use<>> {
+        let mut waits = Vec::new();
+        // Eager groups take everything away first, cooperative ones only what goes.
+        let eager = self.chance.one_in(2);
+        for (seat, member) in &mut self.members().by_seat {
+            let stays = target.get(seat).filter(|_| !eager).cloned().unwrap_or_default();
+            let going: Vec<u32> = member.held.difference(&stays).copied().collect();
+            if going.is_empty() {
+                continue;
+            }
+            let lost = !self.chance.is_calm() && self.chance.one_in(6);
+            let deadline = Duration::from_millis(self.chance.pick([50, 500, 3_000]));
+            let name = &member.name;
+            self.chance.tell(|| {
+                let how = if lost { "loses" } else { "lets go of" };
+                format!("group: {name} {how} {going:?} within {deadline:?}")
+            });
+            member.held.retain(|task| stays.contains(task));
+            let (done, is_done) = oneshot::channel();
+            member.news.push_back(News::Revoked { tasks: going, lost, deadline, done });
+            member.wake.notify_one();
+            if !lost {
+                let wait = tokio::time::timeout(deadline, is_done);
+                waits.push(async move { drop(wait.await) });
+            }
+        }
+        waits
+    }
+}

@@ -1,0 +1,86 @@
+//! One life of an instance: from its start to its crash, with the times when it was frozen.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
+
+use crate::testing::sim::Chance;
+
+/// One life of an instance. Everything that the instance does to the world passes through it, so that
+/// a dead one does nothing any more, and a frozen one nothing until it thaws.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    pub(crate) name: Arc<str>,
+    pub(crate) chance: Chance,
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Running,
+    Frozen { until: Instant },
+    Dead,
+}
+
+impl Life {
+    pub(crate) fn new(name: String, chance: &Chance) -> Self {
+        let state = Arc::new(watch::Sender::new(State::Running));
+        Self { name: name.into(), chance: chance.clone(), state }
+    }
+
+    /// A point at which the instance may be slow, freeze or crash.
+    pub(crate) async fn pass(&self, what: &'static str) {
+        self.stand().await;
+        self.chance.dawdle().await;
+        self.stand().await;
+        self.endanger(what);
+        self.stand().await;
+    }
+
+    /// The same, without waiting: what follows must [`stand`](Self::stand) first.
+    pub(crate) fn endanger(&self, what: &'static str) {
+        if self.chance.crashes() {
+            self.chance.tell(|| format!("{} crashes: {what}", self.name));
+            self.die();
+        } else if self.chance.freezes() {
+            let time = self.chance.pick([200, 2_000, 8_000]);
+            let time = self.chance.millis(time);
+            self.chance.tell(|| format!("{} freezes for {time:?}: {what}", self.name));
+            self.freeze(time);
+        }
+    }
+
+    /// Goes on only when the instance is alive and not frozen.
+    pub(crate) async fn stand(&self) {
+        loop {
+            let state = *self.state.borrow();
+            match state {
+                State::Running => return,
+                State::Frozen { until } if until <= Instant::now() => return,
+                State::Frozen { until } => tokio::time::sleep_until(until).await,
+                State::Dead => pending().await,
+            }
+        }
+    }
+
+    pub(crate) fn freeze(&self, time: Duration) {
+        self.state.send_modify(|state| {
+            if !matches!(state, State::Dead) {
+                *state = State::Frozen { until: Instant::now() + time };
+            }
+        });
+    }
+
+    /// It is gone; whatever is left of it stands still for ever.
+    pub(crate) fn die(&self) {
+        self.state.send_replace(State::Dead);
+    }
+
+    /// Waits for its death.
+    pub(crate) async fn died(&self) {
+        // The sender lives as long as this does, so waiting can not fail.
+        let _ = self.state.subscribe().wait_for(|state| matches!(state, State::Dead)).await;
+    }
+}

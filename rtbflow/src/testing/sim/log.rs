@@ -1,0 +1,168 @@
+//! The log that is read: partitions of records, with everything that a real one has in it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::element::{Origin, Partition, Topic};
+use crate::epoch::{DeadLetter, Task};
+use crate::error::BadRecord;
+use crate::source::{Batch, Content, Incoming};
+use crate::testing::sim::Chance;
+use crate::time::Timestamp;
+
+/// A topic in memory: the same for all instances of a simulation. Clones share it.
+#[derive(Clone)]
+pub struct SimLog<T> {
+    topic: Topic,
+    tasks: u32,
+    out_of_orderness: Duration,
+    partitions: Arc<Vec<Vec<Incoming<T>>>>,
+}
+
+impl<T> fmt::Debug for SimLog<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths: Vec<usize> = self.partitions.iter().map(Vec::len).collect();
+        write!(f, "SimLog({}, records {lengths:?}, {} tasks)", self.topic, self.tasks)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> SimLog<T> {
+    /// A log of these partitions; partition p belongs to task p mod `tasks`. Event times may be out of
+    /// order by so much.
+    #[must_use]
+    pub fn new(
+        topic: &str,
+        tasks: u32,
+        out_of_orderness: Duration,
+        partitions: Vec<Vec<Incoming<T>>>,
+    ) -> Self {
+        let partitions = Arc::new(partitions);
+        Self { topic: Topic::new(topic), tasks: tasks.max(1), out_of_orderness, partitions }
+    }
+
+    /// Values that were made before, laid out as a real log is: some offsets are missing, and here and
+    /// there stands a tombstone or a record that does not decode.
+    #[must_use]
+    pub fn laid_out(
+        chance: &Chance,
+        topic: &str,
+        tasks: u32,
+        out_of_orderness: Duration,
+        values: Vec<Vec<(T, Timestamp)>>,
+    ) -> Self {
+        let lay_out = |values: Vec<(T, Timestamp)>| {
+            let mut offset = i64::from(chance.one_in(3)) * 100;
+            let mut records = Vec::new();
+            let mut put = |offset: &mut i64, content| {
+                records.push(Incoming { offset: *offset, content });
+                *offset += 1 + i64::from(chance.one_in(8)) * 3;
+            };
+            for (value, at) in values {
+                if chance.one_in(25) {
+                    put(&mut offset, Content::Tombstone);
+                }
+                if chance.one_in(25) {
+                    put(&mut offset, Content::Bad(BadRecord::new("does not decode")));
+                }
+                put(&mut offset, Content::Value(value, at));
+            }
+            records
+        };
+        let partitions = values.into_iter().map(lay_out).collect();
+        Self::new(topic, tasks, out_of_orderness, partitions)
+    }
+
+    /// Records in all partitions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.partitions.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn topic(&self) -> Topic {
+        self.topic
+    }
+
+    pub(crate) fn tasks(&self) -> u32 {
+        self.tasks
+    }
+
+    pub(crate) fn out_of_orderness(&self) -> Duration {
+        self.out_of_orderness
+    }
+
+    /// The task with this number, and its partitions.
+    pub(crate) fn task(&self, number: u32) -> (Task, Vec<Partition>) {
+        let numbers = (0_u32..).zip(0_i32..).take(self.partitions.len());
+        let own = numbers.filter(|(partition, _)| partition % self.tasks == number);
+        let partitions = own.map(|(_, partition)| Partition::new(self.topic, partition));
+        (Task { number, of: self.tasks }, partitions.collect())
+    }
+
+    fn records(&self, partition: Partition) -> &[Incoming<T>] {
+        let number = usize::try_from(partition.number).ok();
+        let records = number.and_then(|number| self.partitions.get(number));
+        records.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The records from an offset on, up to so many.
+    pub(crate) fn batch(&self, partition: Partition, from: i64, most: usize) -> SimBatch<T> {
+        let records = self.records(partition);
+        let first = records.partition_point(|record| record.offset < from);
+        SimBatch(records.iter().skip(first).take(most).cloned().collect())
+    }
+
+    /// The offset after the last record.
+    pub(crate) fn end(&self, partition: Partition) -> i64 {
+        self.records(partition).last().map_or(0, |record| record.offset + 1)
+    }
+}
+
+/// Some records of one partition, on their way into a task.
+pub struct SimBatch<T>(Vec<Incoming<T>>);
+
+impl<T> fmt::Debug for SimBatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimBatch({} records)", self.0.len())
+    }
+}
+
+impl<T> SimBatch<T> {
+    /// The offset after the last of them.
+    pub(crate) fn end(&self) -> Option<i64> {
+        self.0.last().map(|record| record.offset + 1)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Batch for SimBatch<T> {
+    type Value = T;
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Option<Incoming<T>> {
+        self.0.get(index).cloned()
+    }
+
+    fn dead_letter(
+        &self,
+        partition: Partition,
+        offset: i64,
+        reason: BadRecord,
+    ) -> Option<DeadLetter> {
+        self.0.iter().find(|record| record.offset == offset)?;
+        let origin = Origin::new(partition, offset);
+        Some(DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason })
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Incoming<T>>()
+    }
+}

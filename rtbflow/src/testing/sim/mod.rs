@@ -1,0 +1,28 @@
+//! A seeded simulation of whole jobs: several instances over one log, one group and one place, on one
+//! thread and in virtual time, while everything goes wrong that can.
+//!
+//! ```text
+//!   seed ─▶ Chance ─┬─▶ Group   rebalances: revoked, lost, assigned; members that come and go
+//!                   ├─▶ Source  batches of any size, at any time; errors
+//!                   ├─▶ Place   slow, failing, applied but the answer lost
+//!                   └─▶ Life    crashes at any of these points; freezes and comes back as a zombie
+//! ```
+//!
+//! Afterwards one quiet instance reads what is left, and the place must hold exactly what one
+//! uninterrupted run over the same log leaves. One seed is one schedule: it is told with the failure, and
+//! `RTBFLOW_SIM_SEED` runs it again.
+
+mod chance;
+mod group;
+mod life;
+mod log;
+mod place;
+mod run;
+mod source;
+mod truth;
+
+pub use chance::Chance;
+pub use log::{SimBatch, SimLog};
+pub use place::{Ledger, SimDeadLetters, SimPlace, Store};
+pub use run::{Conditions, Failure, Instance, Scenario, check, find, run};
+pub use source::{SimFeed, SimSource};

@@ -1,0 +1,257 @@
+//! A place that is slow, that fails, and that does what it was told without saying so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::element::Partition;
+use crate::epoch::{
+    Anchor, ChunkPage, Claim, DeadLetter, DeadLetters, Epoch, JobName, Memory, Position, Task,
+    Verdict,
+};
+use crate::error::{Error, Result};
+use crate::sink::{Collect, Collected, Place};
+use crate::testing::sim::life::Life;
+use crate::testing::sim::truth::Truth;
+
+/// An anchor that a simulation can look into: what its place holds in the end is compared.
+pub trait Store: Anchor {
+    /// What it holds.
+    type Row: fmt::Debug + Ord;
+
+    /// All that is visible.
+    fn rows(&self) -> Vec<Self::Row>;
+
+    /// How far a job has read each partition.
+    fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position>;
+}
+
+/// A place in memory that rows are added to: a [`Memory`] with its [`Collected`] rows.
+#[derive(Debug)]
+pub struct Ledger<R> {
+    memory: Memory,
+    rows: Collected<R>,
+}
+
+impl<R> Clone for Ledger<R> {
+    fn clone(&self) -> Self {
+        Self { memory: self.memory.clone(), rows: self.rows.clone() }
+    }
+}
+
+impl<R> Default for Ledger<R> {
+    fn default() -> Self {
+        Self { memory: Memory::new(), rows: Collected::default() }
+    }
+}
+
+impl<R: Clone + Send + Sync + 'static> Ledger<R> {
+    /// A sink of the place.
+    #[must_use]
+    pub fn sink(&self) -> Collect<R> {
+        self.memory.collect_into(&self.rows)
+    }
+}
+
+impl<R: Clone + Ord + fmt::Debug + Send + Sync + 'static> Store for Ledger<R> {
+    type Row = R;
+
+    fn rows(&self) -> Vec<R> {
+        self.rows.values()
+    }
+
+    fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position> {
+        self.memory.positions(job)
+    }
+}
+
+impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
+    fn place(&self) -> Place {
+        self.memory.place()
+    }
+
+    fn prepare(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send {
+        self.memory.prepare(job)
+    }
+
+    fn claim(
+        &self,
+        job: &JobName,
+        claim: &Claim,
+    ) -> impl Future<Output = Result<Vec<Position>>> + Send {
+        self.memory.claim(job, claim)
+    }
+
+    fn restore(
+        &self,
+        job: &JobName,
+        task: Task,
+        from: Option<String>,
+    ) -> impl Future<Output = Result<ChunkPage>> + Send {
+        self.memory.restore(job, task, from)
+    }
+
+    fn commit(
+        &self,
+        job: &JobName,
+        epochs: &[Epoch],
+    ) -> impl Future<Output = Result<Vec<Verdict>>> + Send {
+        self.memory.commit(job, epochs)
+    }
+}
+
+/// One instance's way to a place: each call may be slow, fail before or after it took effect, or be the
+/// last thing that the instance did.
+#[derive(Debug, Clone)]
+pub struct SimPlace<A> {
+    store: A,
+    truth: Truth,
+    life: Life,
+}
+
+impl<A: Anchor> SimPlace<A> {
+    pub(crate) fn new(store: A, truth: Truth, life: Life) -> Self {
+        Self { store, truth, life }
+    }
+
+    /// The place itself.
+    #[must_use]
+    pub fn store(&self) -> &A {
+        &self.store
+    }
+
+    /// Before a call: it may not get there.
+    async fn before(&self, what: &'static str) -> Result<()> {
+        self.life.pass(what).await;
+        if self.life.chance.faults() {
+            self.life.chance.tell(|| format!("{} {what}: the place is away", self.life.name));
+            return Err(Error::transient(format!("{what}: the place is away")));
+        }
+        Ok(())
+    }
+
+    /// After a call: its answer may get lost.
+    async fn after<T>(&self, what: &'static str, answer: T) -> Result<T> {
+        self.life.pass(what).await;
+        if self.life.chance.faults() {
+            self.life.chance.tell(|| format!("{} {what}: the answer is lost", self.life.name));
+            return Err(Error::transient(format!("{what}: the outcome is not known")));
+        }
+        Ok(answer)
+    }
+}
+
+fn summary(epochs: &[Epoch]) -> String {
+    let step = |epoch: &Epoch| {
+        let offsets = epoch.advances.iter().map(|step| {
+            let (from, to) = (step.from.offset.unwrap_or(0), step.to.offset.unwrap_or(0));
+            format!("{} {from}→{to} (#{})", step.partition, step.to.commit)
+        });
+        offsets.collect::<Vec<_>>().join(", ")
+    };
+    epochs.iter().map(step).collect::<Vec<_>>().join("; ")
+}
+
+impl<A: Store> Anchor for SimPlace<A> {
+    fn place(&self) -> Place {
+        self.store.place()
+    }
+
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.before("prepares").await?;
+        self.store.prepare(job).await?;
+        self.after("prepared", ()).await
+    }
+
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        self.before("claims").await?;
+        let answer = self.store.claim(job, claim).await?;
+        self.truth.see(self.store.positions(job), &self.life.chance);
+        self.life.chance.tell(|| {
+            let at: Vec<_> = answer.iter().map(|at| (at.offset.unwrap_or(0), at.commit)).collect();
+            format!("{} has claimed task {} at {at:?}", self.life.name, claim.task.number)
+        });
+        self.after("claimed", answer).await
+    }
+
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        self.before("restores").await?;
+        let all = self.store.restore(job, task, None).await?.chunks;
+        // Pages of any size: the token is the number of chunks read before.
+        let read = from.and_then(|from| from.parse().ok()).unwrap_or(0);
+        let most = self.life.chance.pick([1, 5, 100]);
+        let count = 1 + self.life.chance.below(most);
+        let next = (read + count < all.len()).then(|| (read + count).to_string());
+        let chunks = all.into_iter().skip(read).take(count).collect();
+        self.after("restored", ChunkPage { chunks, next }).await
+    }
+
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let tasks: BTreeSet<Task> = epochs.iter().map(|epoch| epoch.task).collect();
+        if tasks.len() < epochs.len() {
+            self.life.chance.violated("two epochs of one task in one group".into());
+        }
+        self.before("commits").await?;
+        let count = self.life.chance.below(epochs.len() + 1);
+        // A part of the group may be all that gets there: its epochs are committed one by one.
+        let is_torn = self.life.chance.faults() && count < epochs.len();
+        let part = epochs.get(..count).filter(|_| is_torn).unwrap_or(epochs);
+        let verdicts = self.store.commit(job, part).await?;
+        self.life
+            .chance
+            .tell(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
+        self.truth.see(self.store.positions(job), &self.life.chance);
+        if is_torn {
+            return Err(Error::transient("commit: the outcome is not known"));
+        }
+        self.after("committed", verdicts).await
+    }
+}
+
+/// A dead-letter topic in memory, for one life of one instance: it takes letters at least once.
+#[derive(Clone)]
+pub struct SimDeadLetters {
+    letters: Letters,
+    life: Life,
+}
+
+/// What has arrived in it.
+pub(crate) type Letters = Arc<Mutex<BTreeSet<(Partition, i64)>>>;
+
+impl SimDeadLetters {
+    pub(crate) fn new(letters: Letters, life: Life) -> Self {
+        Self { letters, life }
+    }
+}
+
+impl fmt::Debug for SimDeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimDeadLetters(of {})", self.life.name)
+    }
+}
+
+impl DeadLetters for SimDeadLetters {
+    fn deliver<'a>(
+        &'a self,
+        _job: &'a str,
+        letters: &'a [DeadLetter],
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
+            self.life.pass("sends dead letters").await;
+            let faults = self.life.chance.faults();
+            let count =
+                if faults { self.life.chance.below(letters.len() + 1) } else { letters.len() };
+            let origins = letters.iter().take(count).map(|letter| letter.origin);
+            self.letters
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(origins.map(|origin| (origin.partition(), origin.offset())));
+            self.life.pass("sent dead letters").await;
+            if faults { Err(Error::transient("send dead letters")) } else { Ok(()) }
+        }
+        .boxed()
+    }
+}

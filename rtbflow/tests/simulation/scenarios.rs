@@ -1,0 +1,151 @@
+//! The jobs that are simulated: one without state, one with windows.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rtbflow::epoch::{Anchor, JobName};
+use rtbflow::job::{Job, Report};
+use rtbflow::operators::window::{Count, Late, Tumbling};
+use rtbflow::sink::Collect;
+use rtbflow::source::{Batch, Source};
+use rtbflow::testing::builders::at;
+use rtbflow::testing::sim::{Chance, Conditions, Instance, Ledger, Scenario, SimLog};
+use rtbflow::{Result, Timestamp};
+
+/// 2024-01-15T10:30:00Z.
+const START_MS: i64 = 1_705_314_600_000;
+
+/// Numbers with event times that rise, and fall back by up to so many milliseconds.
+fn numbers(
+    chance: &Chance,
+    partitions: usize,
+    step_ms: u64,
+    back_ms: u64,
+) -> Vec<Vec<(u64, Timestamp)>> {
+    let list = |partition: usize| {
+        let mut now = START_MS;
+        let count = chance.between(0..60);
+        let next = |n: u64| {
+            now += i64::try_from(chance.between(0..step_ms)).unwrap();
+            let back = i64::try_from(chance.between(0..back_ms + 1)).unwrap();
+            (partition as u64 * 1_000 + n, at(now - back))
+        };
+        (0..count).map(next).collect()
+    };
+    (0..partitions).map(list).collect()
+}
+
+pub(crate) fn job_name() -> JobName {
+    JobName::new("simulated").unwrap()
+}
+
+/// Each record becomes a row, but for some that are filtered.
+pub(crate) struct Records;
+
+/// Runs the job of [`Records`] over any source and place.
+pub(crate) async fn run_records<S, A>(
+    source: S,
+    place: A,
+    conditions: Conditions,
+    sink: impl Fn() -> Collect<u64> + Send + Sync + 'static,
+) -> Result<Report>
+where
+    S: Source<Batch: Batch<Value = u64>>,
+    A: Anchor,
+{
+    let job = Job::new("simulated")?
+        .source(source)
+        .anchor(place)
+        .pipeline(move |numbers| numbers.filter(|n| n % 7 != 0).map(|n| n * 2).to(sink()));
+    conditions.settle(job).run(conditions.shutdown()).await
+}
+
+impl Records {
+    pub(crate) fn numbers(chance: &Chance) -> SimLog<u64> {
+        let partitions = 1 + chance.below(4);
+        let values = numbers(chance, partitions, 100, 0);
+        let tasks = u32::try_from(partitions).unwrap();
+        SimLog::laid_out(chance, "numbers", tasks, Duration::ZERO, values)
+    }
+}
+
+impl Scenario for Records {
+    type Value = u64;
+    type Store = Ledger<u64>;
+
+    fn job(&self) -> JobName {
+        job_name()
+    }
+
+    fn log(&self, chance: &Chance) -> SimLog<u64> {
+        Self::numbers(chance)
+    }
+
+    fn store(&self) -> Ledger<u64> {
+        Ledger::default()
+    }
+
+    fn run(&self, instance: Instance<u64, Ledger<u64>>) -> BoxFuture<'static, Result<Report>> {
+        let Instance { source, place, conditions } = instance;
+        let store = place.store().clone();
+        run_records(source, place, conditions, move || store.sink()).boxed()
+    }
+}
+
+/// Numbers are counted in windows; a task may have two partitions.
+pub(crate) struct Windows;
+
+/// Start of the window, key, count.
+pub(crate) type Row = (i64, u64, u64);
+
+impl Scenario for Windows {
+    type Value = u64;
+    type Store = Ledger<Row>;
+
+    fn job(&self) -> JobName {
+        job_name()
+    }
+
+    fn log(&self, chance: &Chance) -> SimLog<u64> {
+        let (tasks, width) = (1 + chance.below(2), 1 + chance.below(2));
+        // Late records depend on the record alone only where a task has a single partition.
+        let back_ms = if width == 1 { 3_000 } else { 1_000 };
+        let values = numbers(chance, tasks * width, 500, back_ms);
+        let tasks = u32::try_from(tasks).unwrap();
+        SimLog::laid_out(chance, "numbers", tasks, Duration::from_millis(1_000), values)
+    }
+
+    fn store(&self) -> Ledger<Row> {
+        Ledger::default()
+    }
+
+    fn run(&self, instance: Instance<u64, Ledger<Row>>) -> BoxFuture<'static, Result<Report>> {
+        let Instance { source, place, conditions } = instance;
+        let store = place.store().clone();
+        run_windows(source, place, conditions, move || store.sink()).boxed()
+    }
+}
+
+/// Runs the job of [`Windows`] over any source and place.
+pub(crate) async fn run_windows<S, A>(
+    source: S,
+    place: A,
+    conditions: Conditions,
+    sink: impl Fn() -> Collect<Row> + Send + Sync + 'static,
+) -> Result<Report>
+where
+    S: Source<Batch: Batch<Value = u64>>,
+    A: Anchor,
+{
+    let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
+    let job = Job::new("simulated")?.source(source).anchor(place).pipeline(move |numbers| {
+        numbers
+            .key_by(|n| n % 3)
+            .window(window)
+            .aggregate("counts", Count)
+            .map(|w| (w.window.start.as_millis(), w.key, w.value))
+            .to(sink())
+    });
+    conditions.settle(job).run(conditions.shutdown()).await
+}
