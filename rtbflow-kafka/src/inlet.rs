@@ -148,8 +148,8 @@ impl Inlet {
         self.drained = count < most;
         self.next = taken.next;
         self.ended = taken.beyond || self.next >= self.until;
-        if count > 0 {
-            self.bytes_per_message = (bytes / count).max(1);
+        if let Some(bytes_per_message) = bytes.checked_div(count) {
+            self.bytes_per_message = bytes_per_message.max(1);
         }
         if let Some(failure) = taken.failure {
             self.note(&failure);
