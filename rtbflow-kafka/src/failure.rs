@@ -54,6 +54,10 @@ pub(crate) fn kind(code: Code) -> ErrorKind {
 /// The error of an attempt that failed so. No secret is in it.
 #[cold]
 pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &Secrets) -> Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "two of many say what is wrong with an option"
+    )]
     match error {
         KafkaError::ClientConfig(_, reason, key, value) => {
             let secret = is_secret(key);

@@ -1,6 +1,7 @@
 //! One assigned partition: from its native queue to its task, never more than there is room for.
 
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use futures::stream::{self, BoxStream, StreamExt};
 use metrics::gauge;
@@ -75,15 +76,18 @@ impl Inlet {
             bytes_per_message: 1,
             watchdog: Watchdog::new(patience),
         };
+        let mut last = false;
         let receive = stream::poll_fn(move |context| {
-            let delivery = receiver.poll_recv(context);
-            if delivery.is_ready() {
-                mailbox.wake();
+            if last {
+                return Poll::Ready(None);
             }
-            delivery
+            let delivery = ready!(receiver.poll_recv(context));
+            mailbox.wake();
+            last = matches!(delivery, Some(Ok(Delivery::Finished) | Err(_)));
+            // A channel that closes says nothing about the partition; the feed's next event does.
+            if delivery.is_some() { Poll::Ready(delivery) } else { Poll::Pending }
         });
-        // The end of the channel says nothing: the feed's next event does, or `Finished` has done so.
-        (inlet, receive.chain(stream::pending()).boxed())
+        (inlet, receive.boxed())
     }
 
     /// Begins at an offset.
@@ -144,8 +148,8 @@ impl Inlet {
         self.drained = count < most;
         self.next = taken.next;
         self.ended = taken.beyond || self.next >= self.until;
-        if count > 0 {
-            self.bytes_per_message = (bytes / count).max(1);
+        if let Some(bytes_per_message) = bytes.checked_div(count) {
+            self.bytes_per_message = bytes_per_message.max(1);
         }
         if let Some(failure) = taken.failure {
             self.note(&failure);

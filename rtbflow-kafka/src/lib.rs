@@ -1,14 +1,15 @@
-//! Kafka for [`rtbflow`]: a source with exact positions, proved idleness and native back-pressure, and
-//! the topics for dead letters.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where things are
 //!
 //! ```text
-//!   kafka.rs   the cluster and its options       option.rs   which options are whose
-//!   topic.rs   a topic to read, how it is opened  feed.rs     an opened topic, as the job sees it
-//!   reader.rs  the thread that reads              inlet.rs    one partition on its way to its task
-//!   native.rs  the native queues (all `unsafe`)   ends.rs     where partitions end, asked and proved
-//!   layout.rs  which partitions make a task       dead_letter.rs, create.rs   topics to write
+//!   kafka.rs   the cluster and its options        option.rs  which options are whose, and secret
+//!   topic.rs   a topic to read, how it is opened  feed.rs    an opened topic, as the job sees it
+//!   reader.rs  the thread that reads              inlet.rs   one partition on its way to its task
+//!   native.rs  the native queues (all `unsafe`)   ends.rs    where partitions end, asked and proved
+//!   layout.rs  which partitions make a task       range.rs   where reading begins
+//!   dead_letter.rs, create.rs  topics to write    mailbox.rs what others ask of the reading thread
 //! ```
-#![doc = include_str!("../README.md")]
 
 mod blocking;
 mod context;

@@ -36,6 +36,9 @@ pub(crate) struct Slots {
     pub(crate) released: u64,
     /// Leave and end.
     pub(crate) close: bool,
+    /// For so many rounds nothing is forwarded.
+    #[cfg(test)]
+    pub(crate) faults: u32,
 }
 
 impl Mailbox {

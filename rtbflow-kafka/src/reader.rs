@@ -22,7 +22,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::epoch::{Position, Task};
 use rtbflow::source::{Assignment, PartitionInput, RawBatch, Revocation, SourceEvent, TaskInput};
-use rtbflow::{Error, Partition, Result};
+use rtbflow::{Error, ErrorKind, Partition, Result};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -181,20 +181,15 @@ impl Reader {
     /// Most errors pass by themselves, and librdkafka goes on trying; some need another consumer or
     /// somebody's help.
     fn judge(&self, error: &KafkaError) -> Result<()> {
-        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        let lasting = error
-            .rdkafka_error_code()
-            .is_some_and(|code| kind(code) != rtbflow::ErrorKind::Transient);
-        if !fatal && !lasting {
+        let fatal = self.consumer.client().fatal_error().map(|(code, _)| code);
+        let Some(code) = fatal.or(error.rdkafka_error_code()) else { return Ok(()) };
+        if fatal.is_none() && kind(code) == ErrorKind::Transient {
             return Ok(());
         }
-        let fenced = error.rdkafka_error_code().map(kind) == Some(rtbflow::ErrorKind::Fenced);
-        let hint = if fenced { "; another process has the same instance name" } else { "" };
-        Err(failure(
-            format!("read Kafka as a member of the group{hint}"),
-            error,
-            &self.plan.secrets,
-        ))
+        let fenced = kind(code) == ErrorKind::Fenced;
+        let hint = if fenced { ": another process has the same instance name" } else { "" };
+        let attempt = format!("read Kafka as a member of the group{hint}");
+        Err(Error::new(kind(code), attempt).because(code.to_string()))
     }
 
     fn rebalance(&mut self, rebalance: Rebalance) -> Result<()> {
@@ -296,6 +291,8 @@ impl Reader {
             (slots.begin.take(), slots.ends.take(), committed)
         });
         self.committed.extend(committed);
+        #[cfg(test)]
+        self.sabotage();
         if let Some(begin) = begin {
             self.prepare(begin);
         }
@@ -303,6 +300,26 @@ impl Reader {
             self.note_ends(&ends)?;
         }
         Ok(())
+    }
+
+    /// Stops forwarding, as a fault would, for as long as a test says so; one that lasts stops fetching.
+    #[cfg(test)]
+    fn sabotage(&self) {
+        let faults = self.mailbox.look(|slots| {
+            slots.faults = slots.faults.saturating_sub(1);
+            slots.faults
+        });
+        for inlet in self.given.iter().flat_map(|given| &given.inlets).filter(|_| faults > 0) {
+            let Partition { topic, number } = inlet.partition;
+            if let Some(queue) = &inlet.queue {
+                queue.unforward(topic.name(), number);
+            }
+            if faults > 1000 {
+                let mut list = TopicPartitionList::new();
+                list.add_partition(topic.name(), number);
+                self.consumer.pause(&list).unwrap();
+            }
+        }
     }
 
     /// Takes the claimed positions and asks where the partitions begin and end now.
@@ -545,5 +562,78 @@ impl Reader {
         self.consumer.context().close();
         drop(self);
         debug!("left the group");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use rdkafka::producer::{FutureProducer, FutureRecord};
+    use rtbflow::clock::{Clock, SystemClock};
+    use rtbflow::epoch::JobName;
+    use rtbflow::source::{Context, Delivery, Feed, Source};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{Kafka, KafkaFeed, TopicSpec};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn address() -> String {
+        let address = std::env::var("RTBFLOW_TEST_KAFKA");
+        address.expect("RTBFLOW_TEST_KAFKA is not set: the tests need a broker; run ./dev test")
+    }
+
+    async fn open() -> (KafkaFeed, PartitionInput<RawBatch>, String) {
+        let name = format!("test-watchdog-{}", SystemClock.now().as_millis());
+        let kafka = Kafka::new(address());
+        kafka.create_topics(&[TopicSpec::new(&name, 1, SOON)]).await.unwrap();
+        let context = Context {
+            job: JobName::new(&name).unwrap(),
+            clock: Arc::new(SystemClock),
+            until_end: false,
+            idle_timeout: Duration::from_millis(200),
+        };
+        let topic = kafka.topic(&name).stall_timeout(Duration::from_millis(400));
+        let mut feed = topic.open(context).await.unwrap();
+        let event = timeout(SOON, feed.next()).await.unwrap().unwrap();
+        let SourceEvent::Assigned(mut assignment) = event else { panic!("assigned") };
+        let input = assignment.tasks.remove(0).partitions.remove(0);
+        assignment.begin(vec![(input.partition, Position::default())]);
+        (feed, input, name)
+    }
+
+    async fn write(topic: &str) {
+        let mut config = rdkafka::ClientConfig::new();
+        let producer: FutureProducer = config.set("bootstrap.servers", address()).create().unwrap();
+        let record = FutureRecord::<str, str>::to(topic).partition(0).payload("v");
+        producer.send(record, SOON).await.map_err(|(error, _)| error).unwrap();
+    }
+
+    async fn read_one(input: &mut PartitionInput<RawBatch>) -> i64 {
+        loop {
+            let delivery = timeout(SOON, input.deliveries.next()).await.unwrap().unwrap().unwrap();
+            if let Delivery::Batch(batch) = delivery {
+                return batch.get(0).unwrap().offset;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() {
+        let (mut feed, mut input, topic) = open().await;
+        write(&topic).await;
+        assert_eq!(read_one(&mut input).await, 0);
+        feed.mailbox.put(|slots| slots.faults = 3);
+        while feed.mailbox.look(|slots| slots.faults) > 0 {
+            tokio::task::yield_now().await;
+        }
+        write(&topic).await;
+        assert_eq!(read_one(&mut input).await, 1, "cured by the watchdog");
+        feed.mailbox.put(|slots| slots.faults = u32::MAX);
+        write(&topic).await;
+        let error = timeout(SOON, feed.next()).await.unwrap().unwrap_err();
+        assert!(error.is_transient() && error.report().contains("hands nothing over"), "{error:?}");
+        feed.close().await;
     }
 }

@@ -23,10 +23,10 @@ pub(crate) enum Advice {
 }
 
 impl Watchdog {
-    /// A watchdog that assigns again after so many answers without progress, and gives up after twice
-    /// as many.
+    /// A watchdog that forwards again after a quarter of so many answers without progress, assigns again
+    /// after all of them, and gives up after twice as many.
     pub(crate) fn new(patience: u32) -> Self {
-        Self { patience: patience.max(2), at: -1, stalled: 0 }
+        Self { patience: patience.clamp(2, u32::MAX / 4), at: -1, stalled: 0 }
     }
 
     /// Looks at a partition that is read up to `at` and ends at `end`; `room` says whether its reader
@@ -43,8 +43,10 @@ impl Watchdog {
             Advice::Reopen
         } else if self.stalled == self.patience {
             Advice::Assign
-        } else {
+        } else if self.stalled > self.patience / 4 {
             Advice::Forward
+        } else {
+            Advice::Nothing
         }
     }
 }
@@ -55,10 +57,10 @@ mod tests {
 
     #[test]
     fn a_partition_that_stands_still_is_cured_step_by_step() {
-        let mut dog = Watchdog::new(3);
-        let looks: Vec<Advice> = (0..7).map(|_| dog.look(5, 9, true)).collect();
-        let (f, a) = (Advice::Forward, Advice::Assign);
-        assert_eq!(looks, [Advice::Nothing, f, f, a, f, f, Advice::Reopen]);
+        let mut dog = Watchdog::new(4);
+        let looks: Vec<Advice> = (0..9).map(|_| dog.look(5, 9, true)).collect();
+        let (n, f, a) = (Advice::Nothing, Advice::Forward, Advice::Assign);
+        assert_eq!(looks, [n, n, f, f, a, f, f, f, Advice::Reopen]);
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::epoch::Position;
 use rtbflow::source::{Feed, SourceEvent};
 use tokio::time::timeout;
 
 use crate::member::{Group, begin, event, open, read};
-use crate::server::{SOON, kafka, producer, topic, unique, write, write_with};
+use crate::server::{HOUR, SOON, address, kafka, producer, topic, unique, write, write_with};
 
 /// A batch call on the consumer's own queue would swallow rebalances here: the staying member would
 /// read nothing for ever, without any error.
@@ -66,7 +70,8 @@ async fn thirty_joins_and_leaves_under_traffic_lose_nothing_and_repeat_nothing()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_comes_back_is_read_again() {
     let topic = topic("back", 2).await;
-    let (group, source) = (unique("group"), kafka().topic(&topic));
+    // So patient that the watchdog, which would cure it, plays no part.
+    let (group, source) = (unique("group"), kafka().topic(&topic).stall_timeout(HOUR));
     let mut first = open(&source, &group, false).await;
     let mut inputs = begin(&mut first, &[]).await;
     write(&topic, 0, 0..5).await;
@@ -149,4 +154,48 @@ async fn a_revocation_that_is_not_answered_holds_nobody_up_for_long() {
     drop(revocation);
     deaf.close().await;
     other.close().await;
+}
+
+/// Two processes under one name: the older one is told so, and which it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_of_the_same_name_fences_the_first() {
+    let topic = topic("twins", 1).await;
+    let (group, named) = (unique("group"), kafka().topic(&topic).instance("a"));
+    let mut first = open(&named, &group, false).await;
+    drop(begin(&mut first, &[]).await);
+    let mut second = open(&named, &group, false).await;
+    drop(begin(&mut second, &[]).await);
+    let error = loop {
+        match timeout(SOON, first.next()).await.unwrap() {
+            Ok(event) => drop(event),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_fenced() && error.report().contains("instance name"), "{error:?}");
+    first.close().await;
+    second.close().await;
+}
+
+/// The group's own offsets are information for tools, and are there when the instance has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_told_to_the_group() {
+    let topic = topic("told", 1).await;
+    let group = unique("group");
+    write(&topic, 0, 0..10).await;
+    let mut feed = open(&kafka().topic(&topic), &group, false).await;
+    let mut inputs = begin(&mut feed, &[]).await;
+    read(inputs.get_mut(&0).unwrap(), 10).await;
+    let partition = inputs[&0].partition;
+    feed.committed(&[(partition, Position { offset: Some(10), ..Position::default() })]);
+    feed.close().await;
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address()).set("group.id", group);
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(partition.topic.name(), 0);
+        let list = consumer.committed_offsets(list, SOON).unwrap();
+        list.elements()[0].offset()
+    });
+    assert_eq!(asked.await.unwrap(), Offset::Offset(10));
 }

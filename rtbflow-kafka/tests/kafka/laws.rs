@@ -50,9 +50,9 @@ async fn keeps_the_laws_of_sources() {
     for ((key, value), offset) in odd.into_iter().zip(1200..) {
         let header = |key, value| Header::<&[u8]> { key, value };
         let headers = OwnedHeaders::new()
-            .insert(header("trace", Some(&b"\xff\xfe".as_slice())))
+            .insert(header("trace", Some(b"\xff\xfe".as_slice())))
             .insert(header("none", None))
-            .insert(header("trace", Some(&b"".as_slice())));
+            .insert(header("trace", Some(b"".as_slice())));
         write_one(&topic, key, value, headers).await;
         records.push(DeadLetter {
             key: key.map(<[u8]>::to_vec),

@@ -5,7 +5,7 @@
     clippy::expect_used,
     reason = "a test that can not go on has failed"
 )]
-#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test that can not go on has failed")]
+#![expect(clippy::panic, reason = "a test that can not go on has failed")]
 
 mod ends;
 mod group;

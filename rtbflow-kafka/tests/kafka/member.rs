@@ -69,38 +69,52 @@ pub(crate) fn value(batch: &RawBatch, index: usize) -> u64 {
 
 /// Reads a partition until it is finished; returns the offsets.
 pub(crate) async fn finish(input: &mut Input) -> Vec<i64> {
-    let mut read = Vec::new();
-    loop {
-        match delivery(input).await.unwrap() {
-            Delivery::Batch(batch) => read.extend(offsets(&batch)),
-            Delivery::AtEnd { .. } => {}
-            Delivery::Finished => return read,
+    let partition = input.partition;
+    let all = async {
+        let mut read = Vec::new();
+        loop {
+            match delivery(input).await.unwrap() {
+                Delivery::Batch(batch) => read.extend(offsets(&batch)),
+                Delivery::AtEnd { .. } => {}
+                Delivery::Finished => return read,
+            }
         }
-    }
+    };
+    timeout(SOON, all).await.unwrap_or_else(|_| panic!("{partition} finishes in time"))
 }
 
 /// Reads a partition until `count` records came; returns the offsets.
 pub(crate) async fn read(input: &mut Input, count: usize) -> Vec<i64> {
-    let mut read = Vec::new();
-    while read.len() < count {
-        if let Delivery::Batch(batch) = delivery(input).await.unwrap() {
-            read.extend(offsets(&batch));
+    let partition = input.partition;
+    let all = async {
+        let mut read = Vec::new();
+        while read.len() < count {
+            if let Delivery::Batch(batch) = delivery(input).await.unwrap() {
+                read.extend(offsets(&batch));
+            }
         }
-    }
-    read
+        read
+    };
+    timeout(SOON, all).await.unwrap_or_else(|_| panic!("{count} records of {partition} in time"))
 }
 
 /// Reads a partition until its end is proved at `offset`; returns the offsets of the records.
 pub(crate) async fn at_end(input: &mut Input, end: i64) -> Vec<i64> {
-    let mut read = Vec::new();
-    loop {
-        match delivery(input).await.unwrap() {
-            Delivery::Batch(batch) => read.extend(offsets(&batch)),
-            Delivery::AtEnd { offset, .. } if offset == end => return read,
-            Delivery::AtEnd { .. } => {}
-            Delivery::Finished => panic!("nothing ends here"),
+    let partition = input.partition;
+    let all = async {
+        let mut read = Vec::new();
+        loop {
+            match delivery(input).await.unwrap() {
+                Delivery::Batch(batch) => read.extend(offsets(&batch)),
+                Delivery::AtEnd { offset, .. } if offset == end => return read,
+                Delivery::AtEnd { .. } => {}
+                Delivery::Finished => panic!("nothing ends here"),
+            }
         }
-    }
+    };
+    timeout(SOON, all)
+        .await
+        .unwrap_or_else(|_| panic!("{partition} is proved to end at {end} in time"))
 }
 
 /// What happened to a member.

@@ -1,9 +1,10 @@
 //! Back-pressure: a reader that does not read holds up its own partition only, and memory is bounded.
 
 use rdkafka::producer::{FutureRecord, Producer};
-use rtbflow::source::Feed;
+use rtbflow::clock::{Clock, SystemClock};
+use rtbflow::source::{Delivery, Feed};
 
-use crate::member::{begin, finish, open};
+use crate::member::{at_end, begin, delivery, finish, open};
 use crate::server::{SOON, kafka, producer, topic, unique};
 
 fn resident_bytes() -> u64 {
@@ -42,5 +43,33 @@ async fn a_reader_that_does_not_read_bounds_memory_and_holds_up_nobody_else() {
     let held = resident_bytes().saturating_sub(before);
     assert!(held < 32 << 20, "{held} bytes more with 40 MB unread");
     assert_eq!(finish(&mut slow).await, (0..RECORDS).collect::<Vec<_>>());
+    feed.close().await;
+}
+
+/// From the producer's hand to the task: the thread sleeps, but is woken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_handed_over_within_milliseconds() {
+    const RECORDS: usize = 200;
+    let topic = topic("latency", 1).await;
+    let mut feed = open(&kafka().topic(&topic), &unique("group"), false).await;
+    let mut inputs = begin(&mut feed, &[]).await;
+    let input = inputs.get_mut(&0).unwrap();
+    at_end(input, 0).await;
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", crate::server::address()).set("linger.ms", "0");
+    let producer: rdkafka::producer::FutureProducer = config.create().unwrap();
+    let mut waits = Vec::new();
+    while waits.len() < RECORDS {
+        let written =
+            producer.send_result(FutureRecord::<str, str>::to(&topic).payload("v")).unwrap();
+        let acknowledged = written.await.unwrap().map(|_| SystemClock.now()).unwrap();
+        while !matches!(delivery(input).await.unwrap(), Delivery::Batch(_)) {}
+        waits.push(SystemClock.now().since(acknowledged));
+    }
+    waits.sort_unstable();
+    let (median, p99) = (waits[RECORDS / 2], waits[RECORDS * 99 / 100]);
+    println!("from acknowledged to handed over: p50 {median:?}, p99 {p99:?}");
+    // A lost wake-up would cost 20 ms each time.
+    assert!(median.as_millis() < 15, "p50 {median:?}, p99 {p99:?}");
     feed.close().await;
 }
