@@ -37,6 +37,7 @@ mod tables;
 mod tls;
 mod totals;
 mod transact;
+mod transaction;
 mod upsert;
 mod value;
 
@@ -53,7 +54,8 @@ pub use date::Date;
 pub use insert::Insert;
 pub use options::Options;
 pub use statement::Statement;
-pub use transact::{Records, Transact, Transaction};
+pub use transact::{Records, Transact};
+pub use transaction::Transaction;
 pub use upsert::Upsert;
 pub use value::{Element, FromColumn, Row, Value};
 

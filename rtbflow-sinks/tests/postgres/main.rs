@@ -12,3 +12,5 @@ mod laws;
 mod schema;
 #[cfg(test)]
 mod sinks;
+#[cfg(test)]
+mod tls;
