@@ -96,8 +96,19 @@ impl Cell<'_> {
             }
             Self::Timestamp(time) if micros(*time).is_none() => Err(outside(time)),
             Self::Date(date) if days(*date).is_none() => Err(outside(date)),
-            _ => Ok(()),
+            Self::Null
+            | Self::Text(_)
+            | Self::BigInt(_)
+            | Self::Int(_)
+            | Self::Bool(_)
+            | Self::Double(_)
+            | Self::Timestamp(_)
+            | Self::Date(_) => Ok(()),
         }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
     }
 
     pub(crate) fn into_owned(self) -> Cell<'static> {

@@ -27,7 +27,8 @@ use super::failure::failure;
 use super::pipeline::{Parameter, Pipeline, parameter};
 use super::positions::{self, Positions};
 use super::totals::{Totals, TotalsPlan, merged, overflow_at};
-use super::transact::{Transaction, Work};
+use super::transact::Work;
+use super::transaction::Transaction;
 
 /// Where a commit goes.
 #[derive(Clone, Copy)]

@@ -114,3 +114,30 @@ fn advice(code: &SqlState) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_of_the_server_asks_for_the_right_thing() {
+        let transient = [
+            "08006", "40001", "40P01", "53300", "53100", "55P03", "57014", "57P01", "57P03",
+            "58030", "25006", "25P03",
+        ];
+        let config = ["28P01", "28000", "3D000", "3F000", "42P01", "42703", "42501", "0A000"];
+        let permanent = ["22003", "22021", "23505", "23514", "54000", "XX000", "25P02"];
+        for (codes, kind) in [
+            (&transient[..], ErrorKind::Transient),
+            (&config[..], ErrorKind::Config),
+            (&permanent[..], ErrorKind::Permanent),
+        ] {
+            for code in codes {
+                assert_eq!(kind_of(&SqlState::from_code(code)), kind, "{code}");
+            }
+        }
+        let advice = |code| advice(&SqlState::from_code(code)).unwrap_or_default();
+        assert!(advice("42P01").contains("--create-tables"));
+        assert!(advice("28P01").contains("password in the URL"));
+    }
+}

@@ -37,6 +37,7 @@ mod tables;
 mod tls;
 mod totals;
 mod transact;
+mod transaction;
 mod upsert;
 mod value;
 
@@ -46,13 +47,15 @@ use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
 use rtbflow::sink::Place;
+use rtbflow::state::Chunk;
 use rtbflow::{Error, Result};
 
 pub use date::Date;
 pub use insert::Insert;
 pub use options::Options;
 pub use statement::Statement;
-pub use transact::{Records, Transact, Transaction};
+pub use transact::{Records, Transact};
+pub use transaction::Transaction;
 pub use upsert::Upsert;
 pub use value::{Element, FromColumn, Row, Value};
 
@@ -163,7 +166,16 @@ impl Postgres {
         attempted: &str,
         call: impl Future<Output = Result<V>> + Send,
     ) -> Result<V> {
-        let timeout = self.inner.call_timeout;
+        self.within_more(Duration::ZERO, attempted, call).await
+    }
+
+    async fn within_more<V>(
+        &self,
+        more: Duration,
+        attempted: &str,
+        call: impl Future<Output = Result<V>> + Send,
+    ) -> Result<V> {
+        let timeout = self.inner.call_timeout.saturating_add(more);
         tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
             let server = self.server();
             Err(Error::transient(format!(
@@ -191,6 +203,17 @@ impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Postgres({})", options::shown(&self.inner.server.config))
     }
+}
+
+/// What a commit may take beside the deadline of a call, by its size: with a fixed deadline a commit that
+/// is too large for a slow server would be tried for ever.
+fn time_to_write(epochs: &[Epoch]) -> Duration {
+    const ROWS_A_SECOND: usize = 5_000;
+    const BYTES_A_SECOND: usize = 2 << 20;
+    let rows: usize = epochs.iter().flat_map(|epoch| &epoch.staged).map(|staged| staged.rows).sum();
+    let bytes: usize = epochs.iter().flat_map(|epoch| &epoch.chunks).map(Chunk::len).sum();
+    let seconds = rows / ROWS_A_SECOND + bytes / BYTES_A_SECOND;
+    Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
 }
 
 impl Anchor for Postgres {
@@ -227,7 +250,7 @@ impl Anchor for Postgres {
         if epochs.is_empty() {
             return Ok(Vec::new());
         }
-        self.within("commit epochs to", async {
+        self.within_more(time_to_write(epochs), "commit epochs to", async {
             let lease = self.committer().await?;
             let (client, server, place) = (lease.client(), self.server(), self.inner.place);
             let target = commit::Target { client, server, place, job };

@@ -56,7 +56,8 @@ impl Options {
         self
     }
 
-    /// How long a call may take as a whole, connecting included (15 s).
+    /// How long a call may take as a whole, connecting included (15 s); a large commit may take longer by
+    /// a second for each 5,000 rows or 2 MiB of state.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self

@@ -24,7 +24,8 @@ pub(crate) struct Server {
 impl Server {
     async fn connect(&self) -> Result<Session> {
         let attempted = || format!("connect to Postgres at {}", self.name);
-        let connect = async {
+        // Boxed: a handshake is large, and every call would carry room for one.
+        let connect = Box::pin(async {
             match &self.tls {
                 Some(tls) => {
                     let (client, connection) = self.config.connect(tls.clone()).await?;
@@ -35,7 +36,7 @@ impl Server {
                     Ok((client, tokio::spawn(drive(connection))))
                 }
             }
-        };
+        });
         match tokio::time::timeout(self.connect_timeout, connect).await {
             Ok(Ok((client, driver))) => Ok(Session { client, driver, broken: true }),
             Ok(Err(error)) => Err(failure(&attempted(), &error)),

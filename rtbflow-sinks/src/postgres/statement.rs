@@ -11,7 +11,7 @@ use super::batch::RowsStage;
 use super::cell::{Cell, Kind};
 use super::columns::plain_columns;
 use super::date::Date;
-use super::transact::statement_is_plain;
+use super::transaction::statement_is_plain;
 
 impl Postgres {
     /// Runs one SQL statement over the records of an epoch: its parameters are arrays, one a column in

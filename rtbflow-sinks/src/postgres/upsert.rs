@@ -24,7 +24,8 @@ impl Postgres {
     ///
     /// # Time and state
     /// The changes of an epoch are folded in memory to one a key. A commit locks rows in the order of
-    /// their keys, so that instances wait for each other but never in a circle.
+    /// their keys, so that instances wait for each other but never in a circle; with two upserts into one
+    /// table they may, and the server then ends one of them, which is tried again.
     ///
     /// # Errors
     /// A sum that is out of range fails the job for good, naming table, column and key. The rest as

@@ -181,10 +181,7 @@ from_column! {
 
 impl<V: FromColumn> FromColumn for Option<V> {
     fn from_column(found: &Typed) -> Option<Self> {
-        match &found.1 {
-            Cell::Null => Some(None),
-            _ => V::from_column(found).map(Some),
-        }
+        if found.1.is_null() { Some(None) } else { V::from_column(found).map(Some) }
     }
 }
 
@@ -231,9 +228,8 @@ impl Row {
             Error::config(format!("read column {column:?}: the answer has {:?}", self.columns))
         })?;
         self.cells.get(at).and_then(V::from_column).ok_or_else(|| {
-            let found = self.cells.get(at).map_or("nothing", |Typed(kind, cell)| match cell {
-                Cell::Null => "null",
-                _ => kind.sql(),
+            let found = self.cells.get(at).map_or("nothing", |Typed(kind, cell)| {
+                if cell.is_null() { "null" } else { kind.sql() }
             });
             Error::config(format!(
                 "read column {column:?} as {}: it holds {found}",

@@ -1,8 +1,16 @@
 //! The Postgres anchor and its sinks, against a real server.
 
+#[cfg(test)]
 mod cuts;
+#[cfg(test)]
 mod errors;
+#[cfg(test)]
 mod increments;
+#[cfg(test)]
 mod laws;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
 mod sinks;
+#[cfg(test)]
+mod tls;

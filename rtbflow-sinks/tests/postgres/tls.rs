@@ -1,0 +1,85 @@
+//! TLS: what is verified in which mode, against the real server behind an end of TLS.
+//!
+//! The key in `certificates/` belongs to nothing but this test.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rtbflow::epoch::Anchor;
+use rtbflow::{Error, Result};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::schema::{Schema, job, server};
+
+fn file(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/certificates");
+    path.join(name).display().to_string()
+}
+
+/// Ends TLS for `localhost` and speaks in the clear to the real server.
+async fn end_of_tls() -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // The request for TLS is 8 bytes; `S` says yes.
+                client.read_exact(&mut [0; 8]).await.unwrap();
+                client.write_all(b"S").await.unwrap();
+                let Ok(mut client) = acceptor.accept(client).await else { return };
+                let mut server = TcpStream::connect(server()).await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+async fn prepare(schema: &Schema, host: &str, mode: &str, ca_file: Option<&str>) -> Result<()> {
+    let address = end_of_tls().await;
+    let url = schema.url().replace(&server(), &format!("{host}:{}", address.port()));
+    let mut options =
+        rtbflow_sinks::postgres::Postgres::connect_to(&format!("{url}&sslmode={mode}"));
+    if let Some(path) = ca_file {
+        options = options.ca_file(path);
+    }
+    options.build()?.prepare(&job()).await
+}
+
+#[tokio::test]
+async fn a_server_proves_who_it_is_where_that_is_asked_for() {
+    let schema = Schema::new().await;
+    let authority = file("authority.pem");
+    for mode in ["require", "verify-ca", "verify-full"] {
+        prepare(&schema, "localhost", mode, Some(&authority)).await.unwrap();
+        // Not signed by anybody known; and a name that the certificate does not carry.
+        for (host, ca_file) in [("localhost", None), ("127.0.0.1", Some(&*authority))] {
+            let error: Error = prepare(&schema, host, mode, ca_file).await.unwrap_err();
+            assert!(error.is_config(), "{mode} {host}: {error:?}");
+            assert!(error.report().contains("certificate"), "{error:?}");
+        }
+    }
+    prepare(&schema, "localhost", "prefer", None).await.unwrap();
+    let missing = prepare(&schema, "localhost", "require", Some("/no/such/file.pem")).await;
+    let error = missing.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("/no/such/file.pem"), "{error:?}");
+    let url_option = format!("require&sslrootcert={}", authority.replace('/', "%2F"));
+    prepare(&schema, "localhost", &url_option, None).await.unwrap();
+}
