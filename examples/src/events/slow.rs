@@ -125,7 +125,12 @@ const TOPICS: [Topic; 4] = [
             ("refund_amount", Whole, false, "2400"),
             ("original_click_timestamps", Times, false, r#"["2024-01-15T10:30:15Z"]"#),
             ("detection_window", Names(&["5_MINUTES"]), false, r#""5_MINUTES""#),
-            ("reason", Names(&["DUPLICATE_CLICK_DETECTED"]), false, r#""DUPLICATE_CLICK_DETECTED""#),
+            (
+                "reason",
+                Names(&["DUPLICATE_CLICK_DETECTED"]),
+                false,
+                r#""DUPLICATE_CLICK_DETECTED""#,
+            ),
             ("compensation_type", Names(&["BALANCE_REFUND"]), false, r#""BALANCE_REFUND""#),
         ],
     },
