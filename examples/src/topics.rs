@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+use rtbflow_kafka::TopicSpec;
 
-/// A topic as it is created. An existing topic is never altered, and other counts work as well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPlan {
-    /// The name.
-    pub name: String,
-    /// How many partitions it gets.
-    pub partitions: i32,
-    /// How long records are kept.
-    pub retention: Duration,
-}
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A topic of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,29 +35,33 @@ impl SystemTopic {
         }
     }
 
-    /// How it is created.
+    /// How many partitions it has. Others work as well; a warning names both counts.
     #[must_use]
-    pub fn plan(self) -> TopicPlan {
-        let (partitions, retention) = match self {
-            Self::CampaignEvents => (4, 7 * DAY),
-            Self::AdEvents => (8, 7 * DAY),
-            Self::ConversionEvents | Self::CompensationEvents => (4, 3 * DAY),
-        };
-        TopicPlan { name: self.name().to_owned(), partitions, retention }
+    pub const fn partitions(self) -> u32 {
+        match self {
+            Self::AdEvents => 8,
+            Self::CampaignEvents | Self::ConversionEvents | Self::CompensationEvents => 4,
+        }
     }
 
-    /// How the topic of its dead letters is created.
+    /// How long records are kept.
     #[must_use]
-    pub fn dead_letter_plan(self) -> TopicPlan {
-        let plan = self.plan();
-        TopicPlan { name: format!("{}.dead-letter", plan.name), retention: 14 * DAY, ..plan }
+    pub fn retention(self) -> Duration {
+        match self {
+            Self::CampaignEvents | Self::AdEvents => 7 * DAY,
+            Self::ConversionEvents | Self::CompensationEvents => 3 * DAY,
+        }
     }
 }
 
-/// How the topics of a pipeline are created: those it reads and writes, and their dead letters.
+/// How topics are created where they are missing, each with that of its dead letters.
 #[must_use]
-pub fn plans(topics: &[SystemTopic]) -> Vec<TopicPlan> {
-    topics.iter().flat_map(|topic| [topic.plan(), topic.dead_letter_plan()]).collect()
+pub fn specs(topics: &[SystemTopic]) -> Vec<TopicSpec> {
+    let spec = |topic: &SystemTopic| {
+        let own = TopicSpec::new(topic.name(), topic.partitions(), topic.retention());
+        [own, TopicSpec::dead_letter(topic.name())]
+    };
+    topics.iter().flat_map(spec).collect()
 }
 
 #[cfg(test)]
@@ -75,18 +70,30 @@ mod tests {
 
     #[test]
     fn each_topic_comes_with_its_dead_letters() {
-        let plans = plans(&[SystemTopic::AdEvents, SystemTopic::CompensationEvents]);
-        let table: Vec<_> = plans
-            .iter()
-            .map(|p| (&*p.name, p.partitions, p.retention.as_secs() / 86_400))
-            .collect();
+        let specs = specs(&[SystemTopic::AdEvents, SystemTopic::CompensationEvents]);
+        let names: Vec<_> = specs.iter().map(TopicSpec::name).collect();
+        assert_eq!(
+            names,
+            [
+                "ad-events",
+                "ad-events.dead-letter",
+                "compensation-events",
+                "compensation-events.dead-letter"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_table_is_that_of_the_contract() {
+        let table = SystemTopic::ALL
+            .map(|topic| (topic.name(), topic.partitions(), topic.retention().as_secs() / 86_400));
         assert_eq!(
             table,
             [
+                ("campaign-events", 4, 7),
                 ("ad-events", 8, 7),
-                ("ad-events.dead-letter", 8, 14),
-                ("compensation-events", 4, 3),
-                ("compensation-events.dead-letter", 4, 14),
+                ("conversion-events", 4, 3),
+                ("compensation-events", 4, 3)
             ]
         );
     }

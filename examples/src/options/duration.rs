@@ -60,7 +60,10 @@ fn split_before(text: &str, is_border: impl Fn(char) -> bool) -> (&str, &str) {
 }
 
 /// Reads a length of time that is not zero.
-pub(super) fn positive(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// As [`parse_duration`], and if it is zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         Ok(_) => Err("more than zero is needed".to_owned()),
@@ -94,6 +97,6 @@ mod tests {
             let got = parse_duration(text).ok().map(|duration| duration.as_millis());
             assert_eq!(got, ms, "{text:?}");
         }
-        assert!(positive("0ms").is_err());
+        assert!(positive_duration("0ms").is_err());
     }
 }

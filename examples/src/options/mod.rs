@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use rtbflow::{Error, Result};
 
-pub use duration::{ParseDurationError, parse_duration};
+pub use duration::{ParseDurationError, parse_duration, positive_duration};
 pub use refusal::Refusal;
 pub use secret::Secret;
 
@@ -58,7 +58,7 @@ pub struct Common {
     pub create_tables: bool,
 
     /// The longest time between two commits
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::positive)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = positive_duration)]
     pub commit_interval: Duration,
 
     /// By how much the event times of a partition may be out of order
@@ -66,7 +66,7 @@ pub struct Common {
     pub out_of_orderness: Duration,
 
     /// How long a partition must stand at its end before its event time ticks on by the clock
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::positive)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
     pub idle_timeout: Duration,
 
     /// How far a record may be ahead of the clock; beyond it is a dead letter
@@ -86,7 +86,7 @@ pub struct Common {
     pub metrics: Option<SocketAddr>,
 
     /// How long to wait for a server at the start
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::positive)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive_duration)]
     pub connect_timeout: Duration,
 
     /// Reads what is there now, closes all windows, commits and ends
@@ -102,19 +102,30 @@ pub struct Common {
     pub verbose: u8,
 }
 
-/// A server that a pipeline needs and nobody named.
-fn missing(flag: &str, variable: &str) -> Error {
-    Error::config(format!("start without a server: give --{flag} or set {variable}"))
-}
-
 impl Common {
+    /// A server's address; one that nobody named does for a topology, which asks no server.
+    fn server<'a>(
+        &self,
+        given: Option<&'a Secret>,
+        flag: &str,
+        anywhere: &'static str,
+    ) -> Result<&'a str> {
+        match given {
+            Some(server) => Ok(server.expose()),
+            None if self.print_topology => Ok(anywhere),
+            None => Err(Error::config(format!(
+                "start without a server: give --{flag} or set RTBFLOW_{}",
+                flag.to_uppercase()
+            ))),
+        }
+    }
+
     /// Kafka's bootstrap servers.
     ///
     /// # Errors
     /// If neither the option nor the variable is given.
     pub fn kafka(&self) -> Result<&str> {
-        let kafka = self.kafka.as_ref().ok_or_else(|| missing("kafka", "RTBFLOW_KAFKA"))?;
-        Ok(kafka.expose())
+        self.server(self.kafka.as_ref(), "kafka", "127.0.0.1:9092")
     }
 
     /// The URL of Redis.
@@ -122,8 +133,7 @@ impl Common {
     /// # Errors
     /// If neither the option nor the variable is given.
     pub fn redis(&self) -> Result<&str> {
-        let redis = self.redis.as_ref().ok_or_else(|| missing("redis", "RTBFLOW_REDIS"))?;
-        Ok(redis.expose())
+        self.server(self.redis.as_ref(), "redis", "redis://127.0.0.1/")
     }
 
     /// The URL of Postgres.
@@ -131,8 +141,7 @@ impl Common {
     /// # Errors
     /// If neither the option nor the variable is given.
     pub fn postgres(&self) -> Result<&str> {
-        let postgres = self.postgres.as_ref();
-        Ok(postgres.ok_or_else(|| missing("postgres", "RTBFLOW_POSTGRES"))?.expose())
+        self.server(self.postgres.as_ref(), "postgres", "postgres://127.0.0.1/")
     }
 
     /// The options of the Kafka client, in order.

@@ -1,5 +1,6 @@
 //! The account of a run: every record ends in exactly one class, and the sum says so.
 
+use rtbflow::job::Report;
 use rtbflow::{Error, Result};
 use serde::Serialize;
 
@@ -28,6 +29,24 @@ pub struct Accounting {
     pub commits: u64,
     /// How often the pipeline began again after an error.
     pub restarts: u64,
+}
+
+impl From<Report> for Accounting {
+    fn from(report: Report) -> Self {
+        Self {
+            records_in: report.records_in(),
+            decoded: report.decoded,
+            filtered: report.filtered,
+            late: report.late,
+            duplicates: report.duplicates,
+            dead_lettered: report.dead_lettered,
+            skipped: report.skipped,
+            pending: report.pending,
+            records_out: report.records_out,
+            commits: report.commits,
+            restarts: report.restarts,
+        }
+    }
 }
 
 #[derive(Serialize)]

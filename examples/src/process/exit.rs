@@ -29,7 +29,8 @@ pub fn exit_code(error: &Error) -> ExitCode {
 }
 
 /// What failed and what to do, in one line.
-pub(super) fn message(error: &Error) -> String {
+#[must_use]
+pub fn exit_message(error: &Error) -> String {
     let advice = match error.kind() {
         ErrorKind::Config => "nothing was read; correct it and start again",
         ErrorKind::Transient => {
@@ -61,7 +62,7 @@ mod tests {
     fn a_message_is_one_line_that_says_what_to_do() {
         let cause = std::io::Error::other("connection\nrefused");
         let error = Error::transient("connect to Redis at 127.0.0.1:1").because(cause);
-        let message = message(&error);
+        let message = exit_message(&error);
         assert_eq!(message.lines().count(), 1);
         assert!(message.contains("127.0.0.1:1: connection refused"), "{message}");
         assert!(message.contains("--connect-timeout"), "{message}");

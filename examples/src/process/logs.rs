@@ -10,10 +10,22 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// If `RUST_LOG` is not a filter, or logs are written already.
 pub fn start_logs(verbose: u8) -> Result<()> {
+    start(directives(verbose))
+}
+
+/// As [`start_logs`], a step quieter: for a program that shows what happens in its own way.
+///
+/// # Errors
+/// As [`start_logs`].
+pub fn start_quiet_logs(verbose: u8) -> Result<()> {
+    verbose.checked_sub(1).map_or_else(|| start("warn"), start_logs)
+}
+
+fn start(usual: &str) -> Result<()> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)
             .map_err(|error| Error::config("read RUST_LOG").because(error))?,
-        Ok(_) | Err(_) => EnvFilter::new(directives(verbose)),
+        Ok(_) | Err(_) => EnvFilter::new(usual),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

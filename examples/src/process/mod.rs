@@ -18,8 +18,8 @@ use clap::Args;
 use rtbflow::{Error, Result};
 
 pub use accounting::Accounting;
-pub use exit::exit_code;
-pub use logs::start_logs;
+pub use exit::{exit_code, exit_message};
+pub use logs::{start_logs, start_quiet_logs};
 pub use signals::{Shutdown, on_signal};
 
 use crate::options::{Common, Options};
@@ -28,8 +28,8 @@ use crate::pipeline::Pipeline;
 /// How a pipeline's run ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It ran: the account of every record, and the error that ended it, if one did.
-    Ran(Accounting, Option<Error>),
+    /// It ran to its end: the account of every record.
+    Ran(Accounting),
     /// It only described itself.
     Described(String),
 }
@@ -58,17 +58,9 @@ where
         ended
     }) {
         Ok(Outcome::Described(text)) => print(&text),
-        Ok(Outcome::Ran(accounting, error)) => {
-            let code = error.map_or(ExitCode::SUCCESS, |error| say(name, &error));
-            let line = accounting.line(name);
-            match accounting.check() {
-                Ok(()) if print(&line) == ExitCode::SUCCESS => code,
-                Ok(()) => ExitCode::FAILURE,
-                Err(error) => {
-                    print(&line);
-                    say(name, &error)
-                }
-            }
+        Ok(Outcome::Ran(accounting)) => {
+            let printed = print(&accounting.line(name));
+            accounting.check().map_or_else(|error| say(name, &error), |()| printed)
         }
         Err(error) => say(name, &error),
     }
@@ -119,6 +111,6 @@ fn say_wrong(text: &str) -> ExitCode {
 }
 
 fn say(name: &str, error: &Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "{name}: {}", exit::message(error));
+    let _ = writeln!(std::io::stderr().lock(), "{name}: {}", exit_message(error));
     exit_code(error)
 }
