@@ -1,1 +1,11 @@
-//! x
+//! The pipelines of a CPC real-time-bidding system: their records, statements and command line.
+
+pub mod balance;
+pub mod events;
+pub mod generator;
+pub mod launch;
+pub mod options;
+pub mod performance;
+pub mod pipeline;
+pub mod process;
+pub mod topics;

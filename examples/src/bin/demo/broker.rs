@@ -1,0 +1,60 @@
+//! The Kafka of the demonstration: one that lives in this process, or a real one.
+//!
+//! The one in this process is librdkafka's mock. It keeps a few megabytes a partition and then forgets
+//! the oldest records without a word, so whoever sends must not run far ahead of the readers.
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rtbflow::{Error, Result};
+use rtbflow_examples::topics::SystemTopic;
+
+/// Where records go through.
+pub(crate) enum Broker {
+    /// In this process, for as long as this value lives.
+    Mock {
+        /// Keeps it alive.
+        cluster: MockCluster<'static, DefaultProducerContext>,
+    },
+    /// Somewhere else.
+    Real {
+        /// Its bootstrap servers.
+        servers: String,
+    },
+}
+
+impl Broker {
+    /// Starts a Kafka in this process, with the topics of the system.
+    pub(crate) fn mock() -> Result<Self> {
+        let failed = |error| Error::permanent("start a Kafka in this process").because(error);
+        let cluster = MockCluster::new(1).map_err(failed)?;
+        for topic in SystemTopic::ALL {
+            let partitions = i32::try_from(topic.partitions()).unwrap_or(1);
+            cluster.create_topic(topic.name(), partitions, 1).map_err(failed)?;
+            let dead_letters = format!("{}.dead-letter", topic.name());
+            cluster.create_topic(&dead_letters, partitions, 1).map_err(failed)?;
+        }
+        Ok(Self::Mock { cluster })
+    }
+
+    /// Its bootstrap servers.
+    pub(crate) fn servers(&self) -> String {
+        match self {
+            Self::Mock { cluster } => cluster.bootstrap_servers(),
+            Self::Real { servers } => servers.clone(),
+        }
+    }
+
+    /// What a pipeline needs to be told beyond the servers.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Mock { .. } => Vec::new(),
+            Self::Real { .. } => vec!["--create-topics".to_owned()],
+        }
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({})", self.servers())
+    }
+}

@@ -1,0 +1,76 @@
+//! The pipelines, run in this process as their binaries would run them.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rtbflow::{Error, Result};
+use rtbflow_examples::options::Options;
+use rtbflow_examples::pipeline::{BALANCE, PERFORMANCE, Pipeline};
+use rtbflow_examples::process::{Outcome, Shutdown};
+use rtbflow_examples::{balance, performance};
+
+/// Where the pipelines read and write.
+#[derive(Clone)]
+pub(crate) struct Places {
+    /// Kafka's bootstrap servers.
+    pub(crate) kafka: String,
+    /// What the pipelines are told beyond the servers.
+    pub(crate) arguments: Vec<String>,
+    /// The URL of Redis.
+    pub(crate) redis: String,
+    /// The URL of Postgres.
+    pub(crate) postgres: String,
+    /// Makes groups of their own where the servers are somebody else's.
+    pub(crate) group_prefix: Option<String>,
+}
+
+/// A pipeline that is ready to run.
+pub(crate) struct Ready {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its consumer group.
+    pub(crate) group: String,
+    /// Its run.
+    pub(crate) run: BoxFuture<'static, Result<Outcome>>,
+}
+
+/// All pipelines.
+pub(crate) fn all(places: &Places, stop: &Shutdown) -> Result<Vec<Ready>> {
+    Ok(vec![
+        ready(places, PERFORMANCE, &["--early=1s"], {
+            let stop = stop.clone();
+            |options| performance::run(options, stop).boxed()
+        })?,
+        ready(places, BALANCE, &[], {
+            let stop = stop.clone();
+            |options| balance::run(options, stop).boxed()
+        })?,
+    ])
+}
+
+fn ready<P: Args>(
+    places: &Places,
+    pipeline: Pipeline,
+    more: &[&str],
+    run: impl FnOnce(Options<P>) -> BoxFuture<'static, Result<Outcome>>,
+) -> Result<Ready> {
+    let Places { kafka, arguments, redis, postgres, group_prefix } = places;
+    let group = match group_prefix {
+        Some(prefix) => format!("{prefix}-{}", pipeline.name),
+        None => pipeline.group.to_owned(),
+    };
+    let servers = ["--kafka", kafka, "--redis", redis, "--postgres", postgres, "--group", &group]
+        .map(str::to_owned);
+    let line = [pipeline.name, "--create-tables"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(servers)
+        .chain(arguments.iter().cloned())
+        .chain(more.iter().map(|&argument| argument.to_owned()))
+        .map(OsString::from);
+    let options = Options::read(pipeline.name, pipeline.about, pipeline.group, line)
+        .map_err(|refusal| Error::config(refusal.to_string()))?;
+    Ok(Ready { name: pipeline.name, group, run: run(options) })
+}

@@ -1,0 +1,452 @@
+//! Tests: the contract's words case by case, and a slow second opinion on randomly spoilt records.
+
+use proptest::prelude::*;
+use rtbflow::Timestamp;
+use rtbflow::codec::{Decoder, View, json_view};
+use rtbflow::source::RawRecord;
+use serde_json::Value;
+
+use super::*;
+
+fn record(value: &[u8]) -> RawRecord<'_> {
+    RawRecord { offset: 0, timestamp: Timestamp::MIN, key: None, value: Some(value) }
+}
+
+fn decodes<V: View>(value: &[u8]) -> bool {
+    json_view::<V, _, _>(|_| Ok(())).decode(&record(value)).is_ok()
+}
+
+/// What a field must be.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Time,
+    Times,
+    Text,
+    Whole,
+    Targeting,
+    Names(&'static [&'static str]),
+}
+use Kind::*;
+
+/// A field: its name, what it must be, whether it may be missing, and a good value.
+type Field = (&'static str, Kind, bool, &'static str);
+
+struct Topic {
+    decodes: fn(&[u8]) -> bool,
+    fields: &'static [Field],
+}
+
+const PLACEMENT: Kind = Names(&["HOME", "CATEGORY", "PRODUCT_DETAIL", "SEARCH"]);
+const AT: &str = r#""2024-01-15T10:30:00.123Z""#;
+
+const TOPICS: [Topic; 4] = [
+    Topic {
+        decodes: decodes::<Ads>,
+        fields: &[
+            ("event_type", Names(&["IMPRESSION", "CLICK", "CONVERSION"]), false, r#""CLICK""#),
+            ("timestamp", Time, false, AT),
+            ("device_id", Text, false, r#""device_1""#),
+            ("session_id", Text, false, r#""session_1""#),
+            ("ad_id", Text, false, r#""ad_1""#),
+            ("campaign_id", Text, false, r#""campaign_100""#),
+            ("advertiser_id", Text, false, r#""advertiser \"\u00e9\ud83d\ude00\"""#),
+            ("product_id", Text, false, r#""product_1""#),
+            ("placement", PLACEMENT, false, r#""HOME""#),
+            ("bid_price", Whole, false, "1500"),
+            ("actual_price", Whole, true, "1200"),
+            ("search_term", Text, true, r#""노트북""#),
+            ("category", Text, false, r#""전자제품/컴퓨터""#),
+            ("revenue_amount", Whole, true, "0"),
+            ("order_id", Text, true, r#""""#),
+        ],
+    },
+    Topic {
+        decodes: decodes::<Campaigns>,
+        fields: &[
+            (
+                "event_type",
+                Names(&[
+                    "CAMPAIGN_CREATED",
+                    "CAMPAIGN_UPDATED",
+                    "CAMPAIGN_APPROVED",
+                    "CAMPAIGN_STATUS_CHANGED",
+                ]),
+                false,
+                r#""CAMPAIGN_UPDATED""#,
+            ),
+            ("timestamp", Time, false, AT),
+            ("campaign_id", Text, false, r#""c""#),
+            ("advertiser_id", Text, false, r#""a""#),
+            ("product_id", Text, false, r#""p""#),
+            ("placement", PLACEMENT, false, r#""SEARCH""#),
+            ("category", Text, false, r#""식품/커피""#),
+            ("bid_price", Whole, false, "9223372036854775807"),
+            ("daily_budget", Whole, false, "0"),
+            ("status", Names(&["PENDING", "ACTIVE", "PAUSED", "DELETED"]), false, r#""ACTIVE""#),
+            (
+                "approval_status",
+                Names(&["PENDING", "APPROVED", "REJECTED"]),
+                false,
+                r#""APPROVED""#,
+            ),
+            ("targeting", Targeting, true, r#"{"device_types":["MOBILE"],"more":1}"#),
+            ("effective_from", Time, true, AT),
+            ("rtb_impact", Names(&["HIGH", "MEDIUM", "LOW"]), false, r#""LOW""#),
+        ],
+    },
+    Topic {
+        decodes: decodes::<Conversions>,
+        fields: &[
+            ("timestamp", Time, false, AT),
+            ("device_id", Text, false, r#""d""#),
+            ("session_id", Text, false, r#""s""#),
+            ("order_id", Text, true, r#""o""#),
+            ("product_id", Text, false, r#""p""#),
+            ("revenue_amount", Whole, false, "5000"),
+            (
+                "conversion_type",
+                Names(&["PURCHASE", "ADD_TO_CART", "SIGNUP"]),
+                false,
+                r#""PURCHASE""#,
+            ),
+            ("attribution_window", Whole, true, "24"),
+            ("referrer_url", Text, true, r#""https:\/\/example.com""#),
+        ],
+    },
+    Topic {
+        decodes: decodes::<Compensations>,
+        fields: &[
+            ("timestamp", Time, false, AT),
+            ("advertiser_id", Text, false, r#""a""#),
+            ("campaign_id", Text, false, r#""c""#),
+            ("ad_id", Text, false, r#""ad""#),
+            ("device_id", Text, false, r#""d""#),
+            ("duplicate_click_count", Whole, false, "3"),
+            ("refund_amount", Whole, false, "2400"),
+            ("original_click_timestamps", Times, false, r#"["2024-01-15T10:30:15Z"]"#),
+            ("detection_window", Names(&["5_MINUTES"]), false, r#""5_MINUTES""#),
+            (
+                "reason",
+                Names(&["DUPLICATE_CLICK_DETECTED"]),
+                false,
+                r#""DUPLICATE_CLICK_DETECTED""#,
+            ),
+            ("compensation_type", Names(&["BALANCE_REFUND"]), false, r#""BALANCE_REFUND""#),
+        ],
+    },
+];
+
+fn text_of(fields: &[(String, String)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn good(topic: &Topic) -> Vec<(String, String)> {
+    let pair = |(name, _, _, value): &Field| ((*name).to_owned(), (*value).to_owned());
+    topic.fields.iter().map(pair).collect()
+}
+
+fn is_text(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.contains('\0'))
+}
+
+fn is_time(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok())
+}
+
+fn is_list(value: &Value, of: fn(&Value) -> bool) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(of))
+}
+
+fn fits(kind: Kind, value: &Value) -> bool {
+    match kind {
+        Time => is_time(value),
+        Times => is_list(value, is_time),
+        Text => is_text(value),
+        Whole => value.as_i64().is_some_and(|number| number >= 0),
+        Names(names) => value.as_str().is_some_and(|name| names.contains(&name)),
+        Targeting => value.as_object().is_some_and(|targeting| {
+            ["device_types", "age_groups"].iter().all(|name| match targeting.get(*name) {
+                None | Some(Value::Null) => true,
+                Some(list) => is_list(list, is_text),
+            })
+        }),
+    }
+}
+
+/// What the contract says of a record of these fields, in no hurry.
+fn second_opinion(topic: &Topic, fields: &[(String, String)]) -> bool {
+    let find = |name: &str| -> Vec<Option<Value>> {
+        let named = fields.iter().filter(|(other, _)| other == name);
+        named.map(|(_, text)| serde_json::from_str(text).ok()).collect()
+    };
+    let each = topic.fields.iter().all(|(name, kind, optional, _)| match &*find(name) {
+        [] | [Some(Value::Null)] => *optional,
+        [Some(value)] => fits(*kind, value),
+        _ => false,
+    });
+    let price = || matches!(&*find("actual_price"), [Some(Value::Number(_))]);
+    each && (find("event_type") != [Some(Value::from("CLICK"))] || price())
+}
+
+/// Values, most of which do not belong where they are put.
+const VALUES: &[&str] = &[
+    "null",
+    "true",
+    "0",
+    "1",
+    "-1",
+    "12.0",
+    "1e3",
+    "1E0",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551616",
+    "1e400",
+    r#""""#,
+    r#""12""#,
+    r#""한글 \u0041""#,
+    r#""a\u0000b""#,
+    r#""\ud800""#,
+    r#""\udc00\ud800""#,
+    "[]",
+    r#"["x"]"#,
+    r#"["CLICK"]"#,
+    "{}",
+    r#"{"CLICK":null}"#,
+    r#"{"device_types":["MOBILE",null]}"#,
+    r#"{"device_types":null,"age_groups":[]}"#,
+    r#"{"age_groups":"20-29"}"#,
+    r#"[["MOBILE"],["20-29"]]"#,
+    r#""CLICK""#,
+    r#""click""#,
+    r#""CL\u0049CK""#,
+    r#""IMPRESSION""#,
+    r#""HOME""#,
+    r#""ACTIVE""#,
+    r#""PENDING""#,
+    r#""2024-01-15T10:30:00Z""#,
+    r#""2024-01-15T10:30:00.1239999+09:00""#,
+    r#""2024-01-15 10:30:00Z""#,
+    r#""2024-01-15T10:30:00""#,
+    r#""2024-01-15T24:00:00Z""#,
+    r#""2024-01-15T10:30:60Z""#,
+    r#"["2024-01-15T10:30:00Z",1]"#,
+];
+
+#[derive(Debug, Clone)]
+enum Spoil {
+    Replace(prop::sample::Index, &'static str),
+    Remove(prop::sample::Index),
+    Twice(prop::sample::Index, &'static str),
+    Unknown(&'static str),
+    Swap(prop::sample::Index, prop::sample::Index),
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    let index = any::<prop::sample::Index>;
+    let value = || prop::sample::select(VALUES);
+    prop_oneof![
+        4 => (index(), value()).prop_map(|(at, value)| Spoil::Replace(at, value)),
+        1 => index().prop_map(Spoil::Remove),
+        1 => (index(), value()).prop_map(|(at, value)| Spoil::Twice(at, value)),
+        2 => value().prop_map(Spoil::Unknown),
+        2 => (index(), index()).prop_map(|(a, b)| Spoil::Swap(a, b)),
+    ]
+}
+
+fn apply(spoil: &Spoil, fields: &mut Vec<(String, String)>) {
+    let count = fields.len();
+    match spoil {
+        Spoil::Replace(at, value) => fields[at.index(count)].1 = (*value).to_owned(),
+        Spoil::Remove(at) => drop(fields.remove(at.index(count))),
+        Spoil::Twice(at, value) => {
+            let name = fields[at.index(count)].0.clone();
+            fields.push((name, (*value).to_owned()));
+        }
+        Spoil::Unknown(value) => fields.push(("unknown".to_owned(), (*value).to_owned())),
+        Spoil::Swap(a, b) => fields.swap(a.index(count), b.index(count)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn agrees_with_the_second_opinion(
+        topic in 0..TOPICS.len(),
+        spoils in prop::collection::vec(spoil(), 0..4),
+    ) {
+        let topic = &TOPICS[topic];
+        let mut fields = good(topic);
+        for spoil in &spoils {
+            apply(spoil, &mut fields);
+        }
+        let text = text_of(&fields);
+        prop_assert_eq!(
+            (topic.decodes)(text.as_bytes()),
+            second_opinion(topic, &fields),
+            "{}", text
+        );
+    }
+
+    #[test]
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..400) {
+        for topic in &TOPICS {
+            let whole = text_of(&good(topic)).into_bytes();
+            let cut = cut.min(whole.len());
+            (topic.decodes)(&bytes);
+            let spoilt = [&whole[..cut], &bytes[..], &whole[cut..]].concat();
+            (topic.decodes)(&spoilt);
+        }
+    }
+}
+
+/// The good record of the ad topic with one field replaced.
+fn ad_with(name: &str, value: &str) -> Vec<u8> {
+    let mut fields = good(&TOPICS[0]);
+    match fields.iter_mut().find(|(other, _)| other == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => fields.push((name.to_owned(), value.to_owned())),
+    }
+    text_of(&fields).into_bytes()
+}
+
+#[test]
+fn every_good_record_decodes() {
+    for topic in &TOPICS {
+        let mut fields = good(topic);
+        assert!((topic.decodes)(text_of(&fields).as_bytes()), "{}", text_of(&fields));
+        let is_optional = |name: &str| topic.fields.iter().any(|field| field.0 == name && field.2);
+        fields.retain(|(name, _)| name == "actual_price" || !is_optional(name));
+        assert!((topic.decodes)(text_of(&fields).as_bytes()), "{}", text_of(&fields));
+    }
+}
+
+#[test]
+fn a_needed_field_may_be_neither_missing_nor_null_nor_doubled() {
+    for topic in &TOPICS {
+        for (name, _, optional, value) in topic.fields {
+            let with = |change: &dyn Fn(&mut Vec<(String, String)>)| {
+                let mut fields = good(topic);
+                change(&mut fields);
+                (topic.decodes)(text_of(&fields).as_bytes())
+            };
+            let free = *optional && *name != "actual_price";
+            assert_eq!(with(&|fields| fields.retain(|f| f.0 != *name)), free, "{name} missing");
+            let null = |fields: &mut Vec<(String, String)>| {
+                for field in fields.iter_mut().filter(|field| field.0 == *name) {
+                    field.1 = "null".to_owned();
+                }
+            };
+            assert_eq!(with(&null), free, "{name} null");
+            let twice = |fields: &mut Vec<(String, String)>| {
+                fields.push(((*name).to_owned(), (*value).to_owned()));
+            };
+            assert!(!with(&twice), "{name} twice");
+        }
+    }
+}
+
+#[test]
+fn whole_numbers() {
+    let price = |text: &str| {
+        let event = ad_clicks().decode(&record(&ad_with("actual_price", text))).ok()?;
+        event.click.map(|click| click.actual_price)
+    };
+    assert_eq!(price("0"), Some(0));
+    assert_eq!(price("-0"), Some(0));
+    assert_eq!(price(" 9223372036854775807 "), Some(i64::MAX));
+    for bad in ["9223372036854775808", "-1", "12.0", "-0.0", "1e3", "\"12\"", "true", "[1]", "01"] {
+        assert_eq!(price(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn an_impression_needs_no_price_and_a_wrong_one_does_not_decode() {
+    for (event_type, price, good) in [
+        ("IMPRESSION", "null", true),
+        ("CONVERSION", "99", true),
+        ("IMPRESSION", "-1", false),
+        ("CLICK", "null", false),
+    ] {
+        let mut fields = good_ad();
+        fields[0].1 = format!("\"{event_type}\"");
+        fields[10].1 = price.to_owned();
+        assert_eq!(decodes::<Ads>(text_of(&fields).as_bytes()), good, "{event_type} {price}");
+    }
+}
+
+fn good_ad() -> Vec<(String, String)> {
+    good(&TOPICS[0])
+}
+
+#[test]
+fn texts() {
+    for (text, good) in [
+        (r#""\u0041\"한""#, true),
+        (r#""\ud83d\ude00""#, true),
+        (r#""\u0000""#, false),
+        (r#""\ud800""#, false),
+        ("\"a\u{1}\"", false),
+        ("7", false),
+    ] {
+        assert_eq!(decodes::<Ads>(&ad_with("search_term", text)), good, "{text}");
+    }
+}
+
+#[test]
+fn fields_that_nobody_knows_hold_anything() {
+    for value in [r#""\u0000\ud800""#, "1e400", "[1.5,null,{\"a\":{}}]", "-1"] {
+        assert!(decodes::<Ads>(&ad_with("unknown", value)), "{value}");
+    }
+    assert!(decodes::<Ads>(&ad_with(r"\ud800", "1")), "a name that is no text");
+    let escaped = text_of(&good_ad()).replace("campaign_id", r"\u0063ampaign_id");
+    assert!(decodes::<Ads>(escaped.as_bytes()), "a name of ours, written with an escape");
+    assert!(!decodes::<Ads>(&ad_with(r"\u0063ampaign_id", "\"c\"")), "the same name twice");
+}
+
+#[test]
+fn only_objects_are_objects_and_only_strings_are_names() {
+    let array: Vec<String> = good_ad().into_iter().map(|(_, value)| value).collect();
+    assert!(!decodes::<Ads>(format!("[{}]", array.join(",")).as_bytes()));
+    assert!(!decodes::<Ads>(&ad_with("event_type", r#"{"CLICK":null}"#)));
+    for bad in ["", "null", "\"x\"", "7", "{}", "[", "not json", "\u{feff}{}"] {
+        assert!(!decodes::<Ads>(bad.as_bytes()), "{bad}");
+    }
+    assert!(!decodes::<Ads>(b"\xff\xfe\x00"));
+}
+
+#[test]
+fn nesting_beyond_128_levels_does_not_decode() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(decodes::<Ads>(&ad_with("unknown", &nested(127))));
+    assert!(!decodes::<Ads>(&ad_with("unknown", &nested(128))));
+    assert!(!decodes::<Ads>(nested(5_000).as_bytes()));
+}
+
+#[test]
+fn an_empty_order_is_none() {
+    let order = |text: &str| {
+        let view = json_view::<Ads, _, _>(|Object(ad)| Ok(ad.order().map(str::to_owned)));
+        view.decode(&record(&ad_with("order_id", text))).unwrap()
+    };
+    assert_eq!(order(r#""""#), None);
+    assert_eq!(order("null"), None);
+    assert_eq!(order(r#""o""#).as_deref(), Some("o"));
+}
+
+#[test]
+fn a_click_is_projected_to_what_it_costs_whom() {
+    let bytes = ad_with("timestamp", r#""2024-01-15T19:30:00.1239+09:00""#);
+    let event = ad_clicks().decode(&record(&bytes)).unwrap();
+    let click = event.click.unwrap();
+    assert_eq!(event.timestamp.to_string(), "2024-01-15T10:30:00.123Z");
+    assert_eq!((&*click.advertiser_id, click.actual_price), ("advertiser \"é😀\"", 1200));
+    let metric = ad_metrics().decode(&record(&bytes)).unwrap();
+    assert_eq!((&*metric.campaign_id, metric.happened), ("campaign_100", Happened::Click(1200)));
+    let bytes = ad_with("event_type", r#""CONVERSION""#);
+    assert_eq!(ad_clicks().decode(&record(&bytes)).unwrap().click, None);
+    assert_eq!(ad_metrics().decode(&record(&bytes)).unwrap().happened, Happened::Conversion(0));
+}

@@ -1,0 +1,43 @@
+//! Numbers that look random and are the same for the same seed, on every machine and in every version.
+
+/// A SplitMix64 generator: <https://prng.di.unimi.it/splitmix64.c>.
+#[derive(Debug, Clone)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        // The product of a 64-bit fraction and the bound: no bias that traffic could show.
+        let product = u128::from(self.next()) * u128::from(bound);
+        u64::try_from(product >> 64).unwrap_or(0)
+    }
+
+    /// A number below `bound`, which is positive.
+    pub(super) fn below_i64(&mut self, bound: i64) -> i64 {
+        i64::try_from(self.below(u64::try_from(bound).unwrap_or(1))).unwrap_or(0)
+    }
+
+    /// True once in so many times.
+    pub(super) fn one_in(&mut self, many: u64) -> bool {
+        self.below(many) == 0
+    }
+
+    /// One of the list, which is not empty.
+    pub(super) fn pick<T: Copy + Default>(&mut self, list: &[T]) -> T {
+        let count = u64::try_from(list.len()).unwrap_or(1).max(1);
+        let index = usize::try_from(self.below(count)).unwrap_or(0);
+        list.get(index).copied().unwrap_or_default()
+    }
+}

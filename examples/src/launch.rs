@@ -1,0 +1,137 @@
+//! Starts a pipeline's job as its options say: servers first, then topics and tables, then the job.
+
+use std::future::Future;
+use std::time::Duration;
+
+use rtbflow::codec::Decoder;
+use rtbflow::epoch::Anchor;
+use rtbflow::flow::{End, Flow};
+use rtbflow::job::{Intake, Job};
+use rtbflow::source::{Batch, Decoded, Source};
+use rtbflow::{Error, Result};
+use rtbflow_kafka::{Kafka, KafkaTopic};
+use tokio::time::{Instant, sleep};
+
+use crate::options::{Common, DeadLetterChoice};
+use crate::pipeline::Pipeline;
+use crate::process::{Outcome, Shutdown};
+use crate::topics::{SystemTopic, specs};
+
+/// The pause between two attempts to reach a server.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A pipeline about to run: its options, and the Kafka that they name.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pipeline: Pipeline,
+    common: Common,
+    kafka: Kafka,
+}
+
+impl Launch {
+    /// Takes the options; nothing is connected.
+    ///
+    /// # Errors
+    /// If no Kafka is named, or an option of its client can not be used.
+    pub fn new(pipeline: Pipeline, common: &Common) -> Result<Self> {
+        let options = common.kafka_options()?;
+        let kafka = options
+            .into_iter()
+            .fold(Kafka::new(common.kafka()?), |kafka, (key, value)| kafka.option(key, value));
+        kafka.validate()?;
+        Ok(Self { pipeline, common: common.clone(), kafka })
+    }
+
+    /// A topic as the pipeline's source.
+    #[must_use]
+    pub fn source<D: Decoder>(&self, topic: SystemTopic, decoder: D) -> Decoded<KafkaTopic, D> {
+        self.kafka.topic(topic.name()).expected_partitions(topic.partitions()).decode(decoder)
+    }
+
+    /// Runs the job until it ends or `shutdown` is ready. `prepare` makes what the pipeline itself needs,
+    /// such as its tables, and is tried again while a server is away.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; transient if a server can not be reached within `--connect-timeout`.
+    pub async fn run<S, A, P, F>(
+        self,
+        job: Job<S, A, P>,
+        prepare: impl Fn() -> F + Send,
+        shutdown: Shutdown,
+    ) -> Result<Outcome>
+    where
+        S: Source,
+        S::Batch: Batch,
+        A: Anchor,
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+        F: Future<Output = Result<()>> + Send,
+    {
+        let job = self.configure(job);
+        if self.common.print_topology {
+            let Pipeline { name, .. } = self.pipeline;
+            let topology = job.topology()?;
+            return Ok(Outcome::Described(format!("{name} as {}\n{topology}", self.common.group)));
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.clone() => return Ok(Outcome::Ran(rtbflow::job::Report::default().into())),
+            prepared = self.prepare(prepare) => prepared?,
+        }
+        let report = job.run(shutdown).await?;
+        Ok(Outcome::Ran(report.into()))
+    }
+
+    fn configure<S, A, P>(&self, job: Job<S, A, P>) -> Job<S, A, P> {
+        let Common {
+            commit_interval, idle_timeout, until_end, connect_timeout, dead_letter, ..
+        } = self.common;
+        let job = job
+            .commit_interval(commit_interval)
+            .idle_timeout(idle_timeout)
+            .until_end(until_end)
+            .connect_timeout(connect_timeout);
+        match dead_letter {
+            DeadLetterChoice::Topic => {
+                job.dead_letters(self.kafka.dead_letters().pipeline(self.pipeline.name))
+            }
+            DeadLetterChoice::Skip => job,
+            DeadLetterChoice::Fail => job.fail_on_bad_records(),
+        }
+    }
+
+    async fn prepare<F>(&self, prepare: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let deadline = Instant::now() + self.common.connect_timeout;
+        self.kafka.check(self.common.connect_timeout).await?;
+        retried(deadline, prepare).await?;
+        if self.common.create_topics {
+            let specs = specs(self.pipeline.reads);
+            retried(deadline, || async { self.kafka.create_topics(&specs).await.map(drop) })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Tries again while a server is away, until the deadline.
+async fn retried<F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    loop {
+        match attempt().await {
+            Err(error) if error.is_transient() && Instant::now() + PAUSE < deadline => {
+                tracing::warn!("{}; trying again", error.report());
+                sleep(PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Tables are made by whoever may, and only when asked to.
+pub(crate) fn no_preparation() -> impl Future<Output = Result<(), Error>> + Send {
+    std::future::ready(Ok(()))
+}

@@ -1,0 +1,33 @@
+//! The pipelines by name: what each reads, and the consumer group that it is known by.
+
+use crate::topics::SystemTopic;
+
+/// What is known of a pipeline before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pipeline {
+    /// The binary's name; dead letters and the accounting line carry it.
+    pub name: &'static str,
+    /// What it does, in one sentence, for `--help`.
+    pub about: &'static str,
+    /// The consumer group, unless `--group` says another.
+    pub group: &'static str,
+    /// The topics that it reads.
+    pub reads: &'static [SystemTopic],
+}
+
+/// Charges every click to its advertiser.
+pub const BALANCE: Pipeline = Pipeline {
+    name: "balance-worker",
+    about: "Charges every click in ad-events to its advertiser: balance and ledger in Postgres, exactly once.",
+    group: "worker-balance-processor",
+    reads: &[SystemTopic::AdEvents],
+};
+
+/// Counts each campaign's impressions, clicks and conversions.
+pub const PERFORMANCE: Pipeline = Pipeline {
+    name: "performance",
+    about: "Counts impressions, clicks and conversions in ad-events by campaign and five minutes: CTR, CVR, cost \
+            and revenue in Redis, exactly once.",
+    group: "flink-performance-aggregator",
+    reads: &[SystemTopic::AdEvents],
+};

@@ -1,0 +1,70 @@
+//! Exit codes, and the one line on stderr that says what to do.
+
+use std::process::ExitCode;
+
+use rtbflow::{Error, ErrorKind};
+
+/// A wrong option or configuration.
+pub(super) const CONFIG: u8 = 2;
+const FAILED: u8 = 1;
+const UNREACHABLE: u8 = 3;
+const FENCED: u8 = 4;
+
+fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Config => CONFIG,
+        ErrorKind::Transient => UNREACHABLE,
+        ErrorKind::Fenced => FENCED,
+        // The kinds may grow; what is not known is a failure.
+        ErrorKind::Permanent | _ => FAILED,
+    }
+}
+
+/// The exit code that an error ends a pipeline with.
+///
+/// A running pipeline tries again after a transient error, so one that ends it was met at the start.
+#[must_use]
+pub fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(code(error.kind()))
+}
+
+/// What failed and what to do, in one line.
+#[must_use]
+pub fn exit_message(error: &Error) -> String {
+    let advice = match error.kind() {
+        ErrorKind::Config => "nothing was read; correct it and start again",
+        ErrorKind::Transient => {
+            "is the server running at this address? --connect-timeout says how long to wait for it"
+        }
+        ErrorKind::Fenced => {
+            "another instance has these partitions now; what was not committed here is read there; \
+             start this one again to take part"
+        }
+        ErrorKind::Permanent | _ => "what was committed is safe; see to the cause and start again",
+    };
+    let report = error.report().replace(['\n', '\r'], " ");
+    format!("error: {report} ({advice})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_code() {
+        assert_eq!(code(ErrorKind::Permanent), 1);
+        assert_eq!(code(ErrorKind::Config), 2);
+        assert_eq!(code(ErrorKind::Transient), 3);
+        assert_eq!(code(ErrorKind::Fenced), 4);
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_says_what_to_do() {
+        let cause = std::io::Error::other("connection\nrefused");
+        let error = Error::transient("connect to Redis at 127.0.0.1:1").because(cause);
+        let message = exit_message(&error);
+        assert_eq!(message.lines().count(), 1);
+        assert!(message.contains("127.0.0.1:1: connection refused"), "{message}");
+        assert!(message.contains("--connect-timeout"), "{message}");
+    }
+}

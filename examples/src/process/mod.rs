@@ -1,0 +1,116 @@
+//! The frame of every binary: options in, logs and exit code out, and an end within ten seconds.
+//!
+//! ```text
+//!  options ──▶ logs ──▶ metrics endpoint ──▶ pipeline ──▶ accounting line ──▶ exit code
+//!                                               ▲
+//!  SIGTERM, Ctrl-C ──▶ shutdown ────────────────┘   a second one, or ten seconds: the end, at once
+//! ```
+
+mod accounting;
+mod exit;
+mod logs;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use rtbflow::{Error, Result};
+
+pub use accounting::Accounting;
+pub use exit::{exit_code, exit_message};
+pub use logs::{start_logs, start_quiet_logs};
+pub use signals::{Shutdown, on_signal};
+
+use crate::options::{Common, Options};
+use crate::pipeline::Pipeline;
+
+/// How a pipeline's run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It ran to its end: the account of every record.
+    Ran(Accounting),
+    /// It only described itself.
+    Described(String),
+}
+
+/// Runs a binary: reads its options, starts `run` with them, and says how it ended.
+///
+/// `run` gets the options and a future that is ready when the process is asked to end; it then has nine
+/// seconds. Wrong options end with exit code 2 before it is called.
+pub fn run<P, R, F>(pipeline: Pipeline, run: R) -> ExitCode
+where
+    P: Args,
+    R: FnOnce(Options<P>, Shutdown) -> F,
+    F: Future<Output = Result<Outcome>>,
+{
+    let Pipeline { name, about, group, .. } = pipeline;
+    let options = match Options::read(name, about, group, std::env::args_os()) {
+        Ok(options) => options,
+        Err(refusal) if refusal.is_error() => return say_wrong(&refusal.to_string()),
+        Err(help) => return print(&help.to_string()),
+    };
+    match start(&options.common).and_then(|runtime| {
+        let shutdown = on_signal()?;
+        let ended = runtime.block_on(run(options, shutdown));
+        // What still runs on a blocking thread has nothing more to commit.
+        runtime.shutdown_background();
+        ended
+    }) {
+        Ok(Outcome::Described(text)) => print(&text),
+        Ok(Outcome::Ran(accounting)) => {
+            let printed = print(&accounting.line(name));
+            accounting.check().map_or_else(|error| say(name, &error), |()| printed)
+        }
+        Err(error) => say(name, &error),
+    }
+}
+
+/// Logs, metrics and the runtime, in this order: what comes later is logged and measured.
+fn start(common: &Common) -> Result<tokio::runtime::Runtime> {
+    if common.print_topology {
+        return runtime();
+    }
+    start_logs(common.verbose)?;
+    if let Some(address) = common.metrics {
+        metrics_exporter_prometheus::PrometheusBuilder::new()
+            .with_http_listener(address)
+            .install()
+            .map_err(|error| {
+                Error::config(format!(
+                    "serve metrics at {address}: free the address or give --metrics another"
+                ))
+                .because(error)
+            })?;
+        tracing::info!(%address, "serving metrics at /metrics");
+    }
+    runtime()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::permanent("start the runtime's threads").because(error))
+}
+
+/// Writes the last line on stdout. A closed stdout is no reason to fail after all is committed, but it
+/// is a reason not to end well.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn say_wrong(text: &str) -> ExitCode {
+    // If stderr is closed too, there is nobody left to tell.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    ExitCode::from(exit::CONFIG)
+}
+
+fn say(name: &str, error: &Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "{name}: {}", exit_message(error));
+    exit_code(error)
+}
