@@ -1,6 +1,6 @@
 //! One run over an opened source: its tasks, their committer, and the events that start and end them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -49,8 +49,8 @@ pub(crate) struct Running<S: Source, A, P> {
     ended: JoinSet<Ended>,
     /// Tasks that ended while another was waited for.
     backlog: VecDeque<Ended>,
-    /// An assignment whose positions are being claimed.
-    claiming: Option<Claiming<S::Batch>>,
+    /// Assignments whose positions are being claimed, one after another.
+    claiming: VecDeque<Claiming<S::Batch>>,
     /// Whether this instance has been told what it has.
     assigned: bool,
     fence: Option<Fence>,
@@ -60,6 +60,16 @@ pub(crate) struct Running<S: Source, A, P> {
 struct Claiming<B> {
     assignment: Assignment<B>,
     claims: BoxFuture<'static, Result<Vec<Claimed>>>,
+    /// Tasks of it that were taken away meanwhile.
+    revoked: BTreeSet<Task>,
+}
+
+impl<B> Claiming<B> {
+    /// Whether nothing is left of it. One that was empty to begin with is none of that.
+    fn is_revoked(&self) -> bool {
+        let mut tasks = self.assignment.tasks.iter();
+        !self.assignment.tasks.is_empty() && tasks.all(|input| self.revoked.contains(&input.task))
+    }
 }
 
 /// A task at work. Letting go of `finish` makes it finish its epoch and end.
@@ -112,7 +122,7 @@ where
             tasks: BTreeMap::new(),
             ended: JoinSet::new(),
             backlog: VecDeque::new(),
-            claiming: None,
+            claiming: VecDeque::new(),
             assigned: false,
             fence: None,
             tell,
@@ -143,7 +153,7 @@ where
                 continue;
             }
             let claims: OptionFuture<_> =
-                self.claiming.as_mut().map(|claiming| &mut claiming.claims).into();
+                self.claiming.front_mut().map(|claiming| &mut claiming.claims).into();
             let fenced = self.fence.as_ref().map(|fence| fence.until);
             tokio::select! {
                 biased;
@@ -168,7 +178,7 @@ where
     fn is_finished(&self) -> bool {
         self.assigned
             && self.tasks.is_empty()
-            && self.claiming.is_none()
+            && self.claiming.is_empty()
             && self.backlog.is_empty()
             && self.fence.is_none()
             && self.ended.is_empty()
@@ -194,16 +204,22 @@ where
             }
             Ok(claimed)
         };
-        self.claiming = Some(Claiming { assignment, claims: claims.boxed() });
+        let (claims, revoked) = (claims.boxed(), BTreeSet::new());
+        self.claiming.push_back(Claiming { assignment, claims, revoked });
     }
 
     /// The positions are claimed: the tasks begin.
     fn begin(&mut self, claimed: Vec<Claimed>) -> Result<()> {
-        let Some(Claiming { mut assignment, .. }) = self.claiming.take() else { return Ok(()) };
+        let Some(Claiming { mut assignment, revoked, .. }) = self.claiming.pop_front() else {
+            return Ok(());
+        };
         let mut begin: Vec<(Partition, Position)> = Vec::new();
         for (input, (_, positions)) in
             std::mem::take(&mut assignment.tasks).into_iter().zip(claimed)
         {
+            if revoked.contains(&input.task) {
+                continue;
+            }
             let partitions = input.partitions.iter().map(|input| input.partition);
             let positions: Vec<_> = partitions.zip(positions).collect();
             begin.extend(&positions);
@@ -284,7 +300,10 @@ where
         let Revocation { tasks, lost, deadline, .. } = &revocation;
         tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
         self.assigned = false;
-        self.claiming = None;
+        for claiming in &mut self.claiming {
+            claiming.revoked.extend(tasks);
+        }
+        self.claiming.retain(|claiming| !claiming.is_revoked());
         if self.fence.as_ref().is_some_and(|fence| tasks.contains(&fence.task)) {
             self.fence = None;
             tracing::warn!(

@@ -106,8 +106,9 @@ pub struct Assignment<B> {
 }
 
 impl<B> Assignment<B> {
-    /// An assignment; `begin` is called once, with the claimed positions of all its partitions, and
-    /// starts the reading. If it is dropped instead, the assignment was given up.
+    /// An assignment; `begin` is called once, with the claimed positions of all its partitions but those
+    /// that were revoked meanwhile, and starts the reading. If it is dropped instead, the assignment was
+    /// given up.
     #[must_use]
     pub fn new(
         tasks: Vec<TaskInput<B>>,

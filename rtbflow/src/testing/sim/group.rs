@@ -32,8 +32,6 @@ struct Member {
     held: BTreeSet<u32>,
     news: VecDeque<News>,
     wake: Arc<Notify>,
-    /// Whether it was told at all what it has.
-    told: bool,
 }
 
 /// What a member is told.
@@ -109,7 +107,7 @@ impl Group {
         let number = members.seats;
         let (held, news) = Default::default();
         let name = Arc::clone(&life.name);
-        let member = Member { name, held, news, wake: Arc::clone(&wake), told: false };
+        let member = Member { name, held, news, wake: Arc::clone(&wake) };
         members.by_seat.insert(number, member);
         drop(members);
         self.changed.notify_one();
@@ -149,13 +147,8 @@ impl Group {
                 }
             }
             let coming: Vec<u32> = target.difference(&member.held).copied().collect();
-            let was_revoked = target.is_empty() && member.told;
-            if coming.is_empty() && member.told && !was_revoked {
-                continue;
-            }
             let name = &member.name;
             self.chance.tell(|| format!("group: {name} is given {coming:?}"));
-            member.told = true;
             member.held.clone_from(target);
             member.news.push_back(News::Assigned(coming));
             if self.chance.faults() && self.chance.one_in(4) {
