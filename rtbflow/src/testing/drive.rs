@@ -16,8 +16,15 @@ use crate::time::Timestamp;
 /// The flow that a pipeline under test is given.
 pub type TestFlow<T> = Flow<Script<T>>;
 
-/// A stream of elements that were written down before.
-pub struct Script<T>(VecDeque<Element<T>>);
+/// A stream of elements that were written down before, with pauses in between.
+pub struct Script<T>(VecDeque<Option<Element<T>>>);
+
+impl<T> Script<T> {
+    /// These elements; `None` is a pause, in which nothing is there at the moment.
+    pub(crate) fn new(elements: impl IntoIterator<Item = Option<Element<T>>>) -> Self {
+        Self(elements.into_iter().collect())
+    }
+}
 
 impl<T> Debug for Script<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,8 +35,15 @@ impl<T> Debug for Script<T> {
 impl<T: Unpin> Stream for Script<T> {
     type Item = Element<T>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
-        Poll::Ready(self.0.pop_front())
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
+        match self.0.pop_front() {
+            Some(Some(element)) => Poll::Ready(Some(element)),
+            Some(None) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
     }
 }
 
@@ -117,7 +131,7 @@ where
     input.push(Element::Watermark(Timestamp::MAX));
     let (barrier, gathering) = Barrier::new(at(0));
     input.push(Element::Barrier(barrier));
-    let flow = pipeline(Flow::from_elements(Script(input.into())));
+    let flow = pipeline(Flow::from_elements(Script::new(input.into_iter().map(Some))));
     if let Err(error) = flow.topology() {
         panic!("{error}");
     }

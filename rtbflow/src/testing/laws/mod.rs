@@ -4,9 +4,11 @@
 //! or an anchor, here or elsewhere, hands it to its suite and has its tests.
 
 mod anchor;
+mod operator;
 mod source;
 
 pub use anchor::{AnchorUnderTest, anchor};
+pub use operator::{operator, operator_with};
 pub use source::{SourceUnderTest, source};
 
 use std::future::Future;
@@ -24,6 +26,12 @@ impl Drop for Law {
             eprintln!("broken law: {}", self.0);
         }
     }
+}
+
+/// Checks one law of something that does not wait.
+fn law_now(name: &'static str, check: impl FnOnce()) {
+    let _named = Law(name);
+    check();
 }
 
 /// Checks one law, within a deadline.

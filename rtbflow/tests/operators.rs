@@ -1,0 +1,105 @@
+//! Every operator keeps the laws of operators.
+
+use std::time::Duration;
+
+use rtbflow::operators::window::{Count, Late, Tumbling};
+use rtbflow::testing::{laws, timed, values};
+use rtbflow::{BadRecord, Element, Timestamp};
+
+/// Numbers with event times that rise by about 100 ms, now and then fall back far enough to be late.
+fn numbers() -> Vec<Element<i64>> {
+    timed((0..60).map(|n| (n, n * 100 - if n % 9 == 5 { 1_500 } else { (n * 7) % 50 })))
+}
+
+#[test]
+fn map_filter_and_their_kin() {
+    laws::operator(numbers(), |flow| flow.map(|n| n * 2));
+    laws::operator(numbers(), |flow| flow.filter(|n| n % 3 == 0));
+    laws::operator(numbers(), |flow| flow.filter(|_| false));
+    laws::operator(numbers(), |flow| flow.filter_map(|n| (n % 3 == 0).then_some(n)));
+    laws::operator(numbers(), |flow| {
+        flow.flat_map(|n| vec![n; usize::try_from(n % 3).unwrap_or(0)])
+    });
+    laws::operator(numbers(), |flow| flow.inspect(|_| {}));
+    laws::operator(numbers(), |flow| flow.filter(|n| n % 2 == 0).map(|n| n + 1).boxed());
+}
+
+#[test]
+fn dead_letter() {
+    let odd_is_bad = |n: i64| if n % 2 == 0 { Ok(n) } else { Err(BadRecord::new("odd")) };
+    laws::operator(numbers(), move |flow| flow.map(odd_is_bad).dead_letter());
+}
+
+#[test]
+fn event_time() {
+    let time = |n: &i64| Timestamp::from_millis(n * 10 - (n % 4) * 30);
+    laws::operator(values(0..60), move |flow| {
+        flow.event_time("time", time, Duration::from_millis(50))
+    });
+}
+
+#[test]
+fn combine() {
+    laws::operator_with(
+        numbers(),
+        |flow| flow.map(|n| (n % 3, n)).key_by(|pair| pair.0).combine(|sum, next| sum.1 += next.1),
+        |records| {
+            let mut sums = [0; 3];
+            for record in records {
+                sums[usize::try_from(record.value.0).unwrap_or(0)] += record.value.1;
+            }
+            sums
+        },
+    );
+}
+
+#[test]
+fn window() {
+    for late in [Late::Drop, Late::DeadLetter] {
+        for lateness_ms in [0, 500, 5_000] {
+            let window = Tumbling::of(Duration::from_secs(1))
+                .allowed_lateness(Duration::from_millis(lateness_ms))
+                .late(late);
+            laws::operator(numbers(), move |flow| {
+                flow.key_by(|n| n % 3).window(window.clone()).aggregate("counts", Count)
+            });
+        }
+    }
+}
+
+#[test]
+fn window_after_event_time() {
+    let window = Tumbling::of(Duration::from_millis(100)).late(Late::DeadLetter);
+    let time = |n: &i64| Timestamp::from_millis(n * 10 - (n % 7) * 30);
+    laws::operator(values(0..60), move |flow| {
+        flow.event_time("time", time, Duration::from_millis(50))
+            .key_by(|n| n % 3)
+            .window(window.clone())
+            .aggregate("counts", Count)
+    });
+}
+
+#[test]
+fn window_that_discards_what_it_has_put_out() {
+    let window = Tumbling::of(Duration::from_secs(1))
+        .allowed_lateness(Duration::from_secs(1))
+        .late(Late::DeadLetter);
+    laws::operator_with(
+        numbers(),
+        move |flow| {
+            flow.key_by(|n| n % 3)
+                .window(window.clone())
+                .discarding()
+                .early(Duration::from_millis(2))
+                .aggregate("counts", Count)
+        },
+        |records| {
+            let mut counts = std::collections::BTreeMap::new();
+            for record in records {
+                let window = (record.value.window.end, record.value.key);
+                *counts.entry(window).or_insert(0) += record.value.value;
+            }
+            counts
+        },
+    );
+}
