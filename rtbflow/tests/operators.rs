@@ -103,3 +103,91 @@ fn window_that_discards_what_it_has_put_out() {
         },
     );
 }
+
+/// Operators that do one thing wrong: the laws must tell.
+mod broken {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use rtbflow::operators::{Logic, Outbox, Snapshot};
+    use rtbflow::state::{Chunk, Reader, Writer};
+    use rtbflow::testing::laws;
+    use rtbflow::{Record, Result, Timestamp};
+
+    use super::numbers;
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        ForgetsItsState,
+        AppendsWhatItReplaces,
+        CountsBarriers,
+        HoldsBackTheWatermark,
+    }
+
+    /// Numbers the records.
+    struct Counter {
+        count: i64,
+        fault: Fault,
+    }
+
+    impl Logic for Counter {
+        type In = i64;
+        type Out = i64;
+        const VERSION: u16 = 1;
+
+        fn on_record(&mut self, record: Record<i64>, out: &mut Outbox<i64>) {
+            self.count += 1;
+            out.push(record.map(|_| self.count));
+        }
+
+        fn on_watermark(&mut self, watermark: Timestamp, _: &mut Outbox<i64>) -> Option<Timestamp> {
+            let passes = self.fault != Fault::HoldsBackTheWatermark || watermark < Timestamp::MAX;
+            passes.then_some(watermark)
+        }
+
+        fn on_barrier(&mut self, _: Timestamp, _: &mut Outbox<i64>) {
+            self.count += i64::from(self.fault == Fault::CountsBarriers);
+        }
+
+        fn snapshot(&mut self, snapshot: &mut Snapshot) {
+            let mut count = Writer::new(Self::VERSION);
+            count.put(&self.count);
+            if self.fault == Fault::AppendsWhatItReplaces {
+                snapshot.append(0, count);
+            } else {
+                snapshot.replace(0, count);
+            }
+        }
+
+        fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+            let count: i64 = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+            match self.fault {
+                Fault::ForgetsItsState => {}
+                // What is appended adds up.
+                Fault::AppendsWhatItReplaces => self.count += count,
+                Fault::None | Fault::CountsBarriers | Fault::HoldsBackTheWatermark => {
+                    self.count = count;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn keeps_the_laws(fault: Fault) -> bool {
+        let check = || {
+            laws::operator(numbers(), |flow| {
+                flow.logic("count", "count", Counter { count: 0, fault })
+            });
+        };
+        catch_unwind(AssertUnwindSafe(check)).is_ok()
+    }
+
+    #[test]
+    fn operators_are_told_from_sound_ones() {
+        assert!(keeps_the_laws(Fault::None));
+        assert!(!keeps_the_laws(Fault::ForgetsItsState));
+        assert!(!keeps_the_laws(Fault::AppendsWhatItReplaces));
+        assert!(!keeps_the_laws(Fault::CountsBarriers));
+        assert!(!keeps_the_laws(Fault::HoldsBackTheWatermark));
+    }
+}

@@ -103,3 +103,18 @@ impl<T: Clone + Send + Sync> Batch for (Collected<T>, Vec<Record<T>>) {
         self.0.append(self.1.iter().cloned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::epoch::Memory;
+    use crate::testing::builders::record;
+    use crate::testing::laws;
+
+    #[test]
+    fn keeps_the_laws_of_sinks() {
+        let (one, other) = (Memory::new(), Memory::new());
+        let records = [record("a", 0), record("b", 1)];
+        laws::sink(|| one.collect().0, &records);
+        laws::sink(|| (one.collect().0, other.collect().0), &records);
+    }
+}

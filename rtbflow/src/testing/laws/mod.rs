@@ -1,14 +1,16 @@
-//! What every operator, source and anchor must do, as suites that their own tests call.
+//! What every operator, source, sink and anchor must do, as suites that their own tests call.
 //!
-//! A law is a behaviour that the rest of the library relies on. Whoever writes an operator, a source
-//! or an anchor, here or elsewhere, hands it to its suite and has its tests.
+//! A law is a behaviour that the rest of the library relies on. Whoever writes an operator, a source,
+//! a sink or an anchor, here or elsewhere, hands it to its suite and has its tests.
 
 mod anchor;
 mod operator;
+mod sink;
 mod source;
 
 pub use anchor::{AnchorUnderTest, anchor};
 pub use operator::{operator, operator_with};
+pub use sink::sink;
 pub use source::{SourceUnderTest, source};
 
 use std::future::Future;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-
 use crate::barrier::{Barrier, Gathering, Reject, Tally};
 use crate::element::{Element, Origin, Record};
 use crate::flow::{Elements, Flow};

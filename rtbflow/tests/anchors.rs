@@ -1,0 +1,142 @@
+//! The laws of anchors tell a broken one from a sound one.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use rtbflow::Result;
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
+use rtbflow::sink::{Collected, Place, Sink, Staged};
+use rtbflow::testing::builders::record;
+use rtbflow::testing::laws::{self, AnchorUnderTest};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Says that everything was committed.
+    NeverFenced,
+    /// Does not commit a group of more than one.
+    OnlyTheFirst,
+    /// Returns positions in its own order.
+    SortedClaims,
+    /// Loses the last chunk of a task.
+    LosesAChunk,
+    /// Gives back the chunks of all buckets in the wrong order.
+    ReversesChunks,
+    /// Every page is the first.
+    GoesInCircles,
+    /// Takes all jobs for one.
+    MixesJobs,
+    /// Claims without a new owner.
+    KeepsTheOwner,
+    /// Takes state of any number of tasks for its own.
+    AnyLayout,
+}
+
+#[derive(Clone)]
+struct Broken {
+    memory: Memory,
+    fault: Fault,
+}
+
+impl Broken {
+    fn job(&self, job: &JobName) -> JobName {
+        let one = if self.fault == Fault::MixesJobs { "one" } else { job.as_str() };
+        JobName::new(one).unwrap_or_else(|_| job.clone())
+    }
+}
+
+impl Anchor for Broken {
+    fn place(&self) -> Place {
+        self.memory.place()
+    }
+
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.memory.prepare(job).await
+    }
+
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        let mut claim = claim.clone();
+        if self.fault == Fault::SortedClaims {
+            claim.partitions.sort();
+        }
+        if self.fault == Fault::AnyLayout {
+            claim.task.of = 7;
+        }
+        let before = self.memory.positions(&self.job(job));
+        let mut claimed = self.memory.claim(&self.job(job), &claim).await?;
+        if self.fault == Fault::KeepsTheOwner {
+            let known = |(partition, at): (_, Position)| match before.get(partition) {
+                Some(before) => Position { owner: at.owner, ..*before },
+                None => at,
+            };
+            claimed = claim.partitions.iter().zip(claimed).map(known).collect();
+        }
+        Ok(claimed)
+    }
+
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        let mut page = self.memory.restore(&self.job(job), task, from).await?;
+        match self.fault {
+            Fault::LosesAChunk => drop(page.chunks.pop()),
+            Fault::ReversesChunks => page.chunks.reverse(),
+            Fault::GoesInCircles => page.next = Some("again".into()),
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let few =
+            if self.fault == Fault::OnlyTheFirst { &epochs[..epochs.len().min(1)] } else { epochs };
+        let mut verdicts = self.memory.commit(&self.job(job), few).await?;
+        verdicts.resize(epochs.len(), Verdict::Committed);
+        if self.fault == Fault::NeverFenced {
+            verdicts.fill(Verdict::Committed);
+        }
+        Ok(verdicts)
+    }
+}
+
+struct UnderTest(Broken, Collected<i64>);
+
+impl AnchorUnderTest for UnderTest {
+    type Anchor = Broken;
+
+    fn anchor(&self) -> Broken {
+        self.0.clone()
+    }
+
+    fn stage(&self, value: i64) -> Staged {
+        let (mut sink, mut staged) = (self.0.memory.collect_into(&self.1), Vec::new());
+        sink.write(&record(value, 0));
+        sink.stage(&mut staged);
+        staged.remove(0)
+    }
+
+    async fn total(&self) -> i64 {
+        self.1.values().iter().sum()
+    }
+}
+
+async fn keeps_the_laws(fault: Fault) -> bool {
+    let under_test = UnderTest(Broken { memory: Memory::new(), fault }, Collected::default());
+    AssertUnwindSafe(laws::anchor(&under_test)).catch_unwind().await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn anchors_are_told_from_sound_ones() {
+    assert!(keeps_the_laws(Fault::None).await);
+    for fault in [
+        Fault::NeverFenced,
+        Fault::OnlyTheFirst,
+        Fault::SortedClaims,
+        Fault::LosesAChunk,
+        Fault::ReversesChunks,
+        Fault::GoesInCircles,
+        Fault::MixesJobs,
+        Fault::KeepsTheOwner,
+        Fault::AnyLayout,
+    ] {
+        assert!(!keeps_the_laws(fault).await, "{fault:?}");
+    }
+}
