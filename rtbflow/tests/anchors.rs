@@ -76,18 +76,21 @@ impl Anchor for Broken {
 
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
         let mut page = self.memory.restore(&self.job(job), task, from).await?;
-        match self.fault {
-            Fault::LosesAChunk => drop(page.chunks.pop()),
-            Fault::ReversesChunks => page.chunks.reverse(),
-            Fault::GoesInCircles => page.next = Some("again".into()),
-            _ => {}
+        if self.fault == Fault::LosesAChunk {
+            page.chunks.pop();
+        }
+        if self.fault == Fault::ReversesChunks {
+            page.chunks.reverse();
+        }
+        if self.fault == Fault::GoesInCircles {
+            page.next = Some("again".into());
         }
         Ok(page)
     }
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
-        let few =
-            if self.fault == Fault::OnlyTheFirst { &epochs[..epochs.len().min(1)] } else { epochs };
+        let only_first = epochs.get(..1).filter(|_| self.fault == Fault::OnlyTheFirst);
+        let few = only_first.unwrap_or(epochs);
         let mut verdicts = self.memory.commit(&self.job(job), few).await?;
         verdicts.resize(epochs.len(), Verdict::Committed);
         if self.fault == Fault::NeverFenced {

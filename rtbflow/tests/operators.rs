@@ -61,7 +61,7 @@ fn window() {
                 .allowed_lateness(Duration::from_millis(lateness_ms))
                 .late(late);
             laws::operator(numbers(), move |flow| {
-                flow.key_by(|n| n % 3).window(window.clone()).aggregate("counts", Count)
+                flow.key_by(|n| n % 3).window(window).aggregate("counts", Count)
             });
         }
     }
@@ -74,7 +74,7 @@ fn window_after_event_time() {
     laws::operator(values(0..60), move |flow| {
         flow.event_time("time", time, Duration::from_millis(50))
             .key_by(|n| n % 3)
-            .window(window.clone())
+            .window(window)
             .aggregate("counts", Count)
     });
 }
@@ -88,7 +88,7 @@ fn window_that_discards_what_it_has_put_out() {
         numbers(),
         move |flow| {
             flow.key_by(|n| n % 3)
-                .window(window.clone())
+                .window(window)
                 .discarding()
                 .early(Duration::from_millis(2))
                 .aggregate("counts", Count)

@@ -391,10 +391,10 @@ impl<B: Batch> Stream for Intake<B> {
     fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if this.fresh {
-                if let Some(barrier) = this.look() {
-                    return Poll::Ready(Some(Element::Barrier(barrier)));
-                }
+            if this.fresh
+                && let Some(barrier) = this.look()
+            {
+                return Poll::Ready(Some(Element::Barrier(barrier)));
             }
             if let Some(lane) = this.lane() {
                 this.raise_watermark();
