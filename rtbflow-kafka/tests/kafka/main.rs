@@ -12,6 +12,7 @@ mod group;
 mod laws;
 mod letters;
 mod member;
+mod mock;
 mod positions;
 mod pressure;
 mod server;
