@@ -1,6 +1,6 @@
 //! Stream processing for Rust services, exact at the database.
 //!
-//! A [`Job`] reads a [source](source), sends its records through [operators](operators) and writes
+//! A [`Job`] reads a [source], sends its records through [operators] and writes
 //! the results into a [place](epoch::Anchor), such as Postgres or Redis. Results, the operators' state and
 //! the positions in the input move in **one atomic step**, so that a crash, a rebalance or a lost
 //! answer neither loses nor doubles anything.
