@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use rtbflow::{Error, Result};
+use rtbflow::{Error, Result, Timestamp};
 use rtbflow_examples::generator::Charge;
 use rtbflow_examples::topics::SystemTopic;
 use tokio_postgres::{Client, NoTls};
 
+use crate::progress::{PartitionPosition, Positions};
 use crate::traffic::Stored;
 use crate::view::grouped;
 
@@ -61,6 +62,26 @@ impl Ledger {
         let (rows, sum): (i64, i64) =
             (sums.try_get(0).map_err(failed)?, sums.try_get(1).map_err(failed)?);
         Ok((balances.map_err(failed)?, (u64::try_from(rows).unwrap_or(0), sum)))
+    }
+
+    /// The positions of a consumer group.
+    pub(crate) async fn positions(&self, group: &str) -> Result<Positions> {
+        let exists = "select to_regclass('rtbflow_positions') is not null";
+        let row = self.client.query_one(exists, &[]).await.map_err(failed)?;
+        if !row.try_get(0).map_err(failed)? {
+            return Ok(Positions::new());
+        }
+        let positions = "select partition, coalesce(next_offset, 0), event_time_ms \
+                         from rtbflow_positions where job = $1 and topic = $2";
+        let topic = SystemTopic::AdEvents.name();
+        let rows = self.client.query(positions, &[&group, &topic]).await.map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let event_time = row.try_get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
+                Ok((row.try_get(0)?, PartitionPosition { next: row.try_get(1)?, event_time }))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(failed)
     }
 
     /// Compares every charge that was sent with its row in the ledger, and the balances with their sum.

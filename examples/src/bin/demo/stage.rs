@@ -1,6 +1,5 @@
 //! The course of the demonstration: servers, traffic and pipelines, the end, the proof.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use rtbflow::{Clock, Error, Result, SystemClock, Timestamp};
 use rtbflow_examples::generator::{Generator, Plan};
+use rtbflow_examples::pipeline::BALANCE;
 use rtbflow_examples::process::{Outcome, Shutdown};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,10 +19,10 @@ use crate::campaigns::Campaigns;
 use crate::ledger::Ledger;
 use crate::options::DemoOptions;
 use crate::pipelines::{Places, all};
-use crate::progress::Progress;
+use crate::progress::{Watched, rate};
 use crate::servers::{Server, start_postgres, start_redis};
 use crate::traffic::{Sender, Sent};
-use crate::view::{Moment, PipelineMoment, View};
+use crate::view::{Moment, View};
 
 /// How far the traffic may run ahead of the slowest pipeline: what the Kafka in this process is sure to
 /// keep.
@@ -90,7 +90,7 @@ fn within(url: &str, schema: &str) -> String {
 /// What the traffic and the view know of each other.
 #[derive(Debug, Default)]
 struct Shared {
-    slowest: AtomicU64,
+    allowed: AtomicU64,
     event_time_ms: AtomicI64,
     is_over: AtomicBool,
 }
@@ -111,8 +111,8 @@ pub(crate) async fn perform(options: &DemoOptions, asked: Shutdown) -> Result<bo
     let mut running = JoinSet::new();
     let mut watched = Vec::new();
     for ready in all(&stage.places, &stopped)? {
-        watched.push(Watched::new(&stage.places.kafka, ready.name, &ready.group)?);
         let name = ready.name;
+        watched.push(Watched::new(name, ready.group));
         running.spawn(ready.run.map(move |outcome| (name, outcome)));
     }
     let sender = Sender::new(&stage.places.kafka, Arc::clone(&sent))?;
@@ -164,7 +164,7 @@ async fn send_all(
             pace.tick().await;
             let due_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             let due = options.rate.saturating_mul(due_ms) / 1_000;
-            let most = due.min(shared.slowest.load(Ordering::Relaxed) + MOST_AHEAD);
+            let most = due.min(shared.allowed.load(Ordering::Relaxed).max(MOST_AHEAD));
             while generator.ads() < most {
                 let Some(record) = generator.next() else { break };
                 shared.event_time_ms.fetch_max(record.timestamp.as_millis(), Ordering::Relaxed);
@@ -180,40 +180,6 @@ async fn send_all(
     let finished = sender.finish(LONGEST_STOP).await;
     shared.is_over.store(true, Ordering::Relaxed);
     ended.and(finished)
-}
-
-/// A pipeline's progress.
-struct Watched {
-    name: &'static str,
-    progress: Arc<Progress>,
-    committed: u64,
-}
-
-impl Watched {
-    fn new(servers: &str, name: &'static str, group: &str) -> Result<Self> {
-        Ok(Self { name, progress: Arc::new(Progress::of(servers, group)?), committed: 0 })
-    }
-
-    /// Asks how far it is, and how much it did since the last time.
-    async fn moment(&mut self, ends: HashMap<i32, i64>, since: Duration) -> PipelineMoment {
-        let progress = Arc::clone(&self.progress);
-        let end: u64 = ends.values().filter_map(|end| u64::try_from(*end).ok()).sum();
-        let asked = tokio::task::spawn_blocking(move || progress.committed(&ends)).await;
-        let committed = asked.ok().flatten().unwrap_or(self.committed).max(self.committed);
-        let rate = rate(committed - self.committed, since);
-        self.committed = committed;
-        PipelineMoment {
-            name: self.name,
-            rate,
-            lag: end.saturating_sub(committed),
-            watermark: None,
-        }
-    }
-}
-
-fn rate(count: u64, since: Duration) -> u64 {
-    let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
-    count.saturating_mul(1_000) / ms
 }
 
 type Running = JoinSet<(&'static str, Result<Outcome>)>;
@@ -250,9 +216,8 @@ impl Observer {
             }
             let since = last.elapsed().max(Duration::from_millis(1));
             last = Instant::now();
-            let mut moment = self.look(since).await?;
+            let mut moment = self.look(last_sent, since).await?;
             moment.elapsed = begun.elapsed();
-            moment.sent_rate = rate(moment.sent.saturating_sub(last_sent), since);
             last_sent = moment.sent;
             self.view.show(&moment);
             let is_read = moment.pipelines.iter().all(|pipeline| pipeline.lag == 0);
@@ -263,18 +228,25 @@ impl Observer {
         }
     }
 
-    async fn look(&mut self, since: Duration) -> Result<Moment> {
-        let ends = self.sent.ends();
+    async fn look(&mut self, last_sent: u64, since: Duration) -> Result<Moment> {
+        let (ends, sent) = self.sent.ends();
+        let more = sent.saturating_sub(last_sent);
         let mut pipelines = Vec::new();
         for watched in &mut self.watched {
-            pipelines.push(watched.moment(ends.clone(), since).await);
+            let positions = if watched.name == BALANCE.name {
+                self.ledger.positions(&watched.group).await?
+            } else {
+                self.campaigns.positions(&watched.group).await?
+            };
+            pipelines.push(watched.moment(&positions, &ends, more, since));
         }
-        let slowest = self.watched.iter().map(|watched| watched.committed).min().unwrap_or(0);
-        self.shared.slowest.store(slowest, Ordering::Relaxed);
+        let lag = pipelines.iter().map(|pipeline| pipeline.lag).max().unwrap_or(0);
+        self.shared.allowed.store((sent + MOST_AHEAD).saturating_sub(lag), Ordering::Relaxed);
         let (balances, ledger) = self.ledger.glance(BALANCES_SHOWN).await?;
         let event_time = self.shared.event_time_ms.load(Ordering::Relaxed);
         Ok(Moment {
-            sent: self.sent.ads(),
+            sent,
+            sent_rate: rate(more, since),
             event_time: Timestamp::from_millis(event_time).to_string(),
             pipelines,
             campaigns: self.campaigns.most_seen(CAMPAIGNS_SHOWN).await?,

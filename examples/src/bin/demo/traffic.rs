@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -19,42 +19,47 @@ pub(crate) type Stored = (i32, i64);
 /// What was sent so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
-    ads: AtomicU64,
     failed: AtomicU64,
-    charges: Mutex<HashMap<Stored, Charge>>,
-    ends: Mutex<HashMap<i32, i64>>,
+    stored: Mutex<Ads>,
+}
+
+/// The records of ad-events that are stored.
+#[derive(Debug, Default)]
+struct Ads {
+    count: u64,
+    charges: HashMap<Stored, Charge>,
+    ends: HashMap<i32, i64>,
 }
 
 impl Sent {
-    /// Records of ad-events that are stored.
-    pub(crate) fn ads(&self) -> u64 {
-        self.ads.load(Ordering::Relaxed)
+    fn ads(&self) -> MutexGuard<'_, Ads> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that were not.
+    /// Records that were not stored.
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
     /// Every charge, by where its click is stored.
     pub(crate) fn charges(&self) -> HashMap<Stored, Charge> {
-        self.charges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ads().charges.clone()
     }
 
-    /// The offset after the last stored record of each partition of ad-events.
-    pub(crate) fn ends(&self) -> HashMap<i32, i64> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The offset after the last stored record of each partition of ad-events, and how many are stored.
+    pub(crate) fn ends(&self) -> (HashMap<i32, i64>, u64) {
+        let ads = self.ads();
+        (ads.ends.clone(), ads.count)
     }
 
     fn stored(&self, at: Stored, charge: Option<Charge>) {
-        self.ads.fetch_add(1, Ordering::Relaxed);
         let (partition, offset) = at;
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = ends.entry(partition).or_default();
+        let mut ads = self.ads();
+        ads.count += 1;
+        let end = ads.ends.entry(partition).or_default();
         *end = (*end).max(offset + 1);
-        drop(ends);
         if let Some(charge) = charge {
-            self.charges.lock().unwrap_or_else(PoisonError::into_inner).insert(at, charge);
+            ads.charges.insert(at, charge);
         }
     }
 }
