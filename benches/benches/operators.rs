@@ -21,18 +21,18 @@ fn filter_map(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(RECORDS)));
     group.bench_function("by_hand", |bench| {
         bench.iter(|| {
-            black_box(filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))))
+            black_box(filter_map_by_hand(Replay::flow(&ads), |record| _ = black_box(record)))
         });
     });
     group.bench_function("over_slice", |bench| {
-        bench.iter(|| filter_map_over_slice(&ads, |record| drop(black_box(record))));
+        bench.iter(|| filter_map_over_slice(&ads, |record| _ = black_box(record)));
     });
     group.bench_function("operators", |bench| {
         bench.iter(|| {
             let charges = Replay::flow(&ads)
                 .filter(|ad| ad.kind == 1)
                 .map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price });
-            drain(charges, |record| drop(black_box(record)));
+            drain(charges, |record| _ = black_box(record));
         });
     });
     group.finish();
@@ -44,7 +44,7 @@ fn window(criterion: &mut Criterion) {
     for keys in [1, 1000, 100_000] {
         let ads: Arc<[Ad]> = ads(RECORDS, keys).into();
         group.bench_with_input(BenchmarkId::new("by_hand", keys), &ads, |bench, ads| {
-            bench.iter(|| windows_by_hand(ads, 30_000, |record| drop(black_box(record))));
+            bench.iter(|| windows_by_hand(ads, 30_000, |record| _ = black_box(record)));
         });
         group.bench_with_input(BenchmarkId::new("operators", keys), &ads, |bench, ads| {
             bench.iter(|| {
@@ -52,7 +52,7 @@ fn window(criterion: &mut Criterion) {
                     .key_by(|ad| ad.campaign)
                     .window(Tumbling::of(WINDOW).late(Late::Drop))
                     .aggregate("performance", Performance);
-                drain(totals, |record| drop(black_box(record)));
+                drain(totals, |record| _ = black_box(record));
             });
         });
     }
