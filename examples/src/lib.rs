@@ -9,3 +9,7 @@ pub mod performance;
 pub mod pipeline;
 pub mod process;
 pub mod topics;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

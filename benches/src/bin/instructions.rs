@@ -16,21 +16,21 @@ fn main() {
     let ads: Arc<[Ad]> = ads(200_000, keys).into();
     match case.as_str() {
         "filter_map/by_hand" => {
-            black_box(filter_map_by_hand(Replay::flow(&ads), |record| drop(black_box(record))));
+            black_box(filter_map_by_hand(Replay::flow(&ads), |record| _ = black_box(record)));
         }
         "filter_map/operators" => {
             let charges = Replay::flow(&ads)
                 .filter(|ad| ad.kind == 1)
                 .map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price });
-            drain(charges, |record| drop(black_box(record)));
+            drain(charges, |record| _ = black_box(record));
         }
-        "window/by_hand" => windows_by_hand(&ads, 30_000, |record| drop(black_box(record))),
+        "window/by_hand" => windows_by_hand(&ads, 30_000, |record| _ = black_box(record)),
         "window/operators" => {
             let totals = Replay::flow(&ads)
                 .key_by(|ad| ad.campaign)
                 .window(Tumbling::of(Duration::from_secs(30)).late(Late::Drop))
                 .aggregate("performance", Performance);
-            drain(totals, |record| drop(black_box(record)));
+            drain(totals, |record| _ = black_box(record));
         }
         _ => drop(black_box(ads)),
     }
