@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Stream;
 use pin_project::pin_project;
@@ -58,25 +58,24 @@ where
     #[inline]
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        loop {
-            return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record, watermark)) => {
-                    if !(this.f)(&record.value) {
-                        *this.dropped += u64::from(record.is_accountable());
-                        continue;
+        // Counted apart from the operator, so that the count stays in a register.
+        let mut dropped = 0;
+        let element = loop {
+            match this.stream.as_mut().poll_next(context) {
+                Poll::Ready(Some(Element::Record(record, watermark))) => {
+                    if (this.f)(&record.value) {
+                        break Poll::Ready(Some(Element::Record(record, watermark)));
                     }
-                    Some(Element::Record(record, watermark))
+                    dropped += u64::from(record.is_accountable());
                 }
-                Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
-                Some(Element::Barrier(barrier)) => {
-                    let dropped = std::mem::take(this.dropped);
-                    if dropped > 0 {
-                        barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
-                    }
-                    Some(Element::Barrier(barrier))
-                }
-                None => None,
-            });
+                other => break other,
+            }
+        };
+        *this.dropped += dropped;
+        if let Poll::Ready(Some(Element::Barrier(barrier))) = &element {
+            let dropped = std::mem::take(this.dropped);
+            barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
         }
+        element
     }
 }
