@@ -101,7 +101,7 @@ impl KafkaTopic {
         }
     }
 
-    /// Names this instance, differently for each: when it is restarted within the session time-out, it
+    /// Names this instance, differently for each: when it is restarted before the group gives it up, it
     /// gets its tasks back and the others are not disturbed. Without a name a restart is a rebalance.
     #[must_use]
     pub fn instance(self, name: impl Into<String>) -> Self {

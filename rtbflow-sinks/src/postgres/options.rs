@@ -141,7 +141,7 @@ impl Options {
         Ok(Postgres::new(server, self.call_timeout, self.creates_tables))
     }
 
-    /// Settings of the session, sent as it starts.
+    /// Settings of a connection, sent as it starts.
     fn settings(&self) -> String {
         [
             ("statement_timeout", self.statement_timeout),

@@ -360,7 +360,7 @@ where
         self.feed.committed(&self.committed.take());
         if timeout(CLOSE_DEADLINE, self.feed.close()).await.is_err() {
             tracing::warn!(
-                "the source did not close in time; the group notices when the session ends"
+                "the source did not close in time; the group notices by the session time-out"
             );
         }
         answer.and(finished)
