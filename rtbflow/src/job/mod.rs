@@ -20,6 +20,8 @@ mod run;
 mod running;
 mod settings;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
