@@ -52,7 +52,8 @@ impl Launch {
     /// such as its tables, and is tried again while a server is away.
     ///
     /// # Errors
-    /// As [`Job::run`]; transient if a server can not be reached within `--connect-timeout`.
+    /// Transient if a server can not be reached within `--connect-timeout`. That the job itself failed is
+    /// an [outcome](Outcome::Failed), with its account.
     pub async fn run<S, A, P, F>(
         self,
         job: Job<S, A, P>,
@@ -77,8 +78,11 @@ impl Launch {
             () = shutdown.clone() => return Ok(Outcome::Ran(rtbflow::job::Report::default().into())),
             prepared = self.prepare(prepare) => prepared?,
         }
-        let report = job.run(shutdown).await?;
-        Ok(Outcome::Ran(report.into()))
+        let account = job.account();
+        Ok(match job.run(shutdown).await {
+            Ok(report) => Outcome::Ran(report.into()),
+            Err(error) => Outcome::Failed(account.report().into(), error),
+        })
     }
 
     fn configure<S, A, P>(&self, job: Job<S, A, P>) -> Job<S, A, P> {

@@ -30,6 +30,8 @@ use crate::pipeline::Pipeline;
 pub enum Outcome {
     /// It ran to its end: the account of every record.
     Ran(Accounting),
+    /// It ended with an error; what it committed until then is accounted for.
+    Failed(Accounting, Error),
     /// It only described itself.
     Described(String),
 }
@@ -61,6 +63,11 @@ where
         Ok(Outcome::Ran(accounting)) => {
             let printed = print(&accounting.line(name));
             accounting.check().map_or_else(|error| say(name, &error), |()| printed)
+        }
+        Ok(Outcome::Failed(accounting, error)) => {
+            // The error says how it ended, whether or not anybody reads the account.
+            let _ = print(&accounting.line(name));
+            say(name, &error)
         }
         Err(error) => say(name, &error),
     }

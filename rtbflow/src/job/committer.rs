@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{counter, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -11,7 +10,9 @@ use crate::element::Partition;
 use crate::epoch::{Anchor, DeadLetters, Epoch, JobName, Position, Verdict, Writer};
 use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
+use crate::job::measures::CommitMeasures;
 use crate::job::report::Account;
+use crate::job::task::Status;
 
 /// Epochs committed in one step.
 const MOST_EPOCHS: usize = 64;
@@ -20,6 +21,21 @@ const MOST_EPOCHS: usize = 64;
 pub(crate) struct Submission {
     pub(crate) epoch: Epoch,
     pub(crate) verdict: oneshot::Sender<Verdict>,
+    /// Of the life of the task that it comes from.
+    pub(crate) status: Arc<Status>,
+}
+
+/// Who waits for the verdict on an epoch.
+type Waiting = (oneshot::Sender<Verdict>, Arc<Status>);
+
+/// How far the attempts to commit a group got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Nothing,
+    /// Its dead letters are durable.
+    DeadLetters,
+    /// The place was asked, and may have applied it.
+    Place,
 }
 
 /// Where records go that can not be used.
@@ -60,6 +76,7 @@ pub(crate) struct Committer<A> {
     pub(crate) rejected: Rejected,
     pub(crate) account: Account,
     pub(crate) committed: Committed,
+    pub(crate) measures: CommitMeasures,
     pub(crate) submissions: mpsc::Receiver<Submission>,
 }
 
@@ -88,20 +105,25 @@ impl<A: Anchor> Committer<A> {
     /// Commits a group; tries again for as long as the place is away. An attempt whose outcome is not
     /// known is simply made again: the place knows which epochs it has.
     async fn commit(&self, group: Vec<Submission>) -> Result<()> {
-        let (mut epochs, mut waiting): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|Submission { epoch, verdict }| (epoch, verdict)).unzip();
+        let (mut epochs, mut waiting): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|Submission { epoch, verdict, status }| (epoch, (verdict, status)))
+            .unzip();
         let mut backoff = Backoff::new();
-        let mut delivered = false;
+        let mut reached = Reached::Nothing;
         loop {
-            drop_orphans(&mut epochs, &mut waiting);
+            // What the place may have applied is asked about again, so that it is accounted for.
+            if reached != Reached::Place {
+                drop_orphans(&mut epochs, &mut waiting);
+            }
             if epochs.is_empty() {
                 return Ok(());
             }
             let started = Instant::now();
-            match self.attempt(&epochs, &mut delivered).await {
+            match self.attempt(&epochs, &mut reached).await {
                 Ok(verdicts) => {
                     backoff.succeeded("commit");
-                    histogram!("rtbflow_commit_seconds").record(started.elapsed().as_secs_f64());
+                    self.measures.group(started.elapsed());
                     return self.tell(&epochs, verdicts, waiting);
                 }
                 Err(error) if error.is_transient() => backoff.wait("commit", &error).await,
@@ -110,30 +132,25 @@ impl<A: Anchor> Committer<A> {
         }
     }
 
-    async fn attempt(&self, epochs: &[Epoch], delivered: &mut bool) -> Result<Vec<Verdict>> {
-        if !*delivered {
+    async fn attempt(&self, epochs: &[Epoch], reached: &mut Reached) -> Result<Vec<Verdict>> {
+        if *reached == Reached::Nothing {
             self.deliver(epochs).await?;
-            *delivered = true;
+            *reached = Reached::DeadLetters;
         }
         for writer in &self.writers {
             writer.write(epochs).await?;
         }
+        *reached = Reached::Place;
         self.anchor.commit(&self.job, epochs).await
     }
 
-    fn tell(
-        &self,
-        epochs: &[Epoch],
-        verdicts: Vec<Verdict>,
-        waiting: Vec<oneshot::Sender<Verdict>>,
-    ) -> Result<()> {
-        for ((epoch, verdict), waiting) in epochs.iter().zip(verdicts).zip(waiting) {
+    fn tell(&self, epochs: &[Epoch], verdicts: Vec<Verdict>, waiting: Vec<Waiting>) -> Result<()> {
+        for ((epoch, verdict), (waiting, status)) in epochs.iter().zip(verdicts).zip(waiting) {
             if verdict == Verdict::Committed {
                 self.account.committed(epoch).map_err(Error::permanent)?;
+                status.committed(epoch.records_in);
                 self.committed.put(epoch);
-                counter!("rtbflow_commits_total").increment(1);
-                let rows: u64 = epoch.staged.iter().map(|staged| staged.rows as u64).sum();
-                counter!("rtbflow_rows_out_total").increment(rows);
+                self.measures.epoch(epoch);
             }
             // A task that went in the meantime does not need to know.
             let _ = waiting.send(verdict);
@@ -144,9 +161,7 @@ impl<A: Anchor> Committer<A> {
     async fn deliver(&self, epochs: &[Epoch]) -> Result<()> {
         let letters = epochs.iter().flat_map(|epoch| &epoch.dead_letters);
         match &self.rejected {
-            Rejected::Skipped => {
-                counter!("rtbflow_dead_letters_total").increment(letters.count() as u64);
-            }
+            Rejected::Skipped => self.measures.dead_letters(letters.count()),
             Rejected::Fatal => {
                 if let Some(letter) = letters.into_iter().next() {
                     return Err(Error::permanent(format!(
@@ -159,7 +174,7 @@ impl<A: Anchor> Committer<A> {
                 let letters: Vec<_> = letters.cloned().collect();
                 if !letters.is_empty() {
                     to.deliver(self.job.as_str(), &letters).await?;
-                    counter!("rtbflow_dead_letters_total").increment(letters.len() as u64);
+                    self.measures.dead_letters(letters.len());
                 }
             }
         }
@@ -176,8 +191,8 @@ fn first_of_each_task(waiting: Vec<Submission>) -> (Vec<Submission>, Vec<Submiss
 }
 
 /// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
-fn drop_orphans(epochs: &mut Vec<Epoch>, waiting: &mut Vec<oneshot::Sender<Verdict>>) {
-    let orphaned: Vec<bool> = waiting.iter().map(oneshot::Sender::is_closed).collect();
+fn drop_orphans(epochs: &mut Vec<Epoch>, waiting: &mut Vec<Waiting>) {
+    let orphaned: Vec<bool> = waiting.iter().map(|(verdict, _)| verdict.is_closed()).collect();
     let kept = |number: &mut usize| {
         *number += 1;
         !orphaned.get(*number - 1).copied().unwrap_or(true)

@@ -77,6 +77,8 @@ pub(crate) struct Progress {
 pub(crate) struct Standing {
     pub(crate) offset: Option<i64>,
     pub(crate) event_time: Option<Timestamp>,
+    /// Records taken between the last two barriers.
+    pub(crate) taken: u64,
     /// Batches wholly taken since the task began.
     pub(crate) consumed: u64,
 }
@@ -101,8 +103,7 @@ pub struct Intake<B: Batch> {
     /// Whether the watermark may have risen.
     stale: bool,
     rejects: Vec<(Reject, Class)>,
-    taken: u64,
-    /// How many of the taken ones the task loop was told of.
+    /// How many of the records taken since the last barrier the task loop was told of.
     reported: u64,
     skipped: u64,
     closed: bool,
@@ -131,6 +132,8 @@ struct Lane<B> {
     event_time: Option<Timestamp>,
     idle: Option<Idle>,
     finished: bool,
+    /// Records taken since the last barrier.
+    taken: u64,
     consumed: u64,
 }
 
@@ -166,6 +169,7 @@ impl<B: Batch> Intake<B> {
                 event_time: position.event_time,
                 idle: None,
                 finished: false,
+                taken: 0,
                 consumed: 0,
             })
             .collect();
@@ -185,7 +189,6 @@ impl<B: Batch> Intake<B> {
             sent: None,
             stale: true,
             rejects: Vec::new(),
-            taken: 0,
             reported: 0,
             skipped: 0,
             closed: false,
@@ -210,20 +213,21 @@ impl<B: Batch> Intake<B> {
         let barrier = shared.barrier.take()?;
         self.restoring &= barrier.is_restoring() && !barrier.is_last_restoring();
         if !barrier.is_restoring() {
-            let standing = |lane: &Lane<B>| Standing {
-                offset: lane.offset,
-                event_time: lane.event_time,
-                consumed: lane.consumed,
-            };
-            shared.progress.at_barrier = self.lanes.iter().map(standing).collect();
-            shared.progress.taken_at_barrier =
-                (std::mem::take(&mut self.taken), std::mem::take(&mut self.skipped));
-            shared.progress.total += shared.progress.taken_at_barrier.0 - self.reported;
+            let taken = self.taken();
+            let standings = self.lanes.iter_mut().map(Lane::pass);
+            shared.progress.at_barrier = standings.collect();
+            shared.progress.taken_at_barrier = (taken, std::mem::take(&mut self.skipped));
+            shared.progress.total += taken - self.reported;
             self.reported = 0;
             let rejects = std::mem::take(&mut self.rejects);
             barrier.gather(|epoch| epoch.reject(rejects));
         }
         Some(barrier)
+    }
+
+    /// Records taken since the last barrier.
+    fn taken(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.taken).sum()
     }
 
     /// Tells the task loop where the chain stands, as it is about to wait. True if there is more.
@@ -238,12 +242,13 @@ impl<B: Batch> Intake<B> {
             self.closed = true;
             return true;
         }
+        let taken = self.taken();
         let progress = &mut shared.progress;
         progress.drained = true;
         progress.closed = self.closed;
-        progress.total += self.taken - self.reported;
-        progress.taken = self.taken;
-        self.reported = self.taken;
+        progress.total += taken - self.reported;
+        progress.taken = taken;
+        self.reported = taken;
         progress.watermark = self.watermark;
         progress.queued.clear();
         progress.queued.extend(self.lanes.iter().map(|lane| lane.queue.len()));
@@ -276,18 +281,19 @@ impl<B: Batch> Intake<B> {
     fn take(&mut self, number: usize) -> Option<Record<B::Value>> {
         let lane = self.lanes.get_mut(number)?;
         let Some(Arrival::Batch(batch)) = lane.queue.front() else { return None };
-        let Incoming { offset, content } = batch.get(lane.index)?;
+        let incoming = batch.get(lane.index);
         lane.index += 1;
         if lane.index == batch.len() {
             lane.queue.pop_front();
             lane.index = 0;
             lane.consumed += 1;
         }
+        let Incoming { offset, content } = incoming?;
         if lane.offset.is_some_and(|next| offset < next) {
             return None;
         }
         lane.offset = Some(offset.saturating_add(1));
-        self.taken += 1;
+        lane.taken += 1;
         let origin = Origin::new(lane.partition, offset);
         let reason = match content {
             Content::Value(value, timestamp) => {
@@ -342,6 +348,16 @@ impl<B: Batch> Intake<B> {
 }
 
 impl<B: Batch> Lane<B> {
+    /// Where it stands as a barrier passes.
+    fn pass(&mut self) -> Standing {
+        Standing {
+            offset: self.offset,
+            event_time: self.event_time,
+            taken: std::mem::take(&mut self.taken),
+            consumed: self.consumed,
+        }
+    }
+
     /// Takes in what stands before the next record. Whether there is a record.
     #[inline]
     fn settle(&mut self, idle_timeout: Duration, stale: &mut bool) -> bool {

@@ -14,18 +14,21 @@
 mod backoff;
 mod committer;
 mod intake;
+mod measures;
 mod report;
 mod run;
 mod running;
 mod settings;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use intake::Intake;
-pub use report::Report;
+pub use report::{Account, Report};
 
 use committer::Rejected;
 use intake::Bounds;
@@ -77,6 +80,7 @@ pub struct Job<S = (), A = (), P = ()> {
     clock: Arc<dyn Clock>,
     writers: Vec<Arc<dyn Writer>>,
     rejected: Rejected,
+    account: Account,
 }
 
 impl<S, A, P> fmt::Debug for Job<S, A, P> {
@@ -100,6 +104,7 @@ impl Job {
             clock: Arc::new(SystemClock),
             writers: Vec::new(),
             rejected: Rejected::default(),
+            account: Account::default(),
         })
     }
 }
@@ -107,16 +112,36 @@ impl Job {
 impl<A, P> Job<(), A, P> {
     /// What is read.
     pub fn source<S: Source>(self, source: S) -> Job<S, A, P> {
-        let Self { name, source: (), anchor, pipeline, settings, clock, writers, rejected } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+        let Self {
+            name,
+            source: (),
+            anchor,
+            pipeline,
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+        } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
     }
 }
 
 impl<S, P> Job<S, (), P> {
     /// The place of results, state and positions.
     pub fn anchor<A: Anchor>(self, anchor: A) -> Job<S, A, P> {
-        let Self { name, source, anchor: (), pipeline, settings, clock, writers, rejected } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+        let Self {
+            name,
+            source,
+            anchor: (),
+            pipeline,
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+        } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
     }
 }
 
@@ -130,12 +155,28 @@ where
     where
         P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
     {
-        let Self { name, source, anchor, pipeline: (), settings, clock, writers, rejected } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected }
+        let Self {
+            name,
+            source,
+            anchor,
+            pipeline: (),
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+        } = self;
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
     }
 }
 
 impl<S, A, P> Job<S, A, P> {
+    /// The job's account, to be looked at while it runs, or after it ended with an error.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account.clone()
+    }
+
     /// The longest time from a record's arrival to its commit, as far as the place can follow. With
     /// little traffic it commits sooner. Default 100 ms.
     pub fn commit_interval(mut self, interval: Duration) -> Self {

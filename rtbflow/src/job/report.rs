@@ -1,9 +1,11 @@
 //! What a run of a job amounted to.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, Task};
+use crate::job::task::Status;
 
 /// An account of every record of a run. Each record ends in exactly one class, and
 /// [`records_in`](Self::records_in) is their sum.
@@ -22,7 +24,7 @@ pub struct Report {
     pub dead_lettered: u64,
     /// Records without a value.
     pub skipped: u64,
-    /// Records that were read but not committed when the run ended.
+    /// Records that were read but not committed when the run ended, or by now if it goes on.
     pub pending: u64,
     /// Rows, keys or events written.
     pub records_out: u64,
@@ -46,11 +48,31 @@ impl Report {
     }
 }
 
-/// The running account of a job, which the committer keeps.
+/// The running account of a job: see [`Job::account`](crate::job::Job::account).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Account(Arc<Mutex<Report>>);
+pub struct Account(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// What was committed.
+    report: Report,
+    /// The tasks whose records are pending until they are committed.
+    tasks: BTreeMap<Task, Arc<Status>>,
+}
 
 impl Account {
+    /// What the job amounts to by now; after its end, whatever the end was, what it amounted to.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let held = self.lock();
+        let pending = held.tasks.values().map(|status| status.pending()).sum();
+        Report { pending, ..held.report }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a committed epoch.
     ///
     /// # Errors
@@ -65,7 +87,7 @@ impl Account {
                 epoch.records_in, epoch.task
             ));
         };
-        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = &mut self.lock().report;
         report.decoded += decoded;
         report.filtered += filtered;
         report.late += late;
@@ -77,15 +99,20 @@ impl Account {
         Ok(())
     }
 
-    pub(crate) fn pending(&self, records: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pending += records;
+    /// A task begins.
+    pub(crate) fn begin(&self, task: Task, status: Arc<Status>) {
+        self.lock().tasks.insert(task, status);
     }
 
+    /// A task was let go of: what it read and did not commit is read again by whoever has it then.
+    pub(crate) fn let_go(&self, task: Task) {
+        self.lock().tasks.remove(&task);
+    }
+
+    /// The source is opened again, and what was not committed is read again.
     pub(crate) fn restarted(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).restarts += 1;
-    }
-
-    pub(crate) fn report(&self) -> Report {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut held = self.lock();
+        held.tasks.clear();
+        held.report.restarts += 1;
     }
 }

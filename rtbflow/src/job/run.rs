@@ -14,7 +14,7 @@ use crate::flow::{End, Flow};
 use crate::job::Job;
 use crate::job::backoff::Backoff;
 use crate::job::intake::Intake;
-use crate::job::report::{Account, Report};
+use crate::job::report::Report;
 use crate::job::running::Running;
 use crate::source::{Batch, Context, Source};
 
@@ -35,12 +35,13 @@ where
     /// A configuration error before anything was read; a transient one if a server could not be reached
     /// within the [connect timeout](Self::connect_timeout); a fenced one if another instance has taken
     /// over a partition that the source did not take away; a permanent one if the pipeline fails.
-    /// Whatever the error, the place holds exactly the epochs that were committed.
+    /// Whatever the error, the place holds exactly the epochs that were committed, and the job's
+    /// [`account`](Self::account) says what they amount to.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report> {
         self.check_places()?;
         let job = Arc::new(self);
         let mut shutdown = pin!(shutdown.fuse());
-        let account = Account::default();
+        let account = job.account();
         let context = Context {
             job: job.name.clone(),
             clock: Arc::clone(&job.clock),

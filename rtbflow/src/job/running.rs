@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::element::Partition;
@@ -19,6 +19,7 @@ use crate::flow::{End, Flow};
 use crate::job::Job;
 use crate::job::committer::{Committed, Committer, Submission};
 use crate::job::intake::Intake;
+use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::report::Account;
 use crate::job::run::{Shutdown, retried};
 use crate::job::task::{Input, Status, TaskLoop, Work};
@@ -34,8 +35,10 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long the source may take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 
-type Ended = (Task, Result<()>);
-type Claimed = (Task, Vec<Position>);
+/// A life of a task that ended. A task may begin again before the end of its last life is noticed.
+type Ended = (Id, Result<()>);
+/// The positions of a task; `None` if it was taken away before it was claimed.
+type Claimed = Option<Vec<Position>>;
 
 /// One run over an opened source.
 pub(crate) struct Running<S: Source, A, P> {
@@ -46,14 +49,15 @@ pub(crate) struct Running<S: Source, A, P> {
     committer: JoinSet<Result<()>>,
     commits: mpsc::Sender<Submission>,
     tasks: BTreeMap<Task, Handle>,
-    ended: JoinSet<Ended>,
+    ended: JoinSet<Result<()>>,
     /// Tasks that ended while another was waited for.
     backlog: VecDeque<Ended>,
     /// Assignments whose positions are being claimed, one after another.
     claiming: VecDeque<Claiming<S::Batch>>,
     /// Whether this instance has been told what it has.
     assigned: bool,
-    fence: Option<Fence>,
+    /// In the order of their times.
+    fences: Vec<Fence>,
     tell: Interval,
 }
 
@@ -61,14 +65,28 @@ struct Claiming<B> {
     assignment: Assignment<B>,
     claims: BoxFuture<'static, Result<Vec<Claimed>>>,
     /// Tasks of it that were taken away meanwhile.
-    revoked: BTreeSet<Task>,
+    revoked: Revoked,
+}
+
+/// Tasks of an assignment that were taken away before it began.
+#[derive(Clone, Default)]
+struct Revoked(Arc<Mutex<BTreeSet<Task>>>);
+
+impl Revoked {
+    fn add(&self, tasks: &[Task]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    fn has(&self, task: Task) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&task)
+    }
 }
 
 impl<B> Claiming<B> {
     /// Whether nothing is left of it. One that was empty to begin with is none of that.
     fn is_revoked(&self) -> bool {
         let mut tasks = self.assignment.tasks.iter();
-        !self.assignment.tasks.is_empty() && tasks.all(|input| self.revoked.contains(&input.task))
+        !self.assignment.tasks.is_empty() && tasks.all(|input| self.revoked.has(input.task))
     }
 }
 
@@ -106,6 +124,7 @@ where
                 rejected: job.rejected.clone(),
                 account: account.clone(),
                 committed: committed.clone(),
+                measures: CommitMeasures::new(&job.name),
                 submissions,
             }
             .run(),
@@ -124,7 +143,7 @@ where
             backlog: VecDeque::new(),
             claiming: VecDeque::new(),
             assigned: false,
-            fence: None,
+            fences: Vec::new(),
             tell,
         }
     }
@@ -138,6 +157,11 @@ where
         match answer {
             Ok(()) => self.stop().await,
             Err(error) => {
+                // A task may notice that the committer has ended before the committer's error is here.
+                let error = match self.commits.is_closed() {
+                    true => self.committer.join_next().await.map_or(error, committer_ended),
+                    false => error,
+                };
                 // What was not committed is read again: by the next run, or by another instance.
                 self.ended.abort_all();
                 let _ = timeout(CLOSE_DEADLINE, self.feed.close()).await;
@@ -154,20 +178,18 @@ where
             }
             let claims: OptionFuture<_> =
                 self.claiming.front_mut().map(|claiming| &mut claiming.claims).into();
-            let fenced = self.fence.as_ref().map(|fence| fence.until);
+            let fenced = self.fences.first().map(|fence| fence.until);
             tokio::select! {
                 biased;
                 () = &mut shutdown => return Ok(()),
                 Some(ended) = self.committer.join_next() => return Err(committer_ended(ended)),
-                Some(ended) = self.ended.join_next() => self.backlog.push_back(joined(ended)?),
+                Some(ended) = self.ended.join_next_with_id() => self.backlog.push_back(joined(ended)?),
                 Some(claimed) = claims => self.begin(claimed?)?,
                 event = self.feed.next() => match event? {
                     SourceEvent::Assigned(assignment) => self.claim(assignment),
                     SourceEvent::Revoked(revocation) => self.revoke(revocation).await?,
                 },
-                () = at(fenced) => if let Some(fence) = self.fence.take() {
-                    return Err(fence.error);
-                },
+                () = at(fenced) => return self.fences.drain(..).next().map_or(Ok(()), |fence| Err(fence.error)),
                 _ = self.tell.tick() => self.feed.committed(&self.committed.take()),
             }
         }
@@ -180,7 +202,7 @@ where
             && self.tasks.is_empty()
             && self.claiming.is_empty()
             && self.backlog.is_empty()
-            && self.fence.is_none()
+            && self.fences.is_empty()
             && self.ended.is_empty()
     }
 
@@ -194,17 +216,23 @@ where
             owner: RandomState::new().build_hasher().finish(),
         });
         let claims: Vec<Claim> = claims.collect();
-        let job = Arc::clone(&self.job);
+        let (job, revoked) = (Arc::clone(&self.job), Revoked::default());
+        let taken_away = revoked.clone();
         let claims = async move {
             let mut claimed = Vec::new();
-            for claim in claims {
-                let positions =
-                    retried(None, "claim positions", || job.anchor.claim(&job.name, &claim));
-                claimed.push((claim.task, positions.await?));
+            for claim in &claims {
+                // What is another's by now must not be claimed from under it.
+                let attempt = || async {
+                    match taken_away.has(claim.task) {
+                        true => Ok(None),
+                        false => job.anchor.claim(&job.name, claim).await.map(Some),
+                    }
+                };
+                claimed.push(retried(None, "claim positions", attempt).await?);
             }
             Ok(claimed)
         };
-        let (claims, revoked) = (claims.boxed(), BTreeSet::new());
+        let claims = claims.boxed();
         self.claiming.push_back(Claiming { assignment, claims, revoked });
     }
 
@@ -214,12 +242,8 @@ where
             return Ok(());
         };
         let mut begin: Vec<(Partition, Position)> = Vec::new();
-        for (input, (_, positions)) in
-            std::mem::take(&mut assignment.tasks).into_iter().zip(claimed)
-        {
-            if revoked.contains(&input.task) {
-                continue;
-            }
+        for (input, positions) in std::mem::take(&mut assignment.tasks).into_iter().zip(claimed) {
+            let Some(positions) = positions.filter(|_| !revoked.has(input.task)) else { continue };
             let partitions = input.partitions.iter().map(|input| input.partition);
             let positions: Vec<_> = partitions.zip(positions).collect();
             begin.extend(&positions);
@@ -242,6 +266,8 @@ where
         end.tip.finish()?;
         let (finish, finished) = oneshot::channel();
         let status = Arc::new(Status::default());
+        let owned = partitions.iter().map(|input| input.partition);
+        let measures = TaskMeasures::new(&job.name, task, owned);
         let inputs =
             partitions.into_iter().zip(positions).map(|(input, (partition, position))| Input {
                 partition: *partition,
@@ -261,24 +287,27 @@ where
             commits: self.commits.clone(),
             finish: finished.fuse(),
             status: Arc::clone(&status),
+            measures,
             work: Work::new(),
         };
         let abort = self.ended.spawn(async move {
-            let restored = run.restore(&job.name, &job.anchor).await;
-            let answer = match restored {
-                Ok(()) => run.run().await,
-                Err(error) => Err(error),
-            };
-            (task, answer)
+            match run.restore(&job.name, &job.anchor).await? {
+                true => run.run().await,
+                false => Ok(()),
+            }
         });
+        self.account.begin(task, Arc::clone(&status));
         self.tasks.insert(task, Handle { finish, abort, status });
         Ok(())
     }
 
-    fn task_ended(&mut self, (task, answer): Ended) -> Result<()> {
-        if self.tasks.remove(&task).is_none() {
+    fn task_ended(&mut self, (life, answer): Ended) -> Result<()> {
+        let mut lives = self.tasks.iter();
+        let Some(task) = lives.find_map(|(task, at)| (at.abort.id() == life).then_some(*task))
+        else {
             return Ok(());
-        }
+        };
+        self.tasks.remove(&task);
         match answer {
             Ok(()) => {
                 tracing::debug!(%task, "finished");
@@ -288,7 +317,7 @@ where
             Err(error) if error.is_fenced() => {
                 let until = Instant::now() + FENCE_GRACE;
                 tracing::warn!(%task, error = %error.report(), "fenced");
-                self.fence.get_or_insert(Fence { task, error, until });
+                self.fences.push(Fence { task, error, until });
                 Ok(())
             }
             Err(error) => Err(error),
@@ -300,12 +329,13 @@ where
         let Revocation { tasks, lost, deadline, .. } = &revocation;
         tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
         self.assigned = false;
-        for claiming in &mut self.claiming {
-            claiming.revoked.extend(tasks);
+        for claiming in &self.claiming {
+            claiming.revoked.add(tasks);
         }
         self.claiming.retain(|claiming| !claiming.is_revoked());
-        if self.fence.as_ref().is_some_and(|fence| tasks.contains(&fence.task)) {
-            self.fence = None;
+        let fenced = self.fences.len();
+        self.fences.retain(|fence| !tasks.contains(&fence.task));
+        if self.fences.len() < fenced {
             tracing::warn!(
                 "partitions were taken away while this instance could not answer: its uncommitted work is \
                  dropped, and it rejoins"
@@ -314,33 +344,36 @@ where
         let handles: Vec<(Task, Handle)> =
             tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
         let deadline = if *lost { Duration::ZERO } else { *deadline };
-        self.finish(handles, Instant::now() + deadline).await
+        let finished = self.finish(handles, Instant::now() + deadline).await;
+        tasks.iter().for_each(|task| self.account.let_go(*task));
+        finished
     }
 
     /// Makes tasks finish until a deadline; what does not make it is dropped.
     async fn finish(&mut self, handles: Vec<(Task, Handle)>, deadline: Instant) -> Result<()> {
-        let mut waiting = BTreeMap::new();
+        let mut waiting: Vec<(Task, AbortHandle, Arc<Status>)> = Vec::new();
         for (task, Handle { finish, abort, status }) in handles {
             drop(finish);
-            waiting.insert(task, (abort, status));
+            waiting.push((task, abort, status));
         }
         while !waiting.is_empty() {
-            let Ok(Some(ended)) = timeout_at(deadline, self.ended.join_next()).await else { break };
-            let (task, answer) = joined(ended)?;
-            match (waiting.remove(&task), answer) {
-                (None, answer) => self.backlog.push_back((task, answer)),
+            let Ok(Some(ended)) = timeout_at(deadline, self.ended.join_next_with_id()).await else {
+                break;
+            };
+            let (life, answer) = joined(ended)?;
+            let at = waiting.iter().position(|(_, abort, _)| abort.id() == life);
+            match (at.map(|at| waiting.swap_remove(at)), answer) {
+                (None, answer) => self.backlog.push_back((life, answer)),
                 (Some(_), Ok(())) => {}
-                (Some((_, status)), Err(error)) if error.is_fenced() || error.is_transient() => {
+                (Some((task, ..)), Err(error)) if error.is_fenced() || error.is_transient() => {
                     tracing::warn!(%task, error = %error.report(), "its last epochs are dropped");
-                    self.account.pending(status.pending());
                 }
                 (Some(_), Err(error)) => return Err(error),
             }
         }
-        for (task, (abort, status)) in waiting {
+        for (task, abort, status) in waiting {
             tracing::warn!(%task, records = status.pending(), "not committed in time, dropped: they are read again");
             abort.abort();
-            self.account.pending(status.pending());
         }
         Ok(())
     }
@@ -367,17 +400,17 @@ where
     }
 }
 
-fn joined(ended: std::result::Result<Ended, tokio::task::JoinError>) -> Result<Ended> {
+fn joined(ended: std::result::Result<Ended, JoinError>) -> Result<Ended> {
     ended.or_else(|error| {
         // An aborted task was let go of already; a panic is the pipeline's.
         if error.is_cancelled() {
-            return Ok((Task { number: u32::MAX, of: u32::MAX }, Ok(())));
+            return Ok((error.id(), Ok(())));
         }
         Err(Error::permanent("run a task: the pipeline panicked").because(error))
     })
 }
 
-fn committer_ended(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Error {
+fn committer_ended(ended: std::result::Result<Result<()>, JoinError>) -> Error {
     match ended {
         Ok(Err(error)) => error,
         Ok(Ok(())) => Error::permanent("run the committer: it ended"),

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use futures::future::{Fuse, FusedFuture};
 use futures::stream::{BoxStream, FuturesOrdered};
 use futures::{FutureExt, StreamExt};
-use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
@@ -27,6 +26,7 @@ use crate::flow::End;
 use crate::job::backoff::Backoff;
 use crate::job::committer::Submission;
 use crate::job::intake::{Arrival, Mailbox, Progress};
+use crate::job::measures::TaskMeasures;
 use crate::job::settings::Settings;
 use crate::source::{Batch, Delivery};
 use crate::topology::Activity;
@@ -38,7 +38,7 @@ const MOST_QUEUED: usize = 2;
 /// Batches fed before other tasks get a turn.
 const BATCHES_PER_TURN: usize = 8;
 
-/// How far a task is, for whoever ends it.
+/// How far one life of a task is: it counts what it takes, the committer what is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     taken: AtomicU64,
@@ -46,6 +46,14 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    pub(crate) fn took(&self, records: u64) {
+        self.taken.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, records: u64) {
+        self.committed.fetch_add(records, Ordering::Relaxed);
+    }
+
     /// Records read and not committed.
     pub(crate) fn pending(&self) -> u64 {
         self.taken.load(Ordering::Relaxed).saturating_sub(self.committed.load(Ordering::Relaxed))
@@ -65,6 +73,7 @@ pub(crate) struct TaskLoop<B: Batch> {
     /// Ready when the task has to finish its epoch and end.
     pub(crate) finish: Fuse<oneshot::Receiver<()>>,
     pub(crate) status: Arc<Status>,
+    pub(crate) measures: TaskMeasures,
     pub(crate) work: Work,
 }
 
@@ -85,7 +94,6 @@ pub(crate) struct Input<B> {
 pub(crate) struct Work {
     gathering: Option<Gathering>,
     in_flight: FuturesOrdered<oneshot::Receiver<Verdict>>,
-    records_in_flight: VecDeque<u64>,
     last_barrier: Instant,
     waiting_since: Option<Instant>,
     kept_bytes: usize,
@@ -101,7 +109,6 @@ impl Work {
         Self {
             gathering: None,
             in_flight: FuturesOrdered::new(),
-            records_in_flight: VecDeque::new(),
             last_barrier: now,
             waiting_since: None,
             kept_bytes: 0,
@@ -114,22 +121,33 @@ impl Work {
 }
 
 impl<B: Batch> TaskLoop<B> {
-    /// Brings the task's state back, page by page, through the chain.
+    /// Brings the task's state back, page by page, through the chain. False if the task has to end
+    /// before that is done.
     ///
     /// # Errors
     /// If the state does not fit the pipeline.
-    pub(crate) async fn restore<A: Anchor>(&mut self, job: &JobName, anchor: &A) -> Result<()> {
+    pub(crate) async fn restore<A: Anchor>(&mut self, job: &JobName, anchor: &A) -> Result<bool> {
         let mut from = None;
         let mut backoff = Backoff::new();
         let (mut bytes, mut chunks) = (0, 0);
         loop {
-            let page = match anchor.restore(job, self.task, from.clone()).await {
-                Ok(page) => page,
-                Err(error) if error.is_transient() => {
-                    backoff.wait("restore state", &error).await;
-                    continue;
+            let read = async {
+                let page = anchor.restore(job, self.task, from.clone()).await;
+                if let Err(error) = &page
+                    && error.is_transient()
+                {
+                    backoff.wait("restore state", error).await;
                 }
-                Err(error) => return Err(error),
+                page
+            };
+            let page = tokio::select! {
+                biased;
+                _ = &mut self.finish => return Ok(false),
+                page = read => page,
+            };
+            let page = match page {
+                Err(error) if error.is_transient() => continue,
+                page => page?,
             };
             backoff.succeeded("restore state");
             chunks += page.chunks.len();
@@ -141,7 +159,7 @@ impl<B: Batch> TaskLoop<B> {
             self.pass(gathering).await?;
             if last {
                 tracing::debug!(task = %self.task, chunks, bytes, "state restored");
-                return Ok(());
+                return Ok(true);
             }
         }
     }
@@ -172,11 +190,12 @@ impl<B: Batch> TaskLoop<B> {
     pub(crate) async fn run(&mut self) -> Result<()> {
         while let Some(epoch) = poll_fn(|context| self.poll_epoch(context)).await? {
             let (verdict, waiting) = oneshot::channel();
-            self.work.records_in_flight.push_back(epoch.records_in);
-            if self.commits.send(Submission { epoch, verdict }).await.is_err() {
+            let status = Arc::clone(&self.status);
+            if self.commits.send(Submission { epoch, verdict, status }).await.is_err() {
                 return Err(Error::transient("hand an epoch to the committer: it has ended"));
             }
             self.work.in_flight.push_back(waiting);
+            self.measures.in_flight(self.work.in_flight.len());
         }
         Ok(())
     }
@@ -210,10 +229,7 @@ impl<B: Batch> TaskLoop<B> {
     fn take_verdicts(&mut self, context: &mut Context<'_>) -> Result<()> {
         while let Poll::Ready(Some(verdict)) = self.work.in_flight.poll_next_unpin(context) {
             match verdict {
-                Ok(Verdict::Committed) => {
-                    let records = self.work.records_in_flight.pop_front().unwrap_or(0);
-                    self.status.committed.fetch_add(records, Ordering::Relaxed);
-                }
+                Ok(Verdict::Committed) => self.measures.in_flight(self.work.in_flight.len()),
                 Ok(Verdict::Fenced) => {
                     return Err(Error::fenced(format!(
                         "commit task {}: another instance has taken over its partitions; what was not \
@@ -233,12 +249,19 @@ impl<B: Batch> TaskLoop<B> {
             self.finish.is_terminated() || self.finish.poll_unpin(context).is_ready();
     }
 
-    /// Whether enough is under way that nothing more may be taken in.
+    /// Whether enough is under way that nothing more may be taken in before the next barrier.
     fn is_full(&self) -> bool {
-        let Settings { most_records, most_rows, most_bytes, .. } = self.settings;
-        self.work.progress.taken >= most_records
+        let Settings { most_records, most_rows, .. } = self.settings;
+        let taken = self.work.progress.taken;
+        taken >= most_records
             || self.activity.waiting() >= most_rows
-            || self.work.kept_bytes >= most_bytes
+            || (self.is_heavy() && taken > 0)
+    }
+
+    /// Whether the batches at hand are as large as they may be. Where nothing was taken of them, no
+    /// barrier lets go of any: they wait for a partition that is behind, which must be read on.
+    fn is_heavy(&self) -> bool {
+        self.work.kept_bytes >= self.settings.most_bytes
     }
 
     /// Gives arrivals to the chain where it has room. Whether there were any.
@@ -246,12 +269,13 @@ impl<B: Batch> TaskLoop<B> {
         if self.work.ending || self.is_full() {
             return Ok(false);
         }
+        let most = if self.is_heavy() { 1 } else { MOST_QUEUED };
         let mut fed = false;
         let mut shared = self.mailbox.lock();
         for (number, input) in self.inputs.iter_mut().enumerate() {
             let queued = self.work.progress.queued.get(number).copied().unwrap_or(0);
             let Some(deliveries) = &mut input.deliveries else { continue };
-            if queued >= MOST_QUEUED {
+            if queued >= most {
                 continue;
             }
             let Poll::Ready(delivery) = deliveries.poll_next_unpin(context) else { continue };
@@ -263,9 +287,14 @@ impl<B: Batch> TaskLoop<B> {
                     Arrival::Batch(batch)
                 }
                 Some(Delivery::AtEnd { asked, offset }) => Arrival::AtEnd { asked, offset },
-                Some(Delivery::Finished) | None => {
+                Some(Delivery::Finished) => {
                     input.deliveries = None;
                     Arrival::Finished
+                }
+                // That nobody hands over anything any more says nothing about the partition.
+                None => {
+                    input.deliveries = None;
+                    continue;
                 }
             };
             shared.arrivals.push((number, arrival));
@@ -287,7 +316,7 @@ impl<B: Batch> TaskLoop<B> {
         }
         self.work.progress = self.mailbox.lock().progress.clone();
         let taken = self.work.progress.total.saturating_sub(before);
-        self.status.taken.fetch_add(taken, Ordering::Relaxed);
+        self.status.took(taken);
         if self.activity.waiting() > 0 && self.work.waiting_since.is_none() {
             self.work.waiting_since = Some(Instant::now());
         }
@@ -363,7 +392,7 @@ impl<B: Batch> TaskLoop<B> {
             )
         };
         let mut advances = Vec::with_capacity(self.inputs.len());
-        for (input, standing) in self.inputs.iter_mut().zip(standings) {
+        for (input, standing) in self.inputs.iter_mut().zip(&standings) {
             while input.released < standing.consumed
                 && let Some(batch) = input.kept.pop_front()
             {
@@ -379,8 +408,13 @@ impl<B: Batch> TaskLoop<B> {
             };
             advances.push(Advance { partition: input.partition, from, to });
         }
+        // What is never handed over at the end of a partition is passed as well: left standing before it,
+        // the position would fall below the beginning of the log one day.
+        let moved = advances
+            .iter()
+            .any(|step| step.from.offset < step.to.offset.filter(|_| step.from.offset.is_some()));
         let idle = records_in == 0 && gathered.chunks.is_empty() && gathered.staged.is_empty();
-        if idle && dead_letters.is_empty() {
+        if idle && !moved && dead_letters.is_empty() {
             return Ok(None);
         }
         for (input, advance) in self.inputs.iter_mut().zip(&advances) {
@@ -388,7 +422,7 @@ impl<B: Batch> TaskLoop<B> {
         }
         let mut epoch = Epoch::new(self.task, advances, gathered);
         (epoch.dead_letters, epoch.records_in, epoch.skipped) = (dead_letters, records_in, skipped);
-        self.measure(&epoch);
+        self.measures.epoch(&epoch, &standings, self.work.progress.watermark);
         Ok(Some(epoch))
     }
 
@@ -413,24 +447,6 @@ impl<B: Batch> TaskLoop<B> {
                 })
         };
         rejects.into_iter().map(letter).collect()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
-    fn measure(&self, epoch: &Epoch) {
-        let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
-        histogram!("rtbflow_epoch_rows").record(rows as f64);
-        for advance in &epoch.advances {
-            let (topic, number) =
-                (advance.partition.topic.name(), advance.partition.number.to_string());
-            let read =
-                advance.to.offset.unwrap_or(0).saturating_sub(advance.from.offset.unwrap_or(0));
-            counter!("rtbflow_records_total", "topic" => topic, "partition" => number)
-                .increment(u64::try_from(read).unwrap_or(0));
-        }
-        if let Some(watermark) = self.work.progress.watermark {
-            gauge!("rtbflow_watermark_seconds", "task" => self.task.number.to_string())
-                .set(watermark.as_millis() as f64 / 1000.0);
-        }
     }
 }
 

@@ -41,8 +41,13 @@ impl<S: Elements> Flow<S> {
     where
         F: Fn(&S::Value) -> Timestamp + Send + 'static,
     {
-        let logic =
-            EventTime { of, out_of_orderness, highest: None, values: std::marker::PhantomData };
+        let logic = EventTime {
+            of,
+            out_of_orderness,
+            highest: None,
+            logged: None,
+            values: std::marker::PhantomData,
+        };
         self.logic("event_time", name, logic)
     }
 }
@@ -52,6 +57,8 @@ pub struct EventTime<T, F> {
     of: F,
     out_of_orderness: Duration,
     highest: Option<Timestamp>,
+    /// What the place knows as the highest.
+    logged: Option<Timestamp>,
     values: std::marker::PhantomData<fn(T)>,
 }
 
@@ -84,7 +91,8 @@ where
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        if let Some(highest) = self.highest {
+        if let Some(highest) = self.highest.filter(|_| self.highest > self.logged) {
+            self.logged = Some(highest);
             let mut entry = Writer::new(Self::VERSION);
             entry.put(&highest);
             snapshot.replace(0, entry);
@@ -93,6 +101,7 @@ where
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         self.highest = Reader::open(chunk, Self::VERSION)?.next_entry()?;
+        self.logged = self.highest;
         Ok(())
     }
 

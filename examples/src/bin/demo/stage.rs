@@ -261,8 +261,8 @@ type Ended = std::result::Result<(&'static str, Result<Outcome>), tokio::task::J
 
 fn ended_early(ended: Ended) -> Error {
     match ended {
+        Ok((_, Ok(Outcome::Failed(_, error)) | Err(error))) => error,
         Ok((name, Ok(_))) => Error::permanent(format!("keep {name} running: it ended")),
-        Ok((_, Err(error))) => error,
         Err(error) => Error::permanent("keep the pipelines running").because(error),
     }
 }

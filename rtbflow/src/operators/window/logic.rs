@@ -320,7 +320,9 @@ where
                 }
             }
         }
-        if self.keeps() && self.watermark > self.logged_watermark {
+        // The end of all time is that of one run: another may go on from here.
+        if self.keeps() && self.watermark > self.logged_watermark && self.watermark < Timestamp::MAX
+        {
             self.logged_watermark = self.watermark;
             let mut entry = Writer::new(Self::VERSION);
             entry.put(&self.watermark);

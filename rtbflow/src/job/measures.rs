@@ -1,0 +1,98 @@
+//! What a job measures. Handles are made once, so that measuring an epoch costs no more than adding.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::element::Partition;
+use crate::epoch::{Epoch, JobName, Task};
+use crate::job::intake::Standing;
+use crate::time::Timestamp;
+
+/// What one life of a task measures.
+pub(crate) struct TaskMeasures {
+    records: Vec<Counter>,
+    rows: Histogram,
+    watermark: Gauge,
+    in_flight: Gauge,
+}
+
+impl TaskMeasures {
+    pub(crate) fn new(
+        job: &JobName,
+        task: Task,
+        partitions: impl Iterator<Item = Partition>,
+    ) -> Self {
+        let (job, task) = (job.to_string(), task.number.to_string());
+        let records = partitions.map(|Partition { topic, number }| {
+            let (topic, partition) = (topic.name(), number.to_string());
+            counter!("rtbflow_records_total", "job" => job.clone(), "topic" => topic, "partition" => partition)
+        });
+        Self {
+            records: records.collect(),
+            rows: histogram!("rtbflow_epoch_rows", "job" => job.clone()),
+            watermark: gauge!("rtbflow_watermark_seconds", "job" => job.clone(), "task" => task.clone()),
+            in_flight: gauge!("rtbflow_epochs_in_flight", "job" => job.clone(), "task" => task),
+        }
+    }
+
+    /// So many epochs are on their way to the place.
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
+    pub(crate) fn in_flight(&self, epochs: usize) {
+        self.in_flight.set(epochs as f64);
+    }
+
+    /// An epoch was built.
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
+    pub(crate) fn epoch(
+        &self,
+        epoch: &Epoch,
+        standings: &[Standing],
+        watermark: Option<Timestamp>,
+    ) {
+        let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
+        self.rows.record(rows as f64);
+        for (records, standing) in self.records.iter().zip(standings) {
+            records.increment(standing.taken);
+        }
+        if let Some(watermark) = watermark {
+            self.watermark.set(watermark.as_millis() as f64 / 1000.0);
+        }
+    }
+}
+
+/// What the committer measures.
+pub(crate) struct CommitMeasures {
+    seconds: Histogram,
+    commits: Counter,
+    rows: Counter,
+    dead_letters: Counter,
+}
+
+impl CommitMeasures {
+    pub(crate) fn new(job: &JobName) -> Self {
+        let job = job.to_string();
+        Self {
+            seconds: histogram!("rtbflow_commit_seconds", "job" => job.clone()),
+            commits: counter!("rtbflow_commits_total", "job" => job.clone()),
+            rows: counter!("rtbflow_rows_out_total", "job" => job.clone()),
+            dead_letters: counter!("rtbflow_dead_letters_total", "job" => job),
+        }
+    }
+
+    /// A group was committed within this time.
+    pub(crate) fn group(&self, took: Duration) {
+        self.seconds.record(took.as_secs_f64());
+    }
+
+    /// An epoch was committed.
+    pub(crate) fn epoch(&self, epoch: &Epoch) {
+        self.commits.increment(1);
+        self.rows.increment(epoch.staged.iter().map(|staged| staged.rows as u64).sum());
+    }
+
+    /// So many dead letters were delivered, or skipped.
+    pub(crate) fn dead_letters(&self, letters: usize) {
+        self.dead_letters.increment(letters as u64);
+    }
+}
