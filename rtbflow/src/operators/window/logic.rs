@@ -29,6 +29,8 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     windows: W,
     aggregate: A,
     panes: Panes,
+    /// How long a window that was put out is kept, to be corrected.
+    kept: Duration,
     early: Option<Duration>,
     last_early: Option<Timestamp>,
     watermark: Timestamp,
@@ -39,6 +41,8 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     next_end: Timestamp,
     /// Windows that the place still has and that are to be dropped there.
     ended: Vec<i64>,
+    /// A window that is over, for the memory of its table.
+    spare: Option<Open<K, A::State>>,
     values: PhantomData<fn(T)>,
 }
 
@@ -114,11 +118,16 @@ where
         panes: Panes,
         early: Option<Duration>,
     ) -> Self {
+        let kept = match panes {
+            Panes::Accumulating => windows.allowed_lateness(),
+            Panes::Discarding => Duration::ZERO,
+        };
         Self {
             key,
             windows,
             aggregate,
             panes,
+            kept,
             early,
             last_early: None,
             watermark: Timestamp::MIN,
@@ -126,6 +135,7 @@ where
             open: Vec::new(),
             next_end: Timestamp::MAX,
             ended: Vec::new(),
+            spare: None,
             values: PhantomData,
         }
     }
@@ -134,7 +144,8 @@ where
     fn open(&mut self, window: Window) -> usize {
         let at = self.open.partition_point(|open| open.window.end < window.end);
         if self.open.get(at).is_none_or(|open| open.window.end != window.end) {
-            self.open.insert(at, Open::new(window));
+            let spare = self.spare.take().map(|spare| Open { window, ..spare });
+            self.open.insert(at, spare.unwrap_or_else(|| Open::new(window)));
         }
         if window.end > self.watermark {
             self.next_end = self.next_end.min(window.end);
@@ -142,9 +153,10 @@ where
         at
     }
 
-    /// Whether windows that were put out are kept, to be corrected.
+    /// Whether windows that were put out are kept.
+    #[inline]
     fn keeps(&self) -> bool {
-        self.panes == Panes::Accumulating && !self.windows.allowed_lateness().is_zero()
+        !self.kept.is_zero()
     }
 
     fn result(&self, key: K, window: Window, state: &A::State) -> Record<Windowed<K, A::Output>> {
@@ -196,23 +208,29 @@ where
 
     /// The watermark has risen: puts out the windows that it passed, and lets go of those that are over.
     fn put_out(&mut self, before: Timestamp, out: &mut Outbox<Windowed<K, A::Output>>) {
-        let (watermark, lateness) = (self.watermark, self.windows.allowed_lateness());
-        for open in &self.open {
-            if open.window.end > before && open.window.end <= watermark {
-                for (key, slot) in open.keys.iter() {
-                    out.push(self.result(key.clone(), open.window, &slot.state));
-                }
+        let (watermark, kept) = (self.watermark, self.kept);
+        let mut open = std::mem::take(&mut self.open);
+        let over = open.partition_point(|open| open.window.end + kept <= watermark);
+        for mut open in open.drain(..over) {
+            let due = open.window.end > before;
+            for (key, slot) in open.keys.drain().filter(|_| due) {
+                out.push(self.result(key, open.window, &slot.state));
             }
-        }
-        let kept = if self.keeps() { lateness } else { Duration::ZERO };
-        let over = self.open.partition_point(|open| open.window.end + kept <= watermark);
-        for open in self.open.drain(..over) {
             if open.logged {
                 self.ended.push(open.window.end.as_millis());
             }
+            self.spare = Some(Open { keys: open.keys, ..Open::new(open.window) });
         }
-        let next = self.open.iter().map(|open| open.window.end).find(|end| *end > watermark);
+        let due =
+            |open: &&Open<K, A::State>| open.window.end > before && open.window.end <= watermark;
+        for open in open.iter().filter(due) {
+            for (key, slot) in open.keys.iter() {
+                out.push(self.result(key.clone(), open.window, &slot.state));
+            }
+        }
+        let next = open.iter().map(|open| open.window.end).find(|end| *end > watermark);
         self.next_end = next.unwrap_or(Timestamp::MAX);
+        self.open = open;
     }
 
     /// Puts out what changed in open windows since they were last put out early.
