@@ -201,3 +201,87 @@ fn drop_orphans(epochs: &mut Vec<Epoch>, waiting: &mut Vec<Waiting>) {
     epochs.retain(|_| kept(&mut epoch));
     waiting.retain(|_| kept(&mut verdict));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::barrier::Gathered;
+    use crate::element::Topic;
+    use crate::epoch::{Advance, ChunkPage, Claim, Memory, Task};
+    use crate::sink::Place;
+
+    const TASK: Task = Task { number: 0, of: 1 };
+
+    /// A place that applies the first commit and loses its answer; the task is taken away meanwhile.
+    #[derive(Debug, Clone)]
+    struct Forgetful {
+        place: Memory,
+        lost: Arc<AtomicBool>,
+        verdict: Arc<Mutex<Option<oneshot::Receiver<Verdict>>>>,
+    }
+
+    impl Anchor for Forgetful {
+        fn place(&self) -> Place {
+            self.place.place()
+        }
+        async fn prepare(&self, job: &JobName) -> Result<()> {
+            self.place.prepare(job).await
+        }
+        async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+            self.place.claim(job, claim).await
+        }
+        async fn restore(
+            &self,
+            job: &JobName,
+            task: Task,
+            from: Option<String>,
+        ) -> Result<ChunkPage> {
+            self.place.restore(job, task, from).await
+        }
+        async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+            let verdicts = self.place.commit(job, epochs).await?;
+            drop(self.verdict.lock().unwrap().take());
+            match self.lost.swap(true, Ordering::Relaxed) {
+                true => Ok(verdicts),
+                false => Err(Error::transient("commit: the answer is lost")),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_applied_is_accounted_for_though_its_task_is_gone() {
+        let job = JobName::new("test").unwrap();
+        let partition = Partition::new(Topic::new("test"), 0);
+        let (submission, submissions) = mpsc::channel(1);
+        let (verdict, waiting) = oneshot::channel();
+        let anchor = Forgetful {
+            place: Memory::new(),
+            lost: Arc::default(),
+            verdict: Arc::new(Mutex::new(Some(waiting))),
+        };
+        let claim = Claim { task: TASK, partitions: vec![partition], owner: 7 };
+        let from = anchor.claim(&job, &claim).await.unwrap()[0];
+        let to = Position { offset: Some(3), commit: from.commit + 1, ..from };
+        let advances = vec![Advance { partition, from, to }];
+        let mut epoch = Epoch::new(TASK, advances, Gathered::default());
+        epoch.records_in = 3;
+        let status = Arc::default();
+        submission.send(Submission { epoch, verdict, status }).await.unwrap();
+        drop(submission);
+        let account = Account::default();
+        let committer = Committer {
+            measures: CommitMeasures::new(&job),
+            job,
+            anchor,
+            writers: Vec::new(),
+            rejected: Rejected::default(),
+            account: account.clone(),
+            committed: Committed::default(),
+            submissions,
+        };
+        committer.run().await.unwrap();
+        assert_eq!((account.report().decoded, account.report().commits), (3, 1));
+    }
+}

@@ -68,7 +68,10 @@ where
                     }
                     dropped += u64::from(record.is_accountable());
                 }
-                other => break other,
+                other @ (Poll::Pending
+                | Poll::Ready(None | Some(Element::Watermark(_) | Element::Barrier(_)))) => {
+                    break other;
+                }
             }
         };
         *this.dropped += dropped;

@@ -52,9 +52,14 @@ struct Flowing<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> MemorySource<T> {
-    /// Values kept in memory, one list a partition. Each partition is a task.
+    /// Values kept in memory, one list a partition. Each partition is a task; without any there is one, with
+    /// nothing in it.
     #[must_use]
-    pub fn new(topic: &str, partitions: Vec<Vec<T>>) -> Self {
+    pub fn new(topic: &str, mut partitions: Vec<Vec<T>>) -> Self {
+        if partitions.is_empty() {
+            // A job ends when its tasks have ended: it needs one for that.
+            partitions.push(Vec::new());
+        }
         let kept = partitions.into_iter().map(|list| Values::Kept(Arc::new(list)));
         Self::with(topic, kept.collect())
     }

@@ -150,7 +150,7 @@ pub struct PartitionInput<B> {
     /// The partition.
     pub partition: Partition,
     /// What is read of it, from the position given to [`Assignment::begin`] on. Bounded: it holds little
-    /// and waits for its reader.
+    /// and waits for its reader. That it ends says nothing; [`Delivery::Finished`] does.
     pub deliveries: BoxStream<'static, Result<Delivery<B>>>,
 }
 

@@ -3,6 +3,7 @@
 use crate::epoch::Memory;
 use crate::error::BadRecord;
 use crate::job::Job;
+use crate::job::Report;
 use crate::source::MemorySource;
 
 #[tokio::test(start_paused = true)]
@@ -26,4 +27,16 @@ async fn a_job_that_failed_says_what_is_pending() {
     assert_eq!((report.records_in(), report.pending, report.commits), (3, 3, 0));
     assert_eq!(report.restarts, 0);
     assert!(out.values().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_without_partitions_ends() {
+    let place = Memory::new();
+    let (_, out) = place.collect::<i32>();
+    let job = Job::new("empty").unwrap().source(MemorySource::new("none", Vec::new()));
+    let job = job.anchor(place.clone());
+    let job = job.pipeline(move |numbers| numbers.to(place.collect_into(&out)));
+    let run = job.run(std::future::pending());
+    let report = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
+    assert_eq!(report.unwrap(), Report::default());
 }

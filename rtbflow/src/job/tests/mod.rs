@@ -1,6 +1,7 @@
 //! Tests of the task loop and its intake: records as they would come, written down.
 
 mod ending;
+mod events;
 mod taking;
 mod turns;
 

@@ -1,0 +1,189 @@
+//! One run and its events: assignments that are taken away in part, and tasks that are fenced.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::time::{sleep, timeout};
+
+use crate::element::{Partition, Topic};
+use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
+use crate::error::{Error, Result};
+use crate::job::tests::Written;
+use crate::job::{Job, Report};
+use crate::sink::{Collected, Place};
+use crate::source::{
+    Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
+};
+
+/// What a source says, and how long it waits before that.
+#[derive(Debug, Clone)]
+enum Say {
+    Assigned(&'static [u32]),
+    Revoked(&'static [u32]),
+}
+
+/// A source that says what was written down. Each task has one record, and then is quiet.
+struct Told(Vec<(Duration, Say)>);
+
+struct Telling(VecDeque<(Duration, Say)>);
+
+fn task(number: u32) -> Task {
+    Task { number, of: 2 }
+}
+
+impl Source for Told {
+    type Batch = Written;
+    type Feed = Telling;
+
+    fn topics(&self) -> Vec<String> {
+        vec!["test".into()]
+    }
+
+    async fn open(&self, _: Context) -> Result<Telling> {
+        Ok(Telling(self.0.clone().into()))
+    }
+}
+
+impl Feed for Telling {
+    type Batch = Written;
+
+    async fn next(&mut self) -> Result<SourceEvent<Written>> {
+        let Some((pause, _)) = self.0.front() else { return pending().await };
+        sleep(*pause).await;
+        let Some((_, say)) = self.0.pop_front() else { return pending().await };
+        Ok(match say {
+            Say::Assigned(tasks) => {
+                let input = |number: &u32| {
+                    let partition =
+                        Partition::new(Topic::new("test"), i32::try_from(*number).unwrap());
+                    let one = Delivery::Batch(Written::from(0, [1]));
+                    let deliveries = stream::iter([Ok(one)]).chain(stream::pending()).boxed();
+                    let partitions = vec![PartitionInput { partition, deliveries }];
+                    TaskInput { task: task(*number), partitions }
+                };
+                SourceEvent::Assigned(Assignment::new(tasks.iter().map(input).collect(), |_| {}))
+            }
+            Say::Revoked(tasks) => {
+                let tasks = tasks.iter().map(|number| task(*number)).collect();
+                SourceEvent::Revoked(Revocation::new(tasks, false, Duration::from_secs(1), || {}))
+            }
+        })
+    }
+
+    fn committed(&mut self, _: &[(Partition, Position)]) {}
+
+    async fn close(self) {}
+}
+
+/// A place that is away for some claims, and fences some tasks.
+#[derive(Debug, Clone)]
+struct Strict {
+    place: Memory,
+    away: Arc<Mutex<u32>>,
+    fenced: BTreeSet<Task>,
+    claims: Arc<Mutex<Vec<Task>>>,
+}
+
+impl Strict {
+    fn new(away: u32, fenced: &[u32]) -> Self {
+        let fenced = fenced.iter().map(|number| task(*number)).collect();
+        let (away, claims) = (Arc::new(Mutex::new(away)), Arc::default());
+        Self { place: Memory::new(), away, fenced, claims }
+    }
+
+    async fn run(&self, says: Vec<(Duration, Say)>, stop_after: Duration) -> Result<Report> {
+        let (place, out) = (self.place.clone(), Collected::default());
+        let job = Job::new("events")?
+            .source(Told(says))
+            .anchor(self.clone())
+            .pipeline(move |numbers| numbers.to(place.collect_into(&out)));
+        let account = job.account();
+        let ran = timeout(Duration::from_secs(600), job.run(sleep(stop_after))).await;
+        let report = ran.map_err(|_| Error::permanent("end"))??;
+        assert_eq!(report, account.report());
+        Ok(report)
+    }
+}
+
+impl Anchor for Strict {
+    fn place(&self) -> Place {
+        self.place.place()
+    }
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.place.prepare(job).await
+    }
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        {
+            let mut away = self.away.lock().unwrap();
+            if *away > 0 {
+                *away -= 1;
+                return Err(Error::transient("claim: the place is away"));
+            }
+        }
+        self.claims.lock().unwrap().push(claim.task);
+        self.place.claim(job, claim).await
+    }
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        self.place.restore(job, task, from).await
+    }
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let mut verdicts = Vec::new();
+        for epoch in epochs {
+            match self.fenced.contains(&epoch.task) {
+                true => verdicts.push(Verdict::Fenced),
+                false => {
+                    verdicts.extend(self.place.commit(job, std::slice::from_ref(epoch)).await?);
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_taken_away_before_it_was_claimed_is_left_to_its_next_owner() {
+    let place = Strict::new(5, &[]);
+    let soon = Duration::from_millis(200);
+    let says = vec![(soon, Say::Assigned(&[0, 1])), (soon, Say::Revoked(&[0]))];
+    let report = place.run(says, MINUTE).await.unwrap();
+    assert_eq!(*place.claims.lock().unwrap(), [task(1)]);
+    assert_eq!((report.records_in(), report.decoded), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fenced_task_must_be_taken_away_or_the_job_ends() {
+    let soon = Duration::from_millis(500);
+    let assigned = (Duration::ZERO, Say::Assigned(&[0, 1]));
+    for (revoked, kept) in [([0], 1), ([1], 0)] {
+        let revoked: &'static [u32] = if revoked == [0] { &[0] } else { &[1] };
+        let place = Strict::new(0, &[0, 1]);
+        let says = vec![assigned.clone(), (soon, Say::Revoked(revoked))];
+        let error = place.run(says, MINUTE).await.unwrap_err();
+        assert!(
+            error.is_fenced() && error.to_string().contains(&task(kept).to_string()),
+            "{error}"
+        );
+    }
+    let place = Strict::new(0, &[0, 1]);
+    let report = place.run(vec![assigned, (soon, Say::Revoked(&[0, 1]))], MINUTE).await.unwrap();
+    assert_eq!((report.records_in(), report.commits), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_goes_on_in_its_next_life() {
+    let (place, soon) = (Strict::new(0, &[]), Duration::from_millis(500));
+    let says = vec![
+        (Duration::ZERO, Say::Assigned(&[0, 1])),
+        (soon, Say::Revoked(&[0, 1])),
+        (Duration::ZERO, Say::Assigned(&[0, 1])),
+    ];
+    // The one record of each stands below the position in the second life.
+    let report = place.run(says, MINUTE).await.unwrap();
+    assert_eq!((report.records_in(), report.decoded, report.pending), (2, 2, 0));
+    assert_eq!(place.claims.lock().unwrap().len(), 4);
+}
