@@ -1,0 +1,18 @@
+//! The pipelines as processes against real servers, while everything around them goes wrong.
+//!
+//! The topic's name is the system's own, so the tests take turns; each has its own group, its own schema
+//! in Postgres and its own database in Redis, and makes the topics anew.
+
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod traffic;
+#[cfg(test)]
+mod worker;
+
+#[cfg(test)]
+mod commit_cut;
