@@ -110,6 +110,7 @@ async fn pipeline(run: impl Future<Output = rtbflow::Result<Outcome>>) -> Answer
     match Box::pin(run).await? {
         Outcome::Ran(account) => Ok(account.decoded),
         Outcome::Described(text) => Err(text.into()),
+        Outcome::Failed(_, error) => Err(error.into()),
     }
 }
 

@@ -112,15 +112,8 @@ impl Ended {
     pub(crate) fn count(&self, class: &str) -> i64 {
         let accounting = self.accounting.as_ref().unwrap_or_else(|| panic!("no account: {self:?}"));
         let count = |class: &str| accounting[class].as_i64().unwrap();
-        let classes = [
-            "decoded",
-            "filtered",
-            "late",
-            "duplicates",
-            "dead_lettered",
-            "skipped",
-            "pending",
-        ];
+        let classes =
+            ["decoded", "filtered", "late", "duplicates", "dead_lettered", "skipped", "pending"];
         let sum: i64 = classes.into_iter().map(count).sum();
         assert_eq!(count("records_in"), sum, "{accounting}");
         count(class)
