@@ -128,7 +128,10 @@ where
 
 #[inline]
 fn text(bytes: &[u8]) -> Result<&str, BadRecord> {
-    std::str::from_utf8(bytes).map_err(|error| BadRecord::new(error.to_string()))
+    simdutf8::basic::from_utf8(bytes).or_else(|_| {
+        // Says where it is wrong.
+        std::str::from_utf8(bytes).map_err(|error| BadRecord::new(error.to_string()))
+    })
 }
 
 fn from_text<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadRecord> {
