@@ -5,7 +5,7 @@ use rtbflow::Timestamp;
 use rtbflow::codec::{Decoder, View, json_view};
 use serde::Deserialize;
 
-use crate::events::strict::{Object, Rules, Text, Whole, names};
+use crate::events::strict::{Object, Rules, Text, Whole, names, plain};
 
 names! {
     /// What happened.
@@ -63,6 +63,24 @@ pub struct AdView<'a> {
     pub order_id: Option<Text<'a>>,
 }
 
+plain!(AdView {
+    event_type,
+    timestamp,
+    device_id,
+    session_id,
+    ad_id,
+    campaign_id,
+    advertiser_id,
+    product_id,
+    placement,
+    bid_price,
+    actual_price,
+    search_term,
+    category,
+    revenue_amount,
+    order_id,
+});
+
 impl Rules for AdView<'_> {
     #[inline]
     fn check(&self) -> Result<(), &'static str> {
@@ -88,6 +106,11 @@ pub struct Ads;
 
 impl View for Ads {
     type Of<'a> = Object<AdView<'a>>;
+
+    #[inline]
+    fn plain(text: &str) -> Option<Object<AdView<'_>>> {
+        AdView::plain(text).filter(|ad| ad.check().is_ok()).map(Object)
+    }
 }
 
 /// A record of `ad-events` for a pipeline that lives on clicks.

@@ -147,6 +147,24 @@ fn good(topic: &Topic) -> Vec<(String, String)> {
     topic.fields.iter().map(pair).collect()
 }
 
+/// The same without an escape: what a short cut can read.
+fn plain_of(topic: &Topic) -> Vec<(String, String)> {
+    let mut fields = good(topic);
+    for (_, value) in &mut fields {
+        if value.contains('\\') {
+            r#""plain""#.clone_into(value);
+        }
+    }
+    fields
+}
+
+/// [`Ads`] without the short cut.
+struct ParsedAds;
+
+impl View for ParsedAds {
+    type Of<'a> = Object<AdView<'a>>;
+}
+
 fn is_text(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.contains('\0'))
 }
@@ -276,10 +294,11 @@ proptest! {
     #[test]
     fn agrees_with_the_second_opinion(
         topic in 0..TOPICS.len(),
+        plain in any::<bool>(),
         spoils in prop::collection::vec(spoil(), 0..4),
     ) {
         let topic = &TOPICS[topic];
-        let mut fields = good(topic);
+        let mut fields = if plain { plain_of(topic) } else { good(topic) };
         for spoil in &spoils {
             apply(spoil, &mut fields);
         }
@@ -289,6 +308,25 @@ proptest! {
             second_opinion(topic, &fields),
             "{}", text
         );
+    }
+
+    #[test]
+    fn the_short_cut_agrees_with_the_parser(
+        spoils in prop::collection::vec(spoil(), 0..4),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let mut fields = plain_of(&TOPICS[0]);
+        for spoil in &spoils {
+            apply(spoil, &mut fields);
+        }
+        let mut text = text_of(&fields);
+        if let Some(cut) = cut {
+            text = text.chars().take(cut.index(text.len())).collect();
+        }
+        let parsed = json_view::<ParsedAds, _, _>(|Object(ad)| Ok(format!("{ad:?}")));
+        if let Some(Object(ad)) = Ads::plain(&text) {
+            prop_assert_eq!(Some(format!("{ad:?}")), parsed.decode(&record(text.as_bytes())).ok());
+        }
     }
 
     #[test]
@@ -322,6 +360,18 @@ fn every_good_record_decodes() {
         fields.retain(|(name, _)| name == "actual_price" || !is_optional(name));
         assert!((topic.decodes)(text_of(&fields).as_bytes()), "{}", text_of(&fields));
     }
+}
+
+#[test]
+fn a_plain_record_takes_the_short_cut() {
+    let mut fields = plain_of(&TOPICS[0]);
+    assert!(Ads::plain(&text_of(&fields)).is_some());
+    fields.retain(|(name, _)| name != "search_term" && name != "order_id");
+    fields.reverse();
+    fields.push(("unknown".to_owned(), "7".to_owned()));
+    assert!(Ads::plain(&text_of(&fields).replace(':', " : ")).is_none(), "a time with blanks");
+    assert!(Ads::plain(&text_of(&fields).replace("\":", "\" :  ")).is_some());
+    assert!(Ads::plain(&text_of(&good(&TOPICS[0]))).is_none(), "an escape is for the parser");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use compact_str::CompactString;
+use rtbflow::Timestamp;
+use rtbflow::codec::Plain;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
@@ -100,6 +102,70 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<D> {
     }
 }
 
+/// A value that a short cut can take from a record that is written plainly.
+///
+/// It must be what the value's `Deserialize` makes of the same; `None` leaves the record to that.
+pub(crate) trait FromPlain<'a>: Sized {
+    /// Takes it.
+    fn from_plain(plain: Plain<'a>) -> Option<Self>;
+
+    /// What stands for a field that is not there.
+    fn missing() -> Option<Self> {
+        None
+    }
+}
+
+impl<'a, T: FromPlain<'a>> FromPlain<'a> for Option<T> {
+    #[inline]
+    fn from_plain(plain: Plain<'a>) -> Option<Self> {
+        if plain == Plain::Null { Some(None) } else { T::from_plain(plain).map(Some) }
+    }
+
+    #[inline]
+    fn missing() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl FromPlain<'_> for Timestamp {
+    #[inline]
+    fn from_plain(plain: Plain<'_>) -> Option<Self> {
+        if let Plain::Text(text) = plain { text.parse().ok() } else { None }
+    }
+}
+
+/// Gives a view its short cut, `fn plain(text: &str) -> Option<Self>`, for the fields listed; the compiler
+/// sees to it that none is forgotten.
+macro_rules! plain {
+    ($view:ident { $($field:ident),+ $(,)? }) => {
+        impl<'a> $view<'a> {
+            #[inline]
+            fn plain(text: &'a str) -> Option<Self> {
+                use crate::events::strict::FromPlain;
+                let mut fields = rtbflow::codec::PlainFields::new(text)?;
+                $(let mut $field = None;)+
+                while let Some((name, value)) = fields.next_field()? {
+                    match name {
+                        $(stringify!($field) => {
+                            if $field.replace(FromPlain::from_plain(value)?).is_some() {
+                                return None;
+                            }
+                        })+
+                        _ => {}
+                    }
+                }
+                Some(Self {
+                    $($field: match $field {
+                        Some(value) => value,
+                        None => FromPlain::missing()?,
+                    },)+
+                })
+            }
+        }
+    };
+}
+pub(crate) use plain;
+
 /// A string without U+0000 and without lone surrogates, borrowed where the JSON has no escapes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text<'a>(Cow<'a, str>);
@@ -153,6 +219,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+impl<'a> FromPlain<'a> for Text<'a> {
+    #[inline]
+    fn from_plain(plain: Plain<'a>) -> Option<Self> {
+        if let Plain::Text(text) = plain { Some(Self(Cow::Borrowed(text))) } else { None }
+    }
+}
+
 /// A number from 0 to the largest `i64`, written without fraction and exponent.
 ///
 /// Decoded from the digits themselves: a JSON parser's number no longer tells `-0`, which is whole, from
@@ -183,6 +256,13 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+impl FromPlain<'_> for Whole {
+    #[inline]
+    fn from_plain(plain: Plain<'_>) -> Option<Self> {
+        if let Plain::Whole(number) = plain { Some(Self(number)) } else { None }
+    }
+}
+
 /// Declares a closed list of names: an enum that decodes from JSON strings only.
 macro_rules! names {
     ($(#[$about:meta])* $name:ident { $($(#[$variant_about:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -198,6 +278,16 @@ macro_rules! names {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl crate::events::strict::FromPlain<'_> for $name {
+            #[inline]
+            fn from_plain(plain: rtbflow::codec::Plain<'_>) -> Option<Self> {
+                match plain {
+                    $(rtbflow::codec::Plain::Text($text) => Some(Self::$variant),)+
+                    _ => None,
                 }
             }
         }

@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + Send + 'static> Decoder for Json<T> {
 
     #[inline]
     fn decode(&self, record: &RawRecord<'_>) -> Result<T, BadRecord> {
-        from_bytes(record.value.unwrap_or_default())
+        from_text(text(record.value.unwrap_or_default())?)
     }
 }
 
@@ -65,6 +65,17 @@ impl<T: DeserializeOwned + Send + 'static> Decoder for Json<T> {
 pub trait View: 'static {
     /// The view for bytes of this lifetime.
     type Of<'a>: Deserialize<'a>;
+
+    /// The view of a record that is written plainly, by a short cut such as
+    /// [`PlainFields`](crate::codec::PlainFields). `None` leaves it to the parser, which also says what is
+    /// wrong with a record: a short cut may give up on anything, but must not make another view than the
+    /// parser would, nor one that the parser refuses.
+    #[inline]
+    #[must_use]
+    fn plain(text: &str) -> Option<Self::Of<'_>> {
+        let _ = text;
+        None
+    }
 }
 
 /// Decodes JSON into a borrowing view and keeps what a closure makes of it; see [`json_view`].
@@ -107,14 +118,24 @@ where
 
     #[inline]
     fn decode(&self, record: &RawRecord<'_>) -> Result<T, BadRecord> {
-        (self.project)(from_bytes(record.value.unwrap_or_default())?)
+        let text = text(record.value.unwrap_or_default())?;
+        (self.project)(match V::plain(text) {
+            Some(view) => view,
+            None => from_text(text)?,
+        })
     }
 }
 
 #[inline]
-fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadRecord> {
-    let text = std::str::from_utf8(bytes).map_err(|error| BadRecord::new(error.to_string()))?;
-    if nests_too_deep(bytes) {
+fn text(bytes: &[u8]) -> Result<&str, BadRecord> {
+    simdutf8::basic::from_utf8(bytes).or_else(|_| {
+        // Says where it is wrong.
+        std::str::from_utf8(bytes).map_err(|error| BadRecord::new(error.to_string()))
+    })
+}
+
+fn from_text<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadRecord> {
+    if nests_too_deep(text.as_bytes()) {
         return Err(BadRecord::new("nested more than 128 levels deep"));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -125,10 +146,14 @@ fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadRecord> {
 }
 
 /// serde_json bounds the depth of what it builds, but not of what it skips. The count of opening
-/// brackets, which nearly always settles it, is a loop that the compiler vectorises.
+/// brackets, which nearly always settles it, is a loop that the compiler vectorises: in bytes, which do
+/// not overflow within a chunk.
 #[inline]
 fn nests_too_deep(bytes: &[u8]) -> bool {
-    let opening = bytes.iter().filter(|c| **c | 0x20 == b'{').count();
+    let is_opening = |c: &u8| u8::from(*c | 0x20 == b'{');
+    let chunks = bytes.chunks(usize::from(u8::MAX));
+    let opening: usize =
+        chunks.map(|chunk| usize::from(chunk.iter().map(is_opening).sum::<u8>())).sum();
     opening > DEEPEST && deepest(bytes) > DEEPEST
 }
 
@@ -161,8 +186,13 @@ mod tests {
         term: Option<String>,
     }
 
+    fn record(value: &[u8]) -> RawRecord<'_> {
+        let timestamp = crate::Timestamp::MIN;
+        RawRecord { offset: 0, timestamp, key: None, value: Some(value) }
+    }
+
     fn click(text: &[u8]) -> Option<i64> {
-        from_bytes::<Click>(text).ok().map(|click| click.price)
+        json::<Click>().decode(&record(text)).ok().map(|click| click.price)
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! How bytes become values.
 
 mod json;
+mod plain;
 
 use std::fmt;
 
 pub use json::{Json, JsonView, View, json, json_view};
+pub use plain::{Plain, PlainFields};
 
 use crate::error::BadRecord;
 use crate::source::RawRecord;
