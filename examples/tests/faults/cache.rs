@@ -14,20 +14,21 @@ use crate::traffic::Sent;
 const TAKEN: &str = "rtbflow:test:taken";
 
 pub(crate) struct Cache {
-    group: String,
+    /// The consumer group of whoever writes it.
+    pub(crate) group: String,
     database: u8,
     reader: MultiplexedConnection,
 }
 
 impl Cache {
     /// Takes a database that nobody uses.
-    pub(crate) async fn new(group: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         for database in (1..16).rev() {
             let client = redis::Client::open(url(database)).unwrap();
             let mut reader = client.get_multiplexed_async_connection().await.unwrap();
             let size: u64 = redis::cmd("DBSIZE").query_async(&mut reader).await.unwrap();
-            if size == 0 && reader.set_nx::<_, _, bool>(TAKEN, group).await.unwrap() {
-                return Self { group: group.to_owned(), database, reader };
+            if size == 0 && reader.set_nx::<_, _, bool>(TAKEN, name).await.unwrap() {
+                return Self { group: format!("{name}-s2"), database, reader };
             }
         }
         panic!("{} has no empty database: run ./dev test, which starts a fresh one", redis());
@@ -44,8 +45,8 @@ impl Cache {
     }
 
     /// The next offset of each partition that is known.
-    pub(crate) async fn positions(&self, group: &str) -> BTreeMap<i32, i64> {
-        let key = format!("rtbflow:{group}:positions");
+    pub(crate) async fn positions(&self) -> BTreeMap<i32, i64> {
+        let key = format!("rtbflow:{}:positions", self.group);
         let positions: BTreeMap<String, String> = self.reader.clone().hgetall(key).await.unwrap();
         let offset = |(partition, position): (&String, &String)| {
             let digits = partition.rsplit(|c: char| !c.is_ascii_digit()).next()?;
@@ -56,8 +57,8 @@ impl Cache {
     }
 
     /// Waits until everything below these offsets is committed.
-    pub(crate) async fn until_read(&self, group: &str, ends: &BTreeMap<i32, i64>) {
-        until("S2 reads on", async || behind(&self.positions(group).await, ends)).await;
+    pub(crate) async fn until_read(&self, ends: &BTreeMap<i32, i64>) {
+        until("S2 reads on", async || behind(&self.positions().await, ends)).await;
     }
 
     async fn hash(&self, key: &str) -> BTreeMap<String, String> {

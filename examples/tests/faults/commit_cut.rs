@@ -20,12 +20,12 @@ async fn a_commit_without_an_answer_is_found_by_its_positions() {
     worker.until_assigned().await;
     for cut in 1..=CUTS {
         // Whatever was sent by now is committed first, so that each cut meets a commit of its own.
-        stage.ledger.until_read(&stage.group, &traffic.sent().ends).await;
+        stage.ledger.until_read(&traffic.sent().ends).await;
         proxy.cut_after("commit\0");
         timeout(SOON, proxy.until_planned_cuts(cut)).await.expect("no commit to cut");
     }
     let sent = traffic.stop().await.sent();
-    stage.ledger.until_read(&stage.group, &sent.ends).await;
+    stage.ledger.until_read(&sent.ends).await;
     assert_eq!(worker.said("revoked"), 0, "it keeps its place in the group");
     let ended = worker.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);

@@ -19,6 +19,8 @@ const WRONG: &str = "select count(*) from
 const LOOK_EVERY: Duration = Duration::from_millis(30);
 
 pub(crate) struct Ledger {
+    /// The consumer group of whoever writes it.
+    pub(crate) group: String,
     schema: String,
     reader: Client,
 }
@@ -28,7 +30,7 @@ impl Ledger {
         connect(&postgres()).await.batch_execute(&format!("create schema {schema}")).await.unwrap();
         let url = url(schema);
         let reader = connect(&url).await;
-        Self { schema: schema.to_owned(), reader }
+        Self { group: format!("{schema}-w1"), schema: schema.to_owned(), reader }
     }
 
     /// The URL with this schema.
@@ -42,16 +44,16 @@ impl Ledger {
     }
 
     /// The next offset of each partition that is known; none before the tables are there.
-    pub(crate) async fn positions(&self, group: &str) -> BTreeMap<i32, i64> {
+    pub(crate) async fn positions(&self) -> BTreeMap<i32, i64> {
         let sql = "select partition, next_offset from rtbflow_positions
             where job = $1 and next_offset is not null";
-        let rows = self.reader.query(sql, &[&group]).await.unwrap_or_default();
+        let rows = self.reader.query(sql, &[&self.group]).await.unwrap_or_default();
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
     /// Waits until everything below these offsets is committed.
-    pub(crate) async fn until_read(&self, group: &str, ends: &BTreeMap<i32, i64>) {
-        until("W1 reads on", async || behind(&self.positions(group).await, ends)).await;
+    pub(crate) async fn until_read(&self, ends: &BTreeMap<i32, i64>) {
+        until("W1 reads on", async || behind(&self.positions().await, ends)).await;
     }
 
     pub(crate) async fn rows(&self) -> i64 {

@@ -16,3 +16,5 @@ mod worker;
 
 #[cfg(test)]
 mod commit_cut;
+#[cfg(test)]
+mod frozen;

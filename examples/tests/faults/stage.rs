@@ -72,8 +72,6 @@ pub(crate) async fn until<T: std::fmt::Debug>(
 
 /// Room for one test. What was made for it goes with it.
 pub(crate) struct Stage {
-    /// The consumer group, and the name of all that the pipelines keep.
-    pub(crate) group: String,
     pub(crate) ledger: Ledger,
     pub(crate) cache: Cache,
     _turn: Client,
@@ -102,7 +100,7 @@ impl Stage {
         remove_topics().await;
         let ledger = Ledger::new(&name).await;
         let cache = Cache::new(&name).await;
-        Self { group: name, ledger, cache, _turn: turn }
+        Self { ledger, cache, _turn: turn }
     }
 }
 

@@ -28,17 +28,21 @@ pub(crate) struct Start {
 }
 
 impl Stage {
-    /// A process of this stage's group, with its places. No partition is taken for idle, so that event
+    /// A process with this stage's places. No partition is taken for idle, so that event
     /// time stands where the records are.
     pub(crate) fn start(&self, kind: Kind) -> Start {
         let start = Start { kind, arguments: Vec::new() }
             .with("--kafka", kafka())
-            .with("--group", &self.group)
             .with("--idle-timeout", "10m")
             .with("--kafka-option", "session.timeout.ms=3000");
         match kind {
-            Kind::Balance => start.with("--postgres", self.ledger.url()).flag("--create-tables"),
-            Kind::Performance => start.with("--redis", self.cache.url()),
+            Kind::Balance => start
+                .with("--group", &self.ledger.group)
+                .with("--postgres", self.ledger.url())
+                .flag("--create-tables"),
+            Kind::Performance => {
+                start.with("--group", &self.cache.group).with("--redis", self.cache.url())
+            }
         }
     }
 }
@@ -121,6 +125,10 @@ impl Ended {
 }
 
 impl Worker {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// What was logged by now.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().clone()
