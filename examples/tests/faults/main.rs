@@ -18,3 +18,5 @@ mod worker;
 mod commit_cut;
 #[cfg(test)]
 mod frozen;
+#[cfg(test)]
+mod outage;
