@@ -99,9 +99,9 @@ impl Cache {
 fn url(database: u8) -> String {
     let url = redis();
     let (scheme, _) = url.split_once("://").unwrap();
-    let user = url.rsplit_once('@').map_or("", |(before, _)| {
-        before.split_once("://").map_or("", |(_, user)| user)
-    });
+    let user = url
+        .rsplit_once('@')
+        .map_or("", |(before, _)| before.split_once("://").map_or("", |(_, user)| user));
     let at = if user.is_empty() { "" } else { "@" };
     format!("{scheme}://{user}{at}{}/{database}", address(&url))
 }

@@ -87,7 +87,10 @@ impl Ledger {
                 // The tables come with the first worker.
                 if let Ok(row) = reader.query_one(WRONG, &[]).await {
                     let wrong: i64 = row.get(0);
-                    assert_eq!(wrong, 0, "balances that are not the sum of their ledger, in mid-run");
+                    assert_eq!(
+                        wrong, 0,
+                        "balances that are not the sum of their ledger, in mid-run"
+                    );
                     looks += 1;
                 }
                 tokio::time::sleep(LOOK_EVERY).await;

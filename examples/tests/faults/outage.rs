@@ -106,7 +106,11 @@ async fn an_outage_of_the_place_is_waited_out_in_bounded_memory() {
         let more = most - before;
         eprintln!(
             "{:?}: {} MiB before, {} MiB more, {} MiB allowed, {} MiB backlog",
-            reached.worker.kind(), before / MIB, more / MIB, MOST_BYTES / MIB, BACKLOG_BYTES / MIB,
+            reached.worker.kind(),
+            before / MIB,
+            more / MIB,
+            MOST_BYTES / MIB,
+            BACKLOG_BYTES / MIB,
         );
         assert!(more <= MOST_BYTES, "{:?}: {} MiB more", reached.worker.kind(), more / MIB);
     }
