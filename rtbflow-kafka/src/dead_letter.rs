@@ -33,7 +33,8 @@ pub(crate) const MOST_BYTES: &str = "16777216";
 /// Key, value and own headers are unchanged; five headers follow: `rtbflow-pipeline`, `rtbflow-topic`,
 /// `rtbflow-partition`, `rtbflow-offset` (numbers as decimal text) and `rtbflow-error` (the reason, one
 /// line). Own headers of these names stay, so a reader takes the last. Delivered means acknowledged by
-/// all replicas in sync; after a failure the same letters may be written again.
+/// all replicas in sync; after a failure the same letters may be written again. A topic that is missing
+/// is waited for like a server that is away: the records behind the letter are not lost, only late.
 ///
 /// ```
 /// use rtbflow_kafka::Kafka;
@@ -97,6 +98,8 @@ impl DeadLetterTopic {
             ("?compression.type", "lz4"),
             ("?message.max.bytes", MOST_BYTES),
             ("?message.timeout.ms", "25000"),
+            // How long a topic may be unknown before it counts as missing.
+            ("?topic.metadata.propagation.max.ms", "5000"),
         ];
         let producer = self.kafka.client(Role::Producer, "dead letters", &own)?;
         let producer = Arc::new(Held(Some(producer)));
@@ -188,7 +191,9 @@ impl DeadLetterTopic {
         let attempt = format!("write the dead letter of {} to {topic}", letter.origin);
         let missing = [Code::UnknownTopic, Code::UnknownTopicOrPartition, Code::UnknownPartition];
         if error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
-            return Error::config(attempt + ": there is no such topic; create it first");
+            // It would believe so for minutes; the next call makes another, which looks again.
+            self.held().take();
+            return Error::transient(attempt + ": there is no such topic; create it");
         }
         failure(attempt, error, &self.kafka.secrets())
     }

@@ -15,6 +15,14 @@ mod traffic;
 mod worker;
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod commit_cut;
 #[cfg(test)]
 mod frozen;
+#[cfg(test)]
+mod letters;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod spoilt;

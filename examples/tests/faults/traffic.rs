@@ -11,7 +11,7 @@ use rtbflow::Timestamp;
 use rtbflow_examples::generator::{Generator, Plan};
 use rtbflow_examples::performance::Performance;
 use rtbflow_examples::topics::SystemTopic;
-use serde_json::Value;
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,6 +23,17 @@ const WINDOW_MS: i64 = 5 * 60 * 1000;
 const STEP: Duration = Duration::from_millis(100);
 /// How often steady traffic sends a little.
 const TICK: Duration = Duration::from_millis(20);
+
+/// What counts of an ad-event, read without the strictness that is to be tested.
+#[derive(Deserialize)]
+struct Ad {
+    event_type: String,
+    timestamp: Timestamp,
+    campaign_id: String,
+    advertiser_id: String,
+    actual_price: Option<i64>,
+    revenue_amount: Option<i64>,
+}
 
 /// What was sent and acknowledged: what the pipelines owe.
 #[derive(Debug, Clone, Default)]
@@ -40,23 +51,21 @@ pub(crate) struct Sent {
 impl Sent {
     /// Takes in a record that was written there.
     pub(crate) fn add(&mut self, value: &[u8], (partition, offset): (i32, i64)) {
-        let ad: Value = serde_json::from_slice(value).unwrap();
-        let text = |name: &str| ad[name].as_str().unwrap().to_owned();
-        let won = |name: &str| ad[name].as_i64().unwrap_or(0);
-        let at: Timestamp = text("timestamp").parse().unwrap();
-        let start = at.as_millis().div_euclid(WINDOW_MS) * WINDOW_MS;
-        let counts = self.windows.entry((text("campaign_id"), start)).or_default();
-        match ad["event_type"].as_str().unwrap() {
+        let ad: Ad = serde_json::from_slice(value).unwrap();
+        let start = ad.timestamp.as_millis().div_euclid(WINDOW_MS) * WINDOW_MS;
+        let counts = self.windows.entry((ad.campaign_id, start)).or_default();
+        match ad.event_type.as_str() {
             "IMPRESSION" => counts.impressions += 1,
             "CLICK" => {
+                let price = ad.actual_price.unwrap();
                 counts.clicks += 1;
-                counts.cost += won("actual_price");
+                counts.cost += price;
                 self.clicks += 1;
-                *self.charges.entry(text("advertiser_id")).or_default() += won("actual_price");
+                *self.charges.entry(ad.advertiser_id).or_default() += price;
             }
             _ => {
                 counts.conversions += 1;
-                counts.revenue += won("revenue_amount");
+                counts.revenue += ad.revenue_amount.unwrap_or(0);
             }
         }
         self.passed((partition, offset));

@@ -27,6 +27,16 @@ pub(crate) struct Start {
     arguments: Vec<String>,
 }
 
+impl Kind {
+    /// The name that its dead letters carry.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Balance => "balance-worker",
+            Self::Performance => "performance",
+        }
+    }
+}
+
 impl Stage {
     /// A process with this stage's places. No partition is taken for idle, so that event
     /// time stands where the records are.
@@ -178,11 +188,6 @@ impl Worker {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         kib * 1024
-    }
-
-    /// Whether it has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.
