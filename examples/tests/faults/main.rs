@@ -4,25 +4,26 @@
 //! in Postgres and its own database in Redis, and makes the topics anew.
 
 #[cfg(test)]
-mod cache;
-#[cfg(test)]
-mod ledger;
-#[cfg(test)]
-mod stage;
-#[cfg(test)]
-mod traffic;
-#[cfg(test)]
-mod worker;
-
-#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod cache;
 #[cfg(test)]
 mod commit_cut;
 #[cfg(test)]
+mod fenced;
+#[cfg(test)]
 mod frozen;
+#[cfg(test)]
+mod ledger;
 #[cfg(test)]
 mod letters;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod spoilt;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod traffic;
+#[cfg(test)]
+mod worker;

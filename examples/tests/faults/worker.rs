@@ -209,10 +209,19 @@ impl Worker {
         let mut log = self.log.clone();
         // An error says that the log is complete.
         let _ = log.wait_for(|_| false).await;
-        let said = self.said.await.unwrap();
+        let said = (&mut self.said).await.unwrap();
         let accounting =
             said.lines().last().map(|line| serde_json::from_str(line).expect("an account"));
         Ended { code, log: self.log.borrow().clone(), accounting }
+    }
+}
+
+impl Drop for Worker {
+    /// A test that fails says what its processes have said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?}:\n{}", self.kind, self.log());
+        }
     }
 }
 
