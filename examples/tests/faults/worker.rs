@@ -228,12 +228,9 @@ impl Drop for Worker {
 /// The tasks of the last assignment in a log.
 fn tasks(log: &str) -> Vec<u32> {
     let assigned = log.lines().rev().find(|line| line.contains("running: assigned"));
-    let Some((_, tasks)) = assigned.and_then(|line| line.split_once("tasks=")) else {
+    let Some((_, tasks)) = assigned.and_then(|line| line.split_once("tasks=[")) else {
         return Vec::new();
     };
-    let number = |part: &str| {
-        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
-    };
-    tasks.split("number: ").skip(1).filter_map(number).collect()
+    let tasks = tasks.trim_end().trim_end_matches(']').split(", ");
+    tasks.filter_map(|task| task.split_once('/')?.0.parse().ok()).collect()
 }
