@@ -41,6 +41,7 @@
 pub mod barrier;
 pub mod clock;
 pub mod codec;
+pub mod either;
 pub mod element;
 pub mod epoch;
 pub mod error;
@@ -58,6 +59,7 @@ pub mod topology;
 
 pub use barrier::Barrier;
 pub use clock::{Clock, SystemClock};
+pub use either::Either;
 pub use element::{Element, Origin, Partition, Record, Topic};
 pub use error::{BadRecord, Error, ErrorKind, Result};
 pub use flow::{Elements, End, Flow, KeyedFlow};
