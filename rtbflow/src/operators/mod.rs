@@ -8,6 +8,7 @@
 
 mod combine;
 mod dead_letter;
+mod dedup;
 mod event_time;
 mod filter;
 mod filter_map;
@@ -21,6 +22,7 @@ pub mod window;
 
 pub use combine::Combine;
 pub use dead_letter::DeadLetter;
+pub use dedup::{Dedup, DedupLogic};
 pub use event_time::EventTime;
 pub use filter::Filter;
 pub use filter_map::FilterMap;

@@ -118,6 +118,14 @@ impl<U> fmt::Debug for Outbox<U> {
     }
 }
 
+/// For tests of a logic by itself.
+#[cfg(test)]
+impl<U> Outbox<U> {
+    pub(crate) fn for_tests() -> Self {
+        Self::new(Activity::default())
+    }
+}
+
 /// Where a [`Logic`] puts what changed in its state.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -150,6 +158,18 @@ impl Snapshot {
             }
             Err(error) => drop(self.failure.get_or_insert(error)),
         }
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// What a logic hands over.
+    pub(crate) fn of(of: impl FnOnce(&mut Self)) -> Vec<Chunk> {
+        let mut snapshot =
+            Self { operator: "under-test".into(), chunks: Vec::new(), failure: None };
+        of(&mut snapshot);
+        assert!(snapshot.failure.is_none());
+        snapshot.chunks
     }
 }
 
