@@ -118,7 +118,36 @@ impl End {
         self.drain.as_mut().poll_drain(context)
     }
 
-    /// Both ends of a pipeline with two branches.
+    /// Both ends of a pipeline with two branches; more of them follow one after another. What the sinks of
+    /// both take in an epoch is committed in one step.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::Job;
+    /// use rtbflow::epoch::Memory;
+    /// use rtbflow::source::MemorySource;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let place = Memory::new();
+    /// let ((_, small), (_, large)) = (place.collect::<i32>(), place.collect::<i32>());
+    /// let report = Job::new("by-size")?
+    ///     .source(MemorySource::new("numbers", vec![vec![1, 200, 3]]))
+    ///     .anchor(place.clone())
+    ///     .pipeline({
+    ///         let (place, small, large) = (place.clone(), small.clone(), large.clone());
+    ///         move |numbers| {
+    ///             let (few, many) = numbers.split_by(|n| *n < 100);
+    ///             few.to(place.collect_into(&small)).and(many.to(place.collect_into(&large)))
+    ///         }
+    ///     })
+    ///     .run(std::future::pending())
+    ///     .await?;
+    /// assert_eq!((small.values(), large.values()), (vec![1, 3], vec![200]));
+    /// assert_eq!(report.records_in(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn and(self, other: Self) -> Self {
         let tip = self.tip.clone();
         Self { drain: Box::pin(Both { one: Some(self), other: Some(other) }), tip }

@@ -130,6 +130,19 @@ impl Tip {
         self.add(kind, String::new(), vec![self.node])
     }
 
+    /// An operator without state follows this and another flow of the pipeline.
+    pub(crate) fn join(&self, kind: &'static str, other: &Self) -> Self {
+        if !Arc::ptr_eq(&self.shared, &other.shared) {
+            self.drawn().failure.get_or_insert_with(|| {
+                Error::config(format!(
+                    "{kind} two flows: they do not come from the same pipeline, and a task has one source"
+                ))
+            });
+            return self.then(kind);
+        }
+        self.add(kind, String::new(), vec![self.node, other.node])
+    }
+
     /// An operator with a name follows; the name must be new in this pipeline.
     pub(crate) fn then_named(&self, kind: &'static str, name: &str, detail: &str) -> Self {
         let mut drawn = self.drawn();
@@ -195,6 +208,15 @@ mod tests {
             "#0 source ad-events\n#1 filter <- #0\n#2 window \"performance\" (tumbling 5m) <- #1\n#3 sink redis <- #2\n"
         );
         assert!(topology.mermaid().contains("n1 --> n2"));
+    }
+
+    #[test]
+    fn branches_meet_again() {
+        let split = Tip::source(&["events".into()]).then("split");
+        let (left, right) = (split.then("map"), split.then("filter"));
+        let (topology, _) = left.join("union", &right).finish().unwrap();
+        assert!(topology.to_string().ends_with("#4 union <- #2, #3\n"), "{topology}");
+        assert!(topology.mermaid().contains("n3 --> n4"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rtbflow::operators::window::{Count, Late, Tumbling};
 use rtbflow::testing::{laws, timed, values};
-use rtbflow::{BadRecord, Element, Timestamp};
+use rtbflow::{BadRecord, Either, Element, Timestamp};
 
 /// Numbers with event times that rise by about 100 ms, now and then fall back far enough to be late.
 fn numbers() -> Vec<Element<i64>> {
@@ -102,6 +102,39 @@ fn window_that_discards_what_it_has_put_out() {
             counts
         },
     );
+}
+
+#[test]
+fn branches() {
+    laws::operator(numbers(), |flow| {
+        let (odd, even) = flow.split_by(|n| n % 2 == 1);
+        odd.map(|n| n * 10).union(even)
+    });
+    laws::operator(numbers(), |flow| {
+        let (numbers, others) = flow.tee();
+        numbers.filter(|n| n % 3 == 0).union(others.map(|n| -n))
+    });
+    let kind = |n: i64| if n % 3 == 0 { Either::Left(n) } else { Either::Right(n.to_string()) };
+    laws::operator(numbers(), move |flow| {
+        let (numbers, texts) = flow.map(kind).split();
+        numbers.map(|n| n.to_string()).boxed().union(texts.filter(|text| text.len() > 1))
+    });
+}
+
+#[test]
+fn windows_on_branches_and_behind_them() {
+    let window = Tumbling::of(Duration::from_millis(500)).late(Late::DeadLetter);
+    laws::operator(numbers(), move |flow| {
+        let (odd, even) = flow.split_by(|n| n % 2 == 1);
+        let odd = odd.key_by(|n| n % 3).window(window).aggregate("odd", Count);
+        let even = even.key_by(|n| n % 3).window(window).aggregate("even", Count);
+        odd.union(even)
+    });
+    // What is late behind the union was late before it, wherever epochs and pauses lie.
+    laws::operator(numbers(), move |flow| {
+        let (odd, even) = flow.split_by(|n| n % 2 == 1);
+        odd.union(even).key_by(|n| n % 3).window(window).aggregate("counts", Count)
+    });
 }
 
 /// Operators that do one thing wrong: the laws must tell.
