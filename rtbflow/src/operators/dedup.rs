@@ -64,7 +64,8 @@ where
     ///
     /// *First* means by arrival: of two in one partition that with the lower offset, of two in different
     /// partitions that which is read first. To have the repeats as well, take
-    /// [`dedup_either`](Self::dedup_either).
+    /// [`dedup_either`](Self::dedup_either); for the newest of each key,
+    /// [`latest_by`](Self::latest_by).
     ///
     /// # Time and state
     /// Keeps the ids themselves (no filter that may err), each with its time, until the watermark is the

@@ -11,9 +11,10 @@ use pin_project::pin_project;
 
 use crate::barrier::{Barrier, Class, Reject, Tally};
 use crate::element::{Element, Origin, Record};
-use crate::error::{BadRecord, Error, Result};
+use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
-use crate::state::{Change, Chunk, Writer};
+use crate::state::Chunk;
+pub use crate::state::Snapshot;
 use crate::time::Timestamp;
 use crate::topology::{Activity, Tip};
 
@@ -124,52 +125,13 @@ impl<U> Outbox<U> {
     pub(crate) fn for_tests() -> Self {
         Self::new(Activity::default())
     }
-}
 
-/// Where a [`Logic`] puts what changed in its state.
-#[derive(Debug)]
-pub struct Snapshot {
-    operator: Arc<str>,
-    chunks: Vec<Chunk>,
-    failure: Option<Error>,
-}
-
-impl Snapshot {
-    /// These entries follow those that the bucket has.
-    pub fn append(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Append);
+    pub(crate) fn len(&self) -> usize {
+        self.elements.len()
     }
 
-    /// These entries take the place of those that the bucket has.
-    pub fn replace(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Replace);
-    }
-
-    /// The bucket ends.
-    pub fn drop_bucket(&mut self, bucket: i64) {
-        self.chunks.push(Chunk::drop_bucket(Arc::clone(&self.operator), bucket));
-    }
-
-    fn change(&mut self, bucket: i64, entries: Writer, change: fn(bytes::Bytes) -> Change) {
-        match entries.finish() {
-            Ok(bytes) => {
-                let operator = Arc::clone(&self.operator);
-                self.chunks.push(Chunk { operator, bucket, change: change(bytes) });
-            }
-            Err(error) => drop(self.failure.get_or_insert(error)),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Snapshot {
-    /// What a logic hands over.
-    pub(crate) fn of(of: impl FnOnce(&mut Self)) -> Vec<Chunk> {
-        let mut snapshot =
-            Self { operator: "under-test".into(), chunks: Vec::new(), failure: None };
-        of(&mut snapshot);
-        assert!(snapshot.failure.is_none());
-        snapshot.chunks
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
     }
 }
 
@@ -261,16 +223,16 @@ fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &m
         }
         return;
     }
-    let mut snapshot =
-        Snapshot { operator: Arc::clone(operator), chunks: Vec::new(), failure: None };
+    let mut snapshot = Snapshot::new(Arc::clone(operator));
     logic.snapshot(&mut snapshot);
+    let (mut chunks, failure) = snapshot.finish();
     let tally = std::mem::take(&mut out.tally);
     barrier.gather(|epoch| {
-        epoch.chunks.append(&mut snapshot.chunks);
+        epoch.chunks.append(&mut chunks);
         epoch.tally.merge(tally);
         epoch.reject(out.rejects.drain(..));
     });
-    if let Some(error) = snapshot.failure {
+    if let Some(error) = failure {
         barrier.fail(error);
     }
 }

@@ -12,9 +12,12 @@
 //!
 //! On assignment the chunks come back bucket by bucket, in order. [`Bucket`] decides when a log has
 //! outgrown its live content; [`Writer`] and [`Reader`] frame the bytes with a version and a checksum.
+//! [`KeyedState`] is all of this for a table whose entries expire.
 
 mod bucket;
 mod frame;
+mod keyed_state;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -22,6 +25,8 @@ use bytes::Bytes;
 
 pub use bucket::Bucket;
 pub use frame::{Reader, Writer};
+pub use keyed_state::{KeyedState, SlotId};
+pub use snapshot::Snapshot;
 
 /// A change of one bucket of one operator's state.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,7 +38,7 @@ fn model(records: &[(Numbered, i64)], within: i64) -> Vec<Either<Numbered, Numbe
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn what_is_not_behind_the_watermark_is_decided_exactly(records in in_bounds(), within in 0..40_i64) {

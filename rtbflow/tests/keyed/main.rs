@@ -1,6 +1,7 @@
 //! The operators on keys beside models that keep everything, under random order, borders and restarts.
 
 mod dedup;
+mod latest_by;
 
 use proptest::prelude::*;
 use rtbflow::testing::builders::{at, read};
