@@ -16,6 +16,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("state", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("codec", &["crate::job", "crate::operators", "tokio"]),
     ("sink", &["crate::job", "crate::operators", "tokio"]),
+    // A source waits by its nature; none of them starts anything.
+    ("source/stream.rs", &["crate::job", "crate::operators", "tokio::task", "tokio::spawn"]),
+    ("source/tick.rs", &["crate::job", "crate::operators", "tokio::task", "tokio::spawn"]),
     ("source", &["crate::job", "crate::operators", "tokio"]),
     ("flow.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     (

@@ -1,10 +1,14 @@
 //! How bytes become values.
 
+#[cfg(feature = "csv")]
+mod csv;
 mod json;
 mod plain;
 
 use std::fmt;
 
+#[cfg(feature = "csv")]
+pub use csv::{Csv, csv};
 pub use json::{Json, JsonView, View, json, json_view};
 pub use plain::{Plain, PlainFields};
 

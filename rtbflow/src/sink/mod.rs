@@ -4,13 +4,23 @@
 //! passes. Writing is done by the place that the sink belongs to, in the step that commits the epoch
 //! (the [anchor](crate::epoch::Anchor)), or just before it (a [`Writer`](crate::epoch::Writer)).
 
+mod channel;
+mod closure;
+mod file;
 pub(crate) mod memory;
+mod rows;
+mod stdout;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use channel::{ChannelWriter, Results, channel};
+pub use closure::{Closure, async_writer, writer};
+pub use file::JsonFiles;
 pub use memory::{Collect, Collected};
+pub use rows::Rows;
+pub use stdout::{Stdout, stdout};
 
 use crate::element::Record;
 use crate::error::BadRecord;

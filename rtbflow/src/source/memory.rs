@@ -1,33 +1,27 @@
-//! A source in memory: any iterator or stream of values, in as many partitions as wanted.
+//! A source of values that are in memory.
 
 use std::fmt;
-use std::future::{self, Future};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::oneshot;
-use futures::lock::Mutex;
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::stream;
 
-use crate::clock::Clock;
 use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, Position, Task};
+use crate::epoch::DeadLetter;
 use crate::error::{BadRecord, Result};
-use crate::source::{
-    Assignment, Batch, Content, Context, Delivery, EventTime, Feed, Incoming, PartitionInput,
-    Source, SourceEvent, TaskInput,
-};
+use crate::source::{Batch, Content, Context, Delivery, EventTime, FixedFeed, Incoming, Source};
 use crate::time::Timestamp;
 
 /// Records in one batch.
-const MOST_RECORDS: usize = 500;
+pub(crate) const MOST_RECORDS: usize = 500;
 
-/// A source of values that are in memory already, or come out of a [`futures::Stream`].
+/// A source of values that are in memory already, in as many partitions as wanted.
 ///
-/// Values kept in memory can be read again from any position, so a job over them recovers exactly. A
-/// stream can be read once: after a restart it goes on where it was.
+/// They can be read again from any position, so a job over them recovers exactly. For values that are
+/// made as they are read take [`IteratorSource`](crate::source::IteratorSource); for those that a
+/// service makes, [`channel`](crate::source::channel).
 ///
+/// # Examples
 /// ```
 /// use rtbflow::source::MemorySource;
 ///
@@ -36,23 +30,12 @@ const MOST_RECORDS: usize = 500;
 /// ```
 pub struct MemorySource<T> {
     topic: Topic,
-    partitions: Vec<Values<T>>,
+    partitions: Vec<Arc<Vec<T>>>,
     event_time: Arc<EventTime<T>>,
 }
 
-enum Values<T> {
-    Kept(Arc<Vec<T>>),
-    Flowing(Arc<Mutex<Flowing<T>>>),
-}
-
-/// A stream and how many of its values were handed over.
-struct Flowing<T> {
-    values: BoxStream<'static, Vec<T>>,
-    taken: i64,
-}
-
 impl<T: Clone + Send + Sync + 'static> MemorySource<T> {
-    /// Values kept in memory, one list a partition. Each partition is a task; without any there is one, with
+    /// Values in lists, one list a partition. Each partition is a task; without any there is one, with
     /// nothing in it.
     #[must_use]
     pub fn new(topic: &str, mut partitions: Vec<Vec<T>>) -> Self {
@@ -60,22 +43,7 @@ impl<T: Clone + Send + Sync + 'static> MemorySource<T> {
             // A job ends when its tasks have ended: it needs one for that.
             partitions.push(Vec::new());
         }
-        let kept = partitions.into_iter().map(|list| Values::Kept(Arc::new(list)));
-        Self::with(topic, kept.collect())
-    }
-
-    /// Values as they come out of a stream: one partition, which ends when the stream does.
-    #[must_use]
-    pub fn from_stream(
-        topic: &str,
-        values: impl futures::Stream<Item = T> + Send + 'static,
-    ) -> Self {
-        let values = values.ready_chunks(MOST_RECORDS).boxed();
-        let flowing = Values::Flowing(Arc::new(Mutex::new(Flowing { values, taken: 0 })));
-        Self::with(topic, vec![flowing])
-    }
-
-    fn with(topic: &str, partitions: Vec<Values<T>>) -> Self {
+        let partitions = partitions.into_iter().map(Arc::new).collect();
         let event_time = Arc::new(EventTime::of_transport());
         Self { topic: Topic::new(topic), partitions, event_time }
     }
@@ -100,7 +68,7 @@ impl<T> fmt::Debug for MemorySource<T> {
 
 impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
     type Batch = MemoryBatch<T>;
-    type Feed = MemoryFeed<T>;
+    type Feed = FixedFeed<MemoryBatch<T>>;
 
     fn topics(&self) -> Vec<String> {
         vec![self.topic.to_string()]
@@ -110,124 +78,71 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
         self.event_time.out_of_orderness
     }
 
-    async fn open(&self, context: Context) -> Result<MemoryFeed<T>> {
-        let (begin, begun) = oneshot::channel();
-        let begun = begun.map(Result::unwrap_or_default).shared();
-        let inputs = self.partitions.iter().zip(0_i32..).map(|(values, number)| {
-            let partition = Partition::new(self.topic, number);
-            let from = begun.clone().map(move |positions: Vec<(Partition, Position)>| {
-                let position = positions.into_iter().find(|(of, _)| *of == partition);
-                position.and_then(|(_, position)| position.offset).unwrap_or(0)
-            });
-            let maker = Maker {
-                event_time: Arc::clone(&self.event_time),
-                clock: Arc::clone(&context.clock),
-            };
-            let deliveries = match values {
-                Values::Kept(list) => maker.kept(Arc::clone(list), from).boxed(),
-                Values::Flowing(flowing) => maker.flowing(Arc::clone(flowing), from).boxed(),
-            };
-            PartitionInput { partition, deliveries }
-        });
-        let inputs: Vec<_> = inputs.collect();
-        let of = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
-        let tasks = (0..of).zip(inputs).map(|(number, input)| TaskInput {
-            task: Task { number, of },
-            partitions: vec![input],
-        });
-        let assignment = Assignment::new(tasks.collect(), move |positions| {
-            let _ = begin.send(positions);
-        });
-        Ok(MemoryFeed { assignment: Some(assignment) })
-    }
-}
-
-/// Makes the batches of one partition.
-struct Maker<T> {
-    event_time: Arc<EventTime<T>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl<T: Clone + Send + Sync + 'static> Maker<T> {
-    fn batch(&self, values: Vec<T>, first: i64) -> Result<Delivery<MemoryBatch<T>>> {
-        let (event_time, now) = (Arc::clone(&self.event_time), self.clock.now());
-        Ok(Delivery::Batch(MemoryBatch { values, first, event_time, now }))
-    }
-
-    /// The values from an offset on, then the end.
-    fn kept(
-        self,
-        list: Arc<Vec<T>>,
-        from: impl Future<Output = i64> + Send,
-    ) -> impl Stream<Item = Result<Delivery<MemoryBatch<T>>>> + Send {
-        let batches = move |from: i64| {
-            stream::unfold(Some(from), move |from| {
-                let next = from.map(|from| {
-                    let at = usize::try_from(from).unwrap_or(0).min(list.len());
-                    let values: Vec<T> = list.iter().skip(at).take(MOST_RECORDS).cloned().collect();
-                    if values.is_empty() {
-                        return (Ok(Delivery::Finished), None);
-                    }
-                    let after = from + i64::try_from(values.len()).unwrap_or(0);
-                    (self.batch(values, from), Some(after))
-                });
-                future::ready(next)
+    async fn open(&self, context: Context) -> Result<Self::Feed> {
+        let lists = self.partitions.clone();
+        let partitions =
+            (0_i32..).zip(&lists).map(|(number, _)| Partition::new(self.topic, number));
+        let (event_time, clock) = (Arc::clone(&self.event_time), context.clock);
+        Ok(FixedFeed::new(partitions.collect(), move |partition, from| {
+            let number = usize::try_from(partition.number).unwrap_or(0);
+            let list = lists.get(number).cloned().unwrap_or_default();
+            let (event_time, clock) = (Arc::clone(&event_time), Arc::clone(&clock));
+            let values =
+                move |at: usize| list.iter().skip(at).take(MOST_RECORDS).cloned().collect();
+            let from = from.and_then(|from| usize::try_from(from).ok()).unwrap_or(0);
+            chunked(from, move |at| {
+                let values: Vec<T> = values(at);
+                (!values.is_empty()).then(|| {
+                    let first = i64::try_from(at).unwrap_or(i64::MAX);
+                    let after = at + values.len();
+                    (MemoryBatch::new(values, first, Arc::clone(&event_time), clock.now()), after)
+                })
             })
-        };
-        from.map(batches).flatten_stream()
-    }
-
-    /// What the stream still has, then the end.
-    fn flowing(
-        self,
-        flowing: Arc<Mutex<Flowing<T>>>,
-        from: impl Future<Output = i64> + Send,
-    ) -> impl Stream<Item = Result<Delivery<MemoryBatch<T>>>> + Send {
-        let maker = Arc::new(self);
-        let batches = move |_| {
-            stream::unfold(Some((flowing, maker)), |state| async move {
-                let (flowing, maker) = state?;
-                let mut open = flowing.lock().await;
-                let Some(values) = open.values.next().await else {
-                    return Some((Ok(Delivery::Finished), None));
-                };
-                let first = open.taken;
-                open.taken += i64::try_from(values.len()).unwrap_or(0);
-                drop(open);
-                Some((maker.batch(values, first), Some((flowing, maker))))
-            })
-        };
-        from.map(batches).flatten_stream()
+        }))
     }
 }
 
-/// An opened [`MemorySource`].
-#[derive(Debug)]
-pub struct MemoryFeed<T> {
-    assignment: Option<Assignment<MemoryBatch<T>>>,
-}
-
-impl<T: Clone + Send + Sync + 'static> Feed for MemoryFeed<T> {
-    type Batch = MemoryBatch<T>;
-
-    async fn next(&mut self) -> Result<SourceEvent<MemoryBatch<T>>> {
-        match self.assignment.take() {
-            Some(assignment) => Ok(SourceEvent::Assigned(assignment)),
-            None => future::pending().await,
+/// Batches for as long as `next` makes any, then the end.
+pub(crate) fn chunked<B, S>(
+    first: S,
+    mut next: impl FnMut(S) -> Option<(B, S)>,
+) -> impl futures::Stream<Item = Result<Delivery<B>>> {
+    let mut state = Some(first);
+    let mut finished = false;
+    stream::iter(std::iter::from_fn(move || {
+        if finished {
+            return None;
         }
-    }
-
-    fn committed(&mut self, _positions: &[(Partition, Position)]) {}
-
-    async fn close(self) {}
+        let made = state.take().and_then(&mut next);
+        let Some((batch, after)) = made else {
+            finished = true;
+            return Some(Ok(Delivery::Finished));
+        };
+        state = Some(after);
+        Some(Ok(Delivery::Batch(batch)))
+    }))
 }
 
 /// Values on their way into a task.
 pub struct MemoryBatch<T> {
-    values: Vec<T>,
+    values: Arc<Vec<T>>,
     first: i64,
     event_time: Arc<EventTime<T>>,
     now: Timestamp,
+}
+
+impl<T> MemoryBatch<T> {
+    /// Values at ascending offsets from `first` on. Their event time is told of the value, or is `now`
+    /// where it is not.
+    #[must_use]
+    pub fn new(
+        values: impl Into<Arc<Vec<T>>>,
+        first: i64,
+        event_time: Arc<EventTime<T>>,
+        now: Timestamp,
+    ) -> Self {
+        Self { values: values.into(), first, event_time, now }
+    }
 }
 
 impl<T> fmt::Debug for MemoryBatch<T> {

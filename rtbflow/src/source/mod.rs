@@ -11,9 +11,15 @@
 //!                       └─▶ Revoked { tasks } ─▶ tasks finish their epoch, commit ─▶ done()
 //! ```
 
+mod channel;
 mod decoded;
+mod file;
+mod fixed;
+mod iterator;
 mod memory;
 mod raw;
+mod stream;
+mod tick;
 
 use std::fmt;
 use std::future::Future;
@@ -22,9 +28,15 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 
+pub use channel::{Pusher, channel};
 pub use decoded::{Decoded, DecodedBatch, DecodedFeed, EventTime};
-pub use memory::{MemoryBatch, MemoryFeed, MemorySource};
+pub use file::FileSource;
+pub use fixed::FixedFeed;
+pub use iterator::IteratorSource;
+pub use memory::{MemoryBatch, MemorySource};
 pub use raw::{RawBatch, RawHeader, RawRecord};
+pub use stream::StreamSource;
+pub use tick::TickSource;
 
 use crate::clock::Clock;
 use crate::element::Partition;
@@ -82,7 +94,8 @@ pub trait Feed: Send + 'static {
     /// Transient if the source has to be opened again, anything else if that would not help.
     fn next(&mut self) -> impl Future<Output = Result<SourceEvent<Self::Batch>>> + Send;
 
-    /// Tells how far was committed, for tools that show lag. Nothing relies on it; must not wait.
+    /// Tells how far was committed, each second: for tools that show lag, and for a source that keeps what
+    /// may have to be read again. No position is taken from it; must not wait.
     fn committed(&mut self, positions: &[(Partition, Position)]);
 
     /// Leaves the group and lets go of everything, within some seconds.

@@ -1,0 +1,113 @@
+//! Rows on their way to a writer, as they were taken.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::element::Record;
+use crate::epoch::Epoch;
+use crate::sink::{Place, Sink, Staged};
+
+/// A sink that stages the records that it is given for a writer of one's own.
+///
+/// # Examples
+/// A writer that adds up what it is given; a real one would send it somewhere:
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use futures::FutureExt;
+/// use futures::future::BoxFuture;
+/// use rtbflow::epoch::{Epoch, Memory, Writer};
+/// use rtbflow::sink::{Place, Rows};
+/// use rtbflow::source::IteratorSource;
+/// use rtbflow::{Job, Result};
+///
+/// #[derive(Clone)]
+/// struct Adder(Place, Arc<AtomicU64>);
+///
+/// impl Writer for Adder {
+///     fn place(&self) -> Place {
+///         self.0
+///     }
+///
+///     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
+///         let sum: u64 = Rows::<u64>::of(epochs, self.0).map(|record| record.value).sum();
+///         self.1.fetch_add(sum, Ordering::Relaxed);
+///         async { Ok(()) }.boxed()
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let adder = Adder(Place::new("adder"), Arc::default());
+/// let job = Job::new("sums")?.source(IteratorSource::new("numbers", || 1..=4)).anchor(Memory::new());
+/// let place = adder.place();
+/// let job = job.writer(adder.clone()).pipeline(move |numbers| numbers.to(Rows::<u64>::new(place)));
+/// job.run(std::future::pending()).await?;
+/// assert_eq!(adder.1.load(Ordering::Relaxed), 10);
+/// # Ok::<(), rtbflow::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Rows<T> {
+    place: Place,
+    staged: Vec<Record<T>>,
+}
+
+impl<T> fmt::Debug for Rows<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rows({} for {})", self.staged.len(), self.place.kind())
+    }
+}
+
+/// What is staged. The epochs are lent to the writer, so it is shared.
+type Batch<T> = Arc<[Record<T>]>;
+
+impl<T: Clone + Send + Sync + 'static> Rows<T> {
+    /// A sink for this place.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        Self { place, staged: Vec::new() }
+    }
+
+    /// The records that epochs have staged for a place, in order.
+    pub fn of(epochs: &[Epoch], place: Place) -> impl Iterator<Item = &Record<T>> {
+        let staged = epochs.iter().flat_map(move |epoch| epoch.staged_for(place));
+        staged.filter_map(|staged| staged.batch.downcast_ref::<Batch<T>>()).flat_map(|rows| &**rows)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Sink<T> for Rows<T> {
+    fn write(&mut self, record: &Record<T>) {
+        self.staged.push(record.clone());
+    }
+
+    fn pending(&self) -> usize {
+        self.staged.len()
+    }
+
+    fn stage(&mut self, out: &mut Vec<Staged>) {
+        let rows = std::mem::take(&mut self.staged);
+        if !rows.is_empty() {
+            let count = rows.len();
+            let batch: Batch<T> = rows.into();
+            out.push(Staged { place: self.place, rows: count, batch: Box::new(batch) });
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        vec![self.place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::builders::record;
+    use crate::testing::laws;
+
+    #[test]
+    fn keeps_the_laws_of_sinks() {
+        let place = Place::new("test");
+        laws::sink(|| Rows::new(place), &[record("a", 0), record("b", 1)]);
+    }
+}

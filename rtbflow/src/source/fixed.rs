@@ -1,0 +1,137 @@
+//! A feed without a group: all partitions are this instance's, from the beginning to the end.
+
+use std::fmt;
+use std::future;
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use futures::{FutureExt, Stream, StreamExt, stream};
+
+use crate::element::Partition;
+use crate::epoch::{Position, Task};
+use crate::error::Result;
+use crate::source::{Assignment, Delivery, Feed, PartitionInput, SourceEvent, TaskInput};
+
+/// The feed of a source whose partitions are all this instance's: a file, a channel, something in
+/// memory.
+///
+/// Each partition is a task, so that they are worked on side by side. A second instance of the job would
+/// read the same records: the place lets only one of them commit.
+///
+/// # Examples
+/// A source of one's own, of ten numbers, which are there to be read again:
+/// ```
+/// use rtbflow::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
+/// use rtbflow::{Partition, Result, Topic};
+///
+/// struct Ten;
+///
+/// impl Source for Ten {
+///     type Batch = MemoryBatch<i64>;
+///     type Feed = FixedFeed<MemoryBatch<i64>>;
+///
+///     fn topics(&self) -> Vec<String> {
+///         vec!["ten".into()]
+///     }
+///
+///     async fn open(&self, context: Context) -> Result<Self::Feed> {
+///         let partitions = vec![Partition::new(Topic::new("ten"), 0)];
+///         Ok(FixedFeed::new(partitions, move |_, from| {
+///             let from = from.unwrap_or(0);
+///             let event_time = EventTime::of_transport().into();
+///             let values: Vec<i64> = (from..10).collect();
+///             let batch = MemoryBatch::new(values, from, event_time, context.clock.now());
+///             futures::stream::iter([Ok(Delivery::Batch(batch)), Ok(Delivery::Finished)])
+///         }))
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let place = rtbflow::epoch::Memory::new();
+/// let (_, out) = place.collect::<i64>();
+/// let job = rtbflow::Job::new("tens")?.source(Ten).anchor(place.clone()).pipeline({
+///     let out = out.clone();
+///     move |numbers| numbers.map(|n| n * 10).to(place.collect_into(&out))
+/// });
+/// assert_eq!(job.run(std::future::pending()).await?.records_in(), 10);
+/// assert_eq!(out.values(), (0..10).map(|n| n * 10).collect::<Vec<_>>());
+/// # Ok::<(), rtbflow::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct FixedFeed<B> {
+    assignment: Option<Assignment<B>>,
+    on_committed: Option<Box<OnCommitted>>,
+}
+
+/// What is told how far was committed.
+type OnCommitted = dyn FnMut(&[(Partition, Position)]) + Send;
+
+impl<B> fmt::Debug for FixedFeed<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FixedFeed(assigned: {})", self.assignment.is_none())
+    }
+}
+
+impl<B: Send + 'static> FixedFeed<B> {
+    /// A feed of these partitions. Once positions are known, `read` is asked for what each has from an
+    /// offset on, which is `None` where nothing was committed before.
+    #[must_use]
+    pub fn new<R>(
+        partitions: Vec<Partition>,
+        read: impl Fn(Partition, Option<i64>) -> R + Send + Sync + 'static,
+    ) -> Self
+    where
+        R: Stream<Item = Result<Delivery<B>>> + Send + 'static,
+    {
+        let (begin, begun) = oneshot::channel::<Vec<(Partition, Position)>>();
+        let begun = begun.map(std::result::Result::ok).shared();
+        let read = Arc::new(read);
+        let of = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+        let tasks = (0..of).zip(partitions).map(|(number, partition)| {
+            let read = Arc::clone(&read);
+            let deliveries = begun.clone().map(move |begun| match begun {
+                Some(positions) => {
+                    let position = positions.into_iter().find(|(of, _)| *of == partition);
+                    read(partition, position.and_then(|(_, position)| position.offset))
+                        .left_stream()
+                }
+                // The assignment was given up.
+                None => stream::empty().right_stream(),
+            });
+            let deliveries = deliveries.flatten_stream().boxed();
+            let partitions = vec![PartitionInput { partition, deliveries }];
+            TaskInput { task: Task { number, of }, partitions }
+        });
+        let assignment = Assignment::new(tasks.collect(), move |positions| {
+            // Whoever was to read may be gone.
+            let _ = begin.send(positions);
+        });
+        Self { assignment: Some(assignment), on_committed: None }
+    }
+
+    /// Tells a source how far was committed, so that it can let go of what need not be read again.
+    #[must_use]
+    pub fn on_committed(self, tell: impl FnMut(&[(Partition, Position)]) + Send + 'static) -> Self {
+        Self { on_committed: Some(Box::new(tell)), ..self }
+    }
+}
+
+impl<B: Send + 'static> Feed for FixedFeed<B> {
+    type Batch = B;
+
+    async fn next(&mut self) -> Result<SourceEvent<B>> {
+        match self.assignment.take() {
+            Some(assignment) => Ok(SourceEvent::Assigned(assignment)),
+            None => future::pending().await,
+        }
+    }
+
+    fn committed(&mut self, positions: &[(Partition, Position)]) {
+        if let Some(tell) = &mut self.on_committed {
+            tell(positions);
+        }
+    }
+
+    async fn close(self) {}
+}
