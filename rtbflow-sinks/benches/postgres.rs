@@ -113,7 +113,7 @@ async fn by_rtbflow(postgres: &Postgres, commits: i64, rows: i64) {
             epochs.push(epoch);
         }
         let verdicts = postgres.commit(&job, &epochs).await.unwrap();
-        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Committed));
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::COMMITTED));
     }
 }
 

@@ -49,6 +49,9 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// No records.
+    pub const NONE: Self = Self { filtered: 0, late: 0, duplicates: 0, dead_lettered: 0 };
+
     /// Counts `count` records of a class.
     pub fn add(&mut self, class: Class, count: u64) {
         match class {

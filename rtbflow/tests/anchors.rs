@@ -92,9 +92,9 @@ impl Anchor for Broken {
         let only_first = epochs.get(..1).filter(|_| self.fault == Fault::OnlyTheFirst);
         let few = only_first.unwrap_or(epochs);
         let mut verdicts = self.memory.commit(&self.job(job), few).await?;
-        verdicts.resize(epochs.len(), Verdict::Committed);
+        verdicts.resize(epochs.len(), Verdict::COMMITTED);
         if self.fault == Fault::NeverFenced {
-            verdicts.fill(Verdict::Committed);
+            verdicts.fill(Verdict::COMMITTED);
         }
         Ok(verdicts)
     }

@@ -281,7 +281,7 @@ async fn work_on(
         let advance = Advance { partition: input.partition, from, to };
         let epoch = Epoch::new(task, vec![advance], gathered);
         match group.place.commit(&group.job, &[epoch]).await.unwrap().as_slice() {
-            [Verdict::Committed] => from = to,
+            [Verdict::COMMITTED] => from = to,
             _ => return true,
         }
         // Information only: a full channel is no reason to wait.

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 
+use rtbflow::barrier::Tally;
 use rtbflow::epoch::{Epoch, JobName, Step, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::{Error, Result};
@@ -25,7 +26,7 @@ use super::chunks;
 use super::columns::Rows;
 use super::failure::failure;
 use super::pipeline::{Parameter, Pipeline, parameter};
-use super::positions::{self, Positions};
+use super::positions::{self, Positions, Standing};
 use super::totals::{Totals, TotalsPlan, merged, overflow_at};
 use super::transact::Work;
 use super::transaction::Transaction;
@@ -42,38 +43,52 @@ pub(crate) struct Target<'a> {
 /// Commits epochs, each wholly or not at all.
 pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
     let Target { client, server, job, .. } = target;
-    let mut found = positions::lock(client, server, job, epochs).await?;
-    let (verdicts, applied, moved) = decide(&mut found, epochs);
+    let mut standings = positions::lock(client, server, job, epochs).await?;
+    let (steps, applied, moved) = decide(&mut standings, epochs);
     if applied.is_empty() {
         let attempted = format!("end a transaction in Postgres at {server}");
-        let ended = client.batch_execute("rollback").await;
-        return ended.map(|()| verdicts).map_err(|error| failure(&attempted, &error));
+        client.batch_execute("rollback").await.map_err(|error| failure(&attempted, &error))?;
+    } else {
+        standings.extend(apply(target, &applied, moved).await?);
     }
-    apply(target, &applied, &moved).await?;
-    Ok(verdicts)
+    let found = |epoch: &Epoch| {
+        let mut tally = Tally::NONE;
+        let partitions = epoch.advances.iter().map(|advance| advance.partition);
+        partitions
+            .filter_map(|partition| standings.get(&partition))
+            .for_each(|at| tally.merge(at.found));
+        tally
+    };
+    let verdict = |(epoch, step): (&Epoch, Step)| match step {
+        Step::Apply | Step::Applied => Verdict::Committed(found(epoch)),
+        Step::Fenced => Verdict::Fenced,
+    };
+    Ok(epochs.iter().zip(steps).map(verdict).collect())
 }
 
-/// What becomes of each epoch, in order: an epoch stands on those before it in the same call.
+/// What each epoch means where the place stands, in order: an epoch stands on those before it in the same
+/// call. With it those that are to be applied, and where the place stands afterwards.
 fn decide<'a>(
-    found: &mut Positions,
+    standings: &mut Positions,
     epochs: &'a [Epoch],
-) -> (Vec<Verdict>, Vec<&'a Epoch>, Positions) {
+) -> (Vec<Step>, Vec<&'a Epoch>, Positions) {
     let (mut applied, mut moved) = (Vec::new(), Positions::new());
-    let verdicts = epochs
+    let steps = epochs
         .iter()
-        .map(|epoch| match epoch.step(|partition| found.get(&partition)) {
-            Step::Apply => {
-                let steps = epoch.advances.iter().map(|advance| (advance.partition, advance.to));
-                found.extend(steps.clone());
-                moved.extend(steps);
+        .map(|epoch| {
+            let step = epoch.step(|partition| standings.get(&partition).map(|at| &at.position));
+            if step == Step::Apply {
+                let moves = epoch.advances.iter().map(|advance| {
+                    (advance.partition, Standing { position: advance.to, found: Tally::NONE })
+                });
+                standings.extend(moves.clone());
+                moved.extend(moves);
                 applied.push(epoch);
-                Verdict::Committed
             }
-            Step::Applied => Verdict::Committed,
-            Step::Fenced => Verdict::Fenced,
+            step
         })
         .collect();
-    (verdicts, applied, moved)
+    (steps, applied, moved)
 }
 
 /// What a statement was for, when it fails.
@@ -83,7 +98,8 @@ enum Purpose<'a> {
     Own,
 }
 
-async fn apply(target: Target<'_>, epochs: &[&Epoch], moved: &Positions) -> Result<()> {
+/// Applies epochs; returns where the place stands then, with what was found out about their records.
+async fn apply(target: Target<'_>, epochs: &[&Epoch], mut moved: Positions) -> Result<Positions> {
     let Target { client, server, job, .. } = target;
     let groups = groups(target.place, epochs)?;
     let totals = merge_totals(&groups)?;
@@ -102,17 +118,17 @@ async fn apply(target: Target<'_>, epochs: &[&Epoch], moved: &Positions) -> Resu
                     pipeline.send(Purpose::Totals(plan, at), plan.sql.clone(), parameters).await;
                 }
             }
-            Group::Own(work) => own(target, work).await?,
+            Group::Own(work) => own(target, work, &mut moved).await?,
         }
     }
     for (sql, parameters) in chunks::statements(job, epochs) {
         pipeline.send(Purpose::Own, sql.to_owned(), parameters).await;
     }
-    let positions = positions::moved(job, moved);
+    let positions = positions::moved(job, &moved);
     pipeline.send(Purpose::Own, positions::MOVE.to_owned(), positions).await;
     pipeline.send_plain(Purpose::Own, "commit").await;
     match pipeline.finish().await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(moved),
         Err((Purpose::Rows(plan), error)) => {
             Err(failure(&format!("{} in Postgres at {server}", plan.attempted), &error))
         }
@@ -218,12 +234,18 @@ fn total_parameters<'a>(plan: &TotalsPlan, columns: &'a [Cells]) -> Vec<Paramete
         .collect()
 }
 
-async fn own(target: Target<'_>, work: &[&dyn Work]) -> Result<()> {
+/// Runs a function of the pipeline's own, and notes what it found out about single records.
+async fn own(target: Target<'_>, work: &[&dyn Work], moved: &mut Positions) -> Result<()> {
     let Some(first) = work.first() else { return Ok(()) };
     let attempted = format!("run {:?} in Postgres at {}", first.name(), target.server);
     let tx = Transaction::new(target.client, attempted);
     let returned = first.run(&tx, work).await;
-    tx.outcome(returned)
+    for (partition, found) in tx.outcome(returned)? {
+        if let Some(standing) = moved.get_mut(&partition) {
+            standing.found.merge(found);
+        }
+    }
+    Ok(())
 }
 
 /// The error of an upsert. When a sum is out of range the server does not say where: it is asked.

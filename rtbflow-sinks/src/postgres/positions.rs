@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rtbflow::barrier::Tally;
 use rtbflow::epoch::{Claim, Epoch, JobName, Position};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 use tokio_postgres::types::Type;
@@ -12,12 +13,21 @@ use super::chunks::column;
 use super::failure::failure;
 use super::pipeline::{Parameter, parameter};
 
-/// Positions as they stand.
-pub(crate) type Positions = BTreeMap<Partition, Position>;
+/// Positions as they stand, and what the commit that moved them there found out.
+pub(crate) type Positions = BTreeMap<Partition, Standing>;
+
+/// Where one partition stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) position: Position,
+    /// How those of its records ended that the last commit found not to be used for a result.
+    pub(crate) found: Tally,
+}
 
 /// Rows are locked in the order of their keys by everybody.
-const READ: &str = "select topic, partition, next_offset, event_time_ms, commits, owner
-    from rtbflow_positions where job = $1
+const READ: &str =
+    "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
+    duplicates, dead_lettered from rtbflow_positions where job = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
     order by topic, partition for update";
 
@@ -26,12 +36,16 @@ const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, 
     from unnest($2::text[], $3::int[]) as u(topic, partition) order by u.topic collate \"C\", u.partition
     on conflict (job, topic, partition)
     do update set commits = p.commits + 1, owner = excluded.owner
-    returning topic, partition, next_offset, event_time_ms, commits, owner";
+    returning topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
+        dead_lettered";
 
 pub(crate) const MOVE: &str = "update rtbflow_positions p set next_offset = u.next_offset,
-    event_time_ms = u.event_time_ms, commits = u.commits, owner = u.owner
-    from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-        as u(topic, partition, next_offset, event_time_ms, commits, owner)
+    event_time_ms = u.event_time_ms, commits = u.commits, owner = u.owner,
+    filtered = u.filtered, late = u.late, duplicates = u.duplicates, dead_lettered = u.dead_lettered
+    from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        as u(topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
+            dead_lettered)
     where p.job = $1 and p.topic = u.topic and p.partition = u.partition";
 
 /// The two columns that name partitions.
@@ -44,7 +58,7 @@ fn named(partitions: impl Iterator<Item = Partition>) -> (Cells, Cells) {
     (topics, numbers)
 }
 
-fn read(row: &Row) -> Result<(Partition, Position), tokio_postgres::Error> {
+fn read(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
     let topic: &str = row.try_get(0)?;
     let partition = Partition::new(Topic::new(topic), row.try_get(1)?);
     let commits: i64 = row.try_get(4)?;
@@ -55,7 +69,10 @@ fn read(row: &Row) -> Result<(Partition, Position), tokio_postgres::Error> {
         commit: commits.cast_unsigned(),
         owner: owner.cast_unsigned(),
     };
-    Ok((partition, position))
+    let count = |at| row.try_get(at).map(i64::cast_unsigned);
+    let (filtered, late, duplicates) = (count(6)?, count(7)?, count(8)?);
+    let found = Tally { filtered, late, duplicates, dead_lettered: count(9)? };
+    Ok((partition, Standing { position, found }))
 }
 
 fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
@@ -115,7 +132,7 @@ pub(crate) async fn claim(
     claim
         .partitions
         .iter()
-        .map(|partition| found.get(partition).copied())
+        .map(|partition| found.get(partition).map(|standing| standing.position))
         .collect::<Option<_>>()
         .ok_or_else(|| Error::permanent(format!("{}: a row is missing", attempted())))
 }
@@ -123,14 +140,18 @@ pub(crate) async fn claim(
 /// The parameters of [`MOVE`].
 pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Parameter<'a>> {
     let (topics, numbers) = named(positions.keys().copied());
-    let mut columns = [const { None }; 4].map(|_: Option<()>| Cells::default());
-    let [offsets, times, commits, owners] = &mut columns;
-    for position in positions.values() {
+    let mut columns = [const { None }; 8].map(|_: Option<()>| Cells::default());
+    let [offsets, times, commits, owners, counts @ ..] = &mut columns;
+    for Standing { position, found } in positions.values() {
         offsets.push(&position.offset.map_or(Cell::Null, Cell::BigInt));
         let ms = position.event_time.map(Timestamp::as_millis);
         times.push(&ms.map_or(Cell::Null, Cell::BigInt));
         commits.push(&Cell::BigInt(position.commit.cast_signed()));
         owners.push(&Cell::BigInt(position.owner.cast_signed()));
+        let Tally { filtered, late, duplicates, dead_lettered } = *found;
+        for (cells, count) in counts.iter_mut().zip([filtered, late, duplicates, dead_lettered]) {
+            cells.push(&Cell::BigInt(count.cast_signed()));
+        }
     }
     let mut parameters = vec![
         parameter(job.as_str(), Type::TEXT),

@@ -6,7 +6,8 @@ use tokio_postgres::Client;
 use super::failure::failure;
 
 /// `next_offset` and `event_time_ms` are null before the first record. The marks of owners are
-/// unsigned; they are kept bit by bit. State is read in the order of its key; it is compact already, so
+/// unsigned; they are kept bit by bit. The last four count what the last commit found out about the
+/// partition's records, so that it can be told again. State is read in the order of its key; it is compact already, so
 /// the server need not try to compress it.
 const OWN_TABLES: &str = r#"
 create table if not exists rtbflow_positions (
@@ -17,6 +18,10 @@ create table if not exists rtbflow_positions (
     event_time_ms bigint,
     commits bigint not null,
     owner bigint not null,
+    filtered bigint not null default 0,
+    late bigint not null default 0,
+    duplicates bigint not null default 0,
+    dead_lettered bigint not null default 0,
     primary key (job, topic, partition)
 ) with (fillfactor = 50);
 create table if not exists rtbflow_state (

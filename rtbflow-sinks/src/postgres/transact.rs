@@ -16,7 +16,8 @@ use super::transaction::Transaction;
 impl Postgres {
     /// Runs a function over the records of the epochs that a commit takes together, inside the
     /// transaction that moves their positions: for decisions that need what the tables hold, such as the
-    /// total that an increment came to. `name` stands in messages and orders it among the other sinks.
+    /// total that an increment came to, or whether a record [repeats](Transaction::account) one that is
+    /// there. `name` stands in messages and orders it among the other sinks.
     ///
     /// # Time and state
     /// Records are cloned and kept until their epoch commits. The function is called once a commit; if

@@ -1,9 +1,12 @@
 //! The transaction of a commit, as a pipeline's own function sees it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use rtbflow::{Error, Result};
+use rtbflow::barrier::{Class, Tally};
+use rtbflow::element::{Origin, Partition};
+use rtbflow::{Error, Record, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -18,11 +21,13 @@ pub struct Transaction<'a> {
     /// The first error: once a statement has failed nothing of the transaction can commit, whether
     /// the function passes the error on or not.
     failed: Mutex<Option<Error>>,
+    /// How records ended that turned out here not to be used for a result.
+    found: Mutex<BTreeMap<Partition, Tally>>,
 }
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(client: &'a Client, attempted: String) -> Self {
-        Self { client, attempted, failed: Mutex::new(None) }
+        Self { client, attempted, failed: Mutex::new(None), found: Mutex::default() }
     }
 
     /// Runs a statement and returns how many rows it changed. Parameters are `$1`, `$2` and so on.
@@ -46,6 +51,16 @@ impl<'a> Transaction<'a> {
         Row::of(&answer.map_err(|error| self.failing(&error))?)
     }
 
+    /// Says how a record of the batch ended that turned out here not to be used for a result, such as
+    /// that it repeats one that is there. It is accounted for once, however often its epoch is committed,
+    /// as far as it is still [accountable](Record::is_accountable).
+    pub fn account<T>(&self, record: &Record<T>, class: Class) {
+        if let Some(origin) = record.origin.filter(Origin::is_accountable) {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.entry(origin.partition()).or_default().add(class, 1);
+        }
+    }
+
     fn checked(&self, sql: &str) -> Result<()> {
         statement_is_plain(sql)
             .map_err(|error| Error::config(self.attempted.clone()).because(error))
@@ -57,11 +72,14 @@ impl<'a> Transaction<'a> {
         failure(&self.attempted, error)
     }
 
-    /// The first error, also one that the function did not pass on.
-    pub(crate) fn outcome(self, returned: Result<()>) -> Result<()> {
+    /// The first error, also one that the function did not pass on; otherwise what was found out about
+    /// records, by the partition that they were read from.
+    pub(crate) fn outcome(self, returned: Result<()>) -> Result<BTreeMap<Partition, Tally>> {
         match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => returned,
+            None => {
+                returned.map(|()| self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }
         }
     }
 }

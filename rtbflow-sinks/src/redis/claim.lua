@@ -16,7 +16,9 @@ end
 local reply = { 'claimed' }
 for i = 3, #ARGV do
   local found = redis.call('HGET', KEYS[1], ARGV[i]) or '0 0 - -'
-  local commit, rest = string.match(found, '^(%d+) %d+ (%S+ %S+)$')
+  local commit, rest, more = string.match(found, '^(%d+) %d+ (%S+ %S+)(.*)$')
+  -- What the last commit found out about records is nothing to the new owner.
+  if more ~= '' and not string.match(more, '^ %d+ %d+ %d+ %d+$') then commit = nil end
   if not commit then return { 'foreign', ARGV[i], found } end
   reply[i - 1] = after(commit) .. ' ' .. ARGV[1] .. ' ' .. rest
 end

@@ -46,6 +46,10 @@ local function before(a, b)
   return text_before((match(a, '^(.*)Z$')) or a, (match(b, '^(.*)Z$')) or b)
 end
 
+-- How records ended of which a function found out here that they are not used for a result.
+local CLASSES = { 'filtered', 'late', 'duplicate', 'dead-lettered' }
+local found, any_found = { filtered = 0, late = 0, duplicate = 0, ['dead-lettered'] = 0 }, false
+
 local function set_fields(key, from, to)
   for first = from, to, 1000 do
     call('HSET', key, unpack(ARGV, first, min(first + 999, to)))
@@ -90,13 +94,17 @@ function operations.remove_member(at) -- key, member
   call('ZREM', ARGV[at], ARGV[at + 1])
 end
 
-function operations.script(at, count) -- name, number, number of keys, key ..., argument ...
-  local number, keys = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local first_argument = at + 3 + keys
+-- name, number, whether its record is accounted for, number of keys, key ..., argument ...
+function operations.script(at, count)
+  local number, keys = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 3])
+  local first_argument = at + 4 + keys
   local reply = functions[number](
-    { unpack(ARGV, at + 3, first_argument - 1) },
+    { unpack(ARGV, at + 4, first_argument - 1) },
     { unpack(ARGV, first_argument, at + count - 1) })
   if type(reply) == 'table' and reply.err then error(reply) end
+  if found[reply] and ARGV[at + 2] == '1' then
+    found[reply], any_found = found[reply] + 1, true
+  end
 end
 
 -- The layout of the merge_hash operations that follow: names of the added fields, names of the set
@@ -170,18 +178,19 @@ end
 
 -- 1. Where does the place stand? All partitions of a task move together.
 local at = 3
-local partitions, verdict = tonumber(ARGV[at]), nil
+local partitions, verdict, told_before = tonumber(ARGV[at]), nil, ''
 at = at + 1
 for i = 0, partitions - 1 do
-  local found = call('HGET', POSITIONS, ARGV[at + 4 * i])
-  local mark = found and match(found, '^%d+ %d+')
+  local held = call('HGET', POSITIONS, ARGV[at + 4 * i])
+  local mark = held and match(held, '^%d+ %d+')
+  if i == 0 then told_before = held and match(held, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
   local step = 'fenced'
   if mark == ARGV[at + 4 * i + 1] then step = 'apply' elseif mark == ARGV[at + 4 * i + 2] then step = 'applied' end
   if verdict and verdict ~= step then step = 'fenced' end
   verdict = step
   if verdict == 'fenced' then break end
 end
-if verdict ~= 'apply' then return { verdict or 'fenced' } end
+if verdict ~= 'apply' then return { verdict or 'fenced', told_before } end
 
 -- 2. State must not get lost by a key of ours that somebody else has made something else of.
 local positions_at = at
@@ -228,7 +237,7 @@ end
 at = at + 3 * chunks
 
 -- 5. The operations, each by itself.
-local reply, rejected, last = { 'committed', '0' }, 0, #ARGV
+local reply, rejected, last = { 'committed', '0', '' }, 0, #ARGV
 while at <= last do
   local count = tonumber(ARGV[at + 1])
   local done, why = pcall(operations[ARGV[at]], at + 2, count)
@@ -247,4 +256,12 @@ while at <= last do
 end
 if rejected > 0 then protected('LTRIM', REJECTED, '-' .. ARGV[2], -1) end
 reply[2] = tostring(rejected)
+
+-- 6. What was found out stands behind the first position, so that it can be told again.
+if any_found then
+  local counts = {}
+  for i, class in ipairs(CLASSES) do counts[i] = string.format('%d', found[class]) end
+  reply[3] = table.concat(counts, ' ')
+  call('HSET', POSITIONS, ARGV[positions_at], ARGV[positions_at + 3] .. ' ' .. reply[3])
+end
 return reply

@@ -1,4 +1,5 @@
-//! How a position stands in Redis: `commit owner offset event-time`, as text.
+//! How a position stands in Redis: `commit owner offset event-time`, as text; behind the first of a task,
+//! what its last commit found out about records.
 
 use rtbflow::Timestamp;
 use rtbflow::epoch::Position;

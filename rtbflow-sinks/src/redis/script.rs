@@ -49,6 +49,10 @@ impl Redis {
     /// sums through Redis' own commands; a Lua number is exact only up to 2^53. Nobody reads Redis while
     /// it runs, so let it be short.
     ///
+    /// A function that finds out that its record is not used for a result returns the class in which it
+    /// ends, one of the texts `filtered`, `late`, `duplicate` and `dead-lettered`: that is how it is
+    /// accounted for, once, as far as it is still [accountable](Record::is_accountable).
+    ///
     /// # Errors
     /// A body that does not compile is a configuration error of
     /// [`prepare`](rtbflow::epoch::Anchor::prepare) or of the first commit, which names it.
@@ -96,6 +100,7 @@ where
         (self.call)(&record.value, &mut call);
         self.operations.touch("script", self.name);
         self.operations.argument(self.number.to_string());
+        self.operations.argument(if record.is_accountable() { "1" } else { "0" });
         self.operations.argument(call.keys.len().to_string());
         for argument in call.keys.iter().chain(&call.arguments) {
             self.operations.argument(argument);

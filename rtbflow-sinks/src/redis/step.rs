@@ -1,6 +1,7 @@
 //! The anchor: positions, state and results in one script.
 
 use redis::{Cmd, Pipeline, Value};
+use rtbflow::barrier::Tally;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::{Change, Chunk};
@@ -220,9 +221,9 @@ impl Redis {
         match text(reply.first()).as_str() {
             "committed" => {
                 report(epoch.task, &reply);
-                Ok(Verdict::Committed)
+                Ok(Verdict::Committed(found(reply.get(2))))
             }
-            "applied" => Ok(Verdict::Committed),
+            "applied" => Ok(Verdict::Committed(found(reply.get(1)))),
             "fenced" => Ok(Verdict::Fenced),
             "foreign" => Err(Error::config(format!(
                 "{attempted}: {} holds a {} and should hold a {}: another program writes keys that begin \
@@ -243,6 +244,14 @@ fn one(attempted: &str, answers: Vec<redis::RedisResult<Value>>) -> Result<Vec<V
     }
 }
 
+/// What the script found out about records: their numbers by class, or nothing.
+fn found(counts: Option<&Vec<u8>>) -> Tally {
+    let counts = text(counts);
+    let mut counts = counts.split(' ').map(|count| count.parse().unwrap_or(0));
+    let mut next = || counts.next().unwrap_or(0);
+    Tally { filtered: next(), late: next(), duplicates: next(), dead_lettered: next() }
+}
+
 /// Logs and counts the operations that Redis refused.
 fn report(task: Task, reply: &[Vec<u8>]) {
     let count: u64 = text(reply.get(1)).parse().unwrap_or(0);
@@ -250,7 +259,7 @@ fn report(task: Task, reply: &[Vec<u8>]) {
         return;
     }
     metrics::counter!("rtbflow_redis_rejected_operations_total").increment(count);
-    for refused in reply.get(2..).unwrap_or_default().chunks(3) {
+    for refused in reply.get(3..).unwrap_or_default().chunks(3) {
         let [operation, key, error] = [0, 1, 2].map(|part| text(refused.get(part)));
         tracing::error!(%task, operation, key, error, "Redis refused an operation; the epoch goes on");
     }

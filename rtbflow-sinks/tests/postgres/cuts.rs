@@ -78,7 +78,7 @@ async fn a_commit_that_is_cut_anywhere_is_resolved_by_committing_again() {
         }
         assert!(first.unwrap_err().is_transient());
         proxy.until_planned_cuts(u64::try_from(cuts).unwrap()).await;
-        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
         assert_eq!(seen(&reader).await, (commits, commits, commits, commits));
     }
 }
@@ -93,15 +93,15 @@ async fn the_answer_to_a_commit_is_lost() {
     assert!(owner.commit(&sent).await.unwrap_err().is_transient());
     proxy.until_planned_cuts(1).await;
     assert_eq!(seen(&reader).await, (2, 2, 2, 2), "it was committed, only nobody was told");
-    assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::Committed);
-    assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::COMMITTED);
+    assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::COMMITTED);
     assert_eq!(seen(&reader).await, (2, 2, 2, 2));
 
     let kept = epoch(&owner);
     proxy.cut_before("commit\0");
     assert!(owner.commit(&kept).await.unwrap_err().is_transient());
     proxy.until_planned_cuts(2).await;
-    assert_eq!(owner.commit(&kept).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&kept).await.unwrap(), Verdict::COMMITTED);
     assert_eq!(seen(&reader).await, (3, 3, 3, 3));
 }
 
@@ -132,7 +132,7 @@ async fn a_server_that_is_away_is_a_transient_error_and_comes_back() {
         assert!(postgres.prepare(&job()).await.unwrap_err().is_transient());
     }
     proxy.mend();
-    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
     postgres.prepare(&job()).await.unwrap();
     assert_eq!(seen(&schema.reader().await).await, (2, 2, 2, 2));
 }

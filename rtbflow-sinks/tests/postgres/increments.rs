@@ -105,7 +105,7 @@ async fn a_group_in_which_one_epoch_is_fenced_commits_the_others() {
     Owner::claim(&postgres, 2, 99).await;
     expected.remove(&2);
     let verdicts = postgres.commit(&job(), &epochs).await.unwrap();
-    let fenced = [Verdict::Committed, Verdict::Committed, Verdict::Fenced, Verdict::Committed];
+    let fenced = [Verdict::COMMITTED, Verdict::COMMITTED, Verdict::Fenced, Verdict::COMMITTED];
     assert_eq!(verdicts, fenced);
     assert_eq!(postgres.commit(&job(), &epochs).await.unwrap(), fenced);
     let reader = schema.reader().await;

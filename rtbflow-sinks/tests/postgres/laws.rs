@@ -1,10 +1,12 @@
 //! The laws that every anchor keeps, and what this one adds to them.
 
 use futures::future::join_all;
+use rtbflow::Record;
+use rtbflow::barrier::Class;
 use rtbflow::epoch::Anchor;
 use rtbflow::sink::{Sink, Staged};
 use rtbflow::testing::laws::{self, AnchorUnderTest};
-use rtbflow_sinks::postgres::Postgres;
+use rtbflow_sinks::postgres::{Postgres, Records};
 use tokio_postgres::Client;
 
 use super::schema::{Schema, job, one, record};
@@ -27,6 +29,25 @@ impl AnchorUnderTest for Place {
         sink.write(&record(value, 0, 0));
         sink.stage(&mut staged);
         staged.remove(0)
+    }
+
+    fn stage_distinct(&self, record: &Record<i64>) -> Option<Staged> {
+        let mut sink = self.postgres.transact("distinct", |tx, batch: Records<'_, i64>| {
+            Box::pin(async move {
+                for record in batch.iter() {
+                    let sql = "insert into numbers select $1 where not exists
+                        (select from numbers where value = $1)";
+                    if tx.execute(sql, &[record.value.into()]).await? == 0 {
+                        tx.account(record, Class::Duplicate);
+                    }
+                }
+                Ok(())
+            })
+        });
+        let mut staged = Vec::new();
+        sink.write(record);
+        sink.stage(&mut staged);
+        staged.pop()
     }
 
     async fn total(&self) -> i64 {

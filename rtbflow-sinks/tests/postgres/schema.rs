@@ -147,7 +147,7 @@ impl Owner {
     pub(crate) async fn commit(&mut self, epoch: &Epoch) -> rtbflow::Result<Verdict> {
         let epochs = std::slice::from_ref(epoch);
         let verdict = self.postgres.commit(&job(), epochs).await?[0];
-        if verdict == Verdict::Committed {
+        if verdict == Verdict::COMMITTED {
             self.at = epoch.advances[0].to;
         }
         Ok(verdict)
@@ -160,6 +160,6 @@ impl Owner {
         records: &[Record<T>],
     ) -> rtbflow::Result<()> {
         let epoch = self.epoch(sink, records);
-        self.commit(&epoch).await.map(|verdict| assert_eq!(verdict, Verdict::Committed))
+        self.commit(&epoch).await.map(|verdict| assert_eq!(verdict, Verdict::COMMITTED))
     }
 }

@@ -43,7 +43,7 @@ async fn a_commit_whose_answer_is_lost_is_committed_once() {
     for round in 1..=5 {
         let epoch = epoch(&room, &owner);
         proxy.cut_after("EVALSHA");
-        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
         assert_applied(&room, round).await;
     }
     assert_eq!(proxy.planned_cuts(), 5);
@@ -58,7 +58,7 @@ async fn a_commit_cut_at_any_byte_is_committed_once() {
     for bytes in (1..1200).step_by(23) {
         proxy.cut_after_bytes(bytes);
         let epoch = epoch(&room, &owner);
-        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed, "cut after {bytes}");
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED, "cut after {bytes}");
         rounds += 1;
         assert_applied(&room, rounds).await;
     }
@@ -85,7 +85,7 @@ async fn a_server_that_is_silent_is_not_waited_for_beyond_the_deadline() {
             Err(error) => assert!(error.is_transient(), "{error:?}"),
         }
     };
-    assert_eq!(verdict, Verdict::Committed);
+    assert_eq!(verdict, Verdict::COMMITTED);
     assert_applied(&room, 2).await;
     room.clean().await;
 }
@@ -101,7 +101,7 @@ async fn a_server_that_is_away_is_a_transient_error_that_names_it() {
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
     assert_applied(&room, 0).await;
     proxy.mend();
-    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
     assert_applied(&room, 1).await;
     room.clean().await;
 }
@@ -185,7 +185,7 @@ async fn state_is_not_written_into_a_key_of_somebody_else() {
     assert!(error.is_config() && error.to_string().contains(&log), "{error:?}");
     assert_eq!(room.hash("sum").await.len(), 0, "nothing of the epoch was applied");
     room.ask::<()>(&["DEL", &log]).await;
-    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
     assert_applied(&room, 1).await;
     room.clean().await;
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use rtbflow::Result;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
-use rtbflow::sink::{Place, Staged};
+use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::testing::laws::{self, AnchorUnderTest};
+use rtbflow::{Record, Result};
 use rtbflow_sinks::redis::Redis;
 
 use crate::room::{Room, stage};
@@ -60,6 +60,20 @@ impl AnchorUnderTest for UnderTest {
             operations.increment(&key, "sum", *value);
         });
         stage(&mut sink, [value]).remove(0)
+    }
+
+    fn stage_distinct(&self, record: &Record<i64>) -> Option<Staged> {
+        const DISTINCT: &str = "
+            if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 'duplicate' end
+            redis.call('HINCRBY', KEYS[2], 'sum', ARGV[1])";
+        let (seen, total) = (self.room.key("seen"), self.room.key("total"));
+        let mut sink = self.room.redis.script("distinct", DISTINCT, move |value: &i64, call| {
+            call.key(&seen).key(&total).argument(value);
+        });
+        let mut staged = Vec::new();
+        sink.write(record);
+        sink.stage(&mut staged);
+        staged.pop()
     }
 
     async fn total(&self) -> i64 {

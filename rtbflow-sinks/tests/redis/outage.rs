@@ -31,7 +31,7 @@ async fn out_of_memory_leaves_nothing_half_applied() {
     assert_eq!(room.ask::<i64>(&["EXISTS", &room.key("old"), &room.key("sum")]).await, 1);
     room.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     for _ in 0..2 {
-        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+        assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
     }
     assert_eq!(sum(&room).await, 1);
 }
@@ -46,7 +46,7 @@ async fn a_replica_is_a_transient_error() {
     let error = owner.commit(&epoch).await.unwrap_err();
     assert!(error.is_transient() && error.report().contains("read only replica"), "{error:?}");
     room.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn scripts_that_were_flushed_are_loaded_again() {
         };
         let epochs: Vec<_> = owners.iter().map(|owner| owner.epoch(increment())).collect();
         let verdicts = room.redis.commit(&room.job, &epochs).await.unwrap();
-        assert_eq!(verdicts, [Verdict::Committed; 3]);
+        assert_eq!(verdicts, [Verdict::COMMITTED; 3]);
         for (owner, epoch) in owners.iter_mut().zip(&epochs) {
             owner.at = epoch.advances[0].to;
         }
@@ -108,7 +108,7 @@ async fn a_server_that_restarts_goes_on_where_it_stood() {
     let next = owner.epoch(increment(&room));
     assert!(owner.commit(&next).await.unwrap_err().is_transient());
     server.restart().await;
-    assert_eq!(owner.commit(&next).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&next).await.unwrap(), Verdict::COMMITTED);
     let room = Room::over(room.redis.clone(), &server.url(), "again").await;
     let held: Vec<String> = room.ask(&["KEYS", "test-restart-*"]).await;
     let n: i64 = room.ask(&["HGET", held[0].as_str(), "n"]).await;
@@ -183,7 +183,7 @@ async fn a_busy_server_is_a_transient_error() {
     assert!(error.is_transient(), "{error:?}");
     room.ask::<()>(&["SCRIPT", "KILL"]).await;
     busy.await.unwrap().unwrap_err();
-    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ impl Owner {
     /// Commits an epoch; committed, the owner goes on from there.
     pub(crate) async fn commit(&mut self, epoch: &Epoch) -> rtbflow::Result<Verdict> {
         let verdicts = self.redis.commit(&self.job, std::slice::from_ref(epoch)).await?;
-        if verdicts == [Verdict::Committed] {
+        if verdicts == [Verdict::COMMITTED] {
             self.at = epoch.advances[0].to;
         }
         Ok(verdicts[0])
@@ -153,7 +153,7 @@ impl Owner {
     /// Commits what sinks have staged, in one epoch.
     pub(crate) async fn write(&mut self, staged: Vec<Staged>) {
         let epoch = self.epoch(staged);
-        assert_eq!(self.commit(&epoch).await.unwrap(), Verdict::Committed);
+        assert_eq!(self.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
     }
 }
 

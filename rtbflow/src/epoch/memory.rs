@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::barrier::Tally;
 use crate::element::Partition;
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ struct Store {
 struct Held {
     positions: BTreeMap<Partition, Position>,
     buckets: BTreeMap<(Task, Arc<str>, i64), Vec<Chunk>>,
+    /// What was found out about the records of each task's last epoch.
+    found: HashMap<Task, Tally>,
 }
 
 impl Default for Memory {
@@ -92,7 +95,7 @@ impl Memory {
 }
 
 impl Held {
-    fn apply(&mut self, place: Place, epoch: &Epoch) {
+    fn apply(&mut self, place: Place, epoch: &Epoch) -> Tally {
         for advance in &epoch.advances {
             self.positions.insert(advance.partition, advance.to);
         }
@@ -108,11 +111,14 @@ impl Held {
                 }
             }
         }
+        let mut found = Tally::NONE;
         for staged in epoch.staged_for(place) {
             if let Some(batch) = staged.batch.downcast_ref::<Box<dyn Batch>>() {
-                batch.apply();
+                found.merge(batch.apply());
             }
         }
+        self.found.insert(epoch.task, found);
+        found
     }
 }
 
@@ -162,11 +168,12 @@ impl Anchor for Memory {
             .iter()
             .map(|epoch| match epoch.step(|partition| held.positions.get(&partition)) {
                 Step::Apply => {
-                    held.apply(self.place, epoch);
                     *commits += 1;
-                    Verdict::Committed
+                    Verdict::Committed(held.apply(self.place, epoch))
                 }
-                Step::Applied => Verdict::Committed,
+                Step::Applied => {
+                    Verdict::Committed(held.found.get(&epoch.task).copied().unwrap_or_default())
+                }
                 Step::Fenced => Verdict::Fenced,
             })
             .collect())
@@ -176,6 +183,7 @@ impl Anchor for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Record;
     use crate::sink::{Sink, Staged};
     use crate::testing::builders::record;
     use crate::testing::laws::{self, AnchorUnderTest};
@@ -194,6 +202,14 @@ mod tests {
             sink.write(&record(value, 0));
             sink.stage(&mut staged);
             staged.remove(0)
+        }
+
+        fn stage_distinct(&self, record: &Record<i64>) -> Option<Staged> {
+            let mut sink = self.0.collect_into(&self.1).distinct(|a, b| a == b);
+            let mut staged = Vec::new();
+            sink.write(record);
+            sink.stage(&mut staged);
+            staged.pop()
         }
 
         async fn total(&self) -> i64 {

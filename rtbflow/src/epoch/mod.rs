@@ -21,6 +21,9 @@
 //!   moved by this very epoch: the verdict is [`Verdict::Committed`] and nothing is applied again. So an
 //!   unknown outcome (the connection broke between the commit and its answer) is resolved by
 //!   committing again: the first thing a commit does is to read the positions.
+//! - **What is found out at the place is told once.** Whether a record repeats one of another partition,
+//!   or is older than what is there, only the place can say. Its step keeps that count beside the
+//!   positions, so that the verdict on an epoch that stands applied already carries the same.
 //! - **A crash loses memory only.**
 
 mod memory;
@@ -201,6 +204,13 @@ impl Epoch {
         self.staged.iter().filter(move |staged| staged.place == place)
     }
 
+    /// Rows, keys or events that it put out: what is staged but for records that were left out in the
+    /// place, each of them one row.
+    pub(crate) fn rows_out(&self, found: Tally) -> u64 {
+        let staged: u64 = self.staged.iter().map(|staged| staged.rows as u64).sum();
+        staged.saturating_sub(found.total())
+    }
+
     /// What it means that the place stands at these positions (looked up by `found`): the answer for
     /// all partitions together. A task's partitions always move together, so anything mixed is fenced.
     pub fn step<'a>(&self, found: impl Fn(Partition) -> Option<&'a Position>) -> Step {
@@ -229,10 +239,17 @@ pub struct DeadLetter {
 /// What became of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is durable and visible, by this call or by an earlier one.
-    Committed,
+    /// It is durable and visible, by this call or by an earlier one. The tally counts those of its
+    /// records that turned out, in the place, not to be used for a result; it is the same however often
+    /// the epoch is committed.
+    Committed(Tally),
     /// Another owner has its partitions; nothing of it was applied.
     Fenced,
+}
+
+impl Verdict {
+    /// Committed, and the place had nothing to say about single records.
+    pub const COMMITTED: Self = Self::Committed(Tally::NONE);
 }
 
 /// A claim on the partitions of a task.
@@ -297,7 +314,8 @@ pub trait Anchor: Clone + Send + Sync + 'static {
 
     /// Commits epochs of different tasks, each wholly or not at all: compares the positions, then applies
     /// positions, chunks and rows. The verdicts are in the order of the epochs. An epoch that stands
-    /// applied already is [`Verdict::Committed`] and nothing of it is applied again.
+    /// applied already is [`Verdict::Committed`], with what was found out when it was, and nothing of it
+    /// is applied again.
     ///
     /// # Errors
     /// Transient if the server is away or the outcome is not known: the caller commits the same epochs

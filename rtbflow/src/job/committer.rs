@@ -146,11 +146,11 @@ impl<A: Anchor> Committer<A> {
 
     fn tell(&self, epochs: &[Epoch], verdicts: Vec<Verdict>, waiting: Vec<Waiting>) -> Result<()> {
         for ((epoch, verdict), (waiting, status)) in epochs.iter().zip(verdicts).zip(waiting) {
-            if verdict == Verdict::Committed {
-                self.account.committed(epoch).map_err(Error::permanent)?;
+            if let Verdict::Committed(found) = verdict {
+                self.account.committed(epoch, found).map_err(Error::permanent)?;
                 status.committed(epoch.records_in);
                 self.committed.put(epoch);
-                self.measures.epoch(epoch);
+                self.measures.epoch(epoch, found);
             }
             // A task that went in the meantime does not need to know.
             let _ = waiting.send(verdict);
@@ -208,9 +208,11 @@ mod tests {
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::element::Topic;
+    use crate::element::{Origin, Record, Topic};
     use crate::epoch::{Advance, ChunkPage, Claim, Memory, Task};
-    use crate::sink::Place;
+    use crate::job::Report;
+    use crate::sink::{Place, Sink};
+    use crate::time::Timestamp;
 
     const TASK: Task = Task { number: 0, of: 1 };
 
@@ -267,6 +269,13 @@ mod tests {
         let advances = vec![Advance { partition, from, to }];
         let mut epoch = Epoch::new(TASK, advances, Gathered::default());
         epoch.records_in = 3;
+        // Two records of three are the same, which only the place finds out.
+        let mut sink = anchor.place.collect().0.distinct(|a: &u8, b| a == b);
+        for (offset, value) in [(0, 7), (1, 8), (2, 7)] {
+            let origin = Some(Origin::new(partition, offset));
+            sink.write(&Record { origin, ..Record::derived(value, Timestamp::default()) });
+        }
+        sink.stage(&mut epoch.staged);
         let status = Arc::default();
         submission.send(Submission { epoch, verdict, status }).await.unwrap();
         drop(submission);
@@ -282,6 +291,7 @@ mod tests {
             submissions,
         };
         committer.run().await.unwrap();
-        assert_eq!((account.report().decoded, account.report().commits), (3, 1));
+        let Report { decoded, duplicates, records_out, commits, .. } = account.report();
+        assert_eq!((decoded, duplicates, records_out, commits), (2, 1, 2, 1));
     }
 }

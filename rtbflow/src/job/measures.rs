@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::barrier::Tally;
 use crate::element::Partition;
 use crate::epoch::{Epoch, JobName, Task};
 use crate::job::intake::Standing;
@@ -86,9 +87,9 @@ impl CommitMeasures {
     }
 
     /// An epoch was committed.
-    pub(crate) fn epoch(&self, epoch: &Epoch) {
+    pub(crate) fn epoch(&self, epoch: &Epoch, found: Tally) {
         self.commits.increment(1);
-        self.rows.increment(epoch.staged.iter().map(|staged| staged.rows as u64).sum());
+        self.rows.increment(epoch.rows_out(found));
     }
 
     /// So many dead letters were delivered, or skipped.

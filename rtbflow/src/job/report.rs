@@ -73,17 +73,19 @@ impl Account {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a committed epoch.
+    /// Adds a committed epoch, and what was found out about its records in the place.
     ///
     /// # Errors
-    /// If the epoch accounts for more records than it read; then an operator counted one twice. The text
-    /// says so.
-    pub(crate) fn committed(&self, epoch: &Epoch) -> Result<(), String> {
-        let Tally { filtered, late, duplicates, dead_lettered } = epoch.tally;
-        let other = epoch.tally.total() + epoch.skipped;
+    /// If the epoch accounts for more records than it read; then an operator or a sink counted one twice.
+    /// The text says so.
+    pub(crate) fn committed(&self, epoch: &Epoch, found: Tally) -> Result<(), String> {
+        let mut tally = epoch.tally;
+        tally.merge(found);
+        let Tally { filtered, late, duplicates, dead_lettered } = tally;
+        let other = tally.total() + epoch.skipped;
         let Some(decoded) = epoch.records_in.checked_sub(other) else {
             return Err(format!(
-                "account for {} records of task {}: the operators account for {other}",
+                "account for {} records of task {}: operators and sinks account for {other}",
                 epoch.records_in, epoch.task
             ));
         };
@@ -94,7 +96,7 @@ impl Account {
         report.duplicates += duplicates;
         report.dead_lettered += dead_lettered;
         report.skipped += epoch.skipped;
-        report.records_out += epoch.staged.iter().map(|staged| staged.rows as u64).sum::<u64>();
+        report.records_out += epoch.rows_out(found);
         report.commits += 1;
         Ok(())
     }

@@ -229,7 +229,7 @@ impl<B: Batch> TaskLoop<B> {
     fn take_verdicts(&mut self, context: &mut Context<'_>) -> Result<()> {
         while let Poll::Ready(Some(verdict)) = self.work.in_flight.poll_next_unpin(context) {
             match verdict {
-                Ok(Verdict::Committed) => self.measures.in_flight(self.work.in_flight.len()),
+                Ok(Verdict::Committed(_)) => self.measures.in_flight(self.work.in_flight.len()),
                 Ok(Verdict::Fenced) => {
                     return Err(Error::fenced(format!(
                         "commit task {}: another instance has taken over its partitions; what was not \

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::barrier::{Class, Tally};
 use crate::element::Record;
 use crate::sink::{Place, Sink, Staged};
 
@@ -37,11 +38,24 @@ impl<T: Clone> Collected<T> {
     }
 }
 
-impl<T> Collected<T> {
-    fn append(&self, batch: impl IntoIterator<Item = Record<T>>) {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).extend(batch);
+impl<T: Clone> Collected<T> {
+    /// Adds the records that `same` does not find there already, and counts the others.
+    fn append(&self, batch: &[Record<T>], same: Option<Same<T>>) -> Tally {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Tally::NONE;
+        for record in batch {
+            if same.is_some_and(|same| rows.iter().any(|row| same(&row.value, &record.value))) {
+                found.add(Class::Duplicate, u64::from(record.is_accountable()));
+            } else {
+                rows.push(record.clone());
+            }
+        }
+        found
     }
 }
+
+/// Whether two values are of the same thing.
+type Same<T> = fn(&T, &T) -> bool;
 
 impl<T> fmt::Debug for Collected<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,12 +69,43 @@ impl<T> fmt::Debug for Collected<T> {
 pub struct Collect<T> {
     place: Place,
     to: Collected<T>,
+    same: Option<Same<T>>,
     staged: Vec<Record<T>>,
 }
 
 impl<T> Collect<T> {
     pub(crate) fn new(place: Place, to: Collected<T>) -> Self {
-        Self { place, to, staged: Vec::new() }
+        Self { place, to, same: None, staged: Vec::new() }
+    }
+
+    /// Leaves out what is there already: the first that is committed stays, and each other one that
+    /// `same` says is the same counts as a duplicate. It compares with all that is there.
+    ///
+    /// ```
+    /// use rtbflow::Job;
+    /// use rtbflow::epoch::Memory;
+    /// use rtbflow::source::MemorySource;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let place = Memory::new();
+    /// let (_, orders) = place.collect::<u32>();
+    /// let job = Job::new("orders")?
+    ///     .source(MemorySource::new("orders", vec![vec![7, 8, 7]]))
+    ///     .anchor(place.clone())
+    ///     .pipeline({
+    ///         let orders = orders.clone();
+    ///         move |flow| flow.to(place.collect_into(&orders).distinct(|a, b| a == b))
+    ///     });
+    /// let report = job.until_end(true).run(std::future::pending()).await?;
+    /// assert_eq!(orders.values(), [7, 8]);
+    /// assert_eq!(report.duplicates, 1);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn distinct(self, same: fn(&T, &T) -> bool) -> Self {
+        Self { same: Some(same), ..self }
     }
 }
 
@@ -83,7 +128,7 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
         let rows = std::mem::take(&mut self.staged);
         if !rows.is_empty() {
             let count = rows.len();
-            let batch: Box<dyn Batch> = Box::new((self.to.clone(), rows));
+            let batch: Box<dyn Batch> = Box::new((self.to.clone(), self.same, rows));
             out.push(Staged { place: self.place, rows: count, batch: Box::new(batch) });
         }
     }
@@ -95,12 +140,14 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
 
 /// A batch that knows where it goes; the anchor need not know the type of its records.
 pub(crate) trait Batch: Send + Sync {
-    fn apply(&self);
+    /// Applies it, and tells what was found out about its records.
+    fn apply(&self) -> Tally;
 }
 
-impl<T: Clone + Send + Sync> Batch for (Collected<T>, Vec<Record<T>>) {
-    fn apply(&self) {
-        self.0.append(self.1.iter().cloned());
+impl<T: Clone + Send + Sync> Batch for (Collected<T>, Option<Same<T>>, Vec<Record<T>>) {
+    fn apply(&self) -> Tally {
+        let (to, same, rows) = self;
+        to.append(rows, *same)
     }
 }
 

@@ -94,7 +94,7 @@ impl Careless {
             }
         }
         let verdicts = self.ledger.commit(&nobody, std::slice::from_ref(epoch)).await?;
-        assert_eq!(verdicts, [Verdict::Committed]);
+        assert_eq!(verdicts, [Verdict::COMMITTED]);
         Ok(())
     }
 }
@@ -145,7 +145,7 @@ impl Anchor for Careless {
                 || (fenced && self.fault == Fault::IgnoresTheFence)
             {
                 self.apply(epoch).await?;
-                *verdict = Verdict::Committed;
+                *verdict = Verdict::COMMITTED;
             }
         }
         Ok(verdicts)
@@ -183,7 +183,7 @@ impl<A: Anchor> Anchor for Forgetful<A> {
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let committed = self.place.commit(job, epochs).await;
         if self.fault == Fault::AcknowledgesFirst && committed.is_err() {
-            return Ok(vec![Verdict::Committed; epochs.len()]);
+            return Ok(vec![Verdict::COMMITTED; epochs.len()]);
         }
         committed
     }

@@ -95,7 +95,7 @@ impl Bench {
             let mut epochs = Vec::new();
             while let Some(Submission { epoch, verdict, .. }) = submissions.recv().await {
                 epochs.push(epoch);
-                let _ = verdict.send(Verdict::Committed);
+                let _ = verdict.send(Verdict::COMMITTED);
                 if until(&epochs) {
                     finish = None;
                 }
@@ -170,7 +170,7 @@ async fn only_an_end_that_moved_is_committed_without_records() {
     let committing = async {
         while let Some(Submission { epoch, verdict, .. }) = submissions.recv().await {
             ends.push(epoch.advances.iter().map(|step| step.to.offset).collect::<Vec<_>>());
-            let _ = verdict.send(Verdict::Committed);
+            let _ = verdict.send(Verdict::COMMITTED);
         }
     };
     let both = futures::future::join(run.run(), committing);

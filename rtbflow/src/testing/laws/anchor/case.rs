@@ -147,7 +147,7 @@ impl<A: Anchor> Owner<A> {
         A: Anchor,
     {
         let verdict = self.commit_all(std::slice::from_ref(epoch)).await.pop();
-        if verdict == Some(Verdict::Committed) {
+        if matches!(verdict, Some(Verdict::Committed(_))) {
             self.at = epoch.advances.iter().map(|step| (step.partition, step.to)).collect();
         }
         verdict.unwrap_or(Verdict::Fenced)

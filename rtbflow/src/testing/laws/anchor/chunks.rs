@@ -62,7 +62,7 @@ async fn check<P: AnchorUnderTest>(case: &Case<'_, P>, groups: Vec<Vec<Chunk>>) 
     for chunks in groups {
         chunks.iter().cloned().for_each(|chunk| expected.apply(chunk));
         let epoch = Epoch { chunks, ..owner.epoch(1) };
-        assert_eq!(owner.commit(&epoch).await, Verdict::Committed);
+        assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
         let restored = owner.state().await;
         assert!(restored == expected, "state was {expected:?}, and came back as {restored:?}");
     }

@@ -23,7 +23,7 @@ pub(super) async fn commit_twice<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let epochs = [epoch];
     let other = Owner { anchor: case.place.anchor(), ..owner.clone() };
     for handle in [&owner, &owner, &other, &owner] {
-        assert_eq!(handle.commit_all(&epochs).await, [Verdict::Committed]);
+        assert_eq!(handle.commit_all(&epochs).await, [Verdict::COMMITTED]);
         assert_eq!(case.applied().await, 200_001, "the rows of an epoch, once");
         assert_eq!(handle.state().await.of("laws", 7), ["1"], "the chunk of an epoch, once");
     }
@@ -63,12 +63,12 @@ async fn is_fenced<P: AnchorUnderTest>(
 pub(super) async fn stale_owner<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut former = case.claim(TASK, &[0]).await;
     let epoch = case.epoch(&former, 3, 1);
-    assert_eq!(former.commit(&epoch).await, Verdict::Committed);
+    assert_eq!(former.commit(&epoch).await, Verdict::COMMITTED);
     let stale = case.epoch(&former, 4, 10);
     let mut owner = case.claim(TASK, &[0]).await;
     is_fenced(case, &former, stale).await;
     let epoch = case.epoch(&owner, 5, 100);
-    assert_eq!(owner.commit(&epoch).await, Verdict::Committed, "the new owner goes on");
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED, "the new owner goes on");
     is_fenced(case, &former, case.epoch(&former, 4, 10)).await;
     assert_eq!(case.applied().await, 101);
     assert_eq!(owner.state().await.of("laws", 7), ["1", "100"]);
@@ -79,10 +79,10 @@ pub(super) async fn stale_commit<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut owner = case.claim(TASK, &[0]).await;
     let (first, second, third) =
         (case.epoch(&owner, 3, 1), case.epoch(&owner, 4, 10), case.epoch(&owner, 5, 100));
-    assert_eq!(owner.commit(&first).await, Verdict::Committed);
+    assert_eq!(owner.commit(&first).await, Verdict::COMMITTED);
     let before_third = owner.clone();
     let next = case.epoch(&owner, 2, 1000);
-    assert_eq!(owner.commit(&next).await, Verdict::Committed);
+    assert_eq!(owner.commit(&next).await, Verdict::COMMITTED);
     // Both begin where the first began, and the place has moved on twice since.
     is_fenced(case, &before_third, second).await;
     is_fenced(case, &before_third, third).await;
@@ -95,15 +95,15 @@ pub(super) async fn stale_commit<P: AnchorUnderTest>(case: &Case<'_, P>) {
 pub(super) async fn without_records<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut former = case.claim(TASK, &[0, 1]).await;
     let quiet = case.epoch(&former, 0, 1);
-    assert_eq!(former.commit(&quiet).await, Verdict::Committed);
-    assert_eq!(former.commit_all(&[quiet]).await, [Verdict::Committed]);
+    assert_eq!(former.commit(&quiet).await, Verdict::COMMITTED);
+    assert_eq!(former.commit_all(&[quiet]).await, [Verdict::COMMITTED]);
     assert_eq!(case.applied().await, 1, "an epoch that reads nothing is committed once");
     let stale = case.epoch(&former, 0, 10);
     let mut owner = case.claim(TASK, &[0, 1]).await;
     is_fenced(case, &former, stale).await;
     assert!(owner.at.iter().all(|(_, at)| at.offset.is_none()), "nothing was read");
     let quiet = case.epoch(&owner, 0, 100);
-    assert_eq!(owner.commit(&quiet).await, Verdict::Committed);
+    assert_eq!(owner.commit(&quiet).await, Verdict::COMMITTED);
     assert_eq!(case.applied().await, 101);
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn group<P: AnchorUnderTest>(case: &Case<'_, P>) {
         case.claim(owner.task, &numbers).await;
     }
     let expected: Vec<Verdict> = (0..of)
-        .map(|number| if fenced(number) { Verdict::Fenced } else { Verdict::Committed })
+        .map(|number| if fenced(number) { Verdict::Fenced } else { Verdict::COMMITTED })
         .collect();
     let Some(any) = owners.first() else { return };
     for _ in 0..2 {
@@ -151,7 +151,7 @@ pub(super) async fn group<P: AnchorUnderTest>(case: &Case<'_, P>) {
 pub(super) async fn layout<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut owner = case.claim(Task { number: 3, of: 7 }, &[3]).await;
     let epoch = case.epoch(&owner, 3, 1);
-    assert_eq!(owner.commit(&epoch).await, Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     for (number, partitions) in [(3, vec![partition(3), partition(10)]), (12, vec![partition(12)])]
     {
         let claim = Claim { task: Task { number, of: 13 }, partitions, owner: 1 };
@@ -164,7 +164,7 @@ pub(super) async fn layout<P: AnchorUnderTest>(case: &Case<'_, P>) {
     }
     // A staged row alone is no state.
     let quiet = Epoch { staged: vec![case.place.stage(10)], ..owner.epoch(1) };
-    assert_eq!(owner.commit(&quiet).await, Verdict::Committed, "a refused claim changes nothing");
+    assert_eq!(owner.commit(&quiet).await, Verdict::COMMITTED, "a refused claim changes nothing");
     assert_eq!(case.applied().await, 11);
     assert_eq!(offsets(case, &owner).await, [Some(4)]);
 }

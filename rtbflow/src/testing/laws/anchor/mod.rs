@@ -3,11 +3,13 @@
 mod case;
 mod chunks;
 mod fences;
+mod found;
 mod positions;
 mod races;
 
 use std::future::Future;
 
+use crate::element::Record;
 use crate::epoch::Anchor;
 use crate::sink::Staged;
 use crate::testing::laws::law;
@@ -26,6 +28,14 @@ pub trait AnchorUnderTest: Sync {
 
     /// What a sink of this place stages for one row with this value.
     fn stage(&self, value: i64) -> Staged;
+
+    /// What a sink of this place stages for one record of a value that may be there already: then it is
+    /// left out and found to be a duplicate. `None`, unless overridden, for a place whose sinks find
+    /// nothing out.
+    fn stage_distinct(&self, record: &Record<i64>) -> Option<Staged> {
+        let _ = record;
+        None
+    }
 
     /// The sum of the values of all rows that a reader of the place sees.
     fn total(&self) -> impl Future<Output = i64> + Send;
@@ -89,6 +99,8 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
         fences::torn_task: "an epoch with one partition fenced is fenced as a whole";
         fences::group: "in a group each epoch stands or falls alone";
         fences::layout: "state of another number of tasks refuses the claim and changes nothing";
+        found::once: "what is found out in the place is told the same however often an epoch is committed";
+        found::apart: "what is found out about one task's records is not told of another's";
         chunks::order: "chunks come back in the order of their bucket";
         chunks::names: "operators, buckets and bytes come back as they were, whatever they look like";
         chunks::pages: "state of many pages comes back whole, and each page goes on where the last ended";

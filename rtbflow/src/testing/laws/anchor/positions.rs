@@ -23,7 +23,7 @@ pub(super) async fn start<P: AnchorUnderTest>(case: &Case<'_, P>) {
     for advance in epoch.advances.iter_mut().filter(|step| step.partition == partition(0)) {
         advance.to.offset = Some(77);
     }
-    assert_eq!(owner.commit_all(&[epoch]).await, [Verdict::Committed]);
+    assert_eq!(owner.commit_all(&[epoch]).await, [Verdict::COMMITTED]);
     let reversed: Vec<i32> = numbers.iter().rev().copied().collect();
     let next = case.claim(TASK, &reversed).await;
     let offsets: Vec<_> = next.at.iter().map(|(_, position)| position.offset).collect();
@@ -52,7 +52,7 @@ pub(super) async fn round_trip<P: AnchorUnderTest>(case: &Case<'_, P>) {
             if let Some(step) = epoch.advances.first_mut() {
                 (step.to.offset, step.to.event_time) = (offset, event_time);
             }
-            assert_eq!(owner.commit(&epoch).await, Verdict::Committed);
+            assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
             let committed = owner.at.clone();
             let mark = marks.get(turn % marks.len()).copied().unwrap_or(1);
             owner = case.claim_as(mark, TASK, &[0, 1]).await;
@@ -74,9 +74,9 @@ pub(super) async fn apart<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let epochs =
         [case.epoch(&here, 5, 1), case.epoch(&beside, 6, 10), case.epoch(&elsewhere, 7, 100)];
     let [first, second, third] = &epochs;
-    assert_eq!(here.commit(first).await, Verdict::Committed);
-    assert_eq!(beside.commit(second).await, Verdict::Committed);
-    assert_eq!(elsewhere.commit(third).await, Verdict::Committed);
+    assert_eq!(here.commit(first).await, Verdict::COMMITTED);
+    assert_eq!(beside.commit(second).await, Verdict::COMMITTED);
+    assert_eq!(elsewhere.commit(third).await, Verdict::COMMITTED);
     assert_eq!(here.state().await.of("laws", 7), ["1"]);
     assert_eq!(beside.state().await.of("laws", 7), ["10"]);
     assert_eq!(elsewhere.state().await.of("laws", 7), ["100"]);
@@ -98,7 +98,7 @@ pub(super) async fn elsewhere<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut epoch = case.epoch(&owner, 1, 1);
     let batch: Box<dyn Any + Send + Sync> = Box::new(());
     epoch.staged.insert(0, Staged { place, rows: 1, batch });
-    assert_eq!(owner.commit(&epoch).await, Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     assert_eq!(case.applied().await, 1);
     let claim = Claim { task: TASK, partitions: vec![partition(0)], owner: 9 };
     let anchor = owner.anchor.clone();

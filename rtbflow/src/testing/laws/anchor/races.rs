@@ -20,11 +20,11 @@ pub(super) async fn prepare<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let Some(anchor) = anchors.first() else { return };
     let mut owner = Owner::claim(anchor.clone(), &job, 1, TASK, &[0]).await;
     let epoch = case.epoch(&owner, 3, 1);
-    assert_eq!(owner.commit(&epoch).await, Verdict::Committed);
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     join_all(anchors.iter().map(|anchor| patiently("prepare", || anchor.prepare(&job)))).await;
     assert_eq!(owner.state().await.of("laws", 7), ["1"], "preparing again keeps the state");
     let epoch = case.epoch(&owner, 3, 10);
-    assert_eq!(owner.commit(&epoch).await, Verdict::Committed, "and takes nobody's tasks away");
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED, "and takes nobody's tasks away");
 }
 
 pub(super) async fn claims<P: AnchorUnderTest>(case: &Case<'_, P>) {
@@ -46,7 +46,7 @@ pub(super) async fn claims<P: AnchorUnderTest>(case: &Case<'_, P>) {
         assert_ne!(commit(&first), commit(&last), "two claims are two steps");
         let (stale, epoch) = (case.epoch(&first, 1, 1 << 40), case.epoch(&last, 1, 1));
         assert_eq!(first.commit(&stale).await, Verdict::Fenced);
-        assert_eq!(last.commit(&epoch).await, Verdict::Committed);
+        assert_eq!(last.commit(&epoch).await, Verdict::COMMITTED);
         assert_eq!(case.applied().await, round + 1);
     }
 }
@@ -63,7 +63,7 @@ pub(super) async fn claim_against_commit<P: AnchorUnderTest>(case: &Case<'_, P>)
             let (owner, verdict) = futures::join!(case.claim(TASK, &[0, 1]), former.commit(&epoch));
             (verdict, owner)
         };
-        if verdict == Verdict::Committed {
+        if verdict == Verdict::COMMITTED {
             (read, applied) = (read + 1, applied + 1);
         }
         let expected = (read > 0).then_some(read);
@@ -91,7 +91,7 @@ pub(super) async fn retries<P: AnchorUnderTest>(case: &Case<'_, P>) {
         copy.iter_mut().for_each(|epoch| epoch.advances.reverse());
         let [one, other] = &owners;
         let (first, second) = futures::join!(one.commit_all(&epochs), other.commit_all(&copy));
-        assert_eq!((first, second), (vec![Verdict::Committed; 2], vec![Verdict::Committed; 2]));
+        assert_eq!((first, second), (vec![Verdict::COMMITTED; 2], vec![Verdict::COMMITTED; 2]));
         assert_eq!(case.applied().await, 2 * round, "each epoch once");
         epochs.clear();
         for (owner, at) in owners.iter_mut().zip(ahead) {
@@ -132,7 +132,7 @@ pub(super) async fn abandoned<P: AnchorUnderTest>(case: &Case<'_, P>) {
         let rescuer = Owner { anchor: elsewhere, ..owner.clone() };
         // By the same handle, whose connection may be half-way, and by another one.
         let handle = if after_polls % 2 == 0 { again } else { rescuer };
-        assert_eq!(handle.commit_all(&epochs).await, [Verdict::Committed]);
+        assert_eq!(handle.commit_all(&epochs).await, [Verdict::COMMITTED]);
         applied += 1;
         assert_eq!(case.applied().await, applied, "given up after {after_polls} polls");
         let [epoch] = &epochs;
