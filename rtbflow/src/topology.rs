@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::sink::Place;
+use crate::time::Timestamp;
 
 /// The operators of a pipeline and how they follow one another.
 ///
@@ -87,24 +88,48 @@ struct Drawn {
     failure: Option<Error>,
 }
 
-/// How much waits for a barrier in the operators and sinks of a task.
+/// How much waits for a barrier in the operators and sinks of a task, and when one is wanted at the
+/// latest.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Activity(Arc<AtomicUsize>);
+pub(crate) struct Activity(Arc<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    count: AtomicUsize,
+    wake_ms: AtomicI64,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), wake_ms: AtomicI64::new(i64::MAX) }
+    }
+}
 
 impl Activity {
     /// Something more waits.
     pub(crate) fn add(&self, count: usize) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.0.count.fetch_add(count, Ordering::Relaxed);
     }
 
     /// What waits now.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.count.load(Ordering::Relaxed)
     }
 
-    /// A barrier takes what waits along.
+    /// A barrier is wanted at this time by the wall clock.
+    pub(crate) fn wake_at(&self, wall_clock: Timestamp) {
+        self.0.wake_ms.fetch_min(wall_clock.as_millis(), Ordering::Relaxed);
+    }
+
+    /// When a barrier is wanted by the wall clock.
+    pub(crate) fn wakes(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.wake_ms.load(Ordering::Relaxed))
+    }
+
+    /// A barrier takes what waits along, and whoever wants another one at a time says so as it passes.
     pub(crate) fn clear(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.count.store(0, Ordering::Relaxed);
+        self.0.wake_ms.store(i64::MAX, Ordering::Relaxed);
     }
 }
 

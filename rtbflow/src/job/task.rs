@@ -317,7 +317,8 @@ impl<B: Batch> TaskLoop<B> {
         self.work.progress = self.mailbox.lock().progress.clone();
         let taken = self.work.progress.total.saturating_sub(before);
         self.status.took(taken);
-        if self.activity.waiting() > 0 && self.work.waiting_since.is_none() {
+        let wanted = self.activity.waiting() > 0 || self.activity.wakes() <= self.clock.now();
+        if wanted && self.work.waiting_since.is_none() {
             self.work.waiting_since = Some(Instant::now());
         }
         Ok(())
@@ -360,13 +361,21 @@ impl<B: Batch> TaskLoop<B> {
         }
         let interval = self.work.last_barrier + self.settings.commit_interval;
         let linger = self.work.waiting_since.map(|since| since + self.settings.linger);
-        let next = linger
-            .filter(|_| self.work.in_flight.is_empty())
-            .map_or(interval, |linger| linger.min(interval));
+        let next = match linger.filter(|_| self.work.in_flight.is_empty()) {
+            Some(linger) => linger.min(interval),
+            None if linger.is_some() => interval,
+            None => interval.min(self.wakes(now)),
+        };
         if self.work.timer.deadline() != next {
             self.work.timer.as_mut().reset(next);
         }
         self.work.timer.poll_unpin(context).is_ready() && next <= now.max(Instant::now())
+    }
+
+    /// When an operator wants a barrier by the wall clock, not later than the commit interval from now.
+    fn wakes(&self, now: Instant) -> Instant {
+        let wait = self.activity.wakes().since(self.clock.now());
+        now + wait.min(self.settings.commit_interval)
     }
 
     /// The epoch, if its barrier has passed the whole chain and there is anything in it.

@@ -17,6 +17,7 @@ mod inspect;
 mod key_by;
 mod latest_by;
 mod map;
+pub mod process;
 mod split;
 mod split_by;
 mod stateful;

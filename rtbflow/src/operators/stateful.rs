@@ -106,6 +106,12 @@ impl<U> Outbox<U> {
         }
     }
 
+    /// Asks for a barrier at this time by the wall clock, if none passes before. Whoever still wants it
+    /// when one passes asks again then.
+    pub fn wake_at(&mut self, wall_clock: Timestamp) {
+        self.activity.wake_at(wall_clock);
+    }
+
     /// Something is held back until the next barrier: asks for one.
     #[inline]
     pub fn hold_back(&mut self) {
@@ -132,6 +138,23 @@ impl<U> Outbox<U> {
 
     pub(crate) fn tally(&self) -> Tally {
         self.tally
+    }
+
+    pub(crate) fn wakes(&self) -> Timestamp {
+        self.activity.wakes()
+    }
+
+    /// A barrier set out.
+    pub(crate) fn passed(&self) {
+        self.activity.clear();
+    }
+
+    pub(crate) fn take_values(&mut self) -> Vec<U> {
+        let records = self.elements.drain(..).filter_map(|element| match element {
+            Element::Record(record, _) => Some(record.value),
+            Element::Watermark(_) | Element::Barrier(_) => None,
+        });
+        records.collect()
     }
 }
 

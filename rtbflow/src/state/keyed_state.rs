@@ -176,6 +176,29 @@ impl<K, V> KeyedState<K, V> {
         Some((&entry.key, &mut entry.value))
     }
 
+    /// As [`get_mut`](Self::get_mut), but what is changed is written only if
+    /// [`note_change`](Self::note_change) says so.
+    pub fn peek_mut(&mut self, at: SlotId) -> Option<(&K, &mut V)> {
+        self.entry_mut(at).map(|entry| (&entry.key, &mut entry.value))
+    }
+
+    /// The entry that stands there is to be written again.
+    pub fn note_change(&mut self, at: SlotId) {
+        if let Some(segment) = self.segments.get_mut(at.segment as usize) {
+            segment.change(at.slot);
+        }
+    }
+
+    /// All entries, in the order in which they stand: another one after a restart.
+    pub fn iter(&self) -> impl Iterator<Item = (SlotId, &K, &V)> {
+        self.segments.iter().enumerate().flat_map(|(number, segment)| {
+            segment.slots.iter().enumerate().filter_map(move |(slot, held)| {
+                let entry = held.entry.as_ref()?;
+                Some((SlotId::new(number, slot), &entry.key, &entry.value))
+            })
+        })
+    }
+
     /// Sets when an entry expires; [`Timestamp::MAX`] is never.
     pub fn expire(&mut self, at: SlotId, expires: Timestamp) {
         let Some(entry) = self.entry_mut(at) else { return };
@@ -190,9 +213,7 @@ impl<K, V> KeyedState<K, V> {
             self.due.remove(&(before, at));
             self.due.insert((expires, at));
         }
-        if let Some(segment) = self.segments.get_mut(at.segment as usize) {
-            segment.change(at.slot);
-        }
+        self.note_change(at);
     }
 }
 
@@ -208,9 +229,7 @@ impl<K: Hash + Eq, V> KeyedState<K, V> {
     pub fn insert(&mut self, key: K, value: V, expires: Timestamp) -> SlotId {
         let at = self.free.pop().unwrap_or_else(|| self.unused());
         self.put(at, Entry { key, value, expires, due: expires, logged: false });
-        if let Some(segment) = self.segments.get_mut(at.segment as usize) {
-            segment.change(at.slot);
-        }
+        self.note_change(at);
         at
     }
 

@@ -2,6 +2,7 @@
 
 mod dedup;
 mod latest_by;
+mod process;
 
 use proptest::prelude::*;
 use rtbflow::testing::builders::{at, read};
@@ -43,6 +44,9 @@ fn disordered<T>(records: impl IntoIterator<Item = (T, i64)>) -> Vec<Element<T>>
             sent = watermark;
             elements.push(Element::Watermark(watermark));
         }
+    }
+    if watermark > sent {
+        elements.push(Element::Watermark(watermark));
     }
     elements
 }

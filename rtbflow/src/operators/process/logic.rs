@@ -1,0 +1,236 @@
+//! Whose turn it is: finds the state of a key, lets the logic have it, and puts it back.
+
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::element::Record;
+use crate::error::Result;
+use crate::operators::process::timers::{Clock, Edit, Queue};
+use crate::operators::process::turn::{Cause, Kept};
+use crate::operators::process::{Process, Retention, Turn};
+use crate::operators::{Logic, Outbox, Snapshot};
+use crate::state::{Chunk, KeyedState, SlotId};
+use crate::time::Timestamp;
+
+/// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
+pub struct ProcessLogic<K, T, F, P: Process<K, T>> {
+    key: F,
+    retention: Retention,
+    process: P,
+    kept: KeyedState<K, Kept<P::State>>,
+    event_timers: Queue,
+    wall_timers: Queue,
+    next_number: u64,
+    /// What the present turn did to the timers of its key.
+    edits: Vec<Edit>,
+    watermark: Timestamp,
+    values: PhantomData<fn(T)>,
+}
+
+impl<K, T, F, P: Process<K, T>> fmt::Debug for ProcessLogic<K, T, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProcessLogic({} keys, watermark {})", self.kept.len(), self.watermark)
+    }
+}
+
+impl<K, T, F, P> ProcessLogic<K, T, F, P>
+where
+    K: Hash + Eq,
+    P: Process<K, T>,
+{
+    pub(super) fn new(key: F, retention: Retention, process: P) -> Self {
+        Self {
+            key,
+            retention,
+            process,
+            kept: KeyedState::new(P::VERSION),
+            event_timers: Queue::default(),
+            wall_timers: Queue::default(),
+            next_number: 0,
+            edits: Vec::new(),
+            watermark: Timestamp::MIN,
+            values: PhantomData,
+        }
+    }
+
+    /// How many keys something is kept of.
+    #[cfg(test)]
+    pub(super) fn kept_count(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The turn of a key that something is kept of.
+    fn turn(
+        &mut self,
+        slot: SlotId,
+        cause: Cause,
+        out: &mut Outbox<P::Output>,
+        act: impl FnOnce(&mut P, &mut Turn<'_, K, P::State, P::Output>),
+    ) {
+        let Self { process, kept, next_number, edits, watermark, .. } = self;
+        let Some((key, kept)) = kept.peek_mut(slot) else { return };
+        let (watermark, changed) = (*watermark, !matches!(cause, Cause::Record(_)));
+        let mut turn = Turn { key, kept, cause, watermark, out, edits, next_number, changed };
+        act(process, &mut turn);
+        if turn.changed {
+            self.settle(slot, cause.time(watermark));
+        }
+        self.apply(slot, out);
+    }
+
+    /// The turn of a record's key that nothing is kept of.
+    fn first_turn(&mut self, key: K, record: Record<T>, out: &mut Outbox<P::Output>) {
+        let (time, watermark) = (record.timestamp, self.watermark);
+        let mut new = Kept::default();
+        let Self { process, next_number, edits, .. } = self;
+        let (key_of, kept, cause, changed) = (&key, &mut new, Cause::Record(time), false);
+        let mut turn =
+            Turn { key: key_of, kept, cause, watermark, out, edits, next_number, changed };
+        process.on_record(record, &mut turn);
+        if new.state.is_some() || !new.timers.is_empty() {
+            let slot = self.kept.insert(key, new, Timestamp::MAX);
+            self.settle(slot, time);
+            self.apply(slot, out);
+        }
+        // What is left was set and cancelled.
+        self.edits.clear();
+    }
+
+    /// Takes in what became of a key at its turn, which changed it.
+    fn settle(&mut self, slot: SlotId, time: Timestamp) {
+        self.kept.note_change(slot);
+        let Some((_, kept)) = self.kept.get(slot) else { return };
+        if !kept.timers.is_empty() {
+            self.kept.expire(slot, Timestamp::MAX);
+        } else if kept.state.is_some() {
+            self.kept.expire(slot, self.retention.until(time.max(self.watermark)));
+        } else {
+            self.kept.remove(slot);
+        }
+    }
+
+    /// Takes in what became of its timers.
+    fn apply(&mut self, slot: SlotId, out: &mut Outbox<P::Output>) {
+        for edit in self.edits.drain(..) {
+            let (Edit::Set(timer) | Edit::Cancelled(timer)) = edit;
+            let queue = match timer.clock {
+                Clock::Event => &mut self.event_timers,
+                Clock::Wall => &mut self.wall_timers,
+            };
+            match edit {
+                Edit::Set(timer) => {
+                    queue.set(timer, slot);
+                    if timer.clock == Clock::Wall {
+                        out.wake_at(timer.at);
+                    }
+                }
+                Edit::Cancelled(timer) => queue.cancel(timer),
+            }
+        }
+    }
+
+    /// The event timers that are due at this watermark.
+    fn work_off(&mut self, watermark: Timestamp, out: &mut Outbox<P::Output>) {
+        while let Some((at, number, slot)) = self.event_timers.pop(watermark) {
+            self.take(slot, number);
+            self.turn(slot, Cause::EventTimer(at), out, |process, turn| {
+                process.on_event_timer(at, turn);
+            });
+        }
+    }
+
+    /// A timer is no more, as its turn has come.
+    fn take(&mut self, slot: SlotId, number: u64) {
+        if let Some((_, kept)) = self.kept.peek_mut(slot) {
+            kept.timers.retain(|timer| timer.number != number);
+        }
+    }
+}
+
+impl<K, T, F, P> Logic for ProcessLogic<K, T, F, P>
+where
+    K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    P: Process<K, T>,
+{
+    type In = T;
+    type Out = P::Output;
+    const VERSION: u16 = P::VERSION;
+
+    fn on_record(&mut self, record: Record<T>, out: &mut Outbox<P::Output>) {
+        let key = (self.key)(&record.value);
+        match self.kept.find(&key) {
+            Some(slot) => self.turn(slot, Cause::Record(record.timestamp), out, |process, turn| {
+                process.on_record(record, turn);
+            }),
+            None => self.first_turn(key, record, out),
+        }
+        if self.event_timers.next().is_some_and(|next| next <= self.watermark) {
+            self.work_off(self.watermark, out);
+        }
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Outbox<P::Output>,
+    ) -> Option<Timestamp> {
+        if watermark == Timestamp::MAX {
+            // Whoever sets a timer by a timer would never come to the end of all time.
+            self.event_timers.defer(watermark);
+            self.work_off(watermark, out);
+            self.event_timers.worked_off();
+            // It is that of one run: another may go on from here.
+            return Some(watermark);
+        }
+        self.work_off(watermark, out);
+        self.watermark = watermark;
+        self.kept.forget(watermark);
+        Some(watermark)
+    }
+
+    fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<P::Output>) {
+        self.wall_timers.defer(wall_clock);
+        while let Some((at, number, slot)) = self.wall_timers.pop(wall_clock) {
+            self.take(slot, number);
+            self.turn(slot, Cause::WallTimer(wall_clock), out, |process, turn| {
+                process.on_wall_timer(at, turn);
+            });
+        }
+        self.wall_timers.worked_off();
+        if self.event_timers.next().is_some_and(|next| next <= self.watermark) {
+            self.work_off(self.watermark, out);
+        }
+        if let Some(next) = self.wall_timers.next() {
+            out.wake_at(next);
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) {
+        self.kept.snapshot(snapshot);
+    }
+
+    fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        self.kept.restore(chunk)
+    }
+
+    fn restored(&mut self, out: &mut Outbox<P::Output>) {
+        for (slot, _, kept) in self.kept.iter() {
+            for timer in &kept.timers {
+                self.next_number = self.next_number.max(timer.number + 1);
+                match timer.clock {
+                    Clock::Event => self.event_timers.set(*timer, slot),
+                    Clock::Wall => self.wall_timers.set(*timer, slot),
+                }
+            }
+        }
+        if let Some(next) = self.wall_timers.next() {
+            out.wake_at(next);
+        }
+    }
+}
