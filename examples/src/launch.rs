@@ -7,7 +7,7 @@ use rtbflow::codec::Decoder;
 use rtbflow::epoch::Anchor;
 use rtbflow::flow::{End, Flow};
 use rtbflow::job::{Intake, Job};
-use rtbflow::source::{Batch, Decoded, Source};
+use rtbflow::source::{Batch, ByDecoder, Decoded, Source};
 use rtbflow::{Error, Result};
 use rtbflow_kafka::{Kafka, KafkaTopic};
 use tokio::time::{Instant, sleep};
@@ -44,7 +44,11 @@ impl Launch {
 
     /// A topic as the pipeline's source.
     #[must_use]
-    pub fn source<D: Decoder>(&self, topic: SystemTopic, decoder: D) -> Decoded<KafkaTopic, D> {
+    pub fn source<D: Decoder>(
+        &self,
+        topic: SystemTopic,
+        decoder: D,
+    ) -> Decoded<KafkaTopic, ByDecoder<D>> {
         self.kafka.topic(topic.name()).expected_partitions(topic.partitions()).decode(decoder)
     }
 

@@ -17,7 +17,7 @@ use crate::option::Secrets;
 /// A rebalance that is to be answered by `assign` or `unassign`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
-    /// These partitions of the lead topic are this member's.
+    /// These partitions of the topic that the group is held on are this member's: each stands for a task.
     Assign(Vec<i32>),
     /// All partitions are to be given back.
     Revoke,

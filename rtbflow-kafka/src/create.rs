@@ -19,6 +19,8 @@ use crate::option::Role;
 
 /// How long dead letters are kept.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Nothing is ever written there.
+const COORDINATION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// How long making topics may take.
 const LONGEST_MAKING: Duration = Duration::from_secs(30);
 /// How long a topic that exists may be unknown to the broker that is asked.
@@ -83,7 +85,23 @@ impl Kafka {
         let (kafka, topics) = (self.clone(), topics.to_vec());
         let attempt = format!("create topics at {}", self.servers());
         let outer = LONGEST_MAKING + LONGEST_BIRTH;
-        blocking(&attempt, outer, move || Creation::new(&kafka)?.run(&topics)).await
+        let run = move || Creation::new(&kafka, LONGEST_MAKING)?.run(&topics);
+        blocking(&attempt, outer, run).await
+    }
+
+    /// Makes the topic that the group of a co-group is held on, unless it exists; returns how many
+    /// partitions it has. Blocking.
+    ///
+    /// # Errors
+    /// As [`create_topics`](Self::create_topics).
+    pub(crate) fn make_coordination_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        longest: Duration,
+    ) -> Result<u32> {
+        let spec = TopicSpec::new(name, partitions, COORDINATION_RETENTION);
+        Creation::new(self, longest)?.make(&spec, partitions)
     }
 }
 
@@ -96,12 +114,12 @@ struct Creation<'a> {
 }
 
 impl<'a> Creation<'a> {
-    fn new(kafka: &'a Kafka) -> Result<Self> {
+    fn new(kafka: &'a Kafka, longest: Duration) -> Result<Self> {
         Ok(Self {
             kafka,
             admin: kafka.client(Role::Producer, "create topics", &[])?,
             asking: kafka.asking_client("create topics")?,
-            deadline: Deadline::after(LONGEST_MAKING),
+            deadline: Deadline::after(longest),
         })
     }
 

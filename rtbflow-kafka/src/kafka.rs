@@ -7,16 +7,22 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::metadata::MetadataTopic;
 use rtbflow::{Error, Result};
 
 use crate::blocking::blocking;
 use crate::context::Context;
 use crate::dead_letter::DeadLetterTopic;
 use crate::deadline::Deadline;
-use crate::failure::failure;
+use crate::failure::{self, failure};
 use crate::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::topic::KafkaTopic;
+
+/// How long one look at a topic may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// The pause between two looks at a topic that is not there yet.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A Kafka cluster: its address and the options of its clients. Clones are cheap enough to pass around.
 ///
@@ -150,6 +156,38 @@ impl Kafka {
         self.client(Role::Consumer, purpose, &own)
     }
 
+    /// How many partitions a topic has; `None` if there is no such topic, even after a while.
+    pub(crate) fn partitions(
+        &self,
+        asking: &BaseConsumer<Context>,
+        topic: &str,
+        patience: Duration,
+    ) -> Result<Option<u32>> {
+        let deadline = Deadline::after(patience);
+        loop {
+            let metadata = asking.fetch_metadata(Some(topic), LONGEST_LOOK);
+            serve_events(asking);
+            let attempt = format!("ask Kafka at {} for topic {topic}", self.servers());
+            let metadata = metadata.map_err(|error| failure(&attempt, &error, &self.secrets()))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let code = found.and_then(MetadataTopic::error).map(Code::from);
+            match (found, code) {
+                (Some(found), None) if !found.partitions().is_empty() => {
+                    return Ok(u32::try_from(found.partitions().len()).ok());
+                }
+                (_, None | Some(Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)) => {}
+                (_, Some(code)) => {
+                    let kind = failure::kind(code);
+                    return Err(Error::new(kind, attempt).because(code.to_string()));
+                }
+            }
+            if deadline.is_over() {
+                return Ok(None);
+            }
+            std::thread::park_timeout(LOOK_PAUSE);
+        }
+    }
+
     /// A client with the user's options and these of our own, which win.
     pub(crate) fn client<C>(&self, role: Role, purpose: &str, own: &[(&str, &str)]) -> Result<C>
     where
@@ -193,8 +231,7 @@ impl Kafka {
 }
 
 /// Whether the broker refuses who we are, which no retry will change.
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
+fn is_refusal(code: Code) -> bool {
     matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)
 }
 

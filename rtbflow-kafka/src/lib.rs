@@ -4,11 +4,13 @@
 //!
 //! ```text
 //!   kafka.rs   the cluster and its options        option.rs  which options are whose, and secret
-//!   topic.rs   a topic to read, how it is opened  feed.rs    an opened topic, as the job sees it
-//!   reader.rs  the thread that reads              inlet.rs   one partition on its way to its task
+//!   topic.rs   a topic to read, or several        opening.rs how it is opened, and the group joined
+//!   feed.rs    an opened topic, as the job sees it
+//!   reader.rs  the thread that reads              mailbox.rs what others ask of that thread
+//!   given.rs   what the group has given           inlet.rs   one partition on its way to its task
 //!   native.rs  the native queues (all `unsafe`)   ends.rs    where partitions end, asked and proved
-//!   layout.rs  which partitions make a task       range.rs   where reading begins
-//!   dead_letter.rs, create.rs  topics to write    mailbox.rs what others ask of the reading thread
+//!   range.rs   where reading begins               told.rs    what the group is told
+//!   dead_letter.rs, create.rs  topics to write
 //! ```
 
 mod blocking;
@@ -19,14 +21,16 @@ mod deadline;
 mod ends;
 mod failure;
 mod feed;
+mod given;
 mod inlet;
 mod kafka;
-mod layout;
 mod mailbox;
 mod native;
+mod opening;
 mod option;
 mod range;
 mod reader;
+mod told;
 mod topic;
 mod watchdog;
 

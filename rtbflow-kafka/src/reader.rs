@@ -12,16 +12,14 @@
 //! back-pressure and nothing is paused or resumed. A batch call on the consumer's own queue would
 //! swallow rebalances.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rtbflow::epoch::{Position, Task};
-use rtbflow::source::{Assignment, PartitionInput, RawBatch, Revocation, SourceEvent, TaskInput};
+use rtbflow::source::{Assignment, Layout, RawBatch, Revocation, SourceEvent};
 use rtbflow::{Error, ErrorKind, Partition, Result};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -30,25 +28,23 @@ use crate::context::{Context, Rebalance};
 use crate::deadline::Deadline;
 use crate::ends::{Asker, Ends};
 use crate::failure::{failure, kind};
-use crate::inlet::{Inlet, Served};
-use crate::layout::Layout;
+use crate::given::{self, Begun, Given, Offsets};
+use crate::inlet::Served;
 use crate::mailbox::{Begin, Mailbox};
 use crate::native::Queue;
 use crate::option::Secrets;
-use crate::range::begin_at;
+use crate::told::Told;
 use crate::watchdog::Advice;
 
 /// The longest sleep: what a lost wake-up costs.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
-/// The pause between two commits of the group's own offsets.
-const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the reader is told when it is made.
 pub(crate) struct Plan {
     /// Topics and tasks.
     pub(crate) layout: Layout,
     /// Where each partition is to end; empty to go on for ever.
-    pub(crate) until: BTreeMap<Partition, i64>,
+    pub(crate) until: Offsets,
     /// Messages in one batch at most.
     pub(crate) most_records: usize,
     /// Answers without progress before a partition is assigned again.
@@ -57,15 +53,6 @@ pub(crate) struct Plan {
     pub(crate) grace: Duration,
     /// What must not be printed.
     pub(crate) secrets: Secrets,
-}
-
-/// What the group has given to this instance.
-struct Given {
-    generation: u64,
-    tasks: Vec<Task>,
-    inlets: Vec<Inlet>,
-    /// The claimed positions, until reading begins.
-    positions: Option<BTreeMap<Partition, Position>>,
 }
 
 pub(crate) type Event = Result<SourceEvent<RawBatch>>;
@@ -79,9 +66,7 @@ pub(crate) struct Reader {
     events: mpsc::Sender<Event>,
     generation: u64,
     given: Option<Given>,
-    /// Offsets to tell the group, and when.
-    committed: BTreeMap<Partition, i64>,
-    next_commit: Deadline,
+    told: Told,
 }
 
 /// Why the thread ends.
@@ -99,7 +84,7 @@ impl From<Error> for End {
 }
 
 impl Reader {
-    /// A reader with a consumer that has subscribed to the lead topic.
+    /// A reader with a consumer that has subscribed to the topic that the group is held on.
     pub(crate) fn new(
         consumer: Arc<BaseConsumer<Context>>,
         plan: Plan,
@@ -107,19 +92,8 @@ impl Reader {
         asker: Asker,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let next_commit = Deadline::after(COMMIT_PAUSE);
-        let (given, committed) = (None, BTreeMap::new());
-        Self {
-            consumer,
-            plan,
-            mailbox,
-            asker,
-            events,
-            generation: 0,
-            given,
-            committed,
-            next_commit,
-        }
+        let (given, told) = (None, Told::new());
+        Self { consumer, plan, mailbox, asker, events, generation: 0, given, told }
     }
 
     /// Reads until the feed is closed or something fails; then leaves the group.
@@ -149,8 +123,8 @@ impl Reader {
         self.read_mailbox()?;
         let served = self.serve();
         self.look_for_the_end();
-        if self.next_commit.is_over() {
-            self.commit();
+        if self.told.is_due() {
+            self.told.tell(&self.consumer);
         }
         if served == Served::Idle {
             thread::park_timeout(LONGEST_SLEEP);
@@ -194,50 +168,33 @@ impl Reader {
 
     fn rebalance(&mut self, rebalance: Rebalance) -> Result<()> {
         match rebalance {
-            Rebalance::Assign(leads) => self.accept(&leads),
+            Rebalance::Assign(numbers) => self.accept(&numbers),
             Rebalance::Revoke => self.give_back(self.consumer.assignment_lost()),
         }
     }
 
     /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
     /// the group is told at once that all is well.
-    fn accept(&mut self, leads: &[i32]) -> Result<()> {
+    fn accept(&mut self, numbers: &[i32]) -> Result<()> {
         if self.given.is_some() {
             self.give_back(true)?;
         }
         self.assign(&TopicPartitionList::new())?;
         self.generation += 1;
         let generation = self.generation;
-        let (mut tasks, mut inlets, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
-        for lead in leads {
-            let (task, members) = self.plan.layout.task(*lead).ok_or_else(|| self.grown(*lead))?;
-            let opened = members.into_iter().map(|partition| {
-                let until = self.plan.until.get(&partition).copied().unwrap_or(i64::MAX);
-                let mailbox = Arc::clone(&self.mailbox);
-                let (inlet, deliveries) = Inlet::new(partition, until, self.plan.patience, mailbox);
-                (inlet, PartitionInput { partition, deliveries })
-            });
-            let (opened, partitions): (Vec<_>, Vec<_>) = opened.unzip();
-            inlets.extend(opened);
-            tasks.push(task);
-            inputs.push(TaskInput { task, partitions });
-        }
-        info!(tasks = ?tasks.iter().map(|task| task.number).collect::<Vec<_>>(), of = self.plan.layout.tasks(),
-            "the group gives these tasks to this instance");
-        self.given = Some(Given { generation, tasks, inlets, positions: None });
+        let open = |partition| {
+            let until = self.plan.until.get(&partition).copied();
+            given::open(partition, until, self.plan.patience, &self.mailbox)
+        };
+        let (given, inputs) = Given::new(generation, numbers, &self.plan.layout, open)?;
+        info!(tasks = ?given.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
+            of = self.plan.layout.tasks(), "the group gives these tasks to this instance");
+        self.given = Some(given);
         let mailbox = Arc::clone(&self.mailbox);
         let assignment = Assignment::new(inputs, move |positions| {
             mailbox.put(|slots| slots.begin = Some(Begin { generation, positions }));
         });
         self.send(SourceEvent::Assigned(assignment))
-    }
-
-    fn grown(&self, lead: i32) -> Error {
-        let topic = self.plan.layout.lead().map_or("", rtbflow::Topic::name);
-        let tasks = self.plan.layout.tasks();
-        Error::transient(format!(
-            "read {topic}: it has got a partition {lead}, and had {tasks} when it was opened"
-        ))
     }
 
     /// Hands the tasks back: waits for their last commits, unless another instance may own them already.
@@ -256,15 +213,11 @@ impl Reader {
                 warn!("the group has taken all tasks: this instance was not heard for too long");
             } else {
                 self.wait_for_release(generation, Deadline::after(deadline));
-                self.commit();
+                self.told.tell(&self.consumer);
             }
         }
         self.unassign()?;
-        for inlet in &given.inlets {
-            if let Some(queue) = &inlet.queue {
-                queue.unforward(inlet.partition.topic.name(), inlet.partition.number);
-            }
-        }
+        given.unforward();
         Ok(())
     }
 
@@ -290,7 +243,7 @@ impl Reader {
             let committed = std::mem::take(&mut slots.committed);
             (slots.begin.take(), slots.ends.take(), committed)
         });
-        self.committed.extend(committed);
+        self.told.note(committed);
         #[cfg(test)]
         self.sabotage();
         if let Some(begin) = begin {
@@ -309,28 +262,20 @@ impl Reader {
             slots.faults = slots.faults.saturating_sub(1);
             slots.faults
         });
-        for inlet in self.given.iter().flat_map(|given| &given.inlets).filter(|_| faults > 0) {
-            let Partition { topic, number } = inlet.partition;
-            if let Some(queue) = &inlet.queue {
-                queue.unforward(topic.name(), number);
-            }
-            if faults > 1000 {
-                let mut list = TopicPartitionList::new();
-                list.add_partition(topic.name(), number);
-                self.consumer.pause(&list).unwrap();
-            }
+        let Some(given) = self.given.as_ref().filter(|_| faults > 0) else { return };
+        given.unforward();
+        if faults > 1000 {
+            self.consumer.pause(&given.list().unwrap()).unwrap();
         }
     }
 
     /// Takes the claimed positions and asks where the partitions begin and end now.
     fn prepare(&mut self, begin: Begin) {
         let Some(given) = &mut self.given else { return };
-        if given.generation != begin.generation || given.inlets.is_empty() {
-            return;
+        if given.prepare(begin) {
+            self.asker.watch(given.partitions());
+            self.asker.ask_starts(given.generation);
         }
-        given.positions = Some(begin.positions.into_iter().collect());
-        self.asker.watch(given.inlets.iter().map(|inlet| inlet.partition).collect());
-        self.asker.ask_starts(given.generation);
     }
 
     fn note_ends(&mut self, ends: &Ends) -> Result<()> {
@@ -338,28 +283,10 @@ impl Reader {
             && self.given.as_ref().is_some_and(|given| given.generation == *generation)
         {
             self.begin(starts, &ends.ends)?;
-            self.settle_doubts(starts, &ends.ends);
         }
         let positions = self.positions();
         let Some(given) = &mut self.given else { return Ok(()) };
-        let mut worst = Advice::Nothing;
-        for inlet in &mut given.inlets {
-            let Some(end) = ends.ends.get(&inlet.partition) else { continue };
-            let position = positions.get(&inlet.partition).copied().unwrap_or(-1);
-            let advice = inlet.ends_at(*end, position, ends.asked);
-            match (advice, &inlet.queue) {
-                (Advice::Forward, Some(queue)) => {
-                    queue.forward(inlet.partition.topic.name(), inlet.partition.number);
-                }
-                (Advice::Assign | Advice::Reopen, _) => {
-                    warn!(partition = %inlet.partition, at = inlet.next, end,
-                        "the partition has records but hands none over");
-                    worst = if worst == Advice::Reopen { worst } else { advice };
-                }
-                _ => {}
-            }
-        }
-        match worst {
+        match given.note_ends(ends, &positions) {
             Advice::Nothing | Advice::Forward => Ok(()),
             Advice::Assign => {
                 warn!("assign all partitions again, each where it stands");
@@ -371,125 +298,53 @@ impl Reader {
         }
     }
 
-    /// Begins to read, now that positions, starts and ends are known.
-    fn begin(
-        &mut self,
-        starts: &BTreeMap<Partition, i64>,
-        ends: &BTreeMap<Partition, i64>,
-    ) -> Result<()> {
+    /// Begins to read, now that starts and ends are known; answers for what was doubtful.
+    fn begin(&mut self, starts: &Offsets, ends: &Offsets) -> Result<()> {
         let Some(given) = &mut self.given else { return Ok(()) };
-        let Some(positions) = given.positions.take() else { return Ok(()) };
-        let known = |inlet: &Inlet| {
-            starts.contains_key(&inlet.partition) && ends.contains_key(&inlet.partition)
-        };
-        if !given.inlets.iter().all(known) {
-            given.positions = Some(positions);
-            self.asker.ask_starts(given.generation);
-            return Ok(());
-        }
-        for inlet in &mut given.inlets {
-            let bound =
-                |of: &BTreeMap<Partition, i64>| of.get(&inlet.partition).copied().unwrap_or(0);
-            let (start, end) = (bound(starts), bound(ends));
-            let position = positions.get(&inlet.partition).and_then(|position| position.offset);
-            match begin_at(inlet.partition, position, start, end) {
-                Err(error) => inlet.fail(error),
-                Ok(from) => {
-                    let queue =
-                        Queue::new(&self.consumer, thread::current(), self.plan.most_records);
-                    let queue =
-                        queue.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
-                    info!(partition = %inlet.partition, from, end, "begin to read");
-                    inlet.begin(from, queue);
-                }
+        let queue = || Queue::new(&self.consumer, thread::current(), self.plan.most_records);
+        let begun = given.begin(starts, ends, queue)?;
+        given.settle_doubts(starts, ends);
+        match begun {
+            Begun::Nothing => Ok(()),
+            Begun::Unknown => {
+                self.asker.ask_starts(given.generation);
+                Ok(())
             }
-        }
-        self.assign_all()
-    }
-
-    /// Answers for partitions whose offset was out of range while they were read.
-    fn settle_doubts(
-        &mut self,
-        starts: &BTreeMap<Partition, i64>,
-        ends: &BTreeMap<Partition, i64>,
-    ) {
-        let Some(given) = &mut self.given else { return };
-        for inlet in given.inlets.iter_mut().filter(|inlet| inlet.doubtful) {
-            let (start, end) = (starts.get(&inlet.partition), ends.get(&inlet.partition));
-            let (Some(start), Some(end)) = (start, end) else { continue };
-            let at = inlet.next;
-            let error = begin_at(inlet.partition, Some(at), *start, *end).err();
-            let passing = || {
-                Error::transient(format!(
-                    "read {} from offset {at}: the broker does not find it, though the log goes from \
-                     {start} to {end}",
-                    inlet.partition
-                ))
-            };
-            let error = error.unwrap_or_else(passing);
-            inlet.doubtful = false;
-            inlet.fail(error);
+            Begun::All => self.assign_all(),
         }
     }
 
     /// Assigns every open partition where it stands, forwarded to its own queue before and after.
     fn assign_all(&self) -> Result<()> {
         let Some(given) = &self.given else { return Ok(()) };
-        let open = || given.inlets.iter().filter(|inlet| inlet.is_open());
-        let mut list = TopicPartitionList::new();
-        for inlet in open() {
-            let Partition { topic, number } = inlet.partition;
-            let added = list.add_partition_offset(topic.name(), number, Offset::Offset(inlet.next));
-            added.map_err(|error| self.failure("assign partitions", &error))?;
-        }
-        let forward = || {
-            for inlet in open() {
-                if let Some(queue) = &inlet.queue {
-                    queue.forward(inlet.partition.topic.name(), inlet.partition.number);
-                }
-            }
-        };
-        forward();
+        let list = given.list().map_err(|error| self.failure("assign partitions", &error))?;
+        given.forward();
         self.assign(&list)?;
-        forward();
+        given.forward();
         Ok(())
     }
 
     fn serve(&mut self) -> Served {
         let Some(given) = &mut self.given else { return Served::Idle };
-        let (mut served, mut doubtful) = (Served::Idle, false);
-        for inlet in &mut given.inlets {
-            let known = inlet.doubtful;
-            if inlet.serve(self.plan.most_records) == Served::Busy {
-                served = Served::Busy;
-            }
-            doubtful |= inlet.doubtful && !known;
-        }
-        if doubtful {
+        let round = given.serve(self.plan.most_records);
+        if round.doubtful {
             self.asker.ask_starts(given.generation);
         }
-        served
+        round.served
     }
 
-    /// Notices partitions that reach their agreed end by what is never handed over: transaction markers
-    /// and aborted records.
     fn look_for_the_end(&mut self) {
-        let awaited = |given: &Given| given.inlets.iter().any(Inlet::awaits_end);
-        if !self.given.as_ref().is_some_and(awaited) {
-            return;
-        }
-        let positions = self.positions();
-        let Some(given) = &mut self.given else { return };
-        for inlet in given.inlets.iter_mut().filter(|inlet| inlet.awaits_end()) {
-            if let Some(position) = positions.get(&inlet.partition) {
-                inlet.passed(*position);
+        if self.given.as_ref().is_some_and(Given::awaits_end) {
+            let positions = self.positions();
+            if let Some(given) = &mut self.given {
+                given.passed(&positions);
             }
         }
     }
 
     /// What came out of the native queues so far; a local call. Partitions that nothing came from yet
     /// are not in it.
-    fn positions(&self) -> BTreeMap<Partition, i64> {
+    fn positions(&self) -> Offsets {
         let list = self.consumer.position().ok();
         let elements = list.iter().flat_map(TopicPartitionList::elements);
         let known = elements.filter_map(|element| match element.offset() {
@@ -504,25 +359,6 @@ impl Reader {
             | Offset::OffsetTail(_) => None,
         });
         known.collect()
-    }
-
-    /// Tells the group what was committed, for tools that show lag.
-    fn commit(&mut self) {
-        self.next_commit = Deadline::after(COMMIT_PAUSE);
-        if self.committed.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for (Partition { topic, number }, offset) in std::mem::take(&mut self.committed) {
-            if let Err(error) =
-                list.add_partition_offset(topic.name(), number, Offset::Offset(offset))
-            {
-                debug!("note the offset of {topic}/{number}: {error}");
-            }
-        }
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            debug!("tell the group what was committed: {error}");
-        }
     }
 
     fn assign(&self, list: &TopicPartitionList) -> Result<()> {
@@ -547,18 +383,15 @@ impl Reader {
     /// Leaves the group; the consumer is dropped here, where it may wait for its broker.
     fn leave(mut self) {
         let rest = self.mailbox.look(|slots| std::mem::take(&mut slots.committed));
-        self.committed.extend(rest);
-        self.commit();
+        self.told.note(rest);
+        self.told.tell(&self.consumer);
         let given = self.given.take();
         if let Err(error) = self.unassign() {
             debug!("{}", error.report());
         }
-        for inlet in given.iter().flat_map(|given| &given.inlets) {
-            if let Some(queue) = &inlet.queue {
-                queue.unforward(inlet.partition.topic.name(), inlet.partition.number);
-            }
+        if let Some(given) = given {
+            given.unforward();
         }
-        drop(given);
         self.consumer.context().close();
         drop(self);
         debug!("left the group");
@@ -570,8 +403,8 @@ mod tests {
     use futures::StreamExt;
     use rdkafka::producer::{FutureProducer, FutureRecord};
     use rtbflow::clock::{Clock, SystemClock};
-    use rtbflow::epoch::JobName;
-    use rtbflow::source::{Context, Delivery, Feed, Source};
+    use rtbflow::epoch::{JobName, Position};
+    use rtbflow::source::{Context, Delivery, Feed, PartitionInput, Source};
     use tokio::time::timeout;
 
     use super::*;

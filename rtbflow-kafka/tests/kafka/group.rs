@@ -1,8 +1,5 @@
 //! Rebalances: none is missed, and every record is handed over once to a place that compares and sets.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -10,57 +7,47 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::epoch::Position;
 use rtbflow::source::{Feed, SourceEvent};
+use rtbflow_kafka::KafkaTopic;
 use tokio::time::timeout;
 
 use crate::member::{Group, begin, event, open, read};
-use crate::server::{HOUR, SOON, address, kafka, producer, topic, unique, write, write_with};
+use crate::server::{HOUR, SOON, address, kafka, topic, unique, write};
+use crate::traffic::Traffic;
 
 /// A batch call on the consumer's own queue would swallow rebalances here: the staying member would
 /// read nothing for ever, without any error.
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_joins_and_leaves_under_traffic_lose_nothing_and_repeat_nothing() {
-    const PARTITIONS: i32 = 4;
     let topic = topic("storm", 4).await;
+    storm(kafka().topic(&topic), &[(topic, 4)]).await;
+}
+
+/// The same where a task is partitions of two topics, assigned by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_joins_and_leaves_of_a_co_group_lose_nothing_and_repeat_nothing() {
+    let (small, large) = (topic("storm-small", 4).await, topic("storm-large", 8).await);
+    let both = kafka().topic(&large).with(kafka().topic(&small));
+    storm(both, &[(small, 4), (large, 8)]).await;
+}
+
+/// A member stays, another joins and leaves, and every record is committed once. Four tasks.
+async fn storm(source: KafkaTopic, topics: &[(String, i32)]) {
     let group = Group::new(&unique("group"));
-    let writing = Arc::new(AtomicBool::new(true));
-    let traffic = tokio::spawn({
-        let (topic, writing) = (topic.clone(), Arc::clone(&writing));
-        async move {
-            let (producer, mut number) = (producer(), 0_u64);
-            while writing.load(Ordering::Relaxed) {
-                for partition in 0..PARTITIONS {
-                    write_with(&producer, &topic, partition, number..number + 10).await;
-                }
-                number += 10;
-            }
-            number
-        }
-    });
-    let mut staying = group.join(kafka().topic(&topic));
+    let traffic = Traffic::begin(topics);
+    let mut staying = group.join(source.clone());
     staying.wait(|seen| seen.tasks == 4).await;
     for _ in 0..15 {
-        let mut passing = group.join(kafka().topic(&topic));
+        let mut passing = group.join(source.clone());
         passing.wait(|seen| seen.tasks == 2).await;
         staying.wait(|seen| seen.tasks == 2).await;
         let seen = passing.leave().await;
         assert_eq!((seen.lost, seen.fenced), (0, 0));
         staying.wait(|seen| seen.tasks == 4).await;
     }
-    writing.store(false, Ordering::Relaxed);
-    let written = traffic.await.unwrap();
-    let all = usize::try_from(written).unwrap() * 4;
-    let complete = async {
-        while group.collected.records().len() < all {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let in_time = timeout(SOON, complete).await;
+    let all = traffic.end().await;
+    group.commits(all).await;
     let seen = staying.leave().await;
-    let values = group.collected.values();
-    assert!(in_time.is_ok(), "{} of {all} records, {seen:?}", values.len());
-    let different: BTreeSet<_> =
-        values.iter().map(|(partition, offset, _)| (partition, offset)).collect();
-    assert_eq!((values.len(), different.len()), (all, all));
+    assert_eq!(group.collected.values().len(), all, "{seen:?}");
     assert!(seen.assigned >= 31 && seen.revoked >= 30, "a rebalance was missed: {seen:?}");
     assert_eq!((seen.lost, seen.fenced), (0, 0), "{seen:?}");
 }

@@ -3,7 +3,7 @@
 use rdkafka::message::{Header, OwnedHeaders};
 use rtbflow::codec::{DecodeWith, decode_with};
 use rtbflow::epoch::DeadLetter;
-use rtbflow::source::{Decoded, RawRecord};
+use rtbflow::source::{ByDecoder, ByTopic, Decoded, RawRecord};
 use rtbflow::testing::laws::{self, SourceUnderTest};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
 use rtbflow_kafka::KafkaTopic;
@@ -18,7 +18,7 @@ struct Written {
 type Length = fn(&RawRecord<'_>) -> Result<usize, BadRecord>;
 
 impl SourceUnderTest for Written {
-    type Source = Decoded<KafkaTopic, DecodeWith<Length>>;
+    type Source = Decoded<KafkaTopic, ByDecoder<DecodeWith<Length>>>;
 
     fn source(&self) -> Self::Source {
         let length: Length = |record| Ok(record.value.map_or(0, <[u8]>::len));
@@ -28,6 +28,48 @@ impl SourceUnderTest for Written {
     fn records(&self) -> Vec<DeadLetter> {
         self.records.clone()
     }
+}
+
+/// Two topics of different counts, each with a decoder of its own.
+struct Both {
+    numbers: Written,
+    texts: Written,
+}
+
+type Text = fn(&RawRecord<'_>) -> Result<String, BadRecord>;
+
+impl SourceUnderTest for Both {
+    type Source =
+        Decoded<KafkaTopic, ByTopic<ByDecoder<DecodeWith<Length>>, ByDecoder<DecodeWith<Text>>>>;
+
+    fn source(&self) -> Self::Source {
+        let text: Text = |record| {
+            let value = record.value.unwrap_or_default().to_vec();
+            String::from_utf8(value).map_err(|_| BadRecord::new("no text"))
+        };
+        let texts = kafka().topic(&self.texts.topic).decode(decode_with(text));
+        self.numbers.source().with(texts)
+    }
+
+    fn records(&self) -> Vec<DeadLetter> {
+        self.numbers.records().into_iter().chain(self.texts.records()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_topics_together_keep_the_laws_of_sources() {
+    let written = async |topic: String, counts: &[u64]| {
+        let mut records = Vec::new();
+        for (count, number) in counts.iter().zip(0..) {
+            write(&topic, number, 0..*count).await;
+            records
+                .extend((0..i64::try_from(*count).unwrap()).map(|at| letter(&topic, number, at)));
+        }
+        Written { topic, records }
+    };
+    let numbers = written(topic("laws-four", 4).await, &[700, 3, 0, 1]).await;
+    let texts = written(topic("laws-two", 2).await, &[5, 600]).await;
+    laws::source(&Both { numbers, texts }).await;
 }
 
 fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {

@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::panic, reason = "a test that can not go on has failed")]
 
+mod cogroups;
 mod ends;
 mod group;
 mod laws;
@@ -17,3 +18,4 @@ mod positions;
 mod pressure;
 mod server;
 mod topics;
+mod traffic;

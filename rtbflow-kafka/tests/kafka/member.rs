@@ -1,10 +1,11 @@
 //! A member of a group that does what a job does, and no more: claims, reads, commits by compare-and-set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::select_all;
 use rtbflow::barrier::Gathered;
 use rtbflow::clock::SystemClock;
 use rtbflow::element::{Partition, Record};
@@ -139,7 +140,7 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     pub(crate) job: JobName,
     pub(crate) place: Memory,
-    pub(crate) collected: Collected<(i32, i64, u64)>,
+    pub(crate) collected: Collected<(Partition, i64, u64)>,
 }
 
 impl Group {
@@ -149,12 +150,47 @@ impl Group {
         Self { job: JobName::new(job).unwrap(), place, collected }
     }
 
+    /// Waits until so many records are committed, each once.
+    pub(crate) async fn commits(&self, all: usize) {
+        let complete = async {
+            while self.collected.records().len() < all {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = timeout(SOON, complete).await;
+        let values = self.collected.values();
+        assert!(in_time.is_ok(), "{} of {all} records", values.len());
+        let different: BTreeSet<_> =
+            values.iter().map(|(partition, offset, _)| (partition, offset)).collect();
+        assert_eq!((values.len(), different.len()), (all, all));
+    }
+
     pub(crate) fn join(&self, topic: KafkaTopic) -> Member {
         let (leave, left) = watch::channel(false);
         let (sender, seen) = watch::channel(Seen::default());
         let running = tokio::spawn(run(self.clone(), topic, left, sender));
         Member { leave, seen, running }
     }
+}
+
+/// Waits until the members share so many tasks as evenly as it goes.
+pub(crate) async fn share(members: &mut [Member], tasks: usize) {
+    let (each, more) = (tasks / members.len(), tasks % members.len());
+    let settled = async {
+        loop {
+            let mut held: Vec<usize> =
+                members.iter_mut().map(|member| member.seen.borrow_and_update().tasks).collect();
+            held.sort_unstable_by_key(|held| std::cmp::Reverse(*held));
+            let fair = |(place, held): (usize, &usize)| *held == each + usize::from(place < more);
+            if held.iter().enumerate().all(fair) {
+                return;
+            }
+            let changes = members.iter_mut().map(|member| Box::pin(member.seen.changed()));
+            let (changed, ..) = select_all(changes).await;
+            changed.unwrap();
+        }
+    };
+    timeout(SOON, settled).await.expect("the group settles in time");
 }
 
 impl Member {
@@ -271,7 +307,7 @@ async fn work_on(
         };
         for (index, offset) in offsets(&batch).into_iter().enumerate() {
             assert!(from.offset.is_none_or(|from| offset >= from), "a record of another time");
-            let value = (input.partition.number, offset, value(&batch, index));
+            let value = (input.partition, offset, value(&batch, index));
             sink.write(&Record::derived(value, batch.get(index).unwrap().timestamp));
         }
         let next = offsets(&batch).last().map(|last| last + 1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
 use rtbflow::clock::{Clock, SystemClock};
@@ -92,4 +93,17 @@ pub(crate) fn transaction(topic: &str, partition: i32, count: u64, commit: bool)
     } else {
         producer.abort_transaction(SOON).unwrap();
     }
+}
+
+/// The topics whose names begin so.
+pub(crate) async fn topics_like(prefix: &str) -> Vec<String> {
+    let prefix = prefix.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        let consumer: BaseConsumer = config.set("bootstrap.servers", address()).create().unwrap();
+        let metadata = consumer.fetch_metadata(None, SOON).unwrap();
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        names.filter(|name| name.starts_with(&prefix)).collect()
+    });
+    asked.await.unwrap()
 }

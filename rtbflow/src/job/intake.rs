@@ -4,7 +4,10 @@
 //! locked for a single record. Where a task has several partitions, the record comes from the one whose
 //! event time is lowest (the idea of
 //! [KIP-695](https://cwiki.apache.org/confluence/display/KAFKA/KIP-695%3A+Further+Improve+Kafka+Streams+Timestamp+Synchronization)):
-//! if that one has nothing at hand, the task waits for it, unless it is proved to stand at its end.
+//! if that one has nothing at hand, the task waits for it, unless it is proved to stand at its end. A
+//! partition that has had no record yet comes before all others. A proof holds for the idle time-out: if
+//! none has renewed it by then, something may be on its way that does not arrive, and the task waits for
+//! it, so that what operators hold of the other partitions does not grow without an end.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use futures::Stream;
 
 use crate::barrier::{Barrier, Class, Reject};
-use crate::element::{Element, Origin, Partition, Record};
+use crate::element::{Element, Origin, Partition, Record, Topic};
 use crate::epoch::Position;
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming};
@@ -96,6 +99,8 @@ pub struct Intake<B: Batch> {
     bounds: Bounds,
     /// The latest event time that is not too far in the future.
     latest: Timestamp,
+    /// What was proved before is too old to go by.
+    fresh_from: Timestamp,
     /// The watermark.
     watermark: Option<Timestamp>,
     /// The watermark that was sent on by itself.
@@ -116,7 +121,6 @@ pub struct Intake<B: Batch> {
 /// What time may do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    pub(crate) out_of_orderness: Duration,
     pub(crate) idle_timeout: Duration,
     /// How far a record may be ahead of the wall clock.
     pub(crate) max_ahead: Option<Duration>,
@@ -125,6 +129,7 @@ pub(crate) struct Bounds {
 /// One partition of the task.
 struct Lane<B> {
     partition: Partition,
+    out_of_orderness: Duration,
     queue: VecDeque<Arrival<B>>,
     /// Index of the next record in the batch at the front.
     index: usize,
@@ -141,6 +146,8 @@ struct Lane<B> {
 #[derive(Clone, Copy)]
 struct Idle {
     since: Timestamp,
+    /// When it was proved last.
+    proved: Timestamp,
     event_time: Option<Timestamp>,
     /// Whether it has stood there long enough to hold nothing back.
     ticks: bool,
@@ -153,16 +160,18 @@ impl<B: Batch> fmt::Debug for Intake<B> {
 }
 
 impl<B: Batch> Intake<B> {
-    /// The intake of a task at these positions.
+    /// The intake of a task at these positions, whose topics are out of order by so much.
     pub(crate) fn new(
         positions: &[(Partition, Position)],
         bounds: Bounds,
+        out_of_orderness: impl Fn(Topic) -> Duration,
         now: Timestamp,
     ) -> (Self, Mailbox<B>) {
         let lanes: Vec<Lane<B>> = positions
             .iter()
             .map(|(partition, position)| Lane {
                 partition: *partition,
+                out_of_orderness: out_of_orderness(partition.topic),
                 queue: VecDeque::new(),
                 index: 0,
                 offset: position.offset,
@@ -185,6 +194,7 @@ impl<B: Batch> Intake<B> {
             lanes,
             bounds,
             latest: Timestamp::MAX,
+            fresh_from: now - bounds.idle_timeout,
             watermark: None,
             sent: None,
             stale: true,
@@ -204,6 +214,7 @@ impl<B: Batch> Intake<B> {
         let mut shared = mailbox.lock();
         self.fresh = false;
         self.latest = self.bounds.max_ahead.map_or(Timestamp::MAX, |most| shared.now + most);
+        self.fresh_from = shared.now - self.bounds.idle_timeout;
         for (lane, arrival) in shared.arrivals.drain(..) {
             if let Some(lane) = self.lanes.get_mut(lane) {
                 lane.queue.push_back(arrival);
@@ -266,7 +277,7 @@ impl<B: Batch> Intake<B> {
         let mut lowest: Option<(usize, Option<Timestamp>, bool)> = None;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let has = lane.settle(self.bounds.idle_timeout, &mut self.stale);
-            if !has && (lane.idle.is_some() || lane.finished) {
+            if !has && (lane.finished || lane.stood_at_end(self.fresh_from)) {
                 continue;
             }
             if lowest.is_none_or(|(_, event_time, _)| lane.event_time < event_time) {
@@ -326,14 +337,14 @@ impl<B: Batch> Intake<B> {
         for lane in &self.lanes {
             match lane.event_time {
                 Some(event_time) => {
-                    lowest = Some(lowest.map_or(event_time, |lowest| lowest.min(event_time)));
+                    let own = event_time - lane.out_of_orderness;
+                    lowest = Some(lowest.map_or(own, |lowest| lowest.min(own)));
                 }
                 None if lane.idle.is_some_and(|idle| idle.ticks) || lane.finished => {}
                 None => return,
             }
         }
-        let watermark = lowest.map(|lowest| lowest - self.bounds.out_of_orderness);
-        self.watermark = self.watermark.max(watermark);
+        self.watermark = self.watermark.max(lowest);
     }
 
     /// The watermark, if it was not sent on by itself: before the chain waits, and before a barrier.
@@ -383,12 +394,20 @@ impl<B: Batch> Lane<B> {
         }
     }
 
+    /// Whether it was proved to stand at its end at this time or later.
+    #[inline]
+    fn stood_at_end(&self, since: Timestamp) -> bool {
+        self.idle.is_some_and(|idle| idle.proved >= since)
+    }
+
     /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
     /// time grows by the wall time since, from where it stood, never beyond the wall clock.
     fn at_end(&mut self, asked: Timestamp, offset: i64, idle_timeout: Duration) {
         self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
         let event_time = self.event_time;
-        let idle = self.idle.get_or_insert(Idle { since: asked, event_time, ticks: false });
+        let first = Idle { since: asked, proved: asked, event_time, ticks: false };
+        let idle = self.idle.get_or_insert(first);
+        idle.proved = idle.proved.max(asked);
         if asked < idle.since + idle_timeout {
             return;
         }

@@ -269,13 +269,12 @@ where
     /// Builds the pipeline once, for a task that has nothing.
     fn draw(&self) -> Result<(Topology, Vec<Place>)> {
         let tip = Tip::source(&self.source.topics());
-        let (intake, _) = Intake::new(&[], self.bounds(), self.clock.now());
+        let (intake, _) = Intake::new(&[], self.bounds(), |_| Duration::ZERO, self.clock.now());
         (self.pipeline)(Flow { stream: intake, tip }).tip.finish()
     }
 
     fn bounds(&self) -> Bounds {
         Bounds {
-            out_of_orderness: self.source.out_of_orderness(),
             idle_timeout: self.settings.idle_timeout,
             max_ahead: self.settings.max_ahead.filter(|_| !self.settings.until_end),
         }

@@ -260,7 +260,9 @@ where
     ) -> Result<()> {
         let TaskInput { task, partitions } = input;
         let (job, tip) = (Arc::clone(&self.job), Tip::source(&self.job.source.topics()));
-        let (intake, mailbox) = Intake::new(positions, job.bounds(), job.clock.now());
+        let out_of_orderness = |topic| job.source.out_of_orderness(topic);
+        let (intake, mailbox) =
+            Intake::new(positions, job.bounds(), out_of_orderness, job.clock.now());
         let activity = tip.activity();
         let end = (job.pipeline)(Flow { stream: intake, tip });
         end.tip.finish()?;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 use futures::{FutureExt, Stream, StreamExt, stream};
 
-use crate::element::Partition;
+use crate::either::Either;
+use crate::element::{Partition, Topic};
 use crate::epoch::{Position, Task};
-use crate::error::Result;
-use crate::source::{Assignment, Delivery, Feed, PartitionInput, SourceEvent, TaskInput};
+use crate::error::{Error, Result};
+use crate::source::{Assignment, Delivery, Feed, Layout, PartitionInput, SourceEvent, TaskInput};
 
 /// The feed of a source whose partitions are all this instance's: a file, a channel, something in
 /// memory.
@@ -110,11 +111,90 @@ impl<B: Send + 'static> FixedFeed<B> {
         Self { assignment: Some(assignment), on_committed: None }
     }
 
+    /// The partitions of this feed and of another, by co-groups.
+    ///
+    /// # Errors
+    /// If both have partitions of one topic, or one has none.
+    pub(crate) fn with<C: Send + 'static>(
+        self,
+        other: FixedFeed<C>,
+    ) -> Result<FixedFeed<Either<B, C>>> {
+        let (left, mut begin_left) = inputs(self.assignment, Either::Left);
+        let (right, mut begin_right) = inputs(other.assignment, Either::Right);
+        let topics = |inputs: &[PartitionInput<Either<B, C>>]| {
+            let mut counts: Vec<(Topic, u32)> = Vec::new();
+            for PartitionInput { partition: Partition { topic, .. }, .. } in inputs {
+                match counts.iter_mut().find(|(known, _)| known == topic) {
+                    Some((_, count)) => *count += 1,
+                    None => counts.push((*topic, 1)),
+                }
+            }
+            counts
+        };
+        let (mut counts, others) = (topics(&left), topics(&right));
+        if let Some((topic, _)) = others.iter().find(|other| counts.iter().any(|c| c.0 == other.0))
+        {
+            return Err(Error::config(format!(
+                "read topic {topic} together with itself: read it once and split the flow"
+            )));
+        }
+        counts.extend(others);
+        let layout = Layout::new(counts)
+            .ok_or_else(|| Error::config("read two sources together: neither has partitions"))?;
+        let mut inputs: Vec<_> = left.into_iter().chain(right).collect();
+        let mut take = |partition: Partition| {
+            let at = inputs.iter().position(|input| input.partition == partition)?;
+            Some(inputs.swap_remove(at))
+        };
+        let tasks = (0..layout.tasks()).filter_map(|number| {
+            let (task, members) = layout.task(number)?;
+            Some(TaskInput {
+                task,
+                partitions: members.into_iter().filter_map(&mut take).collect(),
+            })
+        });
+        let assignment = Assignment::new(tasks.collect(), move |positions| {
+            begin_left(positions.clone());
+            begin_right(positions);
+        });
+        let (mut left, mut right) = (self.on_committed, other.on_committed);
+        let tell: Box<OnCommitted> = Box::new(move |positions| {
+            for tell in [&mut left, &mut right].into_iter().flatten() {
+                tell(positions);
+            }
+        });
+        Ok(FixedFeed { assignment: Some(assignment), on_committed: Some(tell) })
+    }
+
     /// Tells a source how far was committed, so that it can let go of what need not be read again.
     #[must_use]
     pub fn on_committed(self, tell: impl FnMut(&[(Partition, Position)]) + Send + 'static) -> Self {
         Self { on_committed: Some(Box::new(tell)), ..self }
     }
+}
+
+/// What is to be told where reading begins.
+type Begin = Box<dyn FnMut(Vec<(Partition, Position)>) + Send>;
+
+/// The partitions of an assignment, whose batches become others, and what starts the reading.
+fn inputs<B: Send + 'static, C: Send + 'static>(
+    assignment: Option<Assignment<B>>,
+    into: fn(B) -> C,
+) -> (Vec<PartitionInput<C>>, Begin) {
+    let Some(mut assignment) = assignment else { return (Vec::new(), Box::new(|_| {})) };
+    let tasks = std::mem::take(&mut assignment.tasks);
+    let inputs = tasks.into_iter().flat_map(|task| task.partitions);
+    let inputs = inputs.map(|PartitionInput { partition, deliveries }| {
+        let deliveries = deliveries.map(move |delivery| {
+            delivery.map(|delivery| match delivery {
+                Delivery::Batch(batch) => Delivery::Batch(into(batch)),
+                Delivery::AtEnd { asked, offset } => Delivery::AtEnd { asked, offset },
+                Delivery::Finished => Delivery::Finished,
+            })
+        });
+        PartitionInput { partition, deliveries: deliveries.boxed() }
+    });
+    (inputs.collect(), Box::new(move |positions| assignment.begin(positions)))
 }
 
 impl<B: Send + 'static> Feed for FixedFeed<B> {

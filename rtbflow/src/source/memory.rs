@@ -74,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
         vec![self.topic.to_string()]
     }
 
-    fn out_of_orderness(&self) -> Duration {
+    fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.event_time.out_of_orderness
     }
 

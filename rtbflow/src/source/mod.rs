@@ -12,14 +12,17 @@
 //! ```
 
 mod channel;
+mod cogroup;
 mod decoded;
 mod file;
 mod fixed;
 mod iterator;
+mod layout;
 mod memory;
 mod raw;
 mod stream;
 mod tick;
+mod together;
 
 use std::fmt;
 use std::future::Future;
@@ -29,17 +32,20 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 
 pub use channel::{Pusher, channel};
-pub use decoded::{Decoded, DecodedBatch, DecodedFeed, EventTime};
+pub use cogroup::CoGroup;
+pub use decoded::{ByDecoder, ByTopic, Decoded, DecodedBatch, DecodedFeed, Decoding, EventTime};
 pub use file::FileSource;
 pub use fixed::FixedFeed;
 pub use iterator::IteratorSource;
+pub use layout::Layout;
 pub use memory::{MemoryBatch, MemorySource};
 pub use raw::{RawBatch, RawHeader, RawRecord};
 pub use stream::StreamSource;
 pub use tick::TickSource;
+pub use together::Together;
 
 use crate::clock::Clock;
-use crate::element::Partition;
+use crate::element::{Partition, Topic};
 use crate::epoch::{DeadLetter, JobName, Position, Task};
 use crate::error::{BadRecord, Result};
 use crate::time::Timestamp;
@@ -51,13 +57,68 @@ pub trait Source: Send + Sync + 'static {
     /// One opened run.
     type Feed: Feed<Batch = Self::Batch>;
 
-    /// The names of its topics, for the topology.
+    /// The names of its topics, each once. Where there are several, the partitions of a task are those that
+    /// hold the same keys: see [`Layout`].
     fn topics(&self) -> Vec<String>;
 
-    /// By how much the event times of a partition may be out of order: its watermark stays so far
-    /// behind its highest event time.
-    fn out_of_orderness(&self) -> Duration {
+    /// By how much the event times in a partition of this topic may be out of order: its watermark stays
+    /// so far behind its highest event time.
+    fn out_of_orderness(&self, topic: Topic) -> Duration {
+        let _ = topic;
         Duration::ZERO
+    }
+
+    /// Reads another source together with this one, where neither has a group: something in memory, a
+    /// file, a stream. The values of this one are then [`Either::Left`](crate::Either::Left), those of the
+    /// other [`Either::Right`](crate::Either::Right). More sources follow by calling it again, and nest.
+    ///
+    /// So a pipeline over two topics runs without a server. With Kafka it is
+    /// [`Decoded::with`] that does this.
+    ///
+    /// # Time and state
+    /// As of any co-group: partitions whose numbers agree modulo the greatest common divisor of the counts
+    /// are one task's, with one order of records and one watermark, the lowest of its partitions'. Each source
+    /// keeps its own event time and out-of-orderness.
+    ///
+    /// # Errors
+    /// Opening fails where a topic is named twice.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::epoch::Memory;
+    /// use rtbflow::source::{MemorySource, Source};
+    /// use rtbflow::{Either, Job, Timestamp};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let orders = MemorySource::new("orders", vec![vec![10, 30]])
+    ///     .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO);
+    /// let parcels = MemorySource::new("parcels", vec![vec![20], vec![40]])
+    ///     .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO);
+    /// let place = Memory::new();
+    /// let (_, out) = place.collect::<String>();
+    /// let job = Job::new("both")?.source(orders.with(parcels)).anchor(place.clone()).pipeline({
+    ///     let out = out.clone();
+    ///     move |both| {
+    ///         let told = both.map(|one| match one {
+    ///             Either::Left(order) => format!("order {order}"),
+    ///             Either::Right(parcel) => format!("parcel {parcel}"),
+    ///         });
+    ///         told.to(place.collect_into(&out))
+    ///     }
+    /// });
+    /// job.run(std::future::pending()).await?;
+    /// assert_eq!(out.values(), ["order 10", "parcel 20", "order 30", "parcel 40"]);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn with<R>(self, other: R) -> Together<Self, R>
+    where
+        Self: Sized + Source<Feed = FixedFeed<<Self as Source>::Batch>>,
+        R: Source<Feed = FixedFeed<<R as Source>::Batch>>,
+    {
+        Together::new(self, other)
     }
 
     /// Connects and begins to ask for partitions. A job opens its source again after a transient
@@ -78,8 +139,9 @@ pub struct Context {
     /// Read only what is there now: each partition ends with [`Delivery::Finished`] where it ended when
     /// the source was opened.
     pub until_end: bool,
-    /// How long a partition must be proved to stand at its end before its event time ticks on: proofs
-    /// should come several times within it.
+    /// How long a partition must be proved to stand at its end before its event time ticks on. Proofs
+    /// should come several times within it: a task does not go by one that is older, and waits for the
+    /// partition again.
     pub idle_timeout: Duration,
 }
 

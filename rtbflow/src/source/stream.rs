@@ -117,7 +117,7 @@ impl<T: Clone + Send + Sync + 'static> Source for StreamSource<T> {
         vec![self.topic.to_string()]
     }
 
-    fn out_of_orderness(&self) -> Duration {
+    fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.event_time.out_of_orderness
     }
 

@@ -17,7 +17,7 @@ use rtbflow::source::{
     TaskInput,
 };
 use rtbflow::testing::sim::{Chance, Instance, Ledger, Scenario, SimLog, Store};
-use rtbflow::{BadRecord, Partition, Result};
+use rtbflow::{BadRecord, Partition, Result, Topic};
 
 use crate::scenarios::{Row, Windows, job_name, run_windows};
 
@@ -204,8 +204,8 @@ impl<S: Source<Batch: Batch>> Source for Hasty<S> {
         self.source.topics()
     }
 
-    fn out_of_orderness(&self) -> Duration {
-        self.source.out_of_orderness()
+    fn out_of_orderness(&self, topic: Topic) -> Duration {
+        self.source.out_of_orderness(topic)
     }
 
     async fn open(&self, context: Context) -> Result<Self::Feed> {

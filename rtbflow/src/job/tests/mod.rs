@@ -64,9 +64,5 @@ fn positions(of: &[(Option<i64>, Option<i64>)]) -> Vec<(Partition, Position)> {
     of.iter().zip(0..).map(position).collect()
 }
 
-/// Nothing out of order, idle after a second, any time will do.
-const BOUNDS: Bounds = Bounds {
-    out_of_orderness: Duration::ZERO,
-    idle_timeout: Duration::from_secs(1),
-    max_ahead: None,
-};
+/// Idle after a second, any time will do.
+const BOUNDS: Bounds = Bounds { idle_timeout: Duration::from_secs(1), max_ahead: None };

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::Stream;
 
 use crate::barrier::{Barrier, Gathered};
-use crate::element::Element;
+use crate::element::{Element, Partition, Topic};
+use crate::epoch::Position;
 use crate::error::BadRecord;
 use crate::job::intake::{Arrival, Bounds, Intake, Mailbox, Progress};
 use crate::job::tests::{BOUNDS, Written, positions};
@@ -25,7 +26,15 @@ impl Desk {
     /// Partitions at these event times, with offset 0.
     fn new(event_times: &[Option<i64>], bounds: Bounds) -> Self {
         let at_zero: Vec<_> = event_times.iter().map(|ms| (Some(0), *ms)).collect();
-        let (intake, mailbox) = Intake::new(&positions(&at_zero), bounds, at(0));
+        Self::of(&positions(&at_zero), bounds, |_| Duration::ZERO)
+    }
+
+    fn of(
+        positions: &[(Partition, Position)],
+        bounds: Bounds,
+        out_of_orderness: impl Fn(Topic) -> Duration,
+    ) -> Self {
+        let (intake, mailbox) = Intake::new(positions, bounds, out_of_orderness, at(0));
         let mut desk = Self { intake, mailbox };
         let (barrier, gathering) = Barrier::restoring(at(0), Vec::new(), true);
         desk.mailbox.lock().barrier = Some(barrier);
@@ -166,9 +175,38 @@ fn the_partition_whose_event_time_is_lowest_comes_first() {
 }
 
 #[test]
+fn a_proof_of_the_end_that_is_not_renewed_is_not_gone_by() {
+    let mut desk = Desk::new(&[Some(10), Some(10)], BOUNDS);
+    desk.mailbox.lock().now = at(100_000);
+    desk.at_end(1, 99_900, 0);
+    desk.records(0, 0, &[20, 30]);
+    assert_eq!(desk.take(), ["0@0", "0@1"]);
+    // The proof is as old as the idle time-out, and still holds; a moment later it does not.
+    desk.mailbox.lock().now = at(100_900);
+    desk.records(0, 2, &[40]);
+    assert_eq!(desk.take(), ["0@2"]);
+    desk.mailbox.lock().now = at(100_901);
+    desk.records(0, 3, &[50, 60]);
+    assert_eq!(desk.take(), [""; 0]);
+    // What was on its way comes at last, in its order.
+    desk.records(1, 0, &[45, 55]);
+    assert_eq!(desk.take(), ["1@0", "0@3", "1@1", "0@4", "w55"]);
+}
+
+#[test]
+fn each_topic_is_out_of_order_by_its_own_bound() {
+    let lane = |topic| (Partition::new(Topic::new(topic), 0), Position::default());
+    let bound = |topic: Topic| Duration::from_millis(if topic.name() == "late" { 50 } else { 5 });
+    let mut desk = Desk::of(&[lane("prompt"), lane("late")], BOUNDS, bound);
+    desk.records(0, 0, &[100, 200]);
+    desk.records(1, 0, &[140, 300]);
+    assert_eq!(desk.take(), ["0@0", "0@0", "0@1", "0@1", "w195"]);
+}
+
+#[test]
 fn a_record_carries_the_watermark_before_it() {
-    let bounds = Bounds { out_of_orderness: Duration::from_millis(5), ..BOUNDS };
-    let mut desk = Desk::new(&[Some(100)], bounds);
+    let at_100 = positions(&[(Some(0), Some(100))]);
+    let mut desk = Desk::of(&at_100, BOUNDS, |_| Duration::from_millis(5));
     assert_eq!(desk.mailbox.lock().progress.watermark, Some(at(95)));
     desk.records(0, 0, &[200]);
     let mut context = Context::from_waker(Waker::noop());

@@ -43,7 +43,7 @@ impl Bench {
         let job = JobName::new("test").unwrap();
         let positions = positions(&vec![(offset, None); inputs.len()]);
         let tip = Tip::source(&[]);
-        let (intake, mailbox) = Intake::new(&positions, BOUNDS, at(0));
+        let (intake, mailbox) = Intake::new(&positions, BOUNDS, |_| Duration::ZERO, at(0));
         let activity = tip.activity();
         let (place, counts) = (Memory::new(), Collected::default());
         let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);

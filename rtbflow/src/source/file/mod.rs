@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::codec::{Decoder, Json, json};
 use crate::element::{Partition, Topic};
 use crate::error::{Error, Result};
-use crate::source::{Context, Decoded, Delivery, FixedFeed, RawBatch, RawRecord, Source};
+use crate::source::{
+    ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawRecord, Source,
+};
 
 /// Lines in one batch.
 const MOST_LINES: usize = 500;
@@ -98,13 +100,13 @@ impl FileSource {
 
     /// Each line is a JSON value; see [`json`](crate::codec::json()).
     #[must_use]
-    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> Decoded<Self, Json<T>> {
+    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> Decoded<Self, ByDecoder<Json<T>>> {
         self.decode(json())
     }
 
     /// Each line is decoded; one that does not decode becomes a dead letter.
     #[must_use]
-    pub fn decode<D: Decoder>(self, decoder: D) -> Decoded<Self, D> {
+    pub fn decode<D: Decoder>(self, decoder: D) -> Decoded<Self, ByDecoder<D>> {
         Decoded::new(self, decoder)
     }
 
@@ -143,7 +145,7 @@ impl FileSource {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "csv")]
-    pub fn csv<T>(self) -> Result<Decoded<Self, crate::codec::Csv<T>>>
+    pub fn csv<T>(self) -> Result<Decoded<Self, ByDecoder<crate::codec::Csv<T>>>>
     where
         T: DeserializeOwned + Send + 'static,
     {
@@ -318,8 +320,10 @@ mod tests {
     }
 
     impl SourceUnderTest for Files {
-        type Source =
-            Decoded<FileSource, DecodeWith<fn(&RawRecord<'_>) -> Result<String, BadRecord>>>;
+        type Source = Decoded<
+            FileSource,
+            ByDecoder<DecodeWith<fn(&RawRecord<'_>) -> Result<String, BadRecord>>>,
+        >;
 
         fn source(&self) -> Self::Source {
             FileSource::several("files", self.paths.clone()).decode(decode_with(text))

@@ -10,7 +10,7 @@ use futures::stream::unfold;
 use futures::{FutureExt, StreamExt};
 
 use crate::clock::Clock;
-use crate::element::Partition;
+use crate::element::{Partition, Topic};
 use crate::epoch::Position;
 use crate::error::{Error, Result};
 use crate::source::{
@@ -52,7 +52,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
         vec![self.log.topic().to_string()]
     }
 
-    fn out_of_orderness(&self) -> Duration {
+    fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.log.out_of_orderness()
     }
 

@@ -1,0 +1,251 @@
+//! What the group has given to this instance: tasks, with an inlet for each of their partitions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::epoch::{Position, Task};
+use rtbflow::source::{Layout, PartitionInput, RawBatch, TaskInput};
+use rtbflow::{Error, Partition, Result};
+use tracing::{info, warn};
+
+use crate::ends::Ends;
+use crate::inlet::{Inlet, Served};
+use crate::mailbox::{Begin, Mailbox};
+use crate::native::Queue;
+use crate::range::begin_at;
+use crate::watchdog::Advice;
+
+/// An offset for each partition.
+pub(crate) type Offsets = BTreeMap<Partition, i64>;
+
+/// What the group has given, from one rebalance to the next.
+pub(crate) struct Given {
+    /// The number of the assignment.
+    pub(crate) generation: u64,
+    /// The tasks.
+    pub(crate) tasks: Vec<Task>,
+    inlets: Vec<Inlet>,
+    /// The claimed positions, until reading begins.
+    positions: Option<BTreeMap<Partition, Position>>,
+}
+
+/// What came of handing over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Whether there may be more.
+    pub(crate) served: Served,
+    /// Whether an offset turned out to be out of range: where the logs begin has to be asked.
+    pub(crate) doubtful: bool,
+}
+
+/// What came of the wish to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// There was nothing to begin.
+    Nothing,
+    /// Where some partition begins or ends is not known: it has to be asked again.
+    Unknown,
+    /// All partitions know where they begin.
+    All,
+}
+
+impl Given {
+    /// Takes over tasks by their numbers; returns what they read too.
+    ///
+    /// # Errors
+    /// If there is no such task: a topic has got more partitions.
+    pub(crate) fn new(
+        generation: u64,
+        numbers: &[i32],
+        layout: &Layout,
+        open: impl Fn(Partition) -> (Inlet, PartitionInput<RawBatch>),
+    ) -> Result<(Self, Vec<TaskInput<RawBatch>>)> {
+        let (mut tasks, mut inlets, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+        for number in numbers {
+            let found = u32::try_from(*number).ok().and_then(|number| layout.task(number));
+            let (task, members) = found.ok_or_else(|| {
+                let tasks = layout.tasks();
+                Error::transient(format!(
+                    "read Kafka: the group hands out partition {number}, and there were {tasks} when the \
+                     source was opened"
+                ))
+            })?;
+            let opened = members.into_iter().map(&open);
+            let (opened, partitions): (Vec<_>, Vec<_>) = opened.unzip();
+            inlets.extend(opened);
+            tasks.push(task);
+            inputs.push(TaskInput { task, partitions });
+        }
+        Ok((Self { generation, tasks, inlets, positions: None }, inputs))
+    }
+
+    /// All its partitions.
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        self.inlets.iter().map(|inlet| inlet.partition).collect()
+    }
+
+    /// Takes the claimed positions. Whether they are for this assignment and of any use.
+    pub(crate) fn prepare(&mut self, begin: Begin) -> bool {
+        let ours = self.generation == begin.generation && !self.inlets.is_empty();
+        if ours {
+            self.positions = Some(begin.positions.into_iter().collect());
+        }
+        ours
+    }
+
+    /// Gives every partition its place to begin at, once positions, starts and ends are known.
+    ///
+    /// # Errors
+    /// If a queue can not be made.
+    pub(crate) fn begin(
+        &mut self,
+        starts: &Offsets,
+        ends: &Offsets,
+        queue: impl Fn() -> Option<Queue>,
+    ) -> Result<Begun> {
+        let Some(positions) = self.positions.take() else { return Ok(Begun::Nothing) };
+        let known = |inlet: &Inlet| {
+            starts.contains_key(&inlet.partition) && ends.contains_key(&inlet.partition)
+        };
+        if !self.inlets.iter().all(known) {
+            self.positions = Some(positions);
+            return Ok(Begun::Unknown);
+        }
+        for inlet in &mut self.inlets {
+            let bound = |of: &Offsets| of.get(&inlet.partition).copied().unwrap_or(0);
+            let (start, end) = (bound(starts), bound(ends));
+            let position = positions.get(&inlet.partition).and_then(|position| position.offset);
+            match begin_at(inlet.partition, position, start, end) {
+                Err(error) => inlet.fail(error),
+                Ok(from) => {
+                    let queue = queue();
+                    let queue =
+                        queue.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
+                    info!(partition = %inlet.partition, from, end, "begin to read");
+                    inlet.begin(from, queue);
+                }
+            }
+        }
+        Ok(Begun::All)
+    }
+
+    /// Answers for partitions whose offset was out of range while they were read.
+    pub(crate) fn settle_doubts(&mut self, starts: &Offsets, ends: &Offsets) {
+        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.doubtful) {
+            let (start, end) = (starts.get(&inlet.partition), ends.get(&inlet.partition));
+            let (Some(start), Some(end)) = (start, end) else { continue };
+            let at = inlet.next;
+            let error = begin_at(inlet.partition, Some(at), *start, *end).err();
+            let passing = || {
+                Error::transient(format!(
+                    "read {} from offset {at}: the broker does not find it, though the log goes from \
+                     {start} to {end}",
+                    inlet.partition
+                ))
+            };
+            let error = error.unwrap_or_else(passing);
+            inlet.doubtful = false;
+            inlet.fail(error);
+        }
+    }
+
+    /// Takes notice of where the partitions end; `positions` are what came out of the native queues.
+    /// Returns what has to be done for all of them.
+    pub(crate) fn note_ends(&mut self, ends: &Ends, positions: &Offsets) -> Advice {
+        let mut worst = Advice::Nothing;
+        for inlet in &mut self.inlets {
+            let Some(end) = ends.ends.get(&inlet.partition) else { continue };
+            let position = positions.get(&inlet.partition).copied().unwrap_or(-1);
+            let advice = inlet.ends_at(*end, position, ends.asked);
+            match (advice, &inlet.queue) {
+                (Advice::Forward, Some(queue)) => {
+                    queue.forward(inlet.partition.topic.name(), inlet.partition.number);
+                }
+                (Advice::Assign | Advice::Reopen, _) => {
+                    warn!(partition = %inlet.partition, at = inlet.next, end,
+                        "the partition has records but hands none over");
+                    worst = if worst == Advice::Reopen { worst } else { advice };
+                }
+                _ => {}
+            }
+        }
+        worst
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Inlet> {
+        self.inlets.iter().filter(|inlet| inlet.is_open())
+    }
+
+    /// The open partitions, each where it stands.
+    ///
+    /// # Errors
+    /// If an offset can not be put into the list.
+    pub(crate) fn list(&self) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for inlet in self.open() {
+            let Partition { topic, number } = inlet.partition;
+            list.add_partition_offset(topic.name(), number, Offset::Offset(inlet.next))?;
+        }
+        Ok(list)
+    }
+
+    /// Forwards the open partitions to their own queues.
+    pub(crate) fn forward(&self) {
+        for inlet in self.open() {
+            if let Some(queue) = &inlet.queue {
+                queue.forward(inlet.partition.topic.name(), inlet.partition.number);
+            }
+        }
+    }
+
+    /// Forwards nothing more.
+    pub(crate) fn unforward(&self) {
+        for inlet in &self.inlets {
+            if let Some(queue) = &inlet.queue {
+                queue.unforward(inlet.partition.topic.name(), inlet.partition.number);
+            }
+        }
+    }
+
+    /// Hands over what there is room for.
+    pub(crate) fn serve(&mut self, most_records: usize) -> Round {
+        let mut round = Round { served: Served::Idle, doubtful: false };
+        for inlet in &mut self.inlets {
+            let known = inlet.doubtful;
+            if inlet.serve(most_records) == Served::Busy {
+                round.served = Served::Busy;
+            }
+            round.doubtful |= inlet.doubtful && !known;
+        }
+        round
+    }
+
+    /// Whether what came out of the native queues could say that an agreed end is reached.
+    pub(crate) fn awaits_end(&self) -> bool {
+        self.inlets.iter().any(Inlet::awaits_end)
+    }
+
+    /// Notices partitions that reach their agreed end by what is never handed over: transaction markers
+    /// and aborted records.
+    pub(crate) fn passed(&mut self, positions: &Offsets) {
+        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.awaits_end()) {
+            if let Some(position) = positions.get(&inlet.partition) {
+                inlet.passed(*position);
+            }
+        }
+    }
+}
+
+/// An inlet of a partition that ends at `until`, and what its task reads.
+pub(crate) fn open(
+    partition: Partition,
+    until: Option<i64>,
+    patience: u32,
+    mailbox: &Arc<Mailbox>,
+) -> (Inlet, PartitionInput<RawBatch>) {
+    let until = until.unwrap_or(i64::MAX);
+    let (inlet, deliveries) = Inlet::new(partition, until, patience, Arc::clone(mailbox));
+    (inlet, PartitionInput { partition, deliveries })
+}
