@@ -190,6 +190,11 @@ impl Tip {
         self.add(kind, format!("{name:?}{detail}"), vec![self.node])
     }
 
+    /// The pipeline is refused for this reason.
+    pub(crate) fn fail(&self, error: Error) {
+        self.drawn().failure.get_or_insert(error);
+    }
+
     /// A sink follows.
     pub(crate) fn end(&self, places: Vec<Place>) -> Self {
         let kinds: BTreeSet<&str> = places.iter().map(|place| place.kind()).collect();

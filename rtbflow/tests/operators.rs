@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rtbflow::operators::interval_join::{Bound, IntervalJoin};
 use rtbflow::operators::window::{Count, Late, Tumbling};
 use rtbflow::testing::{laws, timed, values};
 use rtbflow::{BadRecord, Either, Element, Timestamp};
@@ -134,6 +135,48 @@ fn windows_on_branches_and_behind_them() {
     laws::operator(numbers(), move |flow| {
         let (odd, even) = flow.split_by(|n| n % 2 == 1);
         odd.union(even).key_by(|n| n % 3).window(window).aggregate("counts", Count)
+    });
+}
+
+/// Records of two kinds and a few keys, with times that lie apart by up to 300 ms; some are late.
+fn sides() -> Vec<Element<Either<(i64, i64), (i64, i64)>>> {
+    let side =
+        |n: i64| if n % 3 == 0 { Either::Left((n % 2, n)) } else { Either::Right((n % 2, n)) };
+    timed((0..50).map(|n| (side(n), n * 40 + (n * 37) % 90 - if n % 11 == 7 { 400 } else { 0 })))
+}
+
+#[test]
+fn interval_join() {
+    let (before, after) = (Duration::from_millis(120), Duration::from_millis(60));
+    let join = IntervalJoin::between(Bound::before(before), Bound::after(after).exclusive());
+    let narrow = |left: &(i64, i64)| {
+        let before = Duration::from_millis(u64::try_from(left.1 * 3).unwrap_or(0));
+        (Bound::before(before), Bound::same())
+    };
+    macro_rules! keeps_the_laws {
+        ($join:expr) => {
+            laws::operator(sides(), move |flow| {
+                flow.key_by_either(|left| left.0, |right| right.0).interval_join("join", $join)
+            });
+        };
+    }
+    keeps_the_laws!(join.late(Late::Drop));
+    keeps_the_laws!(join.left_outer().late(Late::DeadLetter));
+    keeps_the_laws!(join.full_outer().late_joins());
+    keeps_the_laws!(join.last_touch().full_outer().late_joins());
+    keeps_the_laws!(join.first_touch().full_outer().late_joins());
+    keeps_the_laws!(join.first_touch().left_outer().narrowed(narrow).late(Late::Drop));
+    keeps_the_laws!(join.last_touch().narrowed(narrow).late_joins());
+}
+
+#[test]
+fn join_of_branches() {
+    let join = IntervalJoin::between(Bound::same(), Bound::after(Duration::from_millis(200)));
+    laws::operator(sides(), move |flow| {
+        let (left, right) = flow.split();
+        left.key_by(|left| left.0)
+            .connect(right.filter(|right| right.1 % 4 != 0).key_by(|right| right.0))
+            .interval_join("join", join.full_outer().late(Late::DeadLetter))
     });
 }
 

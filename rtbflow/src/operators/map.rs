@@ -30,7 +30,7 @@ impl<S: Elements> Flow<S> {
         U: Send + 'static,
         F: FnMut(S::Value) -> U + Send + 'static,
     {
-        Flow { stream: Map { stream: self.stream, f }, tip: self.tip.then("map") }
+        Flow { stream: Map::new(self.stream, f), tip: self.tip.then("map") }
     }
 }
 
@@ -40,6 +40,12 @@ pub struct Map<S, F> {
     #[pin]
     stream: S,
     f: F,
+}
+
+impl<S, F> Map<S, F> {
+    pub(super) fn new(stream: S, f: F) -> Self {
+        Self { stream, f }
+    }
 }
 
 impl<S, F> fmt::Debug for Map<S, F> {

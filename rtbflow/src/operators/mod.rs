@@ -7,6 +7,7 @@
 //! Every operator passes watermarks and barriers on, once and in order.
 
 mod combine;
+mod connect;
 mod dead_letter;
 mod dedup;
 mod event_time;
@@ -14,7 +15,9 @@ mod filter;
 mod filter_map;
 mod flat_map;
 mod inspect;
+pub mod interval_join;
 mod key_by;
+mod key_by_either;
 mod latest_by;
 mod map;
 pub mod process;
@@ -27,6 +30,7 @@ mod union;
 pub mod window;
 
 pub use combine::Combine;
+pub use connect::{Connected, Kind};
 pub use dead_letter::DeadLetter;
 pub use dedup::{Dedup, DedupLogic};
 pub use event_time::EventTime;

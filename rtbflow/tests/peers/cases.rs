@@ -106,6 +106,8 @@ impl Arrival {
 pub(crate) enum Time {
     /// Flink's, which is one less than the watermark here.
     Flink,
+    /// Flink's for its interval join, which takes records that are just at the watermark: the same here.
+    FlinkJoin,
     /// The latest event time so far, that of the record on its way included, less so much: Kafka Streams
     /// has no watermarks.
     Stream { behind_ms: i64 },
@@ -211,6 +213,8 @@ fn element(
 ) -> Option<Element<Arrival>> {
     let next = match (input, time) {
         (Input::Record { t, .. }, Time::Stream { behind_ms }) => Some(at(t - behind_ms)),
+        (Input::Watermark { wm }, Time::FlinkJoin) => Some(at(*wm)),
+        (Input::OfSide { combined, .. }, Time::FlinkJoin) => combined.map(at),
         (Input::Watermark { wm }, Time::Flink) => Some(at(wm.saturating_add(1))),
         (Input::OfSide { combined, .. }, Time::Flink) => {
             combined.map(|wm| at(wm.saturating_add(1)))

@@ -5,4 +5,5 @@
 
 #[allow(dead_code, reason = "what one operator's tests do not need, another's do")]
 mod cases;
+mod joins;
 mod windows;

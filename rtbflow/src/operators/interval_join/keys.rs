@@ -1,0 +1,112 @@
+//! The keys of which anything is held, and where the newest record of each side is.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::pages::Pages;
+
+/// The number of nothing.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Parts of the index: it grows part by part, so that no record waits for all keys to be hashed anew.
+const PARTS: usize = 64;
+
+/// The keys of which anything is held. Each is kept once, whatever number of records it has.
+pub(super) struct Keys<K> {
+    entries: Pages<Entry<K>>,
+    free: Vec<u32>,
+    index: Vec<HashTable<u32>>,
+    hasher: RandomState,
+}
+
+struct Entry<K> {
+    key: Option<K>,
+    /// The newest record of the left and of the right side.
+    newest: [u32; 2],
+}
+
+impl<K> Default for Keys<K> {
+    fn default() -> Self {
+        let index = (0..PARTS).map(|_| HashTable::new()).collect();
+        Self { entries: Pages::default(), free: Vec::new(), index, hasher: RandomState::default() }
+    }
+}
+
+/// The part of the index for a hash; a table uses the lowest and the highest bits itself.
+#[inline]
+fn part(hash: u64) -> usize {
+    usize::try_from(hash >> 40).unwrap_or(0) % PARTS
+}
+
+impl<K: Hash + Eq> Keys<K> {
+    #[inline]
+    pub(super) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The number of a key, if anything of it is held.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &K) -> Option<u32> {
+        let same = |number: &u32| {
+            self.entries.get(*number).is_some_and(|entry| entry.key.as_ref() == Some(key))
+        };
+        self.index.get(part(hash))?.find(hash, same).copied()
+    }
+
+    /// Adds a key of which nothing is held; returns its number.
+    pub(super) fn add(&mut self, hash: u64, key: K) -> u32 {
+        let entry = Entry { key: Some(key), newest: [NONE; 2] };
+        let number = match self.free.pop() {
+            Some(number) => {
+                if let Some(free) = self.entries.get_mut(number) {
+                    *free = entry;
+                }
+                number
+            }
+            None => self.entries.push(entry),
+        };
+        let Self { entries, index, hasher, .. } = self;
+        let of = |number: &u32| {
+            let key = entries.get(*number).and_then(|entry| entry.key.as_ref());
+            key.map_or(0, |key| hasher.hash_one(key))
+        };
+        if let Some(part) = index.get_mut(part(hash)) {
+            part.insert_unique(hash, number, of);
+        }
+        number
+    }
+
+    /// The number of a key, which is added if nothing of it is held.
+    pub(super) fn find_or_add(&mut self, key: K) -> u32 {
+        let hash = self.hash(&key);
+        self.find(hash, &key).unwrap_or_else(|| self.add(hash, key))
+    }
+
+    /// The newest record of a side of a key.
+    #[inline]
+    pub(super) fn newest(&self, number: u32, side: usize) -> u32 {
+        let newest = self.entries.get(number).and_then(|entry| entry.newest.get(side));
+        newest.copied().unwrap_or(NONE)
+    }
+
+    /// Says which is the newest record of a side of a key. A key without any is let go of.
+    #[inline]
+    pub(super) fn set_newest(&mut self, number: u32, side: usize, newest: u32) {
+        let Some(entry) = self.entries.get_mut(number) else { return };
+        if let Some(of_side) = entry.newest.get_mut(side) {
+            *of_side = newest;
+        }
+        if entry.newest == [NONE; 2]
+            && let Some(key) = entry.key.take()
+        {
+            let hash = self.hasher.hash_one(&key);
+            let part = self.index.get_mut(part(hash));
+            if let Some(Ok(entry)) = part.map(|part| part.find_entry(hash, |at| *at == number)) {
+                entry.remove();
+            }
+            self.free.push(number);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The records of one side of a join that are held: by key, newest first, and by time, for the log.
+
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::buckets::Buckets;
+use super::keys::{Keys, NONE};
+use super::pages::Pages;
+use super::places::{Place, Places};
+use crate::error::Result;
+use crate::operators::Snapshot;
+use crate::state::{Chunk, Reader, Writer};
+
+/// A record that is held.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    /// `None` if the slot is free.
+    pub(super) value: Option<T>,
+    pub(super) timestamp: i64,
+    offset: i64,
+    key: u32,
+    /// The next newer and the next older record of its key; the next free slot if this one is free.
+    newer: u32,
+    older: u32,
+    /// Its number in its bucket.
+    number: u32,
+    partition: u16,
+    /// Whether it has a partner.
+    pub(super) matched: bool,
+}
+
+impl<T> Slot<T> {
+    /// The number of its key.
+    #[inline]
+    pub(super) fn key(&self) -> u32 {
+        self.key
+    }
+
+    #[inline]
+    pub(super) fn place(&self) -> Place {
+        Place { partition: self.partition, offset: self.offset }
+    }
+}
+
+/// A record that is to be held.
+pub(super) struct Held<T> {
+    pub(super) value: T,
+    pub(super) timestamp: i64,
+    pub(super) place: Place,
+    pub(super) matched: bool,
+}
+
+/// The records of one side.
+pub(super) struct Side<T> {
+    slots: Pages<Slot<T>>,
+    /// The first free slot.
+    free: u32,
+    buckets: Buckets,
+    /// 0 for the left side, 1 for the right.
+    side: usize,
+}
+
+/// What a chunk begins with: the time that those of its records count from, the partitions that they name by
+/// number, and which records of the chunks before it have got a partner.
+type Head<P> = (i64, Vec<(P, i32)>, Vec<u32>);
+/// A record in a chunk: time, partition, offset, whether it has a partner, value.
+type Entry<T> = (i64, u16, i64, bool, T);
+
+impl<T> Side<T> {
+    /// An empty side, whose records are held for so long after their time.
+    pub(super) fn new(side: usize, hold_ms: i64) -> Self {
+        Self { slots: Pages::default(), free: NONE, buckets: Buckets::new(side, hold_ms), side }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, slot: u32) -> Option<&Slot<T>> {
+        self.slots.get(slot).filter(|slot| slot.value.is_some())
+    }
+
+    /// The next older record of the same key.
+    pub(super) fn older(&self, slot: u32) -> Option<&Slot<T>> {
+        self.slots.get(slot).and_then(|slot| self.slots.get(slot.older))
+    }
+
+    /// The records of a key between two times, both included, newest first.
+    #[inline]
+    pub(super) fn between<K: Hash + Eq>(
+        &self,
+        keys: &Keys<K>,
+        key: Option<u32>,
+        (low, high): (i64, i64),
+    ) -> impl Iterator<Item = (u32, &Slot<T>)> {
+        let mut next = key.map_or(NONE, |key| keys.newest(key, self.side));
+        let all = std::iter::from_fn(move || {
+            let at = next;
+            let slot = self.slots.get(at)?;
+            next = slot.older;
+            Some((at, slot))
+        });
+        all.skip_while(move |(_, slot)| slot.timestamp > high)
+            .take_while(move |(_, slot)| slot.timestamp >= low)
+    }
+
+    /// Takes a record in.
+    pub(super) fn insert<K: Hash + Eq>(
+        &mut self,
+        held: Held<T>,
+        key: u32,
+        keys: &mut Keys<K>,
+        places: &Places,
+    ) -> u32 {
+        let timestamp = held.timestamp;
+        let slot = self.put(held, key);
+        let number = self.buckets.add(timestamp, slot);
+        self.set_number(slot, number);
+        self.link(slot, keys, places);
+        slot
+    }
+
+    /// Puts a record into a free slot, outside of every order.
+    fn put(&mut self, held: Held<T>, key: u32) -> u32 {
+        let Held { value, timestamp, place: Place { partition, offset }, matched } = held;
+        let (value, number, newer, older) = (Some(value), NONE, NONE, NONE);
+        let new = Slot { value, timestamp, offset, key, newer, older, number, partition, matched };
+        let at = self.free;
+        match self.slots.get_mut(at) {
+            Some(free) => {
+                self.free = free.newer;
+                *free = new;
+                at
+            }
+            None => self.slots.push(new),
+        }
+    }
+
+    fn set_number(&mut self, slot: u32, number: u32) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.number = number;
+        }
+    }
+
+    /// Puts a record where it belongs among those of its key; of the same time and place the last is the
+    /// newest.
+    #[inline]
+    fn link<K: Hash + Eq>(&mut self, slot: u32, keys: &mut Keys<K>, places: &Places) {
+        let Some(new) = self.slots.get(slot) else { return };
+        let key = new.key;
+        let (mut newer, mut older) = (NONE, keys.newest(key, self.side));
+        while let Some(other) = self.slots.get(older) {
+            let order = other.timestamp.cmp(&new.timestamp);
+            if order.then_with(|| places.order(other.place(), new.place())).is_le() {
+                break;
+            }
+            (newer, older) = (older, other.older);
+        }
+        self.join(slot, older, key, keys);
+        self.join(newer, slot, key, keys);
+    }
+
+    /// Makes two records of a key follow one another; nothing is newer than its newest.
+    #[inline]
+    fn join<K: Hash + Eq>(&mut self, newer: u32, older: u32, key: u32, keys: &mut Keys<K>) {
+        if let Some(slot) = self.slots.get_mut(older) {
+            slot.newer = newer;
+        }
+        match self.slots.get_mut(newer) {
+            Some(slot) => slot.older = older,
+            None => keys.set_newest(key, self.side, older),
+        }
+    }
+
+    /// Lets go of a record.
+    pub(super) fn remove<K: Hash + Eq>(&mut self, slot: u32, keys: &mut Keys<K>) -> Option<T> {
+        let removed = self.get(slot)?;
+        let (timestamp, number) = (removed.timestamp, removed.number);
+        self.buckets.remove(timestamp, number);
+        self.unlink(slot, keys)
+    }
+
+    fn unlink<K: Hash + Eq>(&mut self, at: u32, keys: &mut Keys<K>) -> Option<T> {
+        let free = self.free;
+        let slot = self.slots.get_mut(at)?;
+        let value = slot.value.take()?;
+        let (newer, older, key) = (slot.newer, slot.older, slot.key);
+        slot.newer = free;
+        self.free = at;
+        self.join(newer, older, key, keys);
+        Some(value)
+    }
+
+    /// Notes that a record has a partner.
+    #[inline]
+    pub(super) fn mark(&mut self, slot: u32) {
+        if let Some(slot) = self.slots.get_mut(slot)
+            && !std::mem::replace(&mut slot.matched, true)
+        {
+            self.buckets.mark(slot.timestamp, slot.number);
+        }
+    }
+
+    /// Lets go of the buckets that are over.
+    #[inline]
+    pub(super) fn expire<K: Hash + Eq>(
+        &mut self,
+        keys: &mut Keys<K>,
+        passed: impl Fn(i64) -> bool,
+    ) {
+        while let Some(bucket) = self.buckets.pop_over(&passed) {
+            for slot in bucket.slots {
+                self.unlink(slot, keys);
+            }
+        }
+    }
+
+    /// All records, bucket by bucket.
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> {
+        let slots = self.buckets.open.iter().flat_map(|bucket| &bucket.slots);
+        slots.copied().filter(|slot| *slot != NONE)
+    }
+
+    /// Puts the records that were brought back into the buckets that they belong to now.
+    pub(super) fn settle(&mut self) {
+        let slots = &self.slots;
+        let foreign = self.buckets.take_foreign(|slot| slots.get(slot).map(|slot| slot.timestamp));
+        for slot in foreign.into_iter().flat_map(|bucket| bucket.slots) {
+            if let Some(timestamp) = self.get(slot).map(|slot| slot.timestamp) {
+                let number = self.buckets.add(timestamp, slot);
+                self.set_number(slot, number);
+            }
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Side<T> {
+    /// Hands over what changed.
+    pub(super) fn snapshot(&mut self, version: u16, places: &Places, snapshot: &mut Snapshot) {
+        for bucket in self.buckets.ended.drain(..) {
+            snapshot.drop_bucket(bucket);
+        }
+        for bucket in &mut self.buckets.open {
+            if bucket.slots.len() == bucket.logged_count && bucket.marks.is_empty() {
+                continue;
+            }
+            let is_gone = |number: &u32| bucket.slots.get(*number as usize) == Some(&NONE);
+            bucket.marks.retain(|number| !is_gone(number));
+            let fresh = bucket.slots.iter().skip(bucket.logged_count);
+            let changed = fresh.filter(|slot| **slot != NONE).count() + bucket.marks.len();
+            let rewrite = changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
+            if rewrite {
+                bucket.logged_count = 0;
+                bucket.marks.clear();
+            }
+            // What the log never had of the numbers is given to others.
+            let mut number = 0;
+            let kept = bucket.logged_count;
+            bucket.slots.retain(|slot| {
+                number += 1;
+                number <= kept || *slot != NONE
+            });
+            if changed == 0 {
+                continue;
+            }
+            let mut written = Writer::new(version);
+            let first = bucket.slots.iter().find_map(|slot| self.slots.get(*slot));
+            let base = first.map_or(0, |slot| slot.timestamp);
+            let head: Head<&str> = (base, places.written(), std::mem::take(&mut bucket.marks));
+            written.put(&head);
+            for (number, at) in bucket.slots.iter().enumerate().skip(kept) {
+                let Some(slot) = self.slots.get_mut(*at) else { continue };
+                slot.number = u32::try_from(number).unwrap_or(NONE);
+                if let Some(value) = &slot.value {
+                    let since = slot.timestamp.wrapping_sub(base);
+                    let entry: Entry<&T> =
+                        (since, slot.partition, slot.offset, slot.matched, value);
+                    written.put(&entry);
+                }
+            }
+            bucket.logged_count = bucket.slots.len();
+            if rewrite {
+                snapshot.replace(bucket.id, written);
+            } else {
+                snapshot.append(bucket.id, written);
+            }
+        }
+    }
+
+    /// Takes back a chunk.
+    pub(super) fn restore<K: Hash + Eq>(
+        &mut self,
+        (chunk, version): (&Chunk, u16),
+        keys: &mut Keys<K>,
+        places: &mut Places,
+        key_of: impl Fn(&T) -> K,
+    ) -> Result<()> {
+        let mut entries = Reader::open(chunk, version)?;
+        let Some((base, partitions, marks)) = entries.next_entry::<Head<String>>()? else {
+            return Ok(());
+        };
+        let numbers = places.numbers(&partitions);
+        let slots = self.buckets.open(chunk.bucket).map(|bucket| &bucket.slots);
+        for number in &marks {
+            let slot = slots.and_then(|slots| slots.get(*number as usize));
+            if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(*slot)) {
+                slot.matched = true;
+            }
+        }
+        let mut count = marks.len();
+        while let Some((since, partition, offset, matched, value)) =
+            entries.next_entry::<Entry<T>>()?
+        {
+            let (timestamp, place) =
+                (base.wrapping_add(since), places.restored(partition, offset, &numbers));
+            let key = keys.find_or_add(key_of(&value));
+            let slot = self.put(Held { value, timestamp, place, matched }, key);
+            if let Some(bucket) = self.buckets.open(chunk.bucket) {
+                let number = bucket.add(slot);
+                bucket.logged_count = bucket.slots.len();
+                self.set_number(slot, number);
+            }
+            self.link(slot, keys, places);
+            count += 1;
+        }
+        if let Some(bucket) = self.buckets.open(chunk.bucket) {
+            bucket.log.restored(count);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Joins.
+
+use std::time::Duration;
+
+use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
+use rtbflow::operators::window::Late;
+use rtbflow::{Either, Elements, Flow};
+use serde_json::{Value, json};
+
+use crate::cases::{Arrival, Case, Feed, Found, Side, Time, check_all, run};
+
+type Sides = Either<Arrival, Arrival>;
+
+/// The two sides as the two kinds of one flow.
+fn sides(flow: Flow<impl Elements<Value = Arrival>>) -> Flow<impl Elements<Value = Sides>> {
+    flow.map(|arrival| match arrival.side {
+        Some(Side::Left) => Either::Left(arrival),
+        Some(Side::Right) | None => Either::Right(arrival),
+    })
+}
+
+/// So many milliseconds from the left record.
+fn bound(offset_ms: i64, exclusive: bool) -> Bound {
+    let offset = Duration::from_millis(offset_ms.unsigned_abs());
+    let bound = if offset_ms < 0 { Bound::before(offset) } else { Bound::after(offset) };
+    if exclusive { bound.exclusive() } else { bound }
+}
+
+fn written(left: Option<&Arrival>, right: Option<&Arrival>, t: i64) -> Value {
+    let key = left.or(right).and_then(|arrival| arrival.k.clone());
+    let id = |arrival: Option<&Arrival>| arrival.map(|arrival| arrival.id);
+    json!({ "k": key, "left": id(left), "right": id(right), "t": t })
+}
+
+fn interval_join(case: &Case, time: Time) -> Found {
+    let lower = bound(case.number("lower"), case.is("lower_exclusive"));
+    let upper = bound(case.number("upper"), case.is("upper_exclusive"));
+    let join = IntervalJoin::between(lower, upper).late(Late::DeadLetter);
+    run(
+        case,
+        time,
+        |flow| sides(flow).key_by_either(Arrival::key, Arrival::key).interval_join("join", join),
+        |record| {
+            let (left, right) = &record.value;
+            written(Some(left), Some(right), record.timestamp.as_millis())
+        },
+    )
+}
+
+#[test]
+fn interval_join_as_flink() {
+    check_all("interval-join", |case| interval_join(case, Time::FlinkJoin));
+}
+
+fn kstreams_join(case: &Case) -> Found {
+    let join = IntervalJoin::between(
+        Bound::before(case.millis("before")),
+        Bound::after(case.millis("after")),
+    )
+    .late_joins();
+    let time = Time::Stream { behind_ms: case.number("grace") };
+    // A record without a value is none, and one without a key has no partner.
+    let key = |arrival: &Arrival| arrival.k.clone().ok_or(arrival.id);
+    let connected = |flow: Flow<Feed>| {
+        sides(flow.filter(|arrival| arrival.v.is_some())).key_by_either(key, key)
+    };
+    match case.text("kind") {
+        "inner" => run(
+            case,
+            time,
+            |flow| connected(flow).interval_join("join", join),
+            |record| {
+                let (left, right) = &record.value;
+                written(Some(left), Some(right), record.timestamp.as_millis())
+            },
+        ),
+        "left" => run(
+            case,
+            time,
+            |flow| connected(flow).interval_join("join", join.left_outer()),
+            |record| {
+                let (left, right) = &record.value;
+                written(Some(left), right.as_ref(), record.timestamp.as_millis())
+            },
+        ),
+        _ => run(
+            case,
+            time,
+            |flow| connected(flow).interval_join("join", join.full_outer()),
+            |record| {
+                let (left, right) = match &record.value {
+                    EitherOrBoth::Left(left) => (Some(left), None),
+                    EitherOrBoth::Right(right) => (None, Some(right)),
+                    EitherOrBoth::Both(left, right) => (Some(left), Some(right)),
+                };
+                written(left, right, record.timestamp.as_millis())
+            },
+        ),
+    }
+}
+
+#[test]
+fn interval_join_as_kafka_streams() {
+    check_all("kstreams-join", kstreams_join);
+}
