@@ -11,7 +11,7 @@ mod scenarios;
 
 use faults::{Broken, Fault};
 use rtbflow::testing::sim;
-use scenarios::{Records, Windows};
+use scenarios::{Records, Row, Windows, co_grouped};
 
 /// Seeds of each scenario within the ordinary tests.
 const SEEDS: u64 = 1_000;
@@ -29,6 +29,24 @@ fn windows_are_the_same_as_without_a_crash() {
 }
 
 #[test]
+fn two_topics_in_one_task_are_the_same_as_without_a_crash() {
+    co_grouped().check(SEEDS / 2);
+}
+
+#[test]
+fn an_invariant_that_does_not_hold_is_told_with_what_it_takes() {
+    let more = |rows: &[Row]| match rows.iter().map(|(_, _, count)| count).sum::<u64>() {
+        100.. => Err("more than a hundred".to_owned()),
+        _ => Ok(()),
+    };
+    let failure = co_grouped().invariant(more).find(SEEDS_TO_FIND).unwrap();
+    let told = failure.to_string();
+    assert!(told.contains("the invariant is broken: more than a hundred"), "{told}");
+    assert!(told.contains("it takes no fault at all"), "{told}");
+    assert!(told.contains(&format!("RTBFLOW_SIM_SEED={} runs it again", failure.seed)), "{told}");
+}
+
+#[test]
 fn a_seed_is_one_schedule() {
     for seed in 0..20 {
         let story = || match sim::run(&Windows, seed) {
@@ -39,46 +57,47 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// Expects that a deliberate bug is found, with these words.
-fn finds(fault: Fault, words: &str) {
+/// Expects that a deliberate bug is found, with these words, and that it takes so many faults at most.
+fn finds(fault: Fault, words: &str, most: usize) {
     let failure = sim::find(&Broken(fault), SEEDS_TO_FIND);
     let what = failure.as_ref().map(|failure| (failure.seed, failure.what.as_str()));
     assert!(what.is_some_and(|(_, what)| what.contains(words)), "{fault:?}: {what:?}");
+    assert!(failure.as_ref().is_some_and(|failure| failure.faults.len() <= most), "{failure:?}");
 }
 
 #[test]
 fn finds_an_acknowledgement_before_the_commit() {
-    finds(Fault::AcknowledgesFirst, "was said to be committed");
+    finds(Fault::AcknowledgesFirst, "was said to be committed", 12);
 }
 
 #[test]
 fn finds_a_forgotten_chunk() {
-    finds(Fault::ForgetsAChunk, "rows differ");
+    finds(Fault::ForgetsAChunk, "rows differ", 1);
 }
 
 #[test]
 fn finds_an_epoch_that_is_applied_twice() {
-    finds(Fault::CommitsTwice, "too often");
+    finds(Fault::CommitsTwice, "too often", 3);
 }
 
 #[test]
 fn finds_an_ignored_fence() {
-    finds(Fault::IgnoresTheFence, "differ");
+    finds(Fault::IgnoresTheFence, "differ", 4);
 }
 
 #[test]
 fn finds_a_claim_that_fences_nobody() {
-    finds(Fault::FencesNobody, "was said to be committed");
+    finds(Fault::FencesNobody, "was said to be committed", 7);
 }
 
 #[test]
 fn finds_a_dropped_record() {
-    finds(Fault::DropsTheLastRecord, "accounted for");
+    finds(Fault::DropsTheLastRecord, "accounted for", 0);
 }
 
 #[test]
 fn finds_a_start_one_record_too_late() {
-    finds(Fault::BeginsLate, "differ");
+    finds(Fault::BeginsLate, "differ", 3);
 }
 
 #[test]

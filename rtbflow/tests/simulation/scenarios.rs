@@ -1,4 +1,4 @@
-//! The jobs that are simulated: one without state, one with windows.
+//! The jobs that are simulated: one without state, one with windows, one over two topics.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use rtbflow::operators::window::{Count, Late, Tumbling};
 use rtbflow::sink::Collect;
 use rtbflow::source::{Batch, Source};
 use rtbflow::testing::builders::at;
-use rtbflow::testing::sim::{Chance, Conditions, Instance, Ledger, Scenario, SimLog};
-use rtbflow::{Result, Timestamp};
+use rtbflow::testing::sim::{Chance, Conditions, Instance, Ledger, Scenario, SimLog, Simulation};
+use rtbflow::{Either, Result, Timestamp};
 
 /// 2024-01-15T10:30:00Z.
 const START_MS: i64 = 1_705_314_600_000;
@@ -148,4 +148,26 @@ where
             .to(sink())
     });
     conditions.settle(job).run(conditions.shutdown()).await
+}
+
+/// Two topics, of which a task has one or two partitions each: the numbers of one are counted in windows,
+/// those of the other pass.
+pub(crate) fn co_grouped() -> Simulation<Either<u64, u64>, Row> {
+    let log = |chance: &Chance| {
+        let (tasks, widths) = (1 + chance.below(2), [1 + chance.below(2), 1 + chance.below(2)]);
+        let topic = |name, width| {
+            let values = numbers(chance, tasks * width, 500, 1_000);
+            let tasks = u32::try_from(tasks).unwrap();
+            SimLog::laid_out(chance, name, tasks, Duration::from_millis(1_000), values)
+        };
+        let [left, right] = widths;
+        SimLog::co_grouped(&topic("counted", left), &topic("passed", right))
+    };
+    Simulation::new(log, |numbers, ledger| {
+        let (counted, passed) = numbers.split();
+        let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
+        let counted = counted.key_by(|n| n % 3).window(window).aggregate("counts", Count);
+        let counted = counted.map(|w| (w.window.start.as_millis(), w.key, w.value));
+        counted.to(ledger.sink()).and(passed.map(|n| (0, n, 1)).to(ledger.sink()))
+    })
 }

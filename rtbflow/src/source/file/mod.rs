@@ -189,7 +189,10 @@ impl Form {
     /// Reads over what stands before the first record.
     fn skip_header(&self, lines: Lines, path: &Path) -> Result<Lines> {
         match self {
-            Self::Lines => Ok(lines),
+            Self::Lines => {
+                let _ = path;
+                Ok(lines)
+            }
             #[cfg(feature = "csv")]
             Self::Rows { header } => {
                 let mut lines = lines;

@@ -1,6 +1,6 @@
 //! The seed: every decision of a simulation comes from here, and is told afterwards.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,32 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
+use crate::testing::sim::fault::{Fault, Kind};
+
 /// Lines that are kept of what happened.
 const STORY_LINES: usize = 400;
 
 /// Decides what happens in a simulation. Clones share the decisions.
+///
+/// What a scenario asks for ([`between`](Self::between), [`pick`](Self::pick) and so on) is drawn one
+/// after another. What happens *to* it is decided by seed, place and number alone: "the third commit of
+/// instance 1.0 fails" holds whatever else happens, so that a failure can be reduced to the faults that it
+/// takes.
 ///
 /// It must be made within a tokio runtime, whose time its story tells.
 #[derive(Clone)]
 pub struct Chance(Arc<Mutex<Dice>>);
 
 struct Dice {
+    seed: u64,
     random: Xoshiro256PlusPlus,
     began: Instant,
     weather: Weather,
+    /// How often each thing was decided.
+    decided: BTreeMap<String, u64>,
+    /// The faults that may happen; all of them if `None`.
+    only: Option<Arc<BTreeSet<String>>>,
+    faults: Vec<Fault>,
     story: VecDeque<String>,
     violation: Option<String>,
 }
@@ -30,10 +43,23 @@ struct Dice {
 /// How bad it gets: one in so many; never if 0.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weather {
-    dawdle: u32,
-    fault: u32,
+    delay: u32,
+    error: u32,
     crash: u32,
     freeze: u32,
+}
+
+impl Weather {
+    /// One in so many of a kind; `None` where whoever asks says it.
+    fn of(self, kind: Kind) -> Option<u32> {
+        match kind {
+            Kind::Delay => Some(self.delay),
+            Kind::Error => Some(self.error),
+            Kind::Crash => Some(self.crash),
+            Kind::Freeze => Some(self.freeze),
+            Kind::Rebalance | Kind::Stop | Kind::Instance => None,
+        }
+    }
 }
 
 impl fmt::Debug for Chance {
@@ -47,9 +73,13 @@ impl Chance {
     #[must_use]
     pub fn calm(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Dice {
+            seed,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             began: Instant::now(),
             weather: Weather::default(),
+            decided: BTreeMap::new(),
+            only: None,
+            faults: Vec::new(),
             story: VecDeque::new(),
             violation: None,
         })))
@@ -60,13 +90,20 @@ impl Chance {
     pub fn stormy(seed: u64) -> Self {
         let chance = Self::calm(seed);
         let weather = Weather {
-            dawdle: chance.pick([2, 4, 20]),
-            fault: chance.pick([0, 6, 20, 60]),
+            delay: chance.pick([2, 4, 20]),
+            error: chance.pick([0, 6, 20, 60]),
             crash: chance.pick([0, 20, 60, 200]),
             freeze: chance.pick([0, 30, 100, 300]),
         };
         chance.dice().weather = weather;
         chance.tell(|| format!("{weather:?}"));
+        chance
+    }
+
+    /// The same storm, but with these faults only, by their [names](Fault::name).
+    pub(crate) fn only(seed: u64, faults: Arc<BTreeSet<String>>) -> Self {
+        let chance = Self::stormy(seed);
+        chance.dice().only = Some(faults);
         chance
     }
 
@@ -81,7 +118,7 @@ impl Chance {
 
     /// Whether nothing goes wrong.
     pub(crate) fn is_calm(&self) -> bool {
-        self.dice().weather.dawdle == 0
+        self.dice().weather.delay == 0
     }
 
     /// A number in this range, which must not be empty.
@@ -119,32 +156,54 @@ impl Chance {
         Duration::from_millis(self.between(0..most + 1))
     }
 
-    pub(crate) fn faults(&self) -> bool {
-        let times = self.dice().weather.fault;
-        self.one_in(times)
+    /// What is decided about `what` of `who`: other decisions in between change nothing.
+    pub(crate) fn of(&self, who: &str, what: &str) -> Draw {
+        self.dice().draw(&format!("{who} {what}")).1
     }
 
-    pub(crate) fn crashes(&self) -> bool {
-        let times = self.dice().weather.crash;
-        self.one_in(times)
+    /// Whether this happens to `who` now; `None` if it does not.
+    pub(crate) fn strikes(&self, kind: Kind, who: &str, what: &str) -> Option<Draw> {
+        self.strikes_less(1, kind, who, what)
     }
 
-    pub(crate) fn freezes(&self) -> bool {
-        let times = self.dice().weather.freeze;
-        self.one_in(times)
+    /// As [`strikes`](Self::strikes), so many times less often.
+    pub(crate) fn strikes_less(
+        &self,
+        less: u32,
+        kind: Kind,
+        who: &str,
+        what: &str,
+    ) -> Option<Draw> {
+        let times = self.dice().weather.of(kind).unwrap_or(0);
+        self.strikes_one_in(times * less, kind, who, what)
     }
 
-    /// Takes its time: mostly none, sometimes a turn of the others, sometimes long.
-    pub(crate) async fn dawdle(&self) {
-        let times = self.dice().weather.dawdle;
-        if !self.one_in(times) {
-            return;
+    /// As [`strikes`](Self::strikes), once in so many times; never when it is calm.
+    pub(crate) fn strikes_one_in(
+        &self,
+        times: u32,
+        kind: Kind,
+        who: &str,
+        what: &str,
+    ) -> Option<Draw> {
+        let mut dice = self.dice();
+        let place = format!("{who} {}: {what}", kind.verb());
+        let (number, mut draw) = dice.draw(&place);
+        if times == 0 || dice.weather.delay == 0 || draw.below(times as usize) > 0 {
+            return None;
         }
-        match self.below(8) {
-            0..4 => tokio::task::yield_now().await,
-            4..7 => tokio::time::sleep(self.millis(20)).await,
-            _ => tokio::time::sleep(self.millis(800)).await,
+        let name = format!("{place} (time {number})");
+        if dice.only.as_ref().is_some_and(|only| !only.contains(&name)) {
+            return None;
         }
+        let at = dice.began.elapsed();
+        dice.faults.push(Fault { kind, name, at });
+        Some(draw)
+    }
+
+    /// What has gone wrong.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        self.dice().faults.clone()
     }
 
     /// Writes down what happened.
@@ -172,5 +231,49 @@ impl Chance {
     pub fn story(&self) -> String {
         let dice = self.dice();
         dice.story.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+impl Dice {
+    /// The next decision about something, and how many there were.
+    fn draw(&mut self, place: &str) -> (u64, Draw) {
+        let number = match self.decided.get_mut(place) {
+            Some(number) => {
+                *number += 1;
+                *number
+            }
+            None => *self.decided.entry(place.to_owned()).or_insert(1),
+        };
+        // FNV-1a, whose bits the generator behind it mixes.
+        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        let hash = place.bytes().fold(0xcbf2_9ce4_8422_2325 ^ self.seed, fold);
+        let random = Xoshiro256PlusPlus::seed_from_u64(hash.wrapping_add(number << 40));
+        (number, Draw(random))
+    }
+}
+
+/// Numbers for one decision.
+pub(crate) struct Draw(Xoshiro256PlusPlus);
+
+impl Draw {
+    /// An index below `count`, which must not be 0.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        self.0.random_range(0..count)
+    }
+
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Copy, const N: usize>(&mut self, of: [T; N]) -> T {
+        let index = self.below(N);
+        #[expect(clippy::indexing_slicing, reason = "the index is below the array's length")]
+        of[index]
+    }
+
+    /// A duration of up to so many milliseconds.
+    pub(crate) fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.0.random_range(0..most + 1))
     }
 }

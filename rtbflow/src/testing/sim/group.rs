@@ -9,7 +9,11 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::error::{Error, Result};
 use crate::testing::sim::chance::Chance;
+use crate::testing::sim::fault::Kind;
 use crate::testing::sim::life::Life;
+
+/// Whom it is told of.
+const GROUP: &str = "the group";
 
 /// The group of a job. Clones are the same group.
 #[derive(Debug, Clone)]
@@ -120,14 +124,22 @@ impl Group {
             if self.chance.is_calm() {
                 self.changed.notified().await;
             } else {
-                let most = self.chance.pick([300, 3_000, 30_000]);
-                let whim = tokio::time::sleep(self.chance.millis(most));
+                let mut time = self.chance.of(GROUP, "time");
+                let most = time.pick([300, 3_000, 30_000]);
+                let whim = tokio::time::sleep(time.millis(most));
                 tokio::select! {
                     biased;
                     () = self.changed.notified() => {}
-                    () = whim => {}
+                    () = whim => {
+                        // Sooner or later for no reason.
+                        let reason = "for no reason";
+                        let strikes = self.chance.strikes_one_in(1, Kind::Rebalance, GROUP, reason);
+                        if strikes.is_none() {
+                            continue;
+                        }
+                    }
                 }
-                tokio::time::sleep(self.chance.millis(300)).await;
+                tokio::time::sleep(time.millis(300)).await;
             }
             self.rebalance().await;
         }
@@ -151,7 +163,8 @@ impl Group {
             self.chance.tell(|| format!("group: {name} is given {coming:?}"));
             member.held.clone_from(target);
             member.news.push_back(News::Assigned(coming));
-            if self.chance.faults() && self.chance.one_in(4) {
+            let (name, breaks) = (&member.name, "the connection to the group");
+            if self.chance.strikes_less(4, Kind::Error, name, breaks).is_some() {
                 member.news.push_back(News::Broken);
             }
             member.wake.notify_one();
@@ -167,11 +180,12 @@ impl Group {
         }
         let mut target: BTreeMap<u64, BTreeSet<u32>> =
             seats.iter().map(|seat| (*seat, BTreeSet::new())).collect();
-        let sticky = self.chance.one_in(2);
+        let mut draw = self.chance.of(GROUP, "target");
+        let sticky = draw.one_in(2);
         for task in 0..self.tasks {
             let holds = |(_, member): &(&u64, &Member)| member.held.contains(&task);
             let holder = members.by_seat.iter().find(holds).map(|(seat, _)| *seat);
-            let any = seats.get(self.chance.below(seats.len())).copied();
+            let any = seats.get(draw.below(seats.len())).copied();
             let seat = if sticky { holder.or(any) } else { any };
             if let Some(tasks) = seat.and_then(|seat| target.get_mut(&seat)) {
                 tasks.insert(task);
@@ -187,16 +201,18 @@ impl Group {
     ) -> Vec<impl Future<Output = ()> + use<>> {
         let mut waits = Vec::new();
         // Eager groups take everything away first, cooperative ones only what goes.
-        let eager = self.chance.one_in(2);
+        let eager = self.chance.of(GROUP, "eager").one_in(2);
         for (seat, member) in &mut self.members().by_seat {
             let stays = target.get(seat).filter(|_| !eager).cloned().unwrap_or_default();
             let going: Vec<u32> = member.held.difference(&stays).copied().collect();
             if going.is_empty() {
                 continue;
             }
-            let lost = !self.chance.is_calm() && self.chance.one_in(6);
-            let deadline = Duration::from_millis(self.chance.pick([50, 500, 3_000]));
             let name = &member.name;
+            let what = "its tasks are lost to it";
+            let lost = self.chance.strikes_one_in(6, Kind::Rebalance, name, what).is_some();
+            let deadline = self.chance.of(name, "deadline").pick([50, 500, 3_000]);
+            let deadline = Duration::from_millis(deadline);
             self.chance.tell(|| {
                 let how = if lost { "loses" } else { "lets go of" };
                 format!("group: {name} {how} {going:?} within {deadline:?}")

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use crate::testing::sim::Chance;
+use crate::testing::sim::chance::Draw;
+use crate::testing::sim::fault::Kind;
 
 /// One life of an instance. Everything that the instance does to the world passes through it, so that
 /// a dead one does nothing any more, and a frozen one nothing until it thaws.
@@ -33,20 +35,40 @@ impl Life {
     /// A point at which the instance may be slow, freeze or crash.
     pub(crate) async fn pass(&self, what: &'static str) {
         self.stand().await;
-        self.chance.dawdle().await;
+        self.dawdle(what).await;
         self.stand().await;
         self.endanger(what);
         self.stand().await;
     }
 
-    /// The same, without waiting: what follows must [`stand`](Self::stand) first.
+    /// Takes its time: mostly none, sometimes a turn of the others, sometimes long.
+    async fn dawdle(&self, what: &str) {
+        let Some(mut delay) = self.chance.strikes(Kind::Delay, &self.name, what) else { return };
+        match delay.below(8) {
+            0..4 => tokio::task::yield_now().await,
+            4..7 => tokio::time::sleep(delay.millis(20)).await,
+            _ => tokio::time::sleep(delay.millis(800)).await,
+        }
+    }
+
+    /// Whether it fails here.
+    pub(crate) fn fails(&self, what: &str) -> bool {
+        self.chance.strikes(Kind::Error, &self.name, what).is_some()
+    }
+
+    /// What is decided about something that it does.
+    pub(crate) fn draw(&self, what: &str) -> Draw {
+        self.chance.of(&self.name, what)
+    }
+
+    /// As [`pass`](Self::pass), without waiting: what follows must [`stand`](Self::stand) first.
     pub(crate) fn endanger(&self, what: &'static str) {
-        if self.chance.crashes() {
+        if self.chance.strikes(Kind::Crash, &self.name, what).is_some() {
             self.chance.tell(|| format!("{} crashes: {what}", self.name));
             self.die();
-        } else if self.chance.freezes() {
-            let time = self.chance.pick([200, 2_000, 8_000]);
-            let time = self.chance.millis(time);
+        } else if let Some(mut freeze) = self.chance.strikes(Kind::Freeze, &self.name, what) {
+            let most = freeze.pick([200, 2_000, 8_000]);
+            let time = freeze.millis(most);
             self.chance.tell(|| format!("{} freezes for {time:?}: {what}", self.name));
             self.freeze(time);
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::either::Either;
 use crate::element::{Origin, Partition, Topic};
 use crate::epoch::{DeadLetter, Task};
 use crate::error::BadRecord;
@@ -11,19 +12,26 @@ use crate::source::{Batch, Content, Incoming};
 use crate::testing::sim::Chance;
 use crate::time::Timestamp;
 
-/// A topic in memory: the same for all instances of a simulation. Clones share it.
+/// Topics in memory: the same for all instances of a simulation. Clones share them.
 #[derive(Clone)]
 pub struct SimLog<T> {
-    topic: Topic,
     tasks: u32,
     out_of_orderness: Duration,
-    partitions: Arc<Vec<Vec<Incoming<T>>>>,
+    partitions: Arc<Vec<Lane<T>>>,
+}
+
+/// A partition and its records.
+#[derive(Clone)]
+struct Lane<T> {
+    partition: Partition,
+    records: Vec<Incoming<T>>,
 }
 
 impl<T> fmt::Debug for SimLog<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lengths: Vec<usize> = self.partitions.iter().map(Vec::len).collect();
-        write!(f, "SimLog({}, records {lengths:?}, {} tasks)", self.topic, self.tasks)
+        let lengths = self.partitions.iter().map(|lane| (lane.partition, lane.records.len()));
+        let lengths: Vec<_> = lengths.collect();
+        write!(f, "SimLog(records {lengths:?}, {} tasks)", self.tasks)
     }
 }
 
@@ -37,8 +45,10 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
         out_of_orderness: Duration,
         partitions: Vec<Vec<Incoming<T>>>,
     ) -> Self {
-        let partitions = Arc::new(partitions);
-        Self { topic: Topic::new(topic), tasks: tasks.max(1), out_of_orderness, partitions }
+        let topic = Topic::new(topic);
+        let lane = |(number, records)| Lane { partition: Partition::new(topic, number), records };
+        let partitions = Arc::new((0_i32..).zip(partitions).map(lane).collect());
+        Self { tasks: tasks.max(1), out_of_orderness, partitions }
     }
 
     /// Values that were made before, laid out as a real log is: some offsets are missing, and here and
@@ -76,7 +86,7 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
     /// Records in all partitions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.partitions.iter().map(Vec::len).sum()
+        self.partitions.iter().map(|lane| lane.records.len()).sum()
     }
 
     /// Whether there is none.
@@ -85,8 +95,12 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
         self.len() == 0
     }
 
-    pub(crate) fn topic(&self) -> Topic {
-        self.topic
+    /// The names of the topics.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        let mut topics: Vec<Topic> =
+            self.partitions.iter().map(|lane| lane.partition.topic).collect();
+        topics.dedup();
+        topics.into_iter().map(|topic| topic.to_string()).collect()
     }
 
     pub(crate) fn tasks(&self) -> u32 {
@@ -99,16 +113,16 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
 
     /// The task with this number, and its partitions.
     pub(crate) fn task(&self, number: u32) -> (Task, Vec<Partition>) {
-        let numbers = (0_u32..).zip(0_i32..).take(self.partitions.len());
-        let own = numbers.filter(|(partition, _)| partition % self.tasks == number);
-        let partitions = own.map(|(_, partition)| Partition::new(self.topic, partition));
+        let own = |partition: &Partition| {
+            u32::try_from(partition.number).is_ok_and(|partition| partition % self.tasks == number)
+        };
+        let partitions = self.partitions.iter().map(|lane| lane.partition).filter(own);
         (Task { number, of: self.tasks }, partitions.collect())
     }
 
     fn records(&self, partition: Partition) -> &[Incoming<T>] {
-        let number = usize::try_from(partition.number).ok();
-        let records = number.and_then(|number| self.partitions.get(number));
-        records.map(Vec::as_slice).unwrap_or_default()
+        let lane = self.partitions.iter().find(|lane| lane.partition == partition);
+        lane.map(|lane| lane.records.as_slice()).unwrap_or_default()
     }
 
     /// The records from an offset on, up to so many.
@@ -121,6 +135,44 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
     /// The offset after the last record.
     pub(crate) fn end(&self, partition: Partition) -> i64 {
         self.records(partition).last().map_or(0, |record| record.offset + 1)
+    }
+}
+
+impl<L, R> SimLog<Either<L, R>>
+where
+    L: Clone + Send + Sync + 'static,
+    R: Clone + Send + Sync + 'static,
+{
+    /// Two topics that are read together: a task has the partitions that it has of each.
+    ///
+    /// # Panics
+    /// If they are laid out for different numbers of tasks, or have the same name.
+    #[must_use]
+    pub fn co_grouped(left: &SimLog<L>, right: &SimLog<R>) -> Self {
+        assert_eq!(left.tasks, right.tasks, "co-grouped topics have the same tasks");
+        let (lefts, rights) = (left.topics(), right.topics());
+        assert!(!lefts.iter().any(|topic| rights.contains(topic)), "two topics have two names");
+        let left_lanes = left.partitions.iter().map(|lane| lane.map(Either::Left));
+        let lanes = left_lanes.chain(right.partitions.iter().map(|lane| lane.map(Either::Right)));
+        Self {
+            tasks: left.tasks,
+            out_of_orderness: left.out_of_orderness.max(right.out_of_orderness),
+            partitions: Arc::new(lanes.collect()),
+        }
+    }
+}
+
+impl<T: Clone> Lane<T> {
+    fn map<U>(&self, f: impl Fn(T) -> U) -> Lane<U> {
+        let map = |record: &Incoming<T>| {
+            let content = match record.content.clone() {
+                Content::Value(value, at) => Content::Value(f(value), at),
+                Content::Bad(reason) => Content::Bad(reason),
+                Content::Tombstone => Content::Tombstone,
+            };
+            Incoming { offset: record.offset, content }
+        };
+        Lane { partition: self.partition, records: self.records.iter().map(map).collect() }
     }
 }
 

@@ -10,19 +10,27 @@
 //!
 //! Afterwards one quiet instance reads what is left, and the place must hold exactly what one
 //! uninterrupted run over the same log leaves. One seed is one schedule: it is told with the failure, and
-//! `RTBFLOW_SIM_SEED` runs it again.
+//! `RTBFLOW_SIM_SEED` runs it again. What struck is reduced to the fewest faults that it takes, which are
+//! told in words.
+//!
+//! [`Simulation`] tries a pipeline in one call. A [`Scenario`] is the same for whoever brings a source or a
+//! place of their own.
 
 mod chance;
+mod fault;
 mod group;
 mod life;
 mod log;
 mod place;
 mod run;
+mod simulation;
 mod source;
 mod truth;
 
 pub use chance::Chance;
+pub use fault::Fault;
 pub use log::{SimBatch, SimLog};
 pub use place::{Ledger, SimDeadLetters, SimPlace, Store};
 pub use run::{Conditions, Failure, Instance, Scenario, check, find, run};
+pub use simulation::{SimFlow, Simulation};
 pub use source::{SimFeed, SimSource};

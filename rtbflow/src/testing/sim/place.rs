@@ -14,6 +14,7 @@ use crate::epoch::{
 };
 use crate::error::{Error, Result};
 use crate::sink::{Collect, Collected, Place};
+use crate::testing::sim::fault::Kind;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::truth::Truth;
 
@@ -126,7 +127,7 @@ impl<A: Anchor> SimPlace<A> {
     /// Before a call: it may not get there.
     async fn before(&self, what: &'static str) -> Result<()> {
         self.life.pass(what).await;
-        if self.life.chance.faults() {
+        if self.life.fails(&format!("it {what}, the place is away")) {
             self.life.chance.tell(|| format!("{} {what}: the place is away", self.life.name));
             return Err(Error::transient(format!("{what}: the place is away")));
         }
@@ -136,7 +137,7 @@ impl<A: Anchor> SimPlace<A> {
     /// After a call: its answer may get lost.
     async fn after<T>(&self, what: &'static str, answer: T) -> Result<T> {
         self.life.pass(what).await;
-        if self.life.chance.faults() {
+        if self.life.fails(&format!("it has {what}, the answer is lost")) {
             self.life.chance.tell(|| format!("{} {what}: the answer is lost", self.life.name));
             return Err(Error::transient(format!("{what}: the outcome is not known")));
         }
@@ -182,8 +183,9 @@ impl<A: Store> Anchor for SimPlace<A> {
         let all = self.store.restore(job, task, None).await?.chunks;
         // Pages of any size: the token is the number of chunks read before.
         let read = from.and_then(|from| from.parse().ok()).unwrap_or(0);
-        let most = self.life.chance.pick([1, 5, 100]);
-        let count = 1 + self.life.chance.below(most);
+        let mut draw = self.life.draw("restores");
+        let most = draw.pick([1, 5, 100]);
+        let count = 1 + draw.below(most);
         let next = (read + count < all.len()).then(|| (read + count).to_string());
         let chunks = all.into_iter().skip(read).take(count).collect();
         self.after("restored", ChunkPage { chunks, next }).await
@@ -195,10 +197,12 @@ impl<A: Store> Anchor for SimPlace<A> {
             self.life.chance.violated("two epochs of one task in one group".into());
         }
         self.before("commits").await?;
-        let count = self.life.chance.below(epochs.len() + 1);
         // A part of the group may be all that gets there: its epochs are committed one by one.
-        let is_torn = self.life.chance.faults() && count < epochs.len();
-        let part = epochs.get(..count).filter(|_| is_torn).unwrap_or(epochs);
+        let torn = "only a part of its commit gets there";
+        let torn = self.life.chance.strikes(Kind::Error, &self.life.name, torn);
+        let count = torn.map(|mut torn| torn.below(epochs.len() + 1));
+        let is_torn = count.is_some_and(|count| count < epochs.len());
+        let part = count.and_then(|count| epochs.get(..count)).unwrap_or(epochs);
         let verdicts = self.store.commit(job, part).await?;
         self.life
             .chance
@@ -241,16 +245,17 @@ impl DeadLetters for SimDeadLetters {
     ) -> BoxFuture<'a, Result<()>> {
         async move {
             self.life.pass("sends dead letters").await;
-            let faults = self.life.chance.faults();
-            let count =
-                if faults { self.life.chance.below(letters.len() + 1) } else { letters.len() };
+            let what = "to send dead letters, but for some";
+            let fault = self.life.chance.strikes(Kind::Error, &self.life.name, what);
+            let fails = fault.is_some();
+            let count = fault.map_or(letters.len(), |mut fault| fault.below(letters.len() + 1));
             let origins = letters.iter().take(count).map(|letter| letter.origin);
             self.letters
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(origins.map(|origin| (origin.partition(), origin.offset())));
             self.life.pass("sent dead letters").await;
-            if faults { Err(Error::transient("send dead letters")) } else { Ok(()) }
+            if fails { Err(Error::transient("send dead letters")) } else { Ok(()) }
         }
         .boxed()
     }

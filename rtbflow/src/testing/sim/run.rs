@@ -15,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::job::{Job, Report};
 use crate::testing::TokioClock;
 use crate::testing::sim::chance::Chance;
+use crate::testing::sim::fault::{Fault, Kind, shrink};
 use crate::testing::sim::group::Group;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::SimLog;
@@ -27,6 +28,8 @@ use crate::time::Timestamp;
 const SEED: &str = "RTBFLOW_SIM_SEED";
 /// The variable that says how many seeds to run.
 const SEEDS: &str = "RTBFLOW_SIM_SEEDS";
+/// Instances at a time.
+const MOST_INSTANCES: u32 = 3;
 /// When the event time of a partition goes on that stands at its end.
 const IDLE: Duration = Duration::from_secs(2);
 /// How long those that are left may take to get to the end, in virtual time.
@@ -49,6 +52,19 @@ pub trait Scenario {
 
     /// An empty place.
     fn store(&self) -> Self::Store;
+
+    /// What is wrong with the rows that are there in the end; `expected` are those of an uninterrupted
+    /// run, and both are in order. By default they must be the same.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn verdict(
+        &self,
+        rows: Vec<<Self::Store as Store>::Row>,
+        expected: Vec<<Self::Store as Store>::Row>,
+    ) -> Result<(), String> {
+        difference("row", rows, expected)
+    }
 
     /// Runs the job in one life of an instance.
     fn run(
@@ -106,6 +122,10 @@ pub struct Failure {
     pub seed: u64,
     /// What is wrong.
     pub what: String,
+    /// The faults that struck.
+    pub faults: Vec<Fault>,
+    /// How many struck before those were left out that it does not take.
+    shrunk_from: Option<usize>,
     story: String,
 }
 
@@ -117,8 +137,30 @@ impl fmt::Debug for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, what, story } = self;
-        write!(f, "{story}seed {seed}: {what}\n{SEED}={seed} runs it again")
+        let Self { seed, what, faults, shrunk_from, story } = self;
+        write!(f, "{story}\nseed {seed}: {what}\n")?;
+        match (shrunk_from, faults.len()) {
+            (None, count) => writeln!(f, "{count} faults struck:")?,
+            (Some(_), 0) => writeln!(f, "it takes no fault at all")?,
+            (Some(all), count) => writeln!(f, "of {all} faults, it takes {count}:")?,
+        }
+        for fault in faults {
+            writeln!(f, "{fault}")?;
+        }
+        write!(f, "{SEED}={seed} runs it again")
+    }
+}
+
+impl Failure {
+    /// The same scenario and seed with the fewest faults that still fail, as far as some hundred runs find
+    /// them.
+    fn shrunk<S: Scenario>(self, scenario: &S) -> Self {
+        let (seed, all) = (self.seed, self.faults.len());
+        let least = shrink(&self.faults, |names| {
+            let failure = run_with(scenario, seed, || Chance::only(seed, names)).err()?;
+            Some((failure.faults.clone(), failure))
+        });
+        Self { shrunk_from: Some(all), ..least.unwrap_or(self) }
     }
 }
 
@@ -137,12 +179,13 @@ impl Drop for Seed {
 /// `RTBFLOW_SIM_SEED` names a single one.
 ///
 /// # Panics
-/// If it fails under a seed: with the seed and what happened.
+/// If it fails under a seed: with the seed, what happened, and the fewest faults that it takes.
 pub fn check<S: Scenario>(scenario: &S, seeds: u64) {
     let told = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
     let seeds = 0..told(SEEDS).unwrap_or(seeds);
     let seeds = told(SEED).map_or(seeds, |seed| seed..seed + 1);
     let failure = seeds.map(|seed| run(scenario, seed)).find_map(Result::err);
+    let failure = failure.map(|failure| failure.shrunk(scenario));
     assert!(
         failure.is_none(),
         "{}",
@@ -150,9 +193,10 @@ pub fn check<S: Scenario>(scenario: &S, seeds: u64) {
     );
 }
 
-/// The first seed of so many under which a scenario fails.
+/// The first seed of so many under which a scenario fails, with the fewest faults that it takes.
 pub fn find<S: Scenario>(scenario: &S, seeds: u64) -> Option<Failure> {
-    (0..seeds).map(|seed| run(scenario, seed)).find_map(Result::err)
+    let failure = (0..seeds).map(|seed| run(scenario, seed)).find_map(Result::err);
+    failure.map(|failure| failure.shrunk(scenario))
 }
 
 /// Runs a scenario under a seed; returns what happened, which is the same each time.
@@ -162,8 +206,16 @@ pub fn find<S: Scenario>(scenario: &S, seeds: u64) -> Option<Failure> {
 ///
 /// # Panics
 /// If no tokio runtime can be made.
-#[expect(clippy::expect_used, reason = "a runtime without threads and files can be made")]
 pub fn run<S: Scenario>(scenario: &S, seed: u64) -> Result<String, Failure> {
+    run_with(scenario, seed, || Chance::stormy(seed))
+}
+
+#[expect(clippy::expect_used, reason = "a runtime without threads and files can be made")]
+fn run_with<S: Scenario>(
+    scenario: &S,
+    seed: u64,
+    chance: impl FnOnce() -> Chance,
+) -> Result<String, Failure> {
     let _named = Seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -171,10 +223,13 @@ pub fn run<S: Scenario>(scenario: &S, seed: u64) -> Result<String, Failure> {
         .build()
         .expect("a tokio runtime");
     runtime.block_on(async {
-        let chance = Chance::stormy(seed);
+        let chance = chance();
         match simulate(scenario, seed, &chance).await {
             Ok(()) => Ok(chance.story()),
-            Err(what) => Err(Failure { seed, what, story: chance.story() }),
+            Err(what) => {
+                let (faults, story) = (chance.faults(), chance.story());
+                Err(Failure { seed, what, faults, shrunk_from: None, story })
+            }
         }
     })
 }
@@ -216,8 +271,8 @@ impl<'a, S: Scenario> World<'a, S> {
     }
 
     fn instance(&self, life: &Life, until_end: bool) -> Instance<S::Value, S::Store> {
-        let stop_after =
-            (!self.chance.is_calm() && self.chance.one_in(3)).then(|| self.chance.millis(10_000));
+        let stop = self.chance.strikes_one_in(3, Kind::Stop, &life.name, "within 10 s");
+        let commit_interval = life.draw("commit interval").pick([20, 100, 500, 2_000]);
         Instance {
             source: SimSource::new(
                 self.log.clone(),
@@ -230,8 +285,8 @@ impl<'a, S: Scenario> World<'a, S> {
                 dead_letters: SimDeadLetters::new(self.letters.clone(), life.clone()),
                 until_end,
                 clock: self.clock,
-                stop_after,
-                commit_interval: Duration::from_millis(self.chance.pick([20, 100, 500, 2_000])),
+                stop_after: stop.map(|mut stop| stop.millis(10_000)),
+                commit_interval: Duration::from_millis(commit_interval),
             },
         }
     }
@@ -239,9 +294,14 @@ impl<'a, S: Scenario> World<'a, S> {
     /// Several instances live and die; then nothing goes wrong any more, and whoever is left must get
     /// to the end.
     async fn storm(&self, calm: &Self) -> Result<(), String> {
-        let instances = 1 + self.chance.below(3);
-        let end = Instant::now() + Duration::from_secs(self.chance.pick([2, 5, 15]));
-        let lives = join_all((0..instances).map(|number| self.lives(number, end)));
+        let joins = |number: &u32| {
+            let (name, what) = (instance_name(*number), "from the beginning");
+            self.chance.strikes_one_in(2, Kind::Instance, &name, what).is_some()
+        };
+        let instances = std::iter::once(0).chain((1..MOST_INSTANCES).filter(joins));
+        let length = self.chance.of("the storm", "length").pick([2, 5, 15]);
+        let end = Instant::now() + Duration::from_secs(length);
+        let lives = join_all(instances.map(|number| self.lives(number, end)));
         tokio::select! {
             biased;
             () = self.group.coordinate() => Ok(()),
@@ -276,12 +336,13 @@ impl<'a, S: Scenario> World<'a, S> {
     }
 
     /// One instance after another, of the same number.
-    async fn lives(&self, number: usize, end: Instant) -> Result<(), String> {
-        let dies_at_the_end = self.chance.one_in(2);
+    async fn lives(&self, number: u32, end: Instant) -> Result<(), String> {
+        let (name, what) = (instance_name(number), "at the end of the storm");
+        let dies_at_the_end = self.chance.strikes_one_in(2, Kind::Crash, &name, what).is_some();
         for life in 0.. {
-            sleep(self.chance.millis(1_000)).await;
-            let life = Life::new(format!("instance {number}.{life}"), &self.chance);
-            let until_end = self.chance.one_in(2);
+            sleep(self.chance.of(&name, "pause").millis(1_000)).await;
+            let life = Life::new(format!("{name}.{life}"), &self.chance);
+            let until_end = life.draw("until end").one_in(2);
             let job = self.scenario.run(self.instance(&life, until_end));
             self.chance.tell(|| format!("{} starts, until_end {until_end}", life.name));
             let answer = tokio::select! {
@@ -334,7 +395,7 @@ impl<'a, S: Scenario> World<'a, S> {
         let (mut rows, mut expected) = (self.store.rows(), calm.store.rows());
         rows.sort_unstable();
         expected.sort_unstable();
-        difference("row", rows, expected)?;
+        self.scenario.verdict(rows, expected)?;
         let letters = |world: &Self| {
             world.letters.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
         };
@@ -353,8 +414,12 @@ impl<'a, S: Scenario> World<'a, S> {
     }
 }
 
+fn instance_name(number: u32) -> String {
+    format!("instance {number}")
+}
+
 /// Compares two sorted lists and names what is missing and what is too much.
-fn difference<R: fmt::Debug + Ord>(
+pub(crate) fn difference<R: fmt::Debug + Ord>(
     what: &str,
     found: Vec<R>,
     expected: Vec<R>,

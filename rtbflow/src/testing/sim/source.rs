@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
 };
+use crate::testing::sim::fault::Kind;
 use crate::testing::sim::group::{Group, News, Seat};
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::{SimBatch, SimLog};
@@ -49,7 +50,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
     type Feed = SimFeed<T>;
 
     fn topics(&self) -> Vec<String> {
-        vec![self.log.topic().to_string()]
+        self.log.topics()
     }
 
     fn out_of_orderness(&self, _topic: Topic) -> Duration {
@@ -58,7 +59,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
 
     async fn open(&self, context: Context) -> Result<SimFeed<T>> {
         self.life.pass("opens the source").await;
-        if self.life.chance.faults() {
+        if self.life.fails("to open the source") {
             return Err(Error::transient("open the source: it is away"));
         }
         let seat = self.group.join(&self.life);
@@ -132,6 +133,7 @@ impl<T: Clone + Send + Sync + 'static> SimFeed<T> {
             clock: Arc::clone(&self.context.clock),
             until_end: self.context.until_end,
             partition,
+            reads: format!("reads {partition}"),
             begun: begun.clone(),
             next: None,
             finished: false,
@@ -151,6 +153,8 @@ struct Reader<T> {
     clock: Arc<dyn Clock>,
     until_end: bool,
     partition: Partition,
+    /// What it does, in words.
+    reads: String,
     begun: Begun,
     next: Option<i64>,
     finished: bool,
@@ -166,11 +170,13 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             None => self.begin().await?,
         };
         self.life.pass("reads").await;
-        if self.life.chance.faults() && self.life.chance.one_in(8) {
+        let fault = self.life.chance.strikes_less(8, Kind::Error, &self.life.name, "to read");
+        if fault.is_some() {
             return Some(Err(Error::transient("read: the connection broke")));
         }
-        let most = self.life.chance.pick([1, 3, 10, 50]);
-        let batch = self.log.batch(self.partition, next, 1 + self.life.chance.below(most));
+        let mut draw = self.life.draw(&self.reads);
+        let most = draw.pick([1, 3, 10, 50]);
+        let batch = self.log.batch(self.partition, next, 1 + draw.below(most));
         if let Some(end) = batch.end() {
             self.next = Some(end);
             return Some(Ok(Delivery::Batch(batch)));
