@@ -8,6 +8,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
@@ -31,6 +33,8 @@ pub(crate) struct Context {
     /// Events served so far: more may wait behind one that was served.
     served: AtomicU64,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The first record that could not be delivered: its topic, and why.
+    undelivered: Mutex<Option<(String, RDKafkaErrorCode)>>,
     rebalance: Mutex<Option<Rebalance>>,
     /// Set before the consumer is dropped: rebalances are then answered at once.
     closing: AtomicBool,
@@ -50,6 +54,7 @@ impl Context {
             secrets,
             served: AtomicU64::new(0),
             last_error: Mutex::default(),
+            undelivered: Mutex::default(),
             rebalance: Mutex::default(),
             closing: AtomicBool::new(false),
         }
@@ -72,6 +77,11 @@ impl Context {
     /// The last error that librdkafka told of, in its own words.
     pub(crate) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first record that could not be delivered since the last call: its topic, and why.
+    pub(crate) fn take_undelivered(&self) -> Option<(String, RDKafkaErrorCode)> {
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// From now on rebalances are answered at once: the consumer is about to be dropped.
@@ -111,6 +121,19 @@ impl ClientContext for Context {
         warn!(client, "Kafka: {code}: {reason}");
         let last = Some((code, reason.into_owned()));
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.serve();
+        if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+            undelivered.get_or_insert_with(|| (message.topic().to_owned(), code));
+        }
     }
 }
 

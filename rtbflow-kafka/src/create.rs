@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::epoch::JobName;
 use rtbflow::{Error, Result};
 use tracing::info;
 
@@ -21,6 +22,8 @@ use crate::option::Role;
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Nothing is ever written there.
 const COORDINATION_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The newest part of a log is never compacted: it is kept small, since each commit rewrites positions.
+const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
 /// How long making topics may take.
 const LONGEST_MAKING: Duration = Duration::from_secs(30);
 /// How long a topic that exists may be unknown to the broker that is asked.
@@ -31,7 +34,13 @@ const LONGEST_BIRTH: Duration = Duration::from_secs(10);
 pub struct TopicSpec {
     name: String,
     partitions: Count,
-    retention: Duration,
+    keeps: Keeps,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Keeps {
+    For(Duration),
+    NewestOfEachKey,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +53,8 @@ impl TopicSpec {
     /// A topic with so many partitions that keeps its records for so long.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
-        Self { name: name.into(), partitions: Count::Fixed(partitions), retention }
+        let keeps = Keeps::For(retention);
+        Self { name: name.into(), partitions: Count::Fixed(partitions), keeps }
     }
 
     /// The dead-letter topic of a topic: as many partitions as that has, and 14 days.
@@ -52,7 +62,15 @@ impl TopicSpec {
     pub fn dead_letter(topic: &str) -> Self {
         let partitions = Count::As(topic.to_owned());
         let name = DeadLetterTopic::name(topic);
-        Self { name, partitions, retention: DEAD_LETTER_RETENTION }
+        Self { name, partitions, keeps: Keeps::For(DEAD_LETTER_RETENTION) }
+    }
+
+    /// The changelog of a job whose place is Kafka: one partition a task, compacted. The
+    /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless it is told not to.
+    #[must_use]
+    pub fn changelog(job: &JobName, tasks: u32) -> Self {
+        let partitions = Count::Fixed(tasks);
+        Self { name: format!("{job}.changelog"), partitions, keeps: Keeps::NewestOfEachKey }
     }
 
     /// The topic's name.
@@ -106,7 +124,7 @@ impl Kafka {
 }
 
 /// The clients that make topics and look at them.
-struct Creation<'a> {
+pub(crate) struct Creation<'a> {
     kafka: &'a Kafka,
     admin: AdminClient<Context>,
     asking: rdkafka::consumer::BaseConsumer<Context>,
@@ -114,7 +132,7 @@ struct Creation<'a> {
 }
 
 impl<'a> Creation<'a> {
-    fn new(kafka: &'a Kafka, longest: Duration) -> Result<Self> {
+    pub(crate) fn new(kafka: &'a Kafka, longest: Duration) -> Result<Self> {
         Ok(Self {
             kafka,
             admin: kafka.client(Role::Producer, "create topics", &[])?,
@@ -124,7 +142,7 @@ impl<'a> Creation<'a> {
     }
 
     /// Plain topics first: dead-letter topics take their count from them as they are then.
-    fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
+    pub(crate) fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
         let mut found = BTreeMap::new();
         let plain = |spec: &&TopicSpec| matches!(spec.partitions, Count::Fixed(_));
         for spec in topics.iter().filter(plain).chain(topics.iter().filter(|spec| !plain(spec))) {
@@ -146,18 +164,45 @@ impl<'a> Creation<'a> {
         self.kafka.partitions(&self.asking, topic, patience)
     }
 
+    /// What a topic's setting is.
+    ///
+    /// # Errors
+    /// If it is not told.
+    pub(crate) fn setting(&self, topic: &str, name: &str) -> Result<String> {
+        let attempt = format!("ask for the {name} of topic {topic}");
+        let options = AdminOptions::new().request_timeout(Some(self.deadline.left()));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let told = block_on(self.admin.describe_configs(&asked, &options));
+        let told = told.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        match told.into_iter().next() {
+            Some(Ok(resource)) => {
+                let value = resource.get(name).and_then(|entry| entry.value.clone());
+                value.ok_or_else(|| Error::transient(attempt + ": it has none"))
+            }
+            Some(Err(code)) => Err(Error::new(kind(code), attempt).because(code.to_string())),
+            None => Err(Error::transient(attempt + ": nothing is told")),
+        }
+    }
+
     /// Makes one topic unless it exists, and returns its count as it is.
     fn make(&self, spec: &TopicSpec, wanted: u32) -> Result<u32> {
         if let Some(count) = self.count(&spec.name, Duration::ZERO)? {
             return Ok(count);
         }
         let attempt = format!("create topic {} with {wanted} partitions", spec.name);
-        let retention = spec.retention.as_millis().to_string();
         let partitions = i32::try_from(wanted)
             .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
-        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1))
-            .set("retention.ms", &retention)
-            .set("cleanup.policy", "delete");
+        let retention;
+        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
+        topic = match spec.keeps {
+            Keeps::For(time) => {
+                retention = time.as_millis().to_string();
+                topic.set("retention.ms", &retention).set("cleanup.policy", "delete")
+            }
+            Keeps::NewestOfEachKey => {
+                topic.set("cleanup.policy", "compact").set("segment.bytes", CHANGELOG_SEGMENT_BYTES)
+            }
+        };
         if matches!(spec.partitions, Count::As(_)) {
             topic = topic.set("max.message.bytes", MOST_BYTES);
         }

@@ -11,8 +11,11 @@
 //!   native.rs  the native queues (all `unsafe`)   ends.rs    where partitions end, asked and proved
 //!   range.rs   where reading begins               told.rs    what the group is told
 //!   dead_letter.rs, create.rs  topics to write
+//!   records.rs what a sink writes, outgoing.rs    writer.rs  writes it before the epochs commit
+//!   anchor/    writes it in the step that commits produce.rs sending, and waiting for the answers
 //! ```
 
+mod anchor;
 mod blocking;
 mod context;
 mod create;
@@ -28,14 +31,21 @@ mod mailbox;
 mod native;
 mod opening;
 mod option;
+mod outgoing;
+mod produce;
 mod range;
 mod reader;
+mod records;
 mod told;
 mod topic;
 mod watchdog;
+mod writer;
 
+pub use anchor::KafkaAnchor;
 pub use create::{TopicCount, TopicSpec};
 pub use dead_letter::DeadLetterTopic;
 pub use feed::KafkaFeed;
 pub use kafka::Kafka;
+pub use records::{KafkaSink, Records};
 pub use topic::KafkaTopic;
+pub use writer::KafkaWriter;

@@ -8,12 +8,15 @@
 #![expect(clippy::panic, reason = "a test that can not go on has failed")]
 
 mod cogroups;
+mod committed;
+mod cuts;
 mod ends;
 mod group;
 mod laws;
 mod letters;
 mod member;
 mod mock;
+mod place;
 mod positions;
 mod pressure;
 mod server;

@@ -36,6 +36,8 @@ pub struct Proxy {
 struct Shared {
     server: String,
     plan: Mutex<Option<Plan>>,
+    /// What is put in the place of what in the server's answers; of the same length.
+    translation: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     state: watch::Sender<State>,
 }
 
@@ -68,7 +70,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = watch::Sender::default();
-        let shared = Arc::new(Shared { server: server.into(), plan: Mutex::default(), state });
+        let (server, plan, translation) = (server.into(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { server, plan, translation, state });
         let listener = tokio::spawn(listen(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, listener })
     }
@@ -83,6 +86,20 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.state.borrow().connections
+    }
+
+    /// From now on puts `to` in the place of `from`, of the same length, in all answers: for servers that
+    /// tell clients at which address they are to be found. An answer that comes in several pieces keeps
+    /// what lies across their border.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn translate(&self, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
+        let (from, to) = (from.into(), to.into());
+        assert_eq!(from.len(), to.len(), "an answer keeps its length");
+        let mut translation =
+            self.shared.translation.lock().unwrap_or_else(PoisonError::into_inner);
+        *translation = Some((from, to));
     }
 
     /// Cuts all connections now. New ones are closed as soon as they are made, until
@@ -149,6 +166,18 @@ impl Drop for Proxy {
 impl Shared {
     fn plan(&self) -> MutexGuard<'_, Option<Plan>> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn translate(&self, said: &mut [u8]) {
+        let translation = self.translation.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((from, to)) = translation.as_ref().filter(|(from, _)| !from.is_empty()) else {
+            return;
+        };
+        for at in 0..said.len() {
+            if let Some(piece) = said.get_mut(at..at + from.len()).filter(|piece| *piece == from) {
+                piece.copy_from_slice(to);
+            }
+        }
     }
 
     async fn until(&self, holds: impl FnMut(&State) -> bool) {
@@ -278,7 +307,8 @@ async fn answers(
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(count @ 1..) = server.read(&mut buffer).await {
         shared.until(|state| !state.frozen).await;
-        let said = buffer.get(..count).unwrap_or_default();
+        let said = buffer.get_mut(..count).unwrap_or_default();
+        shared.translate(said);
         if !muted.load(Ordering::SeqCst) && client.write_all(said).await.is_err() {
             return;
         }
@@ -370,6 +400,15 @@ mod tests {
         assert_eq!(say(&mut client, b"67890").await, b"");
         proxy.until_planned_cuts(1).await;
         assert_eq!(heard(&got), "12345678");
+    }
+
+    #[tokio::test]
+    async fn answers_are_translated_and_requests_are_not() {
+        let (proxy, got) = server().await;
+        proxy.translate("ell", "ipp");
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut client, b"hello bell el").await, b"hippo bipp el");
+        assert_eq!(heard(&got), "hello bell el");
     }
 
     #[tokio::test]

@@ -1,0 +1,257 @@
+//! Kafka as the place: results, state and positions in one transaction.
+//!
+//! Everything that an anchor keeps is in one compacted topic, the *changelog* of the job, with one
+//! partition for each task: its positions and its state. A commit is one transaction over the results'
+//! topics and the task's partition of the changelog.
+
+mod changelog;
+mod replay;
+mod seat;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use rtbflow::barrier::Gathered;
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::sink::Place;
+use rtbflow::state::Chunk;
+use rtbflow::{Error, Result};
+use tokio::time::timeout;
+
+use crate::blocking::{blocking, drop_elsewhere};
+use crate::deadline::Deadline;
+use crate::kafka::Kafka;
+use crate::records::{Batch, Records};
+use replay::Askers;
+use seat::{Order, Room, Seat};
+
+/// How long a call may take, unless it has much to write or to read.
+const LONGEST_CALL: Duration = Duration::from_secs(10);
+/// How long a claim may take: it may have to wait for the end of another's transaction.
+const LONGEST_CLAIM: Duration = Duration::from_secs(30);
+/// How long reading the whole state may take. It is given up much earlier when nothing comes.
+const LONGEST_RESTORE: Duration = Duration::from_secs(600);
+/// What a call may take beside its own deadline until it counts as stuck.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A Kafka cluster as the place of a job's results, state and positions: one transaction an epoch, and
+/// each record once for whoever reads with `isolation.level=read_committed`. To write to Kafka beside
+/// another place, see [`KafkaWriter`](crate::KafkaWriter).
+///
+/// A clone is another handle on the same place.
+///
+/// # What it keeps
+/// One topic, `{job}.changelog`: compacted, one partition a task, made on the first claim unless
+/// [`create_changelog`](Self::create_changelog) forbids it. Each commit writes the task's positions there
+/// behind the changes of its state. Nothing is kept in the group's offsets, which expire when a group is
+/// away for long; so the source may be of another cluster, or no Kafka at all. To make a job begin anew,
+/// stop it and delete the topic.
+///
+/// Each task has a transactional id, `{job}-{task}`: whoever claims the task takes it over, and the broker
+/// refuses the former owner from then on.
+///
+/// # What it does not promise
+/// - Readers without `read_committed` see what was aborted and written again.
+/// - An instance that dies in the middle of a commit leaves a transaction open, and readers wait behind it:
+///   until another instance claims the task (6 s after a crash, by the group's session time-out), at the
+///   latest for `transaction.timeout.ms` (30 s).
+/// - The client library does not know the transactions of KIP-890. A record of a commit that is
+///   delayed in the network for longer than its transaction lasts, and arrives after it, would be taken for
+///   part of the next transaction or leave one open. Positions and state can not be torn apart by that,
+///   being in one partition, but a result could be; the client waits for each acknowledgement before it
+///   commits, so it takes a connection that is lost and whose bytes arrive later. Whoever moves money by
+///   such results should recognise a repeat by its business key.
+///
+/// # Limits
+/// The number of tasks is that of the changelog's partitions: when the source has another number of
+/// partitions later, the job is refused with a message that says what to do. The state of a task is read
+/// into memory before the first page of it is restored. A piece of state larger than 768 KiB is cut into
+/// records of that size, so a limit below 1 MiB (`max.message.bytes`) does not fit.
+///
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::{Job, Timestamp};
+/// use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
+/// use rtbflow_kafka::Kafka;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Click { ad_id: String, timestamp: Timestamp }
+///
+/// let kafka = Kafka::new("127.0.0.1:9092");
+/// let clicks = kafka.topic("clicks").json::<Click>().event_time(|click| click.timestamp, Duration::from_secs(5));
+/// let place = kafka.anchor();
+/// let job = Job::new("clicks-per-ad")?.source(clicks).anchor(place.clone()).pipeline(move |clicks| {
+///     clicks.key_by(|click| click.ad_id.clone())
+///         .window(Tumbling::of(Duration::from_mins(5)).late(Late::DeadLetter))
+///         .aggregate("clicks", Count)
+///         .to(place.records("clicks-per-ad").key(|window: &Windowed<String, u64>| &window.key).json())
+/// });
+/// assert!(job.topology()?.to_string().contains("kafka"));
+/// # Ok::<(), rtbflow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KafkaAnchor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kafka: Kafka,
+    place: Place,
+    creates: bool,
+    /// Whether the changelog is known to keep what is written.
+    lasting: AtomicBool,
+    askers: OnceLock<Askers>,
+    seats: Mutex<Seats>,
+}
+
+/// The seats of the tasks that this handle has claimed or committed for; one call at a time uses one.
+type Seats = HashMap<(JobName, u32), Arc<tokio::sync::Mutex<Seat>>>;
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let seats = std::mem::take(&mut *self.seats.lock().unwrap_or_else(PoisonError::into_inner));
+        drop_elsewhere((seats, self.askers.take()));
+    }
+}
+
+impl fmt::Debug for KafkaAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaAnchor({})", self.inner.kafka.servers())
+    }
+}
+
+impl Kafka {
+    /// This cluster as the place of a job's results, state and positions.
+    #[must_use]
+    pub fn anchor(&self) -> KafkaAnchor {
+        KafkaAnchor::new(self.clone(), Place::new("kafka"), true)
+    }
+}
+
+impl KafkaAnchor {
+    fn new(kafka: Kafka, place: Place, creates: bool) -> Self {
+        let (lasting, askers, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { kafka, place, creates, lasting, askers, seats }) }
+    }
+
+    /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
+    #[must_use]
+    pub fn create_changelog(&self, creates: bool) -> Self {
+        Self::new(self.inner.kafka.clone(), self.inner.place, creates)
+    }
+
+    /// Another handle on the same place with producers of its own, where a clone shares them: as another
+    /// instance would have it.
+    #[must_use]
+    pub fn with_own_producers(&self) -> Self {
+        Self::new(self.inner.kafka.clone(), self.inner.place, self.inner.creates)
+    }
+
+    /// A sink of records for a topic.
+    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+        Records::new(self.inner.place, topic.into())
+    }
+
+    fn seat(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Seat>> {
+        let mut seats = self.inner.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(seats.entry((job.clone(), task.number)).or_default())
+    }
+
+    /// Makes a call on a thread of its own, with the seat of a task. A call that was given up goes on by
+    /// itself; the next one waits for its end.
+    async fn with_seat<T: Send + 'static>(
+        &self,
+        attempt: String,
+        (job, task): (&JobName, Task),
+        longest: Duration,
+        call: impl FnOnce(&mut Seat, &Room<'_>, Deadline) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let outer = longest + GRACE;
+        let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
+        let Ok(mut seat) = timeout(outer, self.seat(job, task).lock_owned()).await else {
+            return Err(Error::transient(format!("{attempt}: an earlier call does not end")));
+        };
+        let (inner, job) = (Arc::clone(&self.inner), job.clone());
+        blocking(&attempt, outer, move || {
+            let deadline = Deadline::after(longest);
+            let Inner { kafka, creates, lasting, .. } = &*inner;
+            let (askers, creates, job) = (inner.askers()?, *creates, &job);
+            let room = Room { kafka, askers, job, task, creates, lasting };
+            call(&mut seat, &room, deadline)
+        })
+        .await
+    }
+
+    async fn commit_one(&self, job: &JobName, epoch: &Epoch) -> Result<Verdict> {
+        let attempt = format!("commit task {} of job {job} to Kafka", epoch.task);
+        let order = self.order(epoch)?;
+        let longest = LONGEST_CALL + time_to_write(epoch);
+        self.with_seat(attempt, (job, epoch.task), longest, move |seat, room, deadline| {
+            seat.commit(room, &order, deadline)
+        })
+        .await
+    }
+
+    fn order(&self, epoch: &Epoch) -> Result<Order> {
+        let batches = Batch::of(epoch, self.inner.place).collect::<Result<_>>()?;
+        let bare = Epoch::new(epoch.task, epoch.advances.clone(), Gathered::default());
+        Ok(Order { epoch: Epoch { chunks: epoch.chunks.clone(), ..bare }, batches })
+    }
+}
+
+impl Inner {
+    fn askers(&self) -> Result<&Askers> {
+        if self.askers.get().is_none() {
+            // Of two that are made at once, one is used.
+            let _ = self.askers.set(Askers::new(&self.kafka)?);
+        }
+        self.askers.get().ok_or_else(|| Error::permanent("make a Kafka client"))
+    }
+}
+
+/// What a commit may take beside the deadline of a call, by its size.
+fn time_to_write(epoch: &Epoch) -> Duration {
+    const ROWS_A_SECOND: usize = 5_000;
+    const BYTES_A_SECOND: usize = 2 << 20;
+    let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
+    let bytes: usize = epoch.chunks.iter().map(Chunk::len).sum();
+    let seconds = rows / ROWS_A_SECOND + bytes / BYTES_A_SECOND;
+    Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
+}
+
+impl Anchor for KafkaAnchor {
+    fn place(&self) -> Place {
+        self.inner.place
+    }
+
+    async fn prepare(&self, _job: &JobName) -> Result<()> {
+        self.inner.kafka.check(LONGEST_CALL).await
+    }
+
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        let (attempt, claim) =
+            (format!("claim task {} of job {job} in Kafka", claim.task), claim.clone());
+        self.with_seat(attempt, (job, claim.task), LONGEST_CLAIM, move |seat, room, deadline| {
+            seat.claim(room, &claim, deadline)
+        })
+        .await
+    }
+
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        let attempt = format!("restore task {task} of job {job} from Kafka");
+        self.with_seat(attempt, (job, task), LONGEST_RESTORE, move |seat, room, _| {
+            seat.restore(room, from.as_deref())
+        })
+        .await
+    }
+
+    /// Each epoch is a transaction of its own, of its own task; they are made at the same time.
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let commits = epochs.iter().map(|epoch| self.commit_one(job, epoch));
+        join_all(commits).await.into_iter().collect()
+    }
+}

@@ -1,0 +1,470 @@
+//! One task at the place: its producer, which is the fence, and what is known of where it stands.
+//!
+//! ```text
+//!   claim    changelog there? ─▶ new producer, init_transactions ─▶ read positions ─▶ write the new owner
+//!   commit   stands at "from", by what this producer knows? ─▶ one transaction
+//!            anything else ─▶ read positions: applied, fenced, or ─▶ new producer, and look again
+//! ```
+//!
+//! `init_transactions` ends whatever a former producer of the task has begun, and from then on the broker
+//! refuses it. So what this producer has read and written itself is where the place stands, for as long
+//! as it is not refused: comparing with that is comparing with the place. Whenever it fails, for whatever
+//! reason, it is thrown away, and with it all that is known: the outcome is then read, not guessed.
+//!
+//! Two instances could refuse each other for ever by making new producers. They do not: a new one is made
+//! for a commit only if the positions, as they are read first, still carry this owner's mark.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, Producer};
+use rtbflow::epoch::{ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
+use rtbflow::state::Chunk;
+use rtbflow::{Error, Partition, Result, Topic};
+use tracing::{debug, warn};
+
+use crate::anchor::changelog::{Lengths, Positions, write_positions};
+use crate::anchor::replay::{Askers, Range, Replay};
+use crate::blocking::drop_elsewhere;
+use crate::context::Context;
+use crate::create::{Creation, TopicSpec};
+use crate::deadline::Deadline;
+use crate::failure::failure;
+use crate::kafka::Kafka;
+use crate::outgoing::Outgoing;
+use crate::produce::{Sending, passing, producer};
+use crate::records::Batch;
+
+/// How long an open transaction may be waited for before a new producer ends it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long reading waits for the transactions of others.
+const LONGEST_DECISION: Duration = Duration::from_secs(20);
+/// How long one call of a new producer may take before it is made again.
+const LONGEST_CALL: Duration = Duration::from_secs(5);
+/// The pause before a claim that was interrupted by a rival is made again, and what is added for some.
+const RIVAL_PAUSE: Duration = Duration::from_millis(10);
+/// Bytes of chunks in a page, unless a single one has more.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// What a call needs to know besides its seat.
+pub(crate) struct Room<'a> {
+    pub(crate) kafka: &'a Kafka,
+    pub(crate) askers: &'a Askers,
+    pub(crate) job: &'a JobName,
+    pub(crate) task: Task,
+    pub(crate) creates: bool,
+    /// Whether the changelog is known to keep what is written.
+    pub(crate) lasting: &'a AtomicBool,
+}
+
+/// An epoch in a form that a thread can take along.
+pub(crate) struct Order {
+    /// Without what was staged.
+    pub(crate) epoch: Epoch,
+    pub(crate) batches: Vec<Batch>,
+}
+
+/// One task at the place.
+#[derive(Default)]
+pub(crate) struct Seat {
+    /// The task's producer, if it has not failed, and where the place stands for as long as it does not.
+    held: Option<Held>,
+    /// How long the logs of the buckets are while the place stands at these positions.
+    lengths: Option<(Positions, Lengths)>,
+    /// What is being restored, and the mark that the next page is asked for with.
+    restoring: Option<(String, VecDeque<Chunk>)>,
+}
+
+struct Held {
+    producer: BaseProducer<Context>,
+    stands: Positions,
+}
+
+/// The name of the changelog.
+fn changelog(job: &JobName) -> String {
+    TopicSpec::changelog(job, 0).name().to_owned()
+}
+
+impl Room<'_> {
+    fn partition(&self) -> Result<Partition> {
+        let number = i32::try_from(self.task.number);
+        let number =
+            number.map_err(|_| Error::config(format!("number a task {}", self.task.number)))?;
+        Ok(Partition::new(Topic::new(&changelog(self.job)), number))
+    }
+
+    fn replay(&self) -> Result<Replay<'_>> {
+        let (kafka, askers, job) = (self.kafka, self.askers, self.job);
+        Ok(Replay { kafka, askers, job, partition: self.partition()? })
+    }
+
+    /// How many partitions the changelog has, if there is one.
+    fn count(&self) -> Result<Option<u32>> {
+        self.kafka.partitions(self.askers.any(), &changelog(self.job), Duration::ZERO)
+    }
+
+    /// Sees to it that there is a changelog for this number of tasks.
+    fn ensure_changelog(&self, deadline: Deadline) -> Result<()> {
+        let (topic, task, of) = (changelog(self.job), self.task, self.task.of);
+        let count = match self.count()? {
+            Some(count) => count,
+            None if self.creates => {
+                let made = Creation::new(self.kafka, deadline.left())?
+                    .run(&[TopicSpec::changelog(self.job, of)])?;
+                made.first().map_or(0, |made| made.partitions)
+            }
+            None => {
+                return Err(Error::config(format!(
+                    "take over task {task} of job {}: there is no topic {topic}; create it, compacted and with \
+                     {of} partitions, or let the anchor do so (--create-topics)",
+                    self.job
+                )));
+            }
+        };
+        if count == of {
+            return self.check_policy(&topic, deadline);
+        }
+        Err(Error::config(format!(
+            "take over task {task} of job {}: the topic {topic} holds the positions and the state of {count} \
+             tasks; the number of tasks follows from the partition counts, and neither can be laid out anew: \
+             delete the topic to rebuild everything from the source (what was written before stays, and is \
+             written again), or give the job another name",
+            self.job
+        )))
+    }
+
+    /// A changelog that retention shortens would lose positions and state: it has to be compacted only.
+    fn check_policy(&self, topic: &str, deadline: Deadline) -> Result<()> {
+        if self.lasting.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match Creation::new(self.kafka, deadline.left())?.setting(topic, "cleanup.policy") {
+            Ok(policy) if policy.trim() == "compact" => {}
+            Ok(policy) => {
+                return Err(Error::config(format!(
+                    "keep positions and state in topic {topic}: its cleanup.policy is {policy}, with which they                      would be lost one day; set it to compact"
+                )));
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            // Whoever may not ask has to know.
+            Err(error) => warn!("{}; it has to be compact", error.report()),
+        }
+        self.lasting.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A new producer for the task. When it is there, nothing that a former one has begun is undecided, and
+    /// nothing that it sends is taken any more.
+    fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
+        let id = format!("{}-{}", self.job, self.task.number);
+        let own = [("transactional.id", id.as_str()), ("?transaction.timeout.ms", "30000")];
+        let producer = producer(self.kafka, "anchor", &own)?;
+        loop {
+            let made = producer.init_transactions(deadline.left().min(LONGEST_CALL));
+            producer.poll(Duration::ZERO);
+            let error = match made {
+                Ok(()) => return Ok(producer),
+                Err(error) => error,
+            };
+            if !may_be_repeated(&error) || deadline.is_over() {
+                drop_elsewhere(producer);
+                return Err(self.failure(&format!("begin transactions as {id}"), &error));
+            }
+        }
+    }
+
+    /// Being refused as a producer says that another one was made; whose the positions are is read.
+    fn failure(&self, attempt: &str, error: &KafkaError) -> Error {
+        let attempt = format!("{attempt} at {}", self.kafka.servers());
+        let code = error.rdkafka_error_code();
+        let told = failure(attempt.clone(), error, &self.kafka.secrets());
+        match code {
+            Some(code) if passing(code) != told.kind() => {
+                Error::new(passing(code), attempt).because(error.to_string())
+            }
+            Some(_) | None => told,
+        }
+    }
+
+    /// One transaction with what `send` hands over.
+    fn transact(
+        &self,
+        producer: &BaseProducer<Context>,
+        deadline: Deadline,
+        send: impl FnOnce(&Sending<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let attempt = format!("commit task {} of job {} to Kafka", self.task, self.job);
+        let told = |error| self.failure(&attempt, &error);
+        // What an earlier transaction was told is not about this one.
+        let _ = producer.client().context().take_undelivered();
+        producer.begin_transaction().map_err(told)?;
+        let sending = Sending { producer, attempt: &attempt, deadline };
+        send(&sending)?;
+        sending.settle()?;
+        producer.commit_transaction(deadline.left()).map_err(told)
+    }
+}
+
+fn may_be_repeated(error: &KafkaError) -> bool {
+    let KafkaError::Transaction(error) = error else { return false };
+    error.is_retriable() || error.code() == Code::OperationTimedOut
+}
+
+impl Seat {
+    /// Lets go of the producer: it failed, or it is not known what became of what it sent.
+    fn let_go(&mut self) {
+        if let Some(held) = self.held.take() {
+            drop_elsewhere(held.producer);
+        }
+    }
+
+    /// Makes a new producer, and reads where the place stands behind it.
+    fn open(&mut self, room: &Room<'_>, deadline: Deadline) -> Result<&mut Held> {
+        self.let_go();
+        let producer = room.producer(deadline)?;
+        let replay = room.replay()?;
+        let read = decided(&replay, deadline).and_then(|range| replay.positions(range));
+        match read {
+            Ok(stands) => Ok(self.held.insert(Held { producer, stands })),
+            Err(error) => {
+                drop_elsewhere(producer);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes over the partitions of a claim.
+    pub(crate) fn claim(
+        &mut self,
+        room: &Room<'_>,
+        claim: &Claim,
+        deadline: Deadline,
+    ) -> Result<Vec<Position>> {
+        room.ensure_changelog(deadline)?;
+        (self.lengths, self.restoring) = (None, None);
+        let mut tried: Option<Positions> = None;
+        loop {
+            let attempt = self.claim_once(room, claim, tried.as_ref(), deadline);
+            let (error, written) = match attempt {
+                Ok(claimed) => return Ok(claimed),
+                Err(answer) => answer,
+            };
+            self.let_go();
+            tried = written.or(tried);
+            if !error.is_transient() || deadline.is_over() {
+                return Err(error);
+            }
+            debug!(task = %room.task, "claim again: {}", error.report());
+            // Rivals that make way for each other for the same time would meet again.
+            let more = Duration::from_millis(claim.owner % 64);
+            thread::park_timeout(RIVAL_PAUSE + more);
+        }
+    }
+
+    /// One attempt, and if it fails while it writes, what it wrote.
+    fn claim_once(
+        &mut self,
+        room: &Room<'_>,
+        claim: &Claim,
+        tried: Option<&Positions>,
+        deadline: Deadline,
+    ) -> Result<Vec<Position>, (Error, Option<Positions>)> {
+        let early = |error| (error, None);
+        let held = self.open(room, deadline).map_err(early)?;
+        let of = |stands: &Positions| -> Vec<Position> {
+            let at = claim.partitions.iter();
+            at.map(|partition| stands.get(partition).copied().unwrap_or_default()).collect()
+        };
+        if tried.is_some_and(|tried| *tried == held.stands) {
+            return Ok(of(&held.stands));
+        }
+        let mut stands = held.stands.clone();
+        for partition in &claim.partitions {
+            let position = stands.entry(*partition).or_default();
+            (position.commit, position.owner) = (position.commit + 1, claim.owner);
+        }
+        let mut records = Outgoing::default();
+        write_positions(&stands, &mut records).map_err(early)?;
+        let number = room.partition().map_err(early)?;
+        let sent =
+            room.transact(&held.producer, deadline, |sending| send_all(sending, number, &records));
+        match sent {
+            Ok(()) => {
+                held.stands = stands;
+                Ok(of(&held.stands))
+            }
+            Err(error) => Err((error, Some(stands))),
+        }
+    }
+
+    /// Commits an epoch.
+    pub(crate) fn commit(
+        &mut self,
+        room: &Room<'_>,
+        order: &Order,
+        deadline: Deadline,
+    ) -> Result<Verdict> {
+        let step = |stands: &Positions| order.epoch.step(|partition| stands.get(&partition));
+        let known = self.held.as_ref().map(|held| step(&held.stands));
+        if known != Some(Step::Apply) {
+            // What this producer knows may be of yesterday: another may have come since.
+            match self.look(room)?.map(|stands| (step(&stands), stands)) {
+                Some((Step::Fenced, _)) => return Ok(Verdict::Fenced),
+                Some((Step::Applied, stands)) => {
+                    self.settle(order, stands);
+                    return Ok(Verdict::COMMITTED);
+                }
+                Some((Step::Apply, _)) | None => {}
+            }
+            let stands = &self.open(room, deadline)?.stands;
+            match step(stands) {
+                Step::Fenced => return Ok(Verdict::Fenced),
+                Step::Applied => {
+                    let stands = stands.clone();
+                    self.settle(order, stands);
+                    return Ok(Verdict::COMMITTED);
+                }
+                Step::Apply => {}
+            }
+        }
+        self.apply(room, order, deadline).map(|()| Verdict::COMMITTED)
+    }
+
+    /// Where the place stands, without disturbing anybody; `None` if that is not decided at the moment.
+    fn look(&self, room: &Room<'_>) -> Result<Option<Positions>> {
+        if room.count()?.is_none() {
+            return Ok(Some(Positions::new()));
+        }
+        let replay = room.replay()?;
+        let range = replay.range(PATIENCE)?;
+        range.map(|range| replay.positions(range)).transpose()
+    }
+
+    /// The epoch was applied before, by an attempt whose answer did not come.
+    fn settle(&mut self, order: &Order, stands: Positions) {
+        let stood = order.epoch.advances.iter().map(|advance| (advance.partition, advance.from));
+        let mut before = stands.clone();
+        before.extend(stood);
+        self.lengths =
+            self.lengths.take().filter(|(at, _)| *at == before).map(|(_, mut lengths)| {
+                let lengthened = lengths.write(&order.epoch.chunks, &mut Outgoing::default());
+                lengths.apply(lengthened);
+                (stands, lengths)
+            });
+    }
+
+    fn apply(&mut self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<()> {
+        let applied = self.write(room, order, deadline);
+        if applied.is_err() {
+            self.let_go();
+        }
+        applied
+    }
+
+    fn write(&mut self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<()> {
+        let Order { epoch, batches } = order;
+        let Some(held) = &mut self.held else { return Err(Error::permanent("find the producer")) };
+        self.restoring = None;
+        let known = self.lengths.take().filter(|(at, _)| *at == held.stands);
+        let mut lengths = match known {
+            Some((_, lengths)) => Some(lengths),
+            None if epoch.chunks.is_empty() => None,
+            None => Some(read_lengths(room, &held.stands, deadline)?),
+        };
+        let mut changes = Outgoing::default();
+        let lengthened = lengths.as_ref().map(|lengths| lengths.write(&epoch.chunks, &mut changes));
+        let mut stands = held.stands.clone();
+        stands.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
+        write_positions(&stands, &mut changes)?;
+        let partition = room.partition()?;
+        let sent = room.transact(&held.producer, deadline, |sending| {
+            for batch in batches {
+                for message in batch.records.messages() {
+                    sending.send(&batch.topic, None, &message)?;
+                }
+            }
+            send_all(sending, partition, &changes)
+        });
+        if let Err(error) = sent {
+            // If it turns out to have been applied, this is what it began with.
+            self.lengths = lengths.map(|lengths| (held.stands.clone(), lengths));
+            return Err(error);
+        }
+        held.stands.clone_from(&stands);
+        self.lengths = lengths.take().zip(lengthened).map(|(mut lengths, lengthened)| {
+            lengths.apply(lengthened);
+            (stands, lengths)
+        });
+        Ok(())
+    }
+
+    /// Reads a page of the task's state.
+    pub(crate) fn restore(&mut self, room: &Room<'_>, from: Option<&str>) -> Result<ChunkPage> {
+        let begun = self.restoring.take().filter(|(mark, _)| Some(mark.as_str()) == from);
+        let mut left = match begun {
+            Some((_, left)) => left,
+            None => self.scan(room, from)?,
+        };
+        let mut page = ChunkPage::default();
+        let mut bytes = 0;
+        while let Some(chunk) = left.pop_front() {
+            bytes += chunk.len();
+            page.chunks.push(chunk);
+            if bytes >= PAGE_BYTES && !left.is_empty() {
+                let mark = left.len().to_string();
+                self.restoring = Some((mark.clone(), left));
+                page.next = Some(mark);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Reads the whole changelog of the task; what is left of it for a page that begins at a mark.
+    fn scan(&mut self, room: &Room<'_>, from: Option<&str>) -> Result<VecDeque<Chunk>> {
+        if room.count()?.is_none() {
+            return Ok(VecDeque::new());
+        }
+        let replay = room.replay()?;
+        let scan = replay.scan(decided(&replay, Deadline::after(LONGEST_DECISION))?)?;
+        let positions = scan.positions.clone();
+        let (lengths, chunks) = scan.finish()?;
+        self.lengths = Some((positions, lengths));
+        let mut chunks = VecDeque::from(chunks);
+        if let Some(mark) = from {
+            let bad = || Error::permanent(format!("restore state: {mark:?} is no mark of a page"));
+            let left: usize = mark.parse().map_err(|_| bad())?;
+            warn!(task = %room.task, "the changelog is read again: a page was lost");
+            chunks.drain(..chunks.len().checked_sub(left).ok_or_else(bad)?);
+        }
+        Ok(chunks)
+    }
+}
+
+/// The range of the changelog once all is decided in it.
+fn decided(replay: &Replay<'_>, deadline: Deadline) -> Result<Range> {
+    replay.range(deadline.left())?.ok_or_else(|| {
+        let topic = replay.partition;
+        Error::transient(format!(
+            "read {topic}: a transaction of another instance is not decided yet"
+        ))
+    })
+}
+
+/// How long the logs are, by reading all of them: for a seat that has not restored the task itself.
+fn read_lengths(room: &Room<'_>, stands: &Positions, deadline: Deadline) -> Result<Lengths> {
+    let replay = room.replay()?;
+    let scan = replay.scan(decided(&replay, deadline)?)?;
+    if scan.positions != *stands {
+        return Err(Error::transient(format!("commit task {}: another producer came", room.task)));
+    }
+    scan.finish().map(|(lengths, _)| lengths)
+}
+
+fn send_all(sending: &Sending<'_>, to: Partition, records: &Outgoing) -> Result<()> {
+    let mut messages = records.messages();
+    messages.try_for_each(|message| sending.send(to.topic.name(), Some(to.number), &message))
+}

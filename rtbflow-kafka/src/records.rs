@@ -1,0 +1,305 @@
+//! A sink of records for a topic: key, value, headers and time of each.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{BadRecord, Record};
+use serde::Serialize;
+
+use crate::outgoing::Outgoing;
+
+/// The largest record, unless it is said otherwise: what a topic takes that says nothing else.
+const MOST_BYTES: usize = 1 << 20;
+
+type Key<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> bool + Send>;
+type Value<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> Result<bool, BadRecord> + Send>;
+type Header<T> = Box<dyn Fn(&T) -> Option<Vec<u8>> + Send>;
+
+/// A sink in the making: what the records of a topic look like. [`json`](Self::json) or
+/// [`bytes`](Self::bytes) makes it a sink.
+///
+/// It is had of the place that is to write it: [`KafkaAnchor::records`](crate::KafkaAnchor::records), in
+/// the step that commits the epoch, or [`KafkaWriter::records`](crate::KafkaWriter::records), before it.
+///
+/// # Time and state
+/// The records of an epoch are kept in memory, encoded, until it is committed. Their time is that of the
+/// writing unless [`event_time`](Self::event_time) says otherwise.
+///
+/// # Errors
+/// A record that is larger than [`most_bytes`](Self::most_bytes), or whose value has no JSON, becomes a
+/// dead letter. A topic that is missing is waited for like a server that is away, with a message that
+/// names it.
+///
+/// # Examples
+/// ```
+/// use rtbflow::sink::Sink;
+/// use rtbflow::testing::builders::record;
+/// use rtbflow_kafka::Kafka;
+///
+/// #[derive(serde::Serialize)]
+/// struct Refund { advertiser_id: String, amount: i64 }
+///
+/// let place = Kafka::new("127.0.0.1:9092").anchor();
+/// let mut refunds = place
+///     .records("refunds")
+///     .key(|refund: &Refund| &refund.advertiser_id)
+///     .most_bytes(2_000)
+///     .json();
+///
+/// let refund = Refund { advertiser_id: "a1".into(), amount: 1200 };
+/// refunds.write(&record(refund, 0));
+/// assert_eq!(refunds.pending(), 1);
+/// let huge = Refund { advertiser_id: "a".repeat(2_000), amount: 1 };
+/// assert!(refunds.check(&record(huge, 0)).is_err());
+/// ```
+#[must_use = "it is a sink only once it says what its values are"]
+pub struct Records<T> {
+    place: Place,
+    topic: Arc<str>,
+    key: Option<Key<T>>,
+    headers: Vec<(Arc<str>, Header<T>)>,
+    event_time: bool,
+    most_bytes: usize,
+}
+
+impl<T> fmt::Debug for Records<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Records({})", self.topic)
+    }
+}
+
+impl<T> Records<T> {
+    pub(crate) fn new(place: Place, topic: String) -> Self {
+        Self {
+            place,
+            topic: topic.into(),
+            key: None,
+            headers: Vec::new(),
+            event_time: false,
+            most_bytes: MOST_BYTES,
+        }
+    }
+
+    /// The key, as text. It picks the partition, by the hash that the Java client uses; records of one key
+    /// stay in order. Without a key each record goes anywhere.
+    pub fn key(mut self, key: impl Fn(&T) -> &str + Send + 'static) -> Self {
+        self.key = Some(Box::new(move |value, out| {
+            out.extend_from_slice(key(value).as_bytes());
+            true
+        }));
+        self
+    }
+
+    /// As [`key`](Self::key), for keys that have to be put together or are no text. `None` is no key.
+    pub fn key_bytes(mut self, key: impl Fn(&T) -> Option<Vec<u8>> + Send + 'static) -> Self {
+        self.key = Some(Box::new(move |value, out| {
+            let key = key(value);
+            out.extend_from_slice(key.as_deref().unwrap_or_default());
+            key.is_some()
+        }));
+        self
+    }
+
+    /// A header; `None` is one without a value.
+    pub fn header(
+        mut self,
+        name: &str,
+        value: impl Fn(&T) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        self.headers.push((name.into(), Box::new(value)));
+        self
+    }
+
+    /// Gives each record its event time, instead of the time of its writing. A topic's retention goes by
+    /// the records' time: results of an old input would be deleted as soon as they are written.
+    pub fn event_time(mut self) -> Self {
+        self.event_time = true;
+        self
+    }
+
+    /// The largest record that the topic takes, with its key and headers (`max.message.bytes`); 1 MiB
+    /// unless it is said otherwise. A larger one becomes a dead letter.
+    pub fn most_bytes(mut self, most: usize) -> Self {
+        self.most_bytes = most;
+        self
+    }
+
+    /// A sink whose values are JSON.
+    #[must_use]
+    pub fn json(self) -> KafkaSink<T>
+    where
+        T: Serialize,
+    {
+        self.with(Box::new(|value, out| match serde_json::to_writer(out, value) {
+            Ok(()) => Ok(true),
+            Err(error) => Err(BadRecord::new(format!("it has no JSON: {error}"))),
+        }))
+    }
+
+    /// A sink whose values are these bytes. `None` is a tombstone: in a compacted topic it deletes its key.
+    #[must_use]
+    pub fn bytes(self, value: impl Fn(&T) -> Option<Vec<u8>> + Send + 'static) -> KafkaSink<T> {
+        self.with(Box::new(move |record, out| {
+            let bytes = value(record);
+            out.extend_from_slice(bytes.as_deref().unwrap_or_default());
+            Ok(bytes.is_some())
+        }))
+    }
+
+    fn with(self, value: Value<T>) -> KafkaSink<T> {
+        let (staged, checked) = (Outgoing::default(), RefCell::default());
+        KafkaSink { form: self, value, staged, checked }
+    }
+}
+
+/// The sink that [`Records`] make.
+pub struct KafkaSink<T> {
+    form: Records<T>,
+    value: Value<T>,
+    staged: Outgoing,
+    /// The record that was checked last, encoded, so that it need not be encoded again to be written.
+    checked: RefCell<Option<Outgoing>>,
+}
+
+impl<T> fmt::Debug for KafkaSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaSink({}, {} records)", self.form.topic, self.staged.len())
+    }
+}
+
+impl<T> KafkaSink<T> {
+    fn encode(&self, record: &Record<T>, into: &mut Outgoing) -> Result<(), BadRecord> {
+        let (form, value) = (&self.form, &record.value);
+        let timestamp = form.event_time.then(|| record.timestamp.as_millis().max(0));
+        into.push(
+            timestamp,
+            |out| form.key.as_ref().is_some_and(|key| key(value, out)),
+            |out| (self.value)(value, out),
+        )?;
+        for (name, header) in &form.headers {
+            into.header(name, header(value).as_deref());
+        }
+        Ok(())
+    }
+}
+
+impl<T: 'static> Sink<T> for KafkaSink<T> {
+    fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        let mut checked = self.checked.borrow_mut();
+        let mut encoded = checked.take().unwrap_or_default();
+        encoded.clear();
+        self.encode(record, &mut encoded)?;
+        let (bytes, most) = (encoded.bytes(), self.form.most_bytes);
+        if bytes > most {
+            return Err(BadRecord::new(format!(
+                "it has {bytes} bytes and {} takes {most}",
+                self.form.topic
+            )));
+        }
+        *checked = Some(encoded);
+        Ok(())
+    }
+
+    fn write(&mut self, record: &Record<T>) {
+        let checked = self.checked.take().filter(|checked| checked.len() > 0);
+        let mut encoded = checked.unwrap_or_default();
+        // What was not checked is encoded here; what has no encoding was refused before.
+        if encoded.len() > 0 || self.encode(record, &mut encoded).is_ok() {
+            self.staged.append(&encoded);
+        }
+        encoded.clear();
+        *self.checked.get_mut() = Some(encoded);
+    }
+
+    fn pending(&self) -> usize {
+        self.staged.len()
+    }
+
+    fn stage(&mut self, out: &mut Vec<Staged>) {
+        let records = std::mem::take(&mut self.staged);
+        let rows = records.len();
+        if rows > 0 {
+            let batch = Batch { topic: Arc::clone(&self.form.topic), records: Arc::new(records) };
+            out.push(Staged { place: self.form.place, rows, batch: Box::new(batch) });
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        vec![self.form.place]
+    }
+}
+
+/// What a [`KafkaSink`] stages. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) topic: Arc<str>,
+    pub(crate) records: Arc<Outgoing>,
+}
+
+impl Batch {
+    /// The batches that are staged for a place, in order.
+    pub(crate) fn of(
+        epoch: &rtbflow::epoch::Epoch,
+        place: Place,
+    ) -> impl Iterator<Item = rtbflow::Result<Self>> {
+        epoch.staged_for(place).map(|staged| {
+            staged.batch.downcast_ref::<Self>().cloned().ok_or_else(|| {
+                rtbflow::Error::permanent("write to Kafka what no sink of its own has staged")
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::testing::builders::record;
+    use rtbflow::testing::laws;
+
+    use super::*;
+    use crate::Kafka;
+
+    fn records<T>() -> Records<T> {
+        Kafka::new("127.0.0.1:1").anchor().records("topic")
+    }
+
+    #[test]
+    fn keeps_the_laws_of_sinks() {
+        let all = [record("a", 0), record("b", 1)];
+        laws::sink(|| records::<&str>().key(|value| value).json(), &all);
+        laws::sink(|| records::<&str>().bytes(|_| None), &all);
+    }
+
+    #[test]
+    fn what_was_checked_is_written_once_and_as_it_was_checked() {
+        let mut sink = records::<&str>()
+            .key(|value| value)
+            .header("h", |_| Some(b"x".to_vec()))
+            .event_time()
+            .json();
+        for value in ["one", "two"] {
+            let record = record(value, 42);
+            sink.check(&record).unwrap();
+            sink.write(&record);
+        }
+        sink.write(&record("three", -5));
+        let all: Vec<_> = sink.staged.messages().collect();
+        let values: Vec<_> = all.iter().map(|message| message.value.unwrap()).collect();
+        assert_eq!(values, [b"\"one\"".as_slice(), b"\"two\"", b"\"three\""]);
+        assert_eq!(all[1].key, Some(b"two".as_slice()));
+        assert_eq!(all[1].headers, [("h", Some(b"x".as_slice()))]);
+        assert_eq!((all[1].timestamp_ms, all[2].timestamp_ms), (Some(42), Some(0)));
+    }
+
+    #[test]
+    fn what_is_too_large_or_has_no_encoding_is_refused() {
+        let sink = records::<String>().most_bytes(1000).json();
+        assert_eq!(sink.check(&record("x".repeat(800), 0)), Ok(()));
+        let refused = sink.check(&record("x".repeat(1000), 0)).unwrap_err();
+        assert!(refused.reason().contains("topic takes 1000"), "{refused}");
+        let map = std::collections::BTreeMap::from([((1, 2), 3)]);
+        let refused = records().json().check(&record(map, 0)).unwrap_err();
+        assert!(refused.reason().contains("no JSON"), "{refused}");
+    }
+}
