@@ -8,6 +8,7 @@ pub mod options;
 pub mod performance;
 pub mod pipeline;
 pub mod process;
+pub mod refund;
 pub mod topics;
 
 #[cfg(doctest)]

@@ -23,6 +23,15 @@ pub const BALANCE: Pipeline = Pipeline {
     reads: &[SystemTopic::AdEvents],
 };
 
+/// Pays refunds for repeated clicks.
+pub const COMPENSATION: Pipeline = Pipeline {
+    name: "compensation-worker",
+    about: "Pays every refund in compensation-events to its advertiser: balance and ledger in Postgres, exactly \
+            once, and each refund once however often it is sent.",
+    group: "worker-compensation-processor",
+    reads: &[SystemTopic::CompensationEvents],
+};
+
 /// Counts each campaign's impressions, clicks and conversions.
 pub const PERFORMANCE: Pipeline = Pipeline {
     name: "performance",

@@ -1,7 +1,8 @@
 //! `compensation-events`: refunds for clicks that were repeated within minutes.
 
+use compact_str::CompactString;
 use rtbflow::Timestamp;
-use rtbflow::codec::View;
+use rtbflow::codec::{Decoder, View, json_view};
 use serde::Deserialize;
 
 use crate::events::strict::{Object, Rules, Text, Whole, names};
@@ -59,4 +60,50 @@ pub struct Compensations;
 
 impl View for Compensations {
     type Of<'a> = Object<CompensationView<'a>>;
+}
+
+/// What is to be paid back to an advertiser: a record of `compensation-events` as it is booked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    /// The end of the window in which the clicks fell.
+    pub timestamp: Timestamp,
+    /// Who gets it.
+    pub advertiser_id: CompactString,
+    /// The campaign of the first click.
+    pub campaign_id: CompactString,
+    /// The ad that was clicked.
+    pub ad_id: CompactString,
+    /// The device that clicked.
+    pub device_id: CompactString,
+    /// How much, in won.
+    pub amount: i64,
+}
+
+impl Refund {
+    /// Whether another is for the same clicks: those of a device on an ad in a window. How much it is, and
+    /// for whom, makes no difference.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        (&self.device_id, &self.ad_id, self.timestamp)
+            == (&other.device_id, &other.ad_id, other.timestamp)
+    }
+}
+
+impl From<CompensationView<'_>> for Refund {
+    fn from(compensation: CompensationView<'_>) -> Self {
+        Self {
+            timestamp: compensation.timestamp,
+            advertiser_id: compensation.advertiser_id.compact(),
+            campaign_id: compensation.campaign_id.compact(),
+            ad_id: compensation.ad_id.compact(),
+            device_id: compensation.device_id.compact(),
+            amount: compensation.refund_amount.get(),
+        }
+    }
+}
+
+/// Decodes `compensation-events` for whoever pays.
+#[must_use]
+pub fn refunds() -> impl Decoder<Value = Refund> + Clone {
+    json_view::<Compensations, _, _>(|Object(compensation)| Ok(Refund::from(compensation)))
 }

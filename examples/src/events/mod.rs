@@ -8,6 +8,7 @@
 //! ```text
 //!  bytes ──▶ Object<AdView<'_>> ──▶ AdClick   (S3, S4, W1, W2: who clicked what, at which price)
 //!            every field checked └▶ AdMetric  (S2: what happened to which campaign)
+//!        ──▶ Object<CompensationView<'_>> ──▶ Refund  (W3: what is paid back for which clicks)
 //! ```
 
 mod ad;
@@ -25,7 +26,8 @@ pub use campaign::{
     ApprovalStatus, CampaignEventType, CampaignStatus, CampaignView, Campaigns, Impact, Targeting,
 };
 pub use compensation::{
-    CompensationType, CompensationView, Compensations, DetectionWindow, RefundReason,
+    CompensationType, CompensationView, Compensations, DetectionWindow, Refund, RefundReason,
+    refunds,
 };
 pub use conversion::{ConversionType, ConversionView, Conversions};
 pub use strict::{Object, Rules, Text, Whole};

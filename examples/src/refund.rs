@@ -1,0 +1,150 @@
+//! Pays every refund to its advertiser, and none twice: ledger row, balance and positions in one transaction.
+//!
+//! Whoever finds that clicks were repeated sends one refund for a device, an ad and a window. Should it come
+//! twice, be it that its sender was killed between two Kafka transactions or that somebody reads the topic
+//! again, the second must not be paid. Its twin may have come days ago, or by another partition, so the answer
+//! is in the database alone: there each refund that was paid has a row in `rtbflow_refunds`, which has room for
+//! one. What is found there already is left out, and accounted for as a duplicate.
+//!
+//! ```console
+//! $ compensation-worker --kafka localhost:9092 --postgres postgres://localhost/rtb --create-tables
+//! ```
+
+use futures::future::BoxFuture;
+use rtbflow::barrier::Class;
+use rtbflow::sink::Sink;
+use rtbflow::{Elements, Flow, Job, Result};
+use rtbflow_sinks::postgres::{Postgres, Records, Transaction, Value};
+
+use crate::balance;
+use crate::events::{Refund, refunds};
+use crate::launch::Launch;
+use crate::options::{NoMore, Options};
+use crate::pipeline::COMPENSATION;
+use crate::process::{Outcome, Shutdown};
+use crate::topics::SystemTopic;
+
+/// Which refunds were paid, and by which record: as lasting as the ledger.
+pub const TABLE: &str = r#"
+create table if not exists rtbflow_refunds (
+    id bytea primary key,
+    topic text collate "C" not null,
+    partition int not null,
+    "offset" bigint not null
+);
+"#;
+
+/// What is to be paid: every refund. Which of them were paid before, only the place knows.
+pub fn payments(
+    refunds: Flow<impl Elements<Value = Refund>>,
+) -> Flow<impl Elements<Value = Refund>> {
+    refunds
+}
+
+/// Pays the refunds that were not paid before. Of two for the same clicks the first offset of its partition
+/// wins; between partitions, whichever is committed first.
+fn pay<'a>(tx: &'a Transaction<'a>, refunds: Records<'a, Refund>) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let text = |of: fn(&Refund) -> &str| Value::array(refunds.values().map(of));
+        let origins = || refunds.iter().map(|refund| refund.origin);
+        let columns = [
+            text(|refund| &refund.advertiser_id),
+            text(|refund| &refund.campaign_id),
+            text(|refund| &refund.ad_id),
+            text(|refund| &refund.device_id),
+            Value::array(refunds.values().map(|refund| refund.timestamp)),
+            Value::array(refunds.values().map(|refund| refund.amount)),
+            Value::array(origins().map(|at| at.map(|at| at.topic()))),
+            Value::array(origins().map(|at| at.map(|at| at.partition().number))),
+            Value::array(origins().map(|at| at.map(|at| at.offset()))),
+        ];
+        let paid_before = tx.query(include_str!("refund.sql"), &columns).await?;
+        let mut numbered = (1_i64..).zip(refunds.iter());
+        for row in paid_before {
+            let number: i64 = row.get("number")?;
+            if let Some((_, repeat)) = numbered.find(|(at, _)| *at == number) {
+                tx.account(repeat, Class::Duplicate);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Pays each refund once.
+pub fn paid_once(postgres: &Postgres) -> impl Sink<Refund> + use<> {
+    postgres.transact("pay refunds", pay)
+}
+
+/// Runs the pipeline.
+///
+/// # Errors
+/// As [`Launch::run`].
+pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome> {
+    let common = options.common;
+    let launch = Launch::new(COMPENSATION, &common)?;
+    let creates = common.create_tables;
+    let postgres = Postgres::connect_to(common.postgres()?).create_tables(creates).build()?;
+    let compensations = launch
+        .source(SystemTopic::CompensationEvents, refunds())
+        .event_time(|refund| refund.timestamp, common.out_of_orderness);
+    let job = Job::new(&common.group)?.source(compensations).anchor(postgres.clone()).pipeline({
+        let postgres = postgres.clone();
+        move |refunds| payments(refunds).to(paid_once(&postgres))
+    });
+    let make_tables = || async {
+        if creates {
+            postgres.create_table(&[balance::TABLES, TABLE].concat()).await?;
+        }
+        Ok(())
+    };
+    launch.run(job, make_tables, shutdown).await
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::Timestamp;
+    use rtbflow::epoch::Memory;
+    use rtbflow::source::MemorySource;
+
+    use super::*;
+
+    fn refund(device: &str, window_end: i64, advertiser: &str, amount: i64) -> Refund {
+        Refund {
+            timestamp: Timestamp::from_millis(window_end),
+            advertiser_id: advertiser.into(),
+            campaign_id: "campaign_1".into(),
+            ad_id: "ad_1".into(),
+            device_id: device.into(),
+            amount,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_refund_is_paid_once_and_its_repeats_are_counted() {
+        let place = Memory::new();
+        let (_, paid) = place.collect::<Refund>();
+        let sent = vec![
+            refund("device_1", 300_000, "a", 2400),
+            refund("device_2", 300_000, "a", 0),
+            // The same clicks, whatever else it says; other clicks; and once more.
+            refund("device_1", 300_000, "b", 99),
+            refund("device_1", 600_000, "b", 700),
+            refund("device_2", 300_000, "a", 0),
+        ];
+        let job = Job::new("refunds")
+            .unwrap()
+            .source(MemorySource::new("compensation-events", vec![sent]))
+            .anchor(place.clone())
+            .pipeline({
+                let paid = paid.clone();
+                move |refunds| {
+                    payments(refunds).to(place.collect_into(&paid).distinct(Refund::repeats))
+                }
+            });
+        let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+        let paid = paid.values();
+        let paid: Vec<_> = paid.iter().map(|paid| (&*paid.advertiser_id, paid.amount)).collect();
+        assert_eq!(paid, [("a", 2400), ("a", 0), ("b", 700)]);
+        assert_eq!((report.decoded, report.duplicates, report.records_out), (3, 2, 3));
+    }
+}
