@@ -38,6 +38,7 @@
 //! end lets its event time go on with the wall clock, so that the last window closes when traffic
 //! stops; one that is merely slow never does.
 
+mod alarm;
 pub mod barrier;
 pub mod clock;
 pub mod codec;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::sink::Place;
 use crate::time::Timestamp;
@@ -78,6 +79,7 @@ pub(crate) struct Tip {
 struct Shared {
     drawn: Mutex<Drawn>,
     waiting: Activity,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +138,12 @@ impl Activity {
 impl Tip {
     /// The beginning of a pipeline.
     pub(crate) fn source(topics: &[String]) -> Self {
-        let root = Self { shared: Arc::default(), node: 0 };
+        Self::rung_by(Alarm::default(), topics)
+    }
+
+    /// The beginning of a pipeline in which time passes.
+    pub(crate) fn rung_by(alarm: Alarm, topics: &[String]) -> Self {
+        let root = Self { shared: Arc::new(Shared { alarm, ..Shared::default() }), node: 0 };
         root.add("source", topics.join(", "), Vec::new())
     }
 
@@ -201,6 +208,11 @@ impl Tip {
         let label = kinds.into_iter().collect::<Vec<_>>().join(", ");
         self.drawn().places.extend(places);
         self.add("sink", label, vec![self.node])
+    }
+
+    /// What wakes operators.
+    pub(crate) fn alarm(&self) -> Alarm {
+        self.shared.alarm.clone()
     }
 
     /// What waits for a barrier.

@@ -10,6 +10,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("error.rs", &["crate::", "tokio"]),
     ("time.rs", &["crate::", "tokio"]),
     ("clock.rs", &["crate::job", "crate::operators", "tokio"]),
+    ("alarm.rs", &["crate::", "tokio"]),
     ("either.rs", &["crate::", "tokio"]),
     ("element.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("barrier.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,11 +27,15 @@ use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
 
 /// What a task loop and the intake of its chain have in common.
-pub(crate) struct Mailbox<B>(Arc<Mutex<Shared<B>>>);
+pub(crate) struct Mailbox<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+    /// Whether a barrier was put in that the intake has not seen.
+    rung: Arc<AtomicBool>,
+}
 
 impl<B> Clone for Mailbox<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { shared: Arc::clone(&self.shared), rung: Arc::clone(&self.rung) }
     }
 }
 
@@ -88,7 +93,14 @@ pub(crate) struct Standing {
 
 impl<B> Mailbox<B> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared<B>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in a barrier: it goes out before the next record, also where an operator holds the chain back
+    /// and more records are at hand.
+    pub(crate) fn send(&self, barrier: Barrier) {
+        self.lock().barrier = Some(barrier);
+        self.rung.store(true, Ordering::Relaxed);
     }
 }
 
@@ -182,13 +194,14 @@ impl<B: Batch> Intake<B> {
                 consumed: 0,
             })
             .collect();
-        let mailbox = Mailbox(Arc::new(Mutex::new(Shared {
+        let shared = Shared {
             arrivals: Vec::new(),
             barrier: None,
             close: false,
             now,
             progress: Progress { queued: vec![0; lanes.len()], ..Progress::default() },
-        })));
+        };
+        let mailbox = Mailbox { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() };
         let intake = Self {
             mailbox: mailbox.clone(),
             lanes,
@@ -213,6 +226,7 @@ impl<B: Batch> Intake<B> {
         let mailbox = self.mailbox.clone();
         let mut shared = mailbox.lock();
         self.fresh = false;
+        mailbox.rung.store(false, Ordering::Relaxed);
         self.latest = self.bounds.max_ahead.map_or(Timestamp::MAX, |most| shared.now + most);
         self.fresh_from = shared.now - self.bounds.idle_timeout;
         for (lane, arrival) in shared.arrivals.drain(..) {
@@ -229,6 +243,7 @@ impl<B: Batch> Intake<B> {
             shared.progress.at_barrier = standings.collect();
             shared.progress.taken_at_barrier = (taken, std::mem::take(&mut self.skipped));
             shared.progress.total += taken - self.reported;
+            shared.progress.taken = 0;
             self.reported = 0;
             let rejects = std::mem::take(&mut self.rejects);
             barrier.gather(|epoch| epoch.reject(rejects));
@@ -298,7 +313,9 @@ impl<B: Batch> Intake<B> {
             lane.queue.pop_front();
             lane.index = 0;
             lane.consumed += 1;
+            self.batch_taken(number);
         }
+        let lane = self.lanes.get_mut(number)?;
         let Incoming { offset, content } = incoming?;
         if lane.offset.is_some_and(|next| offset < next) {
             return None;
@@ -325,6 +342,21 @@ impl<B: Batch> Intake<B> {
         };
         self.rejects.push((Reject { origin, reason }, Class::DeadLettered));
         None
+    }
+
+    /// Tells the task loop that a batch was wholly taken: where an operator holds the chain back, it may
+    /// be long until the chain waits for more.
+    #[cold]
+    fn batch_taken(&mut self, number: usize) {
+        let taken = self.taken();
+        let mut shared = self.mailbox.lock();
+        if let Some(queued) = shared.progress.queued.get_mut(number) {
+            *queued = queued.saturating_sub(1);
+        }
+        shared.progress.total += taken - self.reported;
+        shared.progress.taken = taken;
+        drop(shared);
+        self.reported = taken;
     }
 
     /// Takes into the watermark what was taken since.
@@ -426,6 +458,12 @@ impl<B: Batch> Stream for Intake<B> {
     fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
+            if this.mailbox.rung.load(Ordering::Relaxed) && !this.fresh {
+                this.fresh = true;
+                if let Some(watermark) = this.unsent_watermark() {
+                    return Poll::Ready(Some(Element::Watermark(watermark)));
+                }
+            }
             if this.fresh
                 && let Some(barrier) = this.look()
             {

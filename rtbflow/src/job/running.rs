@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
+use crate::alarm::Alarm;
 use crate::element::Partition;
 use crate::epoch::{Anchor, Claim, Position, Task};
 use crate::error::{Error, Result};
@@ -259,7 +260,8 @@ where
         positions: &[(Partition, Position)],
     ) -> Result<()> {
         let TaskInput { task, partitions } = input;
-        let (job, tip) = (Arc::clone(&self.job), Tip::source(&self.job.source.topics()));
+        let alarm = Alarm::new(|duration| tokio::time::sleep(duration).boxed());
+        let (job, tip) = (Arc::clone(&self.job), Tip::rung_by(alarm, &self.job.source.topics()));
         let out_of_orderness = |topic| job.source.out_of_orderness(topic);
         let (intake, mailbox) =
             Intake::new(positions, job.bounds(), out_of_orderness, job.clock.now());

@@ -155,7 +155,7 @@ impl<B: Batch> TaskLoop<B> {
             from = page.next;
             let last = from.is_none();
             let (barrier, gathering) = Barrier::restoring(self.clock.now(), page.chunks, last);
-            self.mailbox.lock().barrier = Some(barrier);
+            self.mailbox.send(barrier);
             self.pass(gathering).await?;
             if last {
                 tracing::debug!(task = %self.task, chunks, bytes, "state restored");
@@ -298,6 +298,9 @@ impl<B: Batch> TaskLoop<B> {
                 }
             };
             shared.arrivals.push((number, arrival));
+            if let Some(queued) = shared.progress.queued.get_mut(number) {
+                *queued += 1;
+            }
             fed = true;
         }
         Ok(fed)
@@ -339,7 +342,7 @@ impl<B: Batch> TaskLoop<B> {
 
     fn send_barrier(&mut self, now: Instant) {
         let (barrier, gathering) = Barrier::new(self.clock.now());
-        self.mailbox.lock().barrier = Some(barrier);
+        self.mailbox.send(barrier);
         self.activity.clear();
         self.work.gathering = Some(gathering);
         self.work.last_barrier = now;

@@ -1,5 +1,6 @@
 //! The operators on keys beside models that keep everything, under random order, borders and restarts.
 
+mod calls;
 mod dedup;
 mod latest_by;
 mod process;

@@ -37,7 +37,7 @@ impl Desk {
         let (intake, mailbox) = Intake::new(positions, bounds, out_of_orderness, at(0));
         let mut desk = Self { intake, mailbox };
         let (barrier, gathering) = Barrier::restoring(at(0), Vec::new(), true);
-        desk.mailbox.lock().barrier = Some(barrier);
+        desk.mailbox.send(barrier);
         desk.take();
         assert!(gathering.finish().unwrap().is_ok());
         desk
@@ -82,7 +82,7 @@ impl Desk {
     /// Ends the epoch: where the partitions stand, and what was gathered.
     fn epoch(&mut self) -> (Progress, Gathered) {
         let (barrier, gathering) = Barrier::new(at(0));
-        self.mailbox.lock().barrier = Some(barrier);
+        self.mailbox.send(barrier);
         self.take();
         let progress = self.mailbox.lock().progress.clone();
         (progress, gathering.finish().unwrap().unwrap())

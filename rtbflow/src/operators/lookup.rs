@@ -1,0 +1,201 @@
+//! Adds to each record what its key stands for elsewhere.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, Stream};
+use hashbrown::HashMap;
+use pin_project::pin_project;
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::flow::{Elements, Flow, KeyedFlow};
+use crate::operators::map_async::{Answer, UnderWay};
+use crate::operators::{Calls, Failed};
+use crate::time::Timestamp;
+
+/// How keys are looked up, and how long an answer is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup {
+    calls: Calls,
+    kept_for: Duration,
+    most: usize,
+}
+
+impl Lookup {
+    /// Looks up by such calls. An answer is used for this long by the wall clock, and at most so many
+    /// answers are kept: beyond that the oldest goes.
+    #[must_use]
+    pub fn new(calls: Calls, kept_for: Duration, most: usize) -> Self {
+        Self { calls, kept_for, most: most.max(1) }
+    }
+}
+
+impl<S, K, F> KeyedFlow<S, F>
+where
+    S: Elements,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&S::Value) -> K + Send + 'static,
+{
+    /// Adds to each record what its key stands for in a database, a cache or a service; timestamp, origin
+    /// and order stay. A key that is not there is a value too: let `fetch` answer with an `Option`.
+    ///
+    /// For what arrives as a stream take a join with a table, whose answer depends on event time. Where each
+    /// record asks for something else, [`map_async`](Flow::map_async) has no cache to pay for.
+    ///
+    /// # Time and state
+    /// Calls are bounded, ordered, tried again and waited for as with [`map_async`](Flow::map_async). Records
+    /// of the same key share one call. Answers are kept as [`Lookup`] says, and counted in barriers: up to a
+    /// commit interval less. They are not part of the state: after a restart each key is looked up anew, and
+    /// a record that was not committed may be given another answer than before.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::operators::{Calls, Lookup};
+    /// use rtbflow::testing::{run, values};
+    ///
+    /// let budgets = Lookup::new(Calls::at_most(8), Duration::from_secs(5), 10_000);
+    /// let clicks = run(values([("c1", 1200), ("c2", 700)]), |clicks| {
+    ///     clicks
+    ///         .key_by(|click| click.0)
+    ///         .lookup(budgets, |campaign| async move { Ok((campaign == "c1").then_some(50_000)) })
+    ///         .map(|(click, budget)| (click.1, budget))
+    /// });
+    /// assert_eq!(clicks, [(1200, Some(50_000)), (700, None)]);
+    /// ```
+    pub fn lookup<V, G, R>(self, lookup: Lookup, fetch: G) -> Flow<LookedUp<S, K, F, V, G>>
+    where
+        V: Clone + Send + Sync + 'static,
+        G: Fn(K) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<V, Failed>> + Send + 'static,
+    {
+        let tip = self.tip.then("lookup");
+        let answers = Answers {
+            lookup,
+            fetch: Arc::new(fetch),
+            kept: HashMap::default(),
+            ages: VecDeque::new(),
+            now: Timestamp::MIN,
+        };
+        let under_way = UnderWay::new(lookup.calls, &tip);
+        Flow { stream: LookedUp { stream: self.stream, key: self.key, answers, under_way }, tip }
+    }
+}
+
+/// The stream behind [`KeyedFlow::lookup`].
+#[pin_project]
+pub struct LookedUp<S: Elements, K, F, V, G> {
+    #[pin]
+    stream: S,
+    key: F,
+    answers: Answers<K, V, G>,
+    under_way: UnderWay<(S::Value, V)>,
+}
+
+impl<S: Elements, K, F, V, G> fmt::Debug for LookedUp<S, K, F, V, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LookedUp({} answers kept)", self.answers.kept.len())
+    }
+}
+
+/// An answer, or the call for it, which several records wait for.
+type Asked<V> = Shared<BoxFuture<'static, Result<V, Arc<Failed>>>>;
+
+/// Answers that are used again.
+struct Answers<K, V, G> {
+    lookup: Lookup,
+    fetch: Arc<G>,
+    kept: HashMap<K, Asked<V>, RandomState>,
+    /// The keys and when they were asked for, the oldest first.
+    ages: VecDeque<(K, Timestamp)>,
+    /// The wall clock of the last barrier.
+    now: Timestamp,
+}
+
+impl<K: Hash + Eq + Clone, V, G> Answers<K, V, G> {
+    /// A barrier passed: answers that are too old go.
+    fn pass(&mut self, now: Timestamp) {
+        self.now = now;
+        let kept_for = self.lookup.kept_for;
+        while self.ages.front().is_some_and(|(_, asked)| *asked + kept_for <= now) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((key, _)) = self.ages.pop_front() {
+            self.kept.remove(&key);
+        }
+    }
+
+    fn keep(&mut self, key: K, asked: Asked<V>)
+    where
+        V: Clone,
+    {
+        if self.kept.len() >= self.lookup.most {
+            self.drop_oldest();
+        }
+        self.kept.insert(key.clone(), asked);
+        self.ages.push_back((key, self.now));
+    }
+}
+
+/// The same failure, for each record that waited.
+fn again(failed: &Failed) -> Failed {
+    match failed {
+        Failed::BadRecord(reason) => Failed::BadRecord(reason.clone()),
+        Failed::Error(error) => Failed::Error(Error::new(error.kind(), error.report())),
+    }
+}
+
+impl<S, K, F, V, G, R> Stream for LookedUp<S, K, F, V, G>
+where
+    S: Elements,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&S::Value) -> K,
+    V: Clone + Send + Sync + 'static,
+    G: Fn(K) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<V, Failed>> + Send + 'static,
+{
+    type Item = Element<(S::Value, V)>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let (calls, alarm) = (this.under_way.calls, this.under_way.alarm.clone());
+        let (answers, key) = (this.answers, this.key);
+        let out = this.under_way.poll(this.stream, context, |value: S::Value| {
+            let key = key(&value);
+            let asked = match answers.kept.get(&key) {
+                Some(asked) => match asked.peek() {
+                    Some(Ok(known)) => return Answer::Known((value, known.clone())),
+                    Some(Err(_)) | None => asked.clone(),
+                },
+                None => {
+                    let (fetch, alarm, of) =
+                        (Arc::clone(&answers.fetch), alarm.clone(), key.clone());
+                    let answer = calls.make(alarm, move || fetch(of.clone()));
+                    let asked = answer.map(|answer| answer.map_err(Arc::new)).boxed().shared();
+                    answers.keep(key, asked.clone());
+                    asked
+                }
+            };
+            let answer = asked.map(|answer| match answer {
+                Ok(found) => Ok((value, found)),
+                Err(failed) => Err(again(&failed)),
+            });
+            Answer::Awaited(answer.boxed())
+        });
+        if let Poll::Ready(Some(Element::Barrier(barrier))) = &out {
+            answers.pass(barrier.wall_clock());
+        }
+        out
+    }
+}
