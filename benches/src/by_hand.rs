@@ -50,6 +50,30 @@ pub fn filter_map_over_slice(ads: &[Ad], mut each: impl FnMut(Record<Charge>)) -
     watermark
 }
 
+/// The campaigns of a window: totals in the order in which the campaigns came first, so that a restart
+/// repeats it, and which of them changed, so that a commit can write them down.
+#[derive(Default)]
+struct Campaigns {
+    index: HashMap<u32, usize, RandomState>,
+    totals: Vec<(u32, Totals, bool)>,
+    changed: Vec<usize>,
+}
+
+impl Campaigns {
+    fn add(&mut self, ad: &Ad) {
+        let next = self.totals.len();
+        let at = *self.index.entry(ad.campaign).or_insert(next);
+        if at == next {
+            self.totals.push((ad.campaign, Totals::default(), false));
+        }
+        let Some((_, totals, changed)) = self.totals.get_mut(at) else { return };
+        totals.add(ad);
+        if !std::mem::replace(changed, true) {
+            self.changed.push(at);
+        }
+    }
+}
+
 /// Totals per campaign and window, put out when the watermark passes a window's end; late records are
 /// dropped.
 pub fn windows_by_hand(
@@ -58,14 +82,14 @@ pub fn windows_by_hand(
     mut each: impl FnMut(Record<Windowed<u32, Totals>>),
 ) {
     let partition = Partition::new(Topic::new("ads"), 0);
-    let mut windows: BTreeMap<i64, HashMap<u32, Totals, RandomState>> = BTreeMap::new();
+    let mut windows: BTreeMap<i64, Campaigns> = BTreeMap::new();
     let mut watermark = i64::MIN;
-    let mut close = |end: i64, keys: HashMap<u32, Totals, RandomState>| {
+    let mut close = |end: i64, campaigns: Campaigns| {
         let window = Window {
             start: Timestamp::from_millis(end - size_ms),
             end: Timestamp::from_millis(end),
         };
-        for (key, value) in keys {
+        for (key, value, _) in campaigns.totals {
             each(Record::derived(Windowed { key, window, value }, Timestamp::from_millis(end - 1)));
         }
     };
@@ -74,15 +98,15 @@ pub fn windows_by_hand(
         let at = record.timestamp.as_millis();
         let end = at - at.rem_euclid(size_ms) + size_ms;
         if end > watermark {
-            windows.entry(end).or_default().entry(ad.campaign).or_default().add(&record.value);
+            windows.entry(end).or_default().add(&record.value);
         }
         watermark = watermark.max(at - 5000);
         while let Some(first) = windows.first_entry().filter(|first| *first.key() <= watermark) {
-            let (end, keys) = first.remove_entry();
-            close(end, keys);
+            let (end, campaigns) = first.remove_entry();
+            close(end, campaigns);
         }
     }
-    for (end, keys) in windows {
-        close(end, keys);
+    for (end, campaigns) in windows {
+        close(end, campaigns);
     }
 }

@@ -77,18 +77,23 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// The value of a key, which is added if it is not there, and the key's number.
     #[inline]
     pub fn entry(&mut self, key: K, value: impl FnOnce() -> V) -> (usize, Option<&mut V>) {
-        let position = match self.position(&key) {
-            Some(position) => position,
-            None => self.insert_new(key, value()),
+        let hash = self.hasher.hash_one(&key);
+        let same = |at: &u32| self.entries.get(*at as usize).is_some_and(|entry| entry.0 == key);
+        let position = match self.index.find(hash, same) {
+            Some(at) => *at as usize,
+            None => self.insert_hashed(hash, key, value()),
         };
         (position, self.at_mut(position))
     }
 
     /// Adds a key that is not there yet, and returns its number.
     pub fn insert_new(&mut self, key: K, value: V) -> usize {
+        self.insert_hashed(self.hasher.hash_one(&key), key, value)
+    }
+
+    fn insert_hashed(&mut self, hash: u64, key: K, value: V) -> usize {
         let position = self.entries.len();
         let Self { entries, index, hasher } = self;
-        let hash = hasher.hash_one(&key);
         entries.push((key, value));
         let of = |at: &u32| entries.get(*at as usize).map_or(0, |entry| hasher.hash_one(&entry.0));
         // Four billion keys of one bucket in one process would not fit into memory.
@@ -99,6 +104,13 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// All entries, in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.entries.iter()
+    }
+
+    /// Takes all entries, in order of insertion, and makes room for as many again.
+    pub fn take(&mut self) -> std::vec::IntoIter<(K, V)> {
+        self.index.clear();
+        let room = Vec::with_capacity(self.entries.len());
+        std::mem::replace(&mut self.entries, room).into_iter()
     }
 
     /// Empties the table, in order of insertion, and keeps its memory.

@@ -34,6 +34,14 @@ pub trait Logic: Send + 'static {
     /// A record came.
     fn on_record(&mut self, record: Record<Self::In>, out: &mut Outbox<Self::Out>);
 
+    /// The lowest watermark that has to be told by [`on_watermark`](Self::on_watermark) before a record:
+    /// all, unless a logic says otherwise. One below it passes on as it is, and is told later, at the
+    /// latest before a barrier; [`Outbox::watermark_before`] knows it.
+    #[inline]
+    fn due(&self) -> Timestamp {
+        Timestamp::MIN
+    }
+
     /// The watermark rose. Returns the watermark to pass on after what was put out: mostly the same.
     fn on_watermark(
         &mut self,
@@ -42,6 +50,14 @@ pub trait Logic: Send + 'static {
     ) -> Option<Timestamp> {
         let _ = out;
         Some(watermark)
+    }
+
+    /// Puts out more of what the watermark was due to put out, some hundred records at a time, so that
+    /// the outbox stays small: called after [`on_watermark`](Self::on_watermark) until it puts out
+    /// nothing and says so.
+    fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
+        let _ = out;
+        false
     }
 
     /// A barrier came, with a reading of the wall clock; what is put out now still belongs to the epoch
@@ -85,6 +101,14 @@ impl<U> Outbox<U> {
     #[inline]
     pub fn push(&mut self, record: Record<U>) {
         self.elements.push_back(Element::Record(record, self.watermark));
+    }
+
+    /// The watermark that holds before the record that came: for a logic that passes watermarks on as
+    /// they are.
+    #[inline]
+    #[must_use]
+    pub fn watermark_before(&self) -> Timestamp {
+        self.watermark
     }
 
     /// Sends a watermark on, after the records before it: for an operator that makes its own.
@@ -168,8 +192,17 @@ pub struct Stateful<S, L: Logic> {
     out: Outbox<L::Out>,
     /// The watermark that the logic knows.
     watermark: Timestamp,
-    /// What passes on once the outbox is empty.
-    behind: Option<Element<L::Out>>,
+    /// What waits until the outbox is empty.
+    behind: Option<Behind<L::In, L::Out>>,
+}
+
+/// What waits behind the outbox.
+enum Behind<T, U> {
+    /// An element passes on.
+    Passes(Element<U>),
+    /// The logic may have more to put out; then the watermark that it passes on holds, and the record is
+    /// its turn or, without one, the watermark passes on.
+    More(Option<Timestamp>, Option<Record<T>>),
 }
 
 impl<S, L: Logic> fmt::Debug for Stateful<S, L> {
@@ -260,6 +293,38 @@ fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &m
     }
 }
 
+/// A record waits until the logic has put out what its watermark made due.
+#[cold]
+#[inline(never)]
+fn hold<T, U>(behind: &mut Option<Behind<T, U>>, passed: Option<Timestamp>, record: Record<T>) {
+    *behind = Some(Behind::More(passed, Some(record)));
+}
+
+/// The outbox is empty: goes on with what waited for that.
+#[cold]
+#[inline(never)]
+fn resume<L: Logic>(
+    logic: &mut L,
+    out: &mut Outbox<L::Out>,
+    behind: &mut Option<Behind<L::In, L::Out>>,
+) -> Option<Element<L::Out>> {
+    match behind.take()? {
+        Behind::Passes(element) => Some(element),
+        Behind::More(passed, record) if logic.more(out) => {
+            *behind = Some(Behind::More(passed, record));
+            None
+        }
+        Behind::More(passed, record) => {
+            out.watermark = passed.unwrap_or(out.watermark);
+            match record {
+                Some(record) => logic.on_record(record, out),
+                None => return passed.map(Element::Watermark),
+            }
+            None
+        }
+    }
+}
+
 impl<S, L> Stream for Stateful<S, L>
 where
     L: Logic,
@@ -275,30 +340,44 @@ where
                 return Poll::Ready(this.out.elements.pop_front());
             }
             if this.behind.is_some() {
-                return Poll::Ready(this.behind.take());
+                if let Some(element) = resume(this.logic, this.out, this.behind) {
+                    return Poll::Ready(Some(element));
+                }
+                continue;
             }
             match ready!(this.stream.as_mut().poll_next(context)) {
                 Some(Element::Record(record, watermark)) => {
-                    if watermark > *this.watermark {
+                    // Whether the watermark rose is as good as random: where that does not matter, it is
+                    // not asked.
+                    if watermark < this.logic.due() {
+                        this.out.watermark = watermark;
+                    } else if watermark > *this.watermark {
                         *this.watermark = watermark;
                         let passed = this.logic.on_watermark(watermark, this.out);
+                        if this.logic.more(this.out) {
+                            hold(this.behind, passed, record);
+                            continue;
+                        }
                         this.out.watermark = passed.unwrap_or(this.out.watermark);
                     }
                     this.logic.on_record(record, this.out);
                 }
                 Some(Element::Watermark(watermark)) => {
                     *this.watermark = watermark;
-                    if let Some(passed) = this.logic.on_watermark(watermark, this.out) {
-                        this.out.watermark = passed;
-                        *this.behind = Some(Element::Watermark(passed));
-                    }
+                    let passed = this.logic.on_watermark(watermark, this.out);
+                    *this.behind = Some(Behind::More(passed, None));
                 }
                 Some(Element::Barrier(barrier)) => {
+                    if this.out.watermark > *this.watermark {
+                        // One that was not due, and with which nothing is put out.
+                        *this.watermark = this.out.watermark;
+                        this.logic.on_watermark(this.out.watermark, this.out);
+                    }
                     if !barrier.is_restoring() {
                         this.logic.on_barrier(barrier.wall_clock(), this.out);
                     }
                     pass(&barrier, this.logic, this.operator, this.out);
-                    *this.behind = Some(Element::Barrier(barrier));
+                    *this.behind = Some(Behind::Passes(Element::Barrier(barrier)));
                 }
                 None => return Poll::Ready(None),
             }

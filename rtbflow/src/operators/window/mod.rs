@@ -15,22 +15,27 @@
 //! ```
 
 mod aggregate;
+mod assign;
+mod calendar;
+mod late;
 mod logic;
 mod tumbling;
 
 use std::fmt;
-use std::hash::Hash;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::{Aggregate, Count, Fold, Reduce};
+pub use assign::{Apply, Assigner, Statement, Windows};
+pub use calendar::Calendar;
+pub use late::{Late, LateFlow, LatePolicy, Undecided};
 pub use logic::WindowLogic;
-pub use tumbling::{Tumbling, Undecided};
+pub use tumbling::Tumbling;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
+use crate::operators::window::assign::{Early, Panes};
 use crate::time::Timestamp;
 use crate::topology::Tip;
 
@@ -52,35 +57,6 @@ impl Window {
     }
 }
 
-/// What becomes of a late record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Late {
-    /// It goes to the dead-letter topic, with a reason that says so.
-    DeadLetter,
-    /// It is dropped, and counted.
-    Drop,
-}
-
-/// A way of laying windows over event time.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say what happens to late records",
-    label = "decide here",
-    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, or `.late(Late::Drop)` to drop and count them"
-)]
-pub trait Windows: Send + 'static {
-    /// The window that a time belongs to.
-    fn window_of(&self, timestamp: Timestamp) -> Window;
-
-    /// How long after its end a window still takes records.
-    fn allowed_lateness(&self) -> Duration;
-
-    /// What becomes of records that come later.
-    fn late(&self) -> Late;
-
-    /// What the topology says of it.
-    fn describe(&self) -> String;
-}
-
 /// A window's result for one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Windowed<K, V> {
@@ -92,15 +68,6 @@ pub struct Windowed<K, V> {
     pub value: V,
 }
 
-/// What a window's later results mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Panes {
-    /// Each stands for all records of the window so far, and replaces the one before.
-    Accumulating,
-    /// Each stands for the records since the one before, and is added to it.
-    Discarding,
-}
-
 /// A keyed flow in windows: what an aggregate is applied to.
 #[must_use = "a flow does nothing until it ends in a sink"]
 pub struct WindowedFlow<S, F, W> {
@@ -108,7 +75,7 @@ pub struct WindowedFlow<S, F, W> {
     key: F,
     windows: W,
     panes: Panes,
-    early: Option<Duration>,
+    early: Early,
     tip: Tip,
 }
 
@@ -129,32 +96,43 @@ where
     /// See [`aggregate`](WindowedFlow::aggregate).
     pub fn window<W: Windows>(self, windows: W) -> WindowedFlow<S, F, W> {
         let Self { stream, key, tip } = self;
-        WindowedFlow { stream, key, windows, panes: Panes::Accumulating, early: None, tip }
+        WindowedFlow { stream, key, windows, panes: Panes::Accumulating, early: Early::Never, tip }
+    }
+}
+
+impl<S, F, W: Windows> WindowedFlow<S, F, W> {
+    /// Each result stands only for the records since the one before, instead of for all records of the
+    /// window: for sinks that add. Partial results of several partitions then merge in the place, and
+    /// nothing is kept once a window has been put out.
+    pub fn discarding(mut self) -> Self
+    where
+        W: Assigner,
+    {
+        self.panes = Panes::Discarding;
+        self
+    }
+
+    /// Also puts out, every so often by the wall clock, what changed in windows that are still open.
+    /// `None` puts them out at their end only. At its end only that of a window is put out which changed
+    /// since.
+    pub fn early(mut self, every: impl Into<Option<Duration>>) -> Self {
+        self.early = every.into().map_or(Early::Never, Early::Every);
+        self
+    }
+
+    /// Also puts out a key's result in a window that is still open after every so many of its records; 0
+    /// is taken for 1. At its end only that is put out which changed since.
+    pub fn early_after(mut self, records: u32) -> Self {
+        self.early = Early::Records(records.max(1));
+        self
     }
 }
 
 impl<S, K, F, W> WindowedFlow<S, F, W>
 where
     S: Elements,
-    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&S::Value) -> K + Send + 'static,
-    W: Windows,
 {
-    /// Each result stands only for the records since the one before, instead of for all records of the
-    /// window: for sinks that add. Partial results of several partitions then merge in the place, and
-    /// nothing is kept once a window has been put out.
-    pub fn discarding(mut self) -> Self {
-        self.panes = Panes::Discarding;
-        self
-    }
-
-    /// Also puts out, every so often by the wall clock, what changed in windows that are still open.
-    /// `None` puts them out at their end only.
-    pub fn early(mut self, every: impl Into<Option<Duration>>) -> Self {
-        self.early = every.into();
-        self
-    }
-
     /// Aggregates the records of each key and window. `name` is what its state is kept by.
     ///
     /// # Time and state
@@ -177,16 +155,13 @@ where
     /// let counts: Vec<_> = counts.iter().map(|w| (w.key, w.window.start.as_millis(), w.value)).collect();
     /// assert_eq!(counts, [('a', 0, 2), ('b', 0, 1), ('a', 5, 1)]);
     /// ```
-    pub fn aggregate<A>(
-        self,
-        name: &str,
-        aggregate: A,
-    ) -> Flow<Stateful<S, WindowLogic<K, S::Value, F, W, A>>>
+    pub fn aggregate<A>(self, name: &str, aggregate: A) -> Flow<Stateful<S, W::Logic>>
     where
-        A: Aggregate<S::Value>,
+        W: Apply<K, S::Value, F, A>,
     {
-        let tip = self.tip.then_named("window", name, &self.windows.describe());
-        let logic = WindowLogic::new(self.key, self.windows, aggregate, self.panes, self.early);
-        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+        let Self { stream, key, windows, panes, early, tip } = self;
+        let tip = tip.then_named("window", name, &windows.detail());
+        let logic = windows.apply(Statement { key, aggregate, panes, early });
+        Flow { stream: Stateful::new(stream, name, logic, &tip), tip }
     }
 }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use crate::operators::window::{Late, Window, Windows};
+use crate::operators::window::assign::described;
+use crate::operators::window::{Assigner, LatePolicy, Undecided, Window, Windows};
 use crate::time::{Timestamp, millis};
-
-/// What happens to late records has not been said yet.
-#[derive(Debug, Clone, Copy)]
-pub struct Undecided;
 
 /// Windows of one size that follow one another: each record belongs to exactly one.
 ///
@@ -29,14 +26,15 @@ impl Tumbling {
     }
 
     /// Says what happens to late records.
-    pub fn late(self, late: Late) -> Tumbling<Late> {
+    pub fn late<L: LatePolicy>(self, late: L) -> Tumbling<L> {
         let Self { size_ms, offset_ms, allowed_lateness, late: Undecided } = self;
         Tumbling { size_ms, offset_ms, allowed_lateness, late }
     }
 }
 
 impl<L> Tumbling<L> {
-    /// Shifts the windows' borders, such as by 15 hours for days of Seoul.
+    /// Shifts the windows' borders, such as by 15 hours for days that begin nine hours before those of UTC.
+    /// Days of a time zone, which may have 23 or 25 hours, are [`Calendar`](super::Calendar)'s.
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset).rem_euclid(self.size_ms), ..self }
     }
@@ -47,7 +45,24 @@ impl<L> Tumbling<L> {
     }
 }
 
-impl Windows for Tumbling<Late> {
+impl<L: LatePolicy> Windows for Tumbling<L> {
+    type Late = L;
+
+    fn allowed_lateness(&self) -> Duration {
+        self.allowed_lateness
+    }
+
+    fn late(&self) -> L {
+        self.late
+    }
+
+    fn describe(&self) -> String {
+        let size = Duration::from_millis(self.size_ms.unsigned_abs());
+        described(&format!("tumbling {size:?}"), self.allowed_lateness)
+    }
+}
+
+impl<L: LatePolicy> Assigner for Tumbling<L> {
     #[inline]
     fn window_of(&self, timestamp: Timestamp) -> Window {
         let at = timestamp.as_millis();
@@ -56,27 +71,12 @@ impl Windows for Tumbling<Late> {
         let end = start.saturating_add(self.size_ms);
         Window { start: Timestamp::from_millis(start), end: Timestamp::from_millis(end) }
     }
-
-    fn allowed_lateness(&self) -> Duration {
-        self.allowed_lateness
-    }
-
-    fn late(&self) -> Late {
-        self.late
-    }
-
-    fn describe(&self) -> String {
-        let mut text = format!("tumbling {:?}", Duration::from_millis(self.size_ms.unsigned_abs()));
-        if !self.allowed_lateness.is_zero() {
-            text.push_str(&format!(", allowed lateness {:?}", self.allowed_lateness));
-        }
-        text
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::window::Late;
 
     fn start(windows: Tumbling<Late>, at: i64) -> i64 {
         windows.window_of(Timestamp::from_millis(at)).start.as_millis()

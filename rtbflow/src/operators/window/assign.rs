@@ -1,0 +1,114 @@
+//! The contracts of windows: where they lie, what becomes of late records, and what puts them together.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::operators::Logic;
+use crate::operators::window::{Aggregate, LatePolicy, Window, WindowLogic};
+use crate::time::Timestamp;
+
+/// A way of laying windows over event time.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what happens to late records",
+    label = "decide here",
+    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late(LateFlow)` to have them as a flow"
+)]
+pub trait Windows: Send + 'static {
+    /// The decision about late records.
+    type Late: LatePolicy;
+
+    /// How long after its end a window still takes records.
+    fn allowed_lateness(&self) -> Duration;
+
+    /// What becomes of records that come later.
+    fn late(&self) -> Self::Late;
+
+    /// What the topology says of it.
+    fn describe(&self) -> String;
+}
+
+/// Windows of which each time belongs to exactly one, whatever the key and whatever else came: all that
+/// it takes to lay windows of one's own.
+///
+/// The answer must depend on nothing but the time; windows with the same end must be the same.
+#[diagnostic::on_unimplemented(
+    message = "with `{Self}` a time may belong to several windows, or to one that depends on the records",
+    note = "partial results (`discarding`) need windows that each time belongs to exactly one of, such as `Tumbling`"
+)]
+pub trait Assigner: Windows {
+    /// The window that a time belongs to.
+    fn window_of(&self, timestamp: Timestamp) -> Window;
+}
+
+/// What a window's later results mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Panes {
+    /// Each stands for all records of the window so far, and replaces the one before.
+    Accumulating,
+    /// Each stands for the records since the one before, and is added to it.
+    Discarding,
+}
+
+/// What is put out of windows that are still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Early {
+    /// Nothing.
+    Never,
+    /// Every so often by the wall clock, what changed.
+    Every(Duration),
+    /// A key's result in a window, after so many records.
+    Records(u32),
+}
+
+/// What is done in the windows: the key of a record, the aggregate, and when a result is put out.
+#[derive(Debug)]
+pub struct Statement<F, A> {
+    pub(crate) key: F,
+    pub(crate) aggregate: A,
+    pub(crate) panes: Panes,
+    pub(crate) early: Early,
+}
+
+/// Windows to whose records the aggregate `A` can be applied, for records `T` with the key `K` that `F`
+/// finds: what [`aggregate`](super::WindowedFlow::aggregate) asks of them.
+pub trait Apply<K, T, F, A>: Sized {
+    /// What does the work.
+    type Logic: Logic<In = T>;
+
+    /// What the topology says of it.
+    fn detail(&self) -> String;
+
+    /// Puts windows and aggregate together.
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic;
+}
+
+impl<K, T, F, A, W> Apply<K, T, F, A> for W
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    W: Assigner,
+    A: Aggregate<T>,
+{
+    type Logic = WindowLogic<K, T, F, W, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        WindowLogic::new(self, statement)
+    }
+}
+
+/// What the topology says of a kind of windows and its allowed lateness.
+pub(crate) fn described(kind: &str, allowed_lateness: Duration) -> String {
+    if allowed_lateness.is_zero() {
+        kind.to_owned()
+    } else {
+        format!("{kind}, allowed lateness {allowed_lateness:?}")
+    }
+}
