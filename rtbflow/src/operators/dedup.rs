@@ -63,7 +63,8 @@ where
     /// lengthen the time. `name` is what the ids are kept by.
     ///
     /// *First* means by arrival: of two in one partition that with the lower offset, of two in different
-    /// partitions that which is read first. To have the repeats as well, take
+    /// partitions that which is read first. For the first by event time, which is known only when the watermark has reached
+    /// it, take [`earliest`](Self::earliest). To have the repeats as well, take
     /// [`dedup_either`](Self::dedup_either); for the newest of each key,
     /// [`latest_by`](Self::latest_by).
     ///

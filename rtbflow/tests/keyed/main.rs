@@ -2,6 +2,7 @@
 
 mod calls;
 mod dedup;
+mod earliest;
 mod latest_by;
 mod process;
 

@@ -106,7 +106,8 @@ impl Arrival {
 pub(crate) enum Time {
     /// Flink's, which is one less than the watermark here.
     Flink,
-    /// Flink's for its interval join, which takes records that are just at the watermark: the same here.
+    /// Flink's for its interval join and its deduplication, which take records that are just at the
+    /// watermark: the same here.
     FlinkJoin,
     /// The latest event time so far, that of the record on its way included, less so much: Kafka Streams
     /// has no watermarks.

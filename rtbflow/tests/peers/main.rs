@@ -5,5 +5,6 @@
 
 #[allow(dead_code, reason = "what one operator's tests do not need, another's do")]
 mod cases;
+mod dedup;
 mod joins;
 mod windows;

@@ -42,7 +42,7 @@ where
     K: Hash + Eq,
     P: Process<K, T>,
 {
-    pub(super) fn new(key: F, retention: Retention, process: P) -> Self {
+    pub(in crate::operators) fn new(key: F, retention: Retention, process: P) -> Self {
         Self {
             key,
             retention,

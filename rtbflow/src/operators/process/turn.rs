@@ -134,9 +134,9 @@ impl<K, V, U> Turn<'_, K, V, U> {
         self.out.account(class, origin);
     }
 
-    /// Sends the record of this turn to the dead-letter topic.
-    pub fn dead_letter(&mut self, origin: Option<Origin>, reason: BadRecord) {
-        self.out.dead_letter(Class::DeadLettered, origin, reason);
+    /// Sends the record of this turn to the dead-letter topic, accounted for in this class.
+    pub fn dead_letter(&mut self, class: Class, origin: Option<Origin>, reason: BadRecord) {
+        self.out.dead_letter(class, origin, reason);
     }
 
     /// Sets a timer of the key by event time. Two for the same time are one. At the turn of an event timer
