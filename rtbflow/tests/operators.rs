@@ -15,6 +15,7 @@ fn numbers() -> Vec<Element<i64>> {
 #[test]
 fn map_filter_and_their_kin() {
     laws::operator(numbers(), |flow| flow.map(|n| n * 2));
+    laws::operator(numbers(), |flow| flow.map_record(|n| (n.value, n.timestamp, n.origin)));
     laws::operator(numbers(), |flow| flow.filter(|n| n % 3 == 0));
     laws::operator(numbers(), |flow| flow.filter(|_| false));
     laws::operator(numbers(), |flow| flow.filter_map(|n| (n % 3 == 0).then_some(n)));
