@@ -74,8 +74,9 @@ impl Launch {
         let job = self.configure(job);
         if self.common.print_topology {
             let Pipeline { name, .. } = self.pipeline;
-            let topology = job.topology()?;
-            return Ok(Outcome::Described(format!("{name} as {}\n{topology}", self.common.group)));
+            let (group, topology) = (&self.common.group, job.topology()?);
+            let drawn = topology.mermaid();
+            return Ok(Outcome::Described(format!("{name} as {group}\n{topology}\n{drawn}")));
         }
         tokio::select! {
             biased;

@@ -4,6 +4,7 @@ pub mod balance;
 pub mod events;
 pub mod generator;
 pub mod launch;
+pub mod matching;
 pub mod options;
 pub mod performance;
 pub mod pipeline;

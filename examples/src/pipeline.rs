@@ -40,3 +40,12 @@ pub const PERFORMANCE: Pipeline = Pipeline {
     group: "flink-performance-aggregator",
     reads: &[SystemTopic::AdEvents],
 };
+
+/// Attributes each conversion to the click that led to it.
+pub const MATCHING: Pipeline = Pipeline {
+    name: "conversion-matching",
+    about: "Attributes each conversion in conversion-events to the last click before it in ad-events: one row a \
+            conversion in Postgres, exactly once.",
+    group: "flink-conversion-matcher",
+    reads: &[SystemTopic::ConversionEvents, SystemTopic::AdEvents],
+};

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use rtbflow::Timestamp;
 use rtbflow::codec::{Decoder, View, json_view};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::events::strict::{Object, Rules, Text, Whole, names, plain};
 
@@ -125,7 +125,7 @@ pub struct AdClick {
 }
 
 /// A click and its price.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Click {
     /// The device that it came from: the key of the record.
     pub device_id: CompactString,

@@ -1,8 +1,11 @@
 //! `conversion-events`: what outside systems report as bought.
 
+use std::time::Duration;
+
+use compact_str::CompactString;
 use rtbflow::Timestamp;
-use rtbflow::codec::View;
-use serde::Deserialize;
+use rtbflow::codec::{Decoder, View, json_view};
+use serde::{Deserialize, Serialize};
 
 use crate::events::strict::{Object, Rules, Text, Whole, names};
 
@@ -49,10 +52,96 @@ impl ConversionView<'_> {
     }
 }
 
-/// The family of [`ConversionView`]s, for [`json_view`](rtbflow::codec::json_view).
+/// The family of [`ConversionView`]s, for [`json_view`].
 #[derive(Debug)]
 pub struct Conversions;
 
 impl View for Conversions {
     type Of<'a> = Object<ConversionView<'a>>;
+}
+
+/// A conversion, as it is to be attributed to a click.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversion {
+    /// The event time.
+    pub timestamp: Timestamp,
+    /// The order, if there is one.
+    pub order_id: Option<CompactString>,
+    /// The device that it came from: the key of the record.
+    pub device_id: CompactString,
+    /// The visit.
+    pub session_id: CompactString,
+    /// What was bought.
+    pub product_id: CompactString,
+    /// What the visitor did.
+    pub conversion_type: ConversionType,
+    /// What it brought, in won.
+    pub revenue_amount: i64,
+    /// How long before it a click counts.
+    pub attribution_window: Duration,
+}
+
+/// Counts where a conversion does not say for how long before it a click does.
+const USUAL_WINDOW: Duration = Duration::from_hours(24);
+const HOUR_SECONDS: u64 = 60 * 60;
+
+impl From<ConversionView<'_>> for Conversion {
+    fn from(view: ConversionView<'_>) -> Self {
+        let window = view.attribution_window.map_or(USUAL_WINDOW, |hours| {
+            Duration::from_secs(hours.get().unsigned_abs().saturating_mul(HOUR_SECONDS))
+        });
+        Self {
+            timestamp: view.timestamp,
+            order_id: view.order().map(CompactString::new),
+            device_id: view.device_id.compact(),
+            session_id: view.session_id.compact(),
+            product_id: view.product_id.compact(),
+            conversion_type: view.conversion_type,
+            revenue_amount: view.revenue_amount.get(),
+            attribution_window: window,
+        }
+    }
+}
+
+/// Decodes `conversion-events`.
+#[must_use]
+pub fn conversions() -> impl Decoder<Value = Conversion> + Clone {
+    json_view::<Conversions, _, _>(|Object(view)| Ok(Conversion::from(view)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::source::RawRecord;
+
+    use super::*;
+
+    fn decode(more: &str) -> Option<Conversion> {
+        let json = format!(
+            r#"{{"timestamp":"2024-01-15T10:00:00Z","device_id":"d","session_id":"s","product_id":"p",
+                "revenue_amount":7,"conversion_type":"SIGNUP"{more}}}"#
+        );
+        let timestamp = Timestamp::from_millis(0);
+        let value = Some(json.as_bytes());
+        conversions().decode(&RawRecord { offset: 0, timestamp, key: None, value }).ok()
+    }
+
+    #[test]
+    fn the_attribution_window_is_whole_hours_and_a_day_if_it_is_not_given() {
+        let window = |more| decode(more).map(|conversion| conversion.attribution_window);
+        assert_eq!(window(""), Some(Duration::from_hours(24)));
+        assert_eq!(window(r#","attribution_window":null"#), Some(Duration::from_hours(24)));
+        assert_eq!(window(r#","attribution_window":0"#), Some(Duration::ZERO));
+        assert_eq!(window(r#","attribution_window":-1"#), None);
+        assert_eq!(window(r#","attribution_window":1.0"#), None);
+        let longest = window(r#","attribution_window":9223372036854775807"#);
+        assert_eq!(longest, Some(Duration::from_secs(u64::MAX)));
+    }
+
+    #[test]
+    fn an_empty_order_is_none() {
+        let order = |more| decode(more).and_then(|conversion| conversion.order_id);
+        assert_eq!(order(r#","order_id":"o1""#).as_deref(), Some("o1"));
+        assert_eq!(order(r#","order_id":"""#), None);
+        assert_eq!(order(""), None);
+    }
 }

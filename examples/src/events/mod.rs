@@ -2,13 +2,14 @@
 //!
 //! Each topic has a *view*: all its fields, checked, with strings that borrow from the record where the
 //! JSON has no escapes. A pipeline projects the view to the small owned value that it needs, in the same
-//! step ([`ad_clicks`], [`ad_metrics`]), so every pipeline checks every field, and none keeps what it
+//! step ([`ad_clicks`], [`ad_metrics`], [`conversions`]), so every pipeline checks every field, and none keeps what it
 //! does not use.
 //!
 //! ```text
 //!  bytes ──▶ Object<AdView<'_>> ──▶ AdClick   (S3, S4, W1, W2: who clicked what, at which price)
 //!            every field checked └▶ AdMetric  (S2: what happened to which campaign)
 //!        ──▶ Object<CompensationView<'_>> ──▶ Refund  (W3: what is paid back for which clicks)
+//!        ──▶ Object<ConversionView<'_>> ──▶ Conversion  (S3: what was bought, by whom)
 //! ```
 
 mod ad;
@@ -29,5 +30,5 @@ pub use compensation::{
     CompensationType, CompensationView, Compensations, DetectionWindow, Refund, RefundReason,
     refunds,
 };
-pub use conversion::{ConversionType, ConversionView, Conversions};
+pub use conversion::{Conversion, ConversionType, ConversionView, Conversions, conversions};
 pub use strict::{Object, Rules, Text, Whole};
