@@ -187,7 +187,6 @@ impl Source for FileSource {
 
 impl Form {
     /// Reads over what stands before the first record.
-    #[cfg_attr(not(feature = "csv"), expect(unused_variables, reason = "lines have no header"))]
     fn skip_header(&self, lines: Lines, path: &Path) -> Result<Lines> {
         match self {
             Self::Lines => {
