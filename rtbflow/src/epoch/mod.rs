@@ -277,6 +277,11 @@ pub struct ChunkPage {
 ///
 /// A clone is another handle on the same place. Every call has a deadline of its own and answers a
 /// server that is away with a [transient](Error::is_transient) error; the caller tries again.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a place that commits a job's results, state and positions in one step",
+    note = "give the job a place: `.anchor(Memory::new())` needs no server; Postgres and Redis are in rtbflow-sinks",
+    note = "what is written beside it, at least once, is told to the job by `.writer(…)`"
+)]
 pub trait Anchor: Clone + Send + Sync + 'static {
     /// The place that this anchor commits for; its sinks carry the same.
     fn place(&self) -> Place;

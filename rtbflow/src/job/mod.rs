@@ -145,14 +145,12 @@ impl<S, P> Job<S, (), P> {
     }
 }
 
-impl<S: Source, A> Job<S, A, ()>
-where
-    S::Batch: Batch,
-{
+impl<S, A> Job<S, A, ()> {
     /// What becomes of the records. The closure is called once for each task that this instance gets, and
     /// must build the same operators each time.
     pub fn pipeline<P>(self, pipeline: P) -> Job<S, A, P>
     where
+        S: Source<Batch: Batch>,
         P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
     {
         let Self {

@@ -21,13 +21,7 @@ use crate::source::{Batch, Context, Source};
 /// A run that lasted this long starts again with a short pause.
 const STEADY: Duration = Duration::from_secs(60);
 
-impl<S, A, P> Job<S, A, P>
-where
-    S: Source,
-    S::Batch: Batch,
-    A: Anchor,
-    P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
-{
+impl<S, A, P> Job<S, A, P> {
     /// Runs until `shutdown` is ready, or until a source that ends has been read to its end. Everything
     /// that was taken is committed then, within the [stop deadline](Self::stop_deadline).
     ///
@@ -37,7 +31,12 @@ where
     /// over a partition that the source did not take away; a permanent one if the pipeline fails.
     /// Whatever the error, the place holds exactly the epochs that were committed, and the job's
     /// [`account`](Self::account) says what they amount to.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report> {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report>
+    where
+        S: Source<Batch: Batch>,
+        A: Anchor,
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+    {
         self.check_places()?;
         let job = Arc::new(self);
         let mut shutdown = pin!(shutdown.fuse());

@@ -28,6 +28,11 @@ use crate::error::BadRecord;
 /// Takes records of one type and stages them for its place.
 ///
 /// A tuple of sinks for the same type is a sink: each takes every record.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not take records of `{T}`",
+    label = "this sink takes other records, or is none",
+    note = "put a `map` before it that makes what the sink takes; a tuple of sinks takes what each of them takes"
+)]
 pub trait Sink<T>: Send + 'static {
     /// Whether the place can take this record; asked before each [`write`](Self::write).
     ///

@@ -51,6 +51,10 @@ use crate::error::{BadRecord, Result};
 use crate::time::Timestamp;
 
 /// Something that records can be read from.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of records",
+    note = "give the job a source before its pipeline: `.source(…)`"
+)]
 pub trait Source: Send + Sync + 'static {
     /// What it hands over at a time.
     type Batch: Send + 'static;
@@ -292,6 +296,11 @@ impl fmt::Debug for Revocation {
 }
 
 /// A batch whose records a task can take one by one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no values yet, only bytes",
+    label = "records are not decoded",
+    note = "decode them: `.json::<T>()` or `.decode(…)` of the source"
+)]
 pub trait Batch: Send + Sync + 'static {
     /// The values of its records.
     type Value: Send + 'static;

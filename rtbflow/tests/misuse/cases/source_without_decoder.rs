@@ -1,0 +1,13 @@
+//! A source of bytes that nobody decodes.
+//~ has no values yet, only bytes
+//~ decode them
+
+use rtbflow::epoch::Memory;
+use rtbflow::source::FileSource;
+use rtbflow::{Job, Result};
+
+fn main() -> Result<()> {
+    let job = Job::new("job")?.source(FileSource::new("numbers.jsonl")).anchor(Memory::new());
+    let _ = job.pipeline(move |numbers| numbers.to(Memory::new().collect::<u64>().0));
+    Ok(())
+}
