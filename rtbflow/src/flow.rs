@@ -56,7 +56,8 @@ impl<S> fmt::Debug for Flow<S> {
 }
 
 impl<S: Elements> Flow<S> {
-    /// A flow of any stream of elements; a job makes its flows itself.
+    /// A flow of any stream of elements; a job makes its flows itself. To put a stream around that of a flow
+    /// take [`adapt`](Self::adapt), which stays part of the pipeline.
     pub fn from_elements(stream: S) -> Self {
         Self { stream, tip: Tip::source(&[]) }
     }
@@ -69,6 +70,32 @@ impl<S: Elements> Flow<S> {
     /// The same flow with its type forgotten, for the price of one dynamic call an element.
     pub fn boxed(self) -> Flow<BoxStream<'static, Element<S::Value>>> {
         Flow { stream: Box::pin(self.stream), tip: self.tip }
+    }
+
+    /// An operator of one's own that needs no state: `adapt` puts a stream around that of the flow, and
+    /// `kind` is what the topology calls it. For one with state take [`logic`](Self::logic).
+    ///
+    /// Watermarks and barriers have to come out once and in order, and every record before the barrier that
+    /// it came before: `testing::laws::operator` checks that.
+    ///
+    /// # Examples
+    /// ```
+    /// use futures::StreamExt;
+    /// use rtbflow::Element;
+    /// use rtbflow::testing::{laws, run, values};
+    ///
+    /// let negated = run(values([1, 2]), |flow| {
+    ///     flow.adapt("negate", |elements| {
+    ///         elements.map(|element| match element {
+    ///             Element::Record(record, watermark) => Element::Record(record.map(|n| -n), watermark),
+    ///             other => other,
+    ///         })
+    ///     })
+    /// });
+    /// assert_eq!(negated, [-1, -2]);
+    /// ```
+    pub fn adapt<S2: Elements>(self, kind: &'static str, adapt: impl FnOnce(S) -> S2) -> Flow<S2> {
+        Flow { stream: adapt(self.stream), tip: self.tip.then(kind) }
     }
 
     /// What the pipeline is made of up to here.

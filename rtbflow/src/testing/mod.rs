@@ -12,8 +12,10 @@ mod driver;
 pub mod laws;
 mod proxy;
 pub mod sim;
+mod stored;
 
 pub use clock::{ManualClock, TokioClock};
 pub use drive::{Script, TestFlow, elements, run, timed, values};
 pub use driver::{Line, Outputs, StateBucket, TestDriver};
 pub use proxy::Proxy;
+pub use stored::topology_is_stored;

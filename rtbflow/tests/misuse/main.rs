@@ -6,7 +6,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test that cannot compile its cases has failed"
 )]
 

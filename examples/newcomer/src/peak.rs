@@ -1,0 +1,86 @@
+//! An operator with state: lets through what is higher than anything that its sensor measured lately.
+
+use std::time::Duration;
+
+use rtbflow::operators::{Logic, Outbox, Snapshot, Stateful};
+use rtbflow::state::{Chunk, KeyedState};
+use rtbflow::{Elements, Flow, Record, Result, Timestamp};
+
+use crate::Reading;
+
+/// The method, as the library's own operators have one.
+pub trait Peaks<S> {
+    /// Keeps the readings that are higher than all of their sensor's; a sensor that was silent for so long
+    /// begins anew.
+    fn peaks(self, name: &str, silence: Duration) -> Flow<Stateful<S, Peak>>;
+}
+
+impl<S: Elements<Value = Reading>> Peaks<S> for Flow<S> {
+    fn peaks(self, name: &str, silence: Duration) -> Flow<Stateful<S, Peak>> {
+        self.logic("peaks", name, Peak { silence, highest: KeyedState::new(Peak::VERSION) })
+    }
+}
+
+/// The logic behind [`Peaks::peaks`].
+#[derive(Debug)]
+pub struct Peak {
+    silence: Duration,
+    highest: KeyedState<u32, i64>,
+}
+
+impl Logic for Peak {
+    type In = Reading;
+    type Out = Reading;
+    const VERSION: u16 = 1;
+
+    fn on_record(&mut self, record: Record<Reading>, out: &mut Outbox<Reading>) {
+        let Reading { sensor, value } = record.value;
+        let expires = record.timestamp + self.silence;
+        let higher = match self.highest.find(&sensor) {
+            None => {
+                self.highest.insert(sensor, value, expires);
+                true
+            }
+            Some(slot) => {
+                self.highest.expire(slot, expires);
+                let highest = self.highest.get_mut(slot).map(|(_, highest)| highest);
+                highest
+                    .is_some_and(|highest| value > std::mem::replace(highest, value.max(*highest)))
+            }
+        };
+        if higher {
+            out.push(record);
+        }
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        _out: &mut Outbox<Reading>,
+    ) -> Option<Timestamp> {
+        self.highest.forget(watermark);
+        Some(watermark)
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) {
+        self.highest.snapshot(snapshot);
+    }
+
+    fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        self.highest.restore(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::testing::{laws, timed};
+
+    use super::*;
+
+    #[test]
+    fn keeps_the_laws_of_operators() {
+        let readings = [(1, 5, 0), (2, 9, 1), (1, 4, 2), (1, 6, 3), (2, 10, 90), (1, 1, 100)];
+        let readings = readings.map(|(sensor, value, at)| (Reading { sensor, value }, at));
+        laws::operator(timed(readings), |flow| flow.peaks("peaks", Duration::from_millis(50)));
+    }
+}
