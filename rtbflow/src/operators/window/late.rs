@@ -37,8 +37,9 @@ mod sealed {
 
 /// A decision about late records: [`Late`] or [`LateFlow`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no decision about late records",
-    note = "take `Late::DeadLetter`, `Late::Drop` or `LateFlow`"
+    message = "the window does not say what happens to late records",
+    label = "decide here",
+    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late(LateFlow)` to go on with them in a flow of their own"
 )]
 pub trait LatePolicy: sealed::Sealed + fmt::Debug + Copy + Send + 'static {
     /// What the aggregate puts out.

@@ -1,5 +1,5 @@
 //! A window that does not say what becomes of late records.
-//~ does not say what happens to late records
+//~ the window does not say what happens to late records
 //~ decide here
 //~ add `.late(Late::DeadLetter)` to send them to the dead-letter topic
 
