@@ -78,6 +78,14 @@ fn passed(watermark: i64, time: i64) -> bool {
     time < watermark || watermark == i64::MAX
 }
 
+/// When nothing can join a right record of this time any more: once no left record comes that reaches it, and
+/// none waits that may still choose it.
+#[inline]
+fn right_due(touch: Touch, (lower, upper): (i64, i64), timestamp: i64) -> i64 {
+    let last_left = timestamp.saturating_sub(lower);
+    if touch == Touch::All { last_left } else { last_left.saturating_add(upper.max(0)) }
+}
+
 impl<K, L, R, F, G, J, N> IntervalJoinLogic<K, L, R, F, G, J, N>
 where
     K: Hash + Eq,
@@ -97,8 +105,7 @@ where
     ) -> Self {
         let (lower, upper) = (lower.first_ms(), upper.last_ms());
         let length = upper.saturating_sub(lower).max(0);
-        let waits = touch != Touch::All;
-        let unmatched_right = if waits { length } else { lower.saturating_neg() };
+        let unmatched_right = right_due(touch, (lower, upper), 0);
         let mut hold = [upper, unmatched_right];
         if late == LateRecords::Joined {
             hold = hold.map(|hold| hold.max(length));
@@ -141,15 +148,6 @@ where
             (lower, upper) = (lower.max(from.first_ms()), upper.min(to.last_ms()));
         }
         (timestamp.saturating_add(lower), timestamp.saturating_add(upper))
-    }
-
-    /// When a right record without a partner is decided.
-    #[inline]
-    fn right_due(&self, timestamp: i64) -> i64 {
-        let (lower, upper) = self.interval;
-        let last_left = timestamp.saturating_sub(lower);
-        // A left record that waits may still choose it.
-        if self.touch == Touch::All { last_left } else { last_left.saturating_add(upper) }
     }
 
     /// When a left record is decided that has this interval, as far as is known.
@@ -259,7 +257,7 @@ where
                 }
             }
         }
-        let due = self.right_due(time);
+        let due = right_due(self.touch, self.interval, time);
         if J::RIGHT && !matched && self.passed(due) {
             out_alone(J::right(value), time, out);
             return;
@@ -349,7 +347,7 @@ where
     fn decide_right(&mut self, due: Due, out: &mut Outbox<J::Out>) {
         let Some(slot) = self.right.get(due.slot) else { return };
         let time = slot.timestamp;
-        if slot.matched || !self.passed(self.right_due(time)) {
+        if slot.matched || !self.passed(right_due(self.touch, self.interval, time)) {
             return;
         }
         if let Some(value) = self.right.remove(due.slot, &mut self.keys) {
@@ -408,7 +406,7 @@ where
         let rights: Vec<u32> = if J::RIGHT { self.right.all().collect() } else { Vec::new() };
         for slot in rights {
             let Some(held) = self.right.get(slot).filter(|held| !held.matched) else { continue };
-            let at = self.right_due(held.timestamp);
+            let at = right_due(self.touch, self.interval, held.timestamp);
             if self.passed(at) {
                 self.right.remove(slot, &mut self.keys);
             } else {

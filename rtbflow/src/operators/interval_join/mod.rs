@@ -230,11 +230,11 @@ where
     /// lower that none of them is late behind it: for `left_outer` and `last_touch` by the upper bound, for
     /// `full_outer` also by the lower.
     ///
-    /// A left record is held until the watermark has passed its upper bound, a right one until no left record
-    /// can come that reaches it: by the lower bound; with `last_touch` and `first_touch` and with
-    /// [`late_joins`](IntervalJoin::late_joins) for the length of the interval. A record that is held costs
-    /// some 60 bytes beside its value and its key. State is let go of, in memory and in the log, by spans of
-    /// 1/256 of that time, 100 ms at least.
+    /// A left record is held until the watermark has passed its upper bound, a right one until it has passed
+    /// the last left record that reaches it, and with `last_touch` and `first_touch` the bound of that one; for
+    /// [`late_joins`](IntervalJoin::late_joins) at least for the length of the interval. A record that is held
+    /// costs some 60 bytes beside its value and its key. State is let go of, in memory and in the log, by spans
+    /// of 1/256 of the time for which it is held, 100 ms at least.
     ///
     /// # Errors
     /// The pipeline is refused if the upper bound is below the lower.

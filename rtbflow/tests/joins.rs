@@ -1,0 +1,402 @@
+//! Joins beside models that keep everything, under random order, bounds and restarts.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::Stream;
+use proptest::prelude::*;
+use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
+use rtbflow::operators::window::Late;
+use rtbflow::testing::builders::{at, read};
+use rtbflow::testing::laws;
+use rtbflow::{Either, Element, Elements, Flow, Timestamp};
+
+/// How far times fall back without being late.
+const OUT_OF_ORDERNESS_MS: i64 = 900;
+
+/// A record: its key, its number, which is its offset too, and for left ones by how much their interval is
+/// narrower at the lower end.
+type Item = (u8, usize, u16);
+type Sides = Either<Item, Item>;
+
+/// A result: the left and the right record's number, and its time.
+type Found = (Option<usize>, Option<usize>, i64);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Touch {
+    All,
+    Last,
+    First,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Kind {
+    Inner,
+    Left,
+    Full,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Join {
+    lower: i64,
+    upper: i64,
+    exclusive: (bool, bool),
+    touch: Touch,
+    kind: Kind,
+    late_joins: bool,
+}
+
+fn bound(offset_ms: i64, exclusive: bool) -> Bound {
+    let offset = Duration::from_millis(offset_ms.unsigned_abs());
+    let bound = if offset_ms < 0 { Bound::before(offset) } else { Bound::after(offset) };
+    if exclusive { bound.exclusive() } else { bound }
+}
+
+/// The operator, its results written as the models write them.
+fn joined<S: Elements<Value = Sides>>(
+    flow: Flow<S>,
+    join: Join,
+) -> Flow<impl Elements<Value = (Option<usize>, Option<usize>)>> {
+    let (lower, upper) = (bound(join.lower, join.exclusive.0), bound(join.upper, join.exclusive.1));
+    let base = IntervalJoin::between(lower, upper).narrowed(move |left: &Item| {
+        (bound(join.lower + i64::from(left.2), join.exclusive.0), upper)
+    });
+    let base = match join.touch {
+        Touch::All => base,
+        Touch::Last => base.last_touch(),
+        Touch::First => base.first_touch(),
+    };
+    let base = if join.late_joins { base.late_joins() } else { base.late(Late::DeadLetter) };
+    let connected = flow.key_by_either(|left| left.0, |right| right.0);
+    match join.kind {
+        Kind::Inner => connected
+            .interval_join("join", base)
+            .map(|(left, right)| (Some(left.1), Some(right.1)))
+            .boxed(),
+        Kind::Left => connected
+            .interval_join("join", base.left_outer())
+            .map(|(left, right)| (Some(left.1), right.map(|right| right.1)))
+            .boxed(),
+        Kind::Full => connected
+            .interval_join("join", base.full_outer())
+            .map(|joined| match joined {
+                EitherOrBoth::Left(left) => (Some(left.1), None),
+                EitherOrBoth::Right(right) => (None, Some(right.1)),
+                EitherOrBoth::Both(left, right) => (Some(left.1), Some(right.1)),
+            })
+            .boxed(),
+    }
+}
+
+/// What comes out of the operator; what is not late must not become late behind it.
+fn run(input: &[(Sides, i64)], join: Join) -> Vec<Found> {
+    let stream = futures::stream::iter(elements(input, true));
+    let mut stream = pin!(joined(Flow::from_elements(stream), join).into_elements());
+    let mut found = Vec::new();
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
+        if let Element::Record(record, watermark) = element {
+            let (left, right) = record.value;
+            let late = |id: Option<usize>| id.is_some_and(|id| is_late(input, id));
+            assert!(
+                late(left) || late(right) || record.timestamp >= watermark,
+                "{:?} at {} is late behind {watermark}",
+                record.value,
+                record.timestamp
+            );
+            found.push((left, right, record.timestamp.as_millis()));
+        }
+    }
+    found
+}
+
+fn is_late(input: &[(Sides, i64)], id: usize) -> bool {
+    let before = input[..id].iter().map(|(_, t)| *t).max();
+    before.is_some_and(|highest| input[id].1 < highest - OUT_OF_ORDERNESS_MS)
+}
+
+/// The elements of an input; with the end of all time, if wanted.
+fn elements(input: &[(Sides, i64)], ends: bool) -> Vec<Element<Sides>> {
+    let mut watermark = Timestamp::MIN;
+    let mut elements = Vec::new();
+    for (offset, (value, t)) in (0..).zip(input) {
+        elements.push(Element::Record(read(*value, *t, offset), watermark));
+        // Now and then the watermark comes with the next record only.
+        let next = at(t - OUT_OF_ORDERNESS_MS);
+        if next > watermark {
+            watermark = next;
+            if offset % 3 != 0 {
+                elements.push(Element::Watermark(watermark));
+            }
+        }
+    }
+    if ends {
+        elements.push(Element::Watermark(Timestamp::MAX));
+    }
+    elements
+}
+
+/// The first and the last time of the partners of a left record.
+fn interval(left: Item, t: i64, join: Join) -> (i64, i64) {
+    let (lower, upper) = whole_interval(join);
+    (t + lower + i64::from(left.2), t + upper)
+}
+
+fn whole_interval(join: Join) -> (i64, i64) {
+    (join.lower + i64::from(join.exclusive.0), join.upper - i64::from(join.exclusive.1))
+}
+
+/// What a join of records that are not late means, whatever their order.
+fn meaning(input: &[(Sides, i64)], join: Join) -> Vec<Found> {
+    let lefts = input.iter().filter_map(|(side, t)| Some((side.left()?, *t)));
+    let rights: Vec<(Item, i64)> =
+        input.iter().filter_map(|(side, t)| Some((side.right()?, *t))).collect();
+    let mut found = Vec::new();
+    for (left, t) in lefts {
+        let (low, high) = interval(left, t, join);
+        let mut partners: Vec<&(Item, i64)> = rights
+            .iter()
+            .filter(|(right, time)| right.0 == left.0 && low <= *time && *time <= high)
+            .collect();
+        partners.sort_by_key(|(right, time)| (*time, right.1));
+        match join.touch {
+            Touch::All => {}
+            Touch::Last => partners = partners.into_iter().next_back().into_iter().collect(),
+            Touch::First => partners.truncate(1),
+        }
+        if partners.is_empty() && join.kind >= Kind::Left {
+            found.push((Some(left.1), None, t));
+        }
+        found.extend(
+            partners.iter().map(|(right, time)| (Some(left.1), Some(right.1), t.max(*time))),
+        );
+    }
+    if join.kind == Kind::Full {
+        let chosen: Vec<Option<usize>> = found.iter().map(|(_, right, _)| *right).collect();
+        let alone = rights.iter().filter(|(right, _)| !chosen.contains(&Some(right.1)));
+        found.extend(alone.map(|(right, t)| (None, Some(right.1), *t)));
+    }
+    found
+}
+
+/// What the operator does with late records too, step by step, with lists that are searched from end to end.
+struct Steps {
+    join: Join,
+    watermark: i64,
+    /// Records with their time and whether they have a partner.
+    lefts: Vec<(Item, i64, bool)>,
+    rights: Vec<(Item, i64, bool)>,
+    found: Vec<Found>,
+}
+
+impl Steps {
+    fn of(input: &[(Sides, i64)], join: Join) -> Vec<Found> {
+        let (lefts, rights, found) = (Vec::new(), Vec::new(), Vec::new());
+        let mut steps = Self { join, watermark: i64::MIN, lefts, rights, found };
+        let mut highest = i64::MIN;
+        for (side, t) in input {
+            steps.rise(highest.saturating_sub(OUT_OF_ORDERNESS_MS));
+            match *side {
+                _ if *t < steps.watermark && !join.late_joins => {}
+                Either::Left(left) => steps.left(left, *t),
+                Either::Right(right) => steps.right(right, *t),
+            }
+            highest = highest.max(*t);
+        }
+        steps.rise(i64::MAX);
+        steps.found
+    }
+
+    fn passed(&self, time: i64) -> bool {
+        time < self.watermark || self.watermark == i64::MAX
+    }
+
+    fn length(&self) -> i64 {
+        let (lower, upper) = whole_interval(self.join);
+        upper - lower
+    }
+
+    fn left_held(&self, t: i64) -> bool {
+        let (_, upper) = whole_interval(self.join);
+        let hold = if self.join.late_joins { upper.max(self.length()) } else { upper };
+        t + hold >= self.watermark
+    }
+
+    fn right_held(&self, t: i64) -> bool {
+        let hold = self.right_due(0);
+        let hold = if self.join.late_joins { hold.max(self.length()) } else { hold };
+        t + hold >= self.watermark
+    }
+
+    fn right_due(&self, t: i64) -> i64 {
+        let (lower, upper) = whole_interval(self.join);
+        t - lower + if self.join.touch == Touch::All { 0 } else { upper.max(0) }
+    }
+
+    /// The places in `rights` of the partners of a left record, oldest first.
+    fn partners(&self, left: Item, t: i64) -> Vec<usize> {
+        let (low, high) = interval(left, t, self.join);
+        let fits = |(right, time, _): &(Item, i64, bool)| {
+            right.0 == left.0 && low <= *time && *time <= high
+        };
+        let mut partners: Vec<usize> =
+            (0..self.rights.len()).filter(|at| fits(&self.rights[*at])).collect();
+        partners.sort_by_key(|at| (self.rights[*at].1, self.rights[*at].0.1));
+        partners
+    }
+
+    fn due(&self, left: Item, t: i64) -> i64 {
+        let first = self.partners(left, t).first().map(|at| self.rights[*at].1);
+        let (_, high) = interval(left, t, self.join);
+        if self.join.touch == Touch::First { first.unwrap_or(high) } else { high }
+    }
+
+    fn put_out(&mut self, left: Item, t: i64, partners: &[usize]) {
+        let chosen = match self.join.touch {
+            Touch::All => None,
+            Touch::Last => partners.last(),
+            Touch::First => partners.first(),
+        };
+        match chosen {
+            Some(at) => {
+                self.rights[*at].2 = true;
+                let (right, time, _) = self.rights[*at];
+                self.found.push((Some(left.1), Some(right.1), t.max(time)));
+            }
+            None if self.join.kind >= Kind::Left => self.found.push((Some(left.1), None, t)),
+            None => {}
+        }
+    }
+
+    fn left(&mut self, left: Item, t: i64) {
+        let mut partners = self.partners(left, t);
+        let mut matched = false;
+        let over = self.passed(interval(left, t, self.join).1);
+        if over || self.join.touch == Touch::All {
+            partners.retain(|at| self.right_held(self.rights[*at].1));
+        }
+        if self.join.touch == Touch::All {
+            matched = !partners.is_empty();
+            for at in partners.drain(..) {
+                self.rights[at].2 = true;
+                let (right, time, _) = self.rights[at];
+                self.found.push((Some(left.1), Some(right.1), t.max(time)));
+            }
+        }
+        if over && !matched && (self.join.touch != Touch::All || self.join.kind >= Kind::Left) {
+            return self.put_out(left, t, &partners);
+        }
+        self.lefts.push((left, t, matched));
+        self.decide();
+    }
+
+    fn right(&mut self, right: Item, t: i64) {
+        let mut matched = false;
+        if self.join.touch == Touch::All {
+            for at in 0..self.lefts.len() {
+                let (left, time, _) = self.lefts[at];
+                let (low, high) = interval(left, time, self.join);
+                if left.0 == right.0 && low <= t && t <= high && self.left_held(time) {
+                    self.lefts[at].2 = true;
+                    matched = true;
+                    self.found.push((Some(left.1), Some(right.1), t.max(time)));
+                }
+            }
+        }
+        self.rights.push((right, t, matched));
+        self.decide();
+    }
+
+    fn rise(&mut self, watermark: i64) {
+        self.watermark = self.watermark.max(watermark);
+        self.decide();
+    }
+
+    fn decide(&mut self) {
+        let waits = self.join.touch != Touch::All;
+        let mut due: Vec<(Item, i64, bool)> = Vec::new();
+        let decided = |steps: &Self, (left, t, matched): (Item, i64, bool)| {
+            (waits || (!matched && steps.join.kind >= Kind::Left))
+                && steps.passed(steps.due(left, t))
+        };
+        for left in std::mem::take(&mut self.lefts) {
+            if decided(self, left) { due.push(left) } else { self.lefts.push(left) }
+        }
+        for (left, t, _) in due {
+            let partners = self.partners(left, t);
+            self.put_out(left, t, &partners);
+        }
+        for (right, t, matched) in std::mem::take(&mut self.rights) {
+            let alone = self.passed(self.right_due(t));
+            if alone && !matched && self.join.kind == Kind::Full {
+                self.found.push((None, Some(right.1), t));
+            } else {
+                self.rights.push((right, t, matched));
+            }
+        }
+    }
+}
+
+fn sorted(mut found: Vec<Found>) -> Vec<Found> {
+    found.sort_unstable();
+    found
+}
+
+fn joins() -> impl Strategy<Value = Join> {
+    let touch = prop_oneof![Just(Touch::All), Just(Touch::Last), Just(Touch::First)];
+    let kind = prop_oneof![Just(Kind::Inner), Just(Kind::Left), Just(Kind::Full)];
+    let bounds = (-2_000..1_000_i64, 2..2_500_i64, any::<(bool, bool)>());
+    (touch, kind, bounds, any::<bool>()).prop_map(
+        |(touch, kind, (lower, length, exclusive), late_joins)| {
+            let upper = lower + length;
+            Join { lower, upper, exclusive, touch, kind, late_joins }
+        },
+    )
+}
+
+/// Records whose times rise, in steps of which many are nothing, and fall back by up to so much.
+fn records(count: usize, back_ms: i64) -> impl Strategy<Value = Vec<(Sides, i64)>> {
+    let forward = prop_oneof![Just(0), 0..60_i64, 0..700_i64];
+    let narrow = prop_oneof![Just(0), 0..1_500_u16];
+    let back = prop_oneof![Just(0), 0..=back_ms];
+    let step = (0..3_u8, any::<bool>(), forward, back, narrow);
+    proptest::collection::vec(step, 0..count).prop_map(|steps| {
+        let mut now = -3_000;
+        let step =
+            |(id, (key, is_left, forward, back, narrow)): (usize, (u8, bool, i64, i64, u16))| {
+                now += forward;
+                let item = (key, id, if is_left { narrow } else { 0 });
+                let side = if is_left { Either::Left(item) } else { Either::Right(item) };
+                (side, now - back)
+            };
+        steps.into_iter().enumerate().map(step).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_not_late_is_joined_whatever_its_order(
+        input in records(80, OUT_OF_ORDERNESS_MS), join in joins()
+    ) {
+        prop_assert_eq!(sorted(run(&input, join)), sorted(meaning(&input, join)));
+    }
+
+    #[test]
+    fn late_records_are_rejected_or_join_what_is_held(
+        input in records(80, 4_000), join in joins()
+    ) {
+        prop_assert_eq!(sorted(run(&input, join)), sorted(Steps::of(&input, join)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_restart_at_any_step_changes_nothing(input in records(40, 2_500), join in joins()) {
+        laws::operator(elements(&input, false), move |flow| joined(flow, join));
+    }
+}
