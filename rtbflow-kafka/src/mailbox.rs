@@ -39,6 +39,9 @@ pub(crate) struct Slots {
     /// For so many rounds nothing is forwarded.
     #[cfg(test)]
     pub(crate) faults: u32,
+    /// Whether fetching is to stop or to go on, until that is done.
+    #[cfg(test)]
+    pub(crate) fetches: Option<bool>,
 }
 
 impl Mailbox {

@@ -258,6 +258,16 @@ impl Reader {
     /// Stops forwarding, as a fault would, for as long as a test says so; one that lasts stops fetching.
     #[cfg(test)]
     fn sabotage(&self) {
+        if let (Some(given), Some(fetches)) =
+            (&self.given, self.mailbox.look(|slots| slots.fetches))
+        {
+            let list = given.list().unwrap();
+            match fetches {
+                true => self.consumer.resume(&list).unwrap(),
+                false => self.consumer.pause(&list).unwrap(),
+            }
+            self.mailbox.look(|slots| slots.fetches = None);
+        }
         let faults = self.mailbox.look(|slots| {
             slots.faults = slots.faults.saturating_sub(1);
             slots.faults
@@ -417,8 +427,8 @@ mod tests {
         address.expect("RTBFLOW_TEST_KAFKA is not set: the tests need a broker; run ./dev test")
     }
 
-    async fn open() -> (KafkaFeed, PartitionInput<RawBatch>, String) {
-        let name = format!("test-watchdog-{}", SystemClock.now().as_millis());
+    async fn open(stall_timeout: Duration) -> (KafkaFeed, PartitionInput<RawBatch>, String) {
+        let name = format!("test-reader-{:?}-{stall_timeout:?}", SystemClock.now().as_millis());
         let kafka = Kafka::new(address());
         kafka.create_topics(&[TopicSpec::new(&name, 1, SOON)]).await.unwrap();
         let context = Context {
@@ -427,7 +437,7 @@ mod tests {
             until_end: false,
             idle_timeout: Duration::from_millis(200),
         };
-        let topic = kafka.topic(&name).stall_timeout(Duration::from_millis(400));
+        let topic = kafka.topic(&name).stall_timeout(stall_timeout);
         let mut feed = topic.open(context).await.unwrap();
         let event = timeout(SOON, feed.next()).await.unwrap().unwrap();
         let SourceEvent::Assigned(mut assignment) = event else { panic!("assigned") };
@@ -454,7 +464,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() {
-        let (mut feed, mut input, topic) = open().await;
+        let (mut feed, mut input, topic) = open(Duration::from_millis(400)).await;
         write(&topic).await;
         assert_eq!(read_one(&mut input).await, 0);
         feed.mailbox.put(|slots| slots.faults = 3);
@@ -467,6 +477,39 @@ mod tests {
         write(&topic).await;
         let error = timeout(SOON, feed.next()).await.unwrap().unwrap_err();
         assert!(error.is_transient() && error.report().contains("hands nothing over"), "{error:?}");
+        feed.close().await;
+    }
+
+    async fn fetches(feed: &KafkaFeed, go_on: bool) {
+        feed.mailbox.put(|slots| slots.fetches = Some(go_on));
+        while feed.mailbox.look(|slots| slots.fetches.is_some()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A slow fetch is not silence: however long it takes, no end is proved before its records came.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_a_fetch_is_delayed_no_end_is_proved() {
+        let (feed, mut input, topic) = open(SOON).await;
+        write(&topic).await;
+        assert_eq!(read_one(&mut input).await, 0);
+        fetches(&feed, false).await;
+        write(&topic).await;
+        let written = SystemClock.now();
+        let delayed = timeout(Duration::from_secs(1), async {
+            loop {
+                let delivery = input.deliveries.next().await.unwrap().unwrap();
+                if !matches!(delivery, Delivery::AtEnd { asked, .. } if asked <= written) {
+                    return delivery;
+                }
+            }
+        });
+        let delayed = delayed.await;
+        assert!(delayed.is_err(), "five times the idle time-out: {delayed:?}");
+        fetches(&feed, true).await;
+        assert_eq!(read_one(&mut input).await, 1);
+        let proof = timeout(SOON, input.deliveries.next()).await.unwrap().unwrap().unwrap();
+        assert!(matches!(proof, Delivery::AtEnd { offset: 2, .. }), "{proof:?}");
         feed.close().await;
     }
 }
