@@ -64,7 +64,7 @@ async fn connections_that_break_anywhere_lose_nothing_and_double_nothing() {
     let mut owner = Owner::claim(anchor, &job, ONLY, 1).await;
     for value in 1..=12 {
         let epoch = owner.epoch(&topic, value);
-        proxy.cut_after_bytes(usize::try_from(value).unwrap() * 97);
+        proxy.cut_after_bytes(usize::try_from(value).unwrap() * 37);
         assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     }
     assert!(proxy.planned_cuts() > 6, "{} cuts", proxy.planned_cuts());
