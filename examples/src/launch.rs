@@ -42,6 +42,12 @@ impl Launch {
         Ok(Self { pipeline, common: common.clone(), kafka })
     }
 
+    /// The Kafka that the options name.
+    #[must_use]
+    pub fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
     /// A topic as the pipeline's source.
     #[must_use]
     pub fn source<D: Decoder>(
@@ -116,7 +122,7 @@ impl Launch {
         self.kafka.check(self.common.connect_timeout).await?;
         retried(deadline, prepare).await?;
         if self.common.create_topics {
-            let specs = specs(self.pipeline.reads);
+            let specs = specs(self.pipeline.reads, self.pipeline.writes);
             retried(deadline, || async { self.kafka.create_topics(&specs).await.map(drop) })
                 .await?;
         }

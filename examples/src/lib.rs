@@ -1,6 +1,7 @@
 //! The pipelines of a CPC real-time-bidding system: their records, statements and command line.
 
 pub mod balance;
+pub mod duplicate_clicks;
 pub mod events;
 pub mod generator;
 pub mod launch;

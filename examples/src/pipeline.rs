@@ -13,6 +13,8 @@ pub struct Pipeline {
     pub group: &'static str,
     /// The topics that it reads.
     pub reads: &'static [SystemTopic],
+    /// The topics that it writes.
+    pub writes: &'static [SystemTopic],
 }
 
 /// Charges every click to its advertiser.
@@ -21,6 +23,7 @@ pub const BALANCE: Pipeline = Pipeline {
     about: "Charges every click in ad-events to its advertiser: balance and ledger in Postgres, exactly once.",
     group: "worker-balance-processor",
     reads: &[SystemTopic::AdEvents],
+    writes: &[],
 };
 
 /// Pays refunds for repeated clicks.
@@ -30,6 +33,17 @@ pub const COMPENSATION: Pipeline = Pipeline {
             once, and each refund once however often it is sent.",
     group: "worker-compensation-processor",
     reads: &[SystemTopic::CompensationEvents],
+    writes: &[],
+};
+
+/// Finds clicks that were repeated within minutes.
+pub const DUPLICATES: Pipeline = Pipeline {
+    name: "duplicate-clicks",
+    about: "Finds clicks in ad-events that a device repeated on an ad within five minutes, and sends one refund for \
+            them to compensation-events, exactly once.",
+    group: "flink-duplicate-detector",
+    reads: &[SystemTopic::AdEvents],
+    writes: &[SystemTopic::CompensationEvents],
 };
 
 /// Counts each campaign's impressions, clicks and conversions.
@@ -39,6 +53,7 @@ pub const PERFORMANCE: Pipeline = Pipeline {
             and revenue in Redis, exactly once.",
     group: "flink-performance-aggregator",
     reads: &[SystemTopic::AdEvents],
+    writes: &[],
 };
 
 /// Attributes each conversion to the click that led to it.

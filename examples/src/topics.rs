@@ -54,14 +54,15 @@ impl SystemTopic {
     }
 }
 
-/// How topics are created where they are missing, each with that of its dead letters.
+/// How topics are created where they are missing: those that are read each with that of its dead letters,
+/// and those that are written.
 #[must_use]
-pub fn specs(topics: &[SystemTopic]) -> Vec<TopicSpec> {
-    let spec = |topic: &SystemTopic| {
-        let own = TopicSpec::new(topic.name(), topic.partitions(), topic.retention());
-        [own, TopicSpec::dead_letter(topic.name())]
-    };
-    topics.iter().flat_map(spec).collect()
+pub fn specs(read: &[SystemTopic], written: &[SystemTopic]) -> Vec<TopicSpec> {
+    let own =
+        |topic: &SystemTopic| TopicSpec::new(topic.name(), topic.partitions(), topic.retention());
+    let with_dead_letters =
+        |topic: &SystemTopic| [own(topic), TopicSpec::dead_letter(topic.name())];
+    read.iter().flat_map(with_dead_letters).chain(written.iter().map(own)).collect()
 }
 
 #[cfg(test)]
@@ -69,8 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_topic_comes_with_its_dead_letters() {
-        let specs = specs(&[SystemTopic::AdEvents, SystemTopic::CompensationEvents]);
+    fn each_topic_that_is_read_comes_with_its_dead_letters() {
+        let read = [SystemTopic::AdEvents, SystemTopic::CompensationEvents];
+        let specs = specs(&read, &[SystemTopic::ConversionEvents]);
         let names: Vec<_> = specs.iter().map(TopicSpec::name).collect();
         assert_eq!(
             names,
@@ -78,7 +80,8 @@ mod tests {
                 "ad-events",
                 "ad-events.dead-letter",
                 "compensation-events",
-                "compensation-events.dead-letter"
+                "compensation-events.dead-letter",
+                "conversion-events"
             ]
         );
     }

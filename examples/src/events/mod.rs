@@ -27,8 +27,8 @@ pub use campaign::{
     ApprovalStatus, CampaignEventType, CampaignStatus, CampaignView, Campaigns, Impact, Targeting,
 };
 pub use compensation::{
-    CompensationType, CompensationView, Compensations, DetectionWindow, Refund, RefundReason,
-    refunds,
+    Compensation, CompensationType, CompensationView, Compensations, DetectionWindow, Refund,
+    RefundReason, refunds,
 };
 pub use conversion::{Conversion, ConversionType, ConversionView, Conversions, conversions};
 pub use strict::{Object, Rules, Text, Whole};

@@ -119,7 +119,7 @@ impl Room<'_> {
             None => {
                 return Err(Error::config(format!(
                     "take over task {task} of job {}: there is no topic {topic}; create it, compacted and with \
-                     {of} partitions, or let the anchor do so (--create-topics)",
+                     {of} partitions, or let the anchor do so",
                     self.job
                 )));
             }

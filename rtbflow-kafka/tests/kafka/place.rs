@@ -134,7 +134,7 @@ async fn a_changelog_that_does_not_fit_is_refused_with_the_way_out() {
     let error = kafka.anchor().create_changelog(false).claim(&job, &claim).await.unwrap_err();
     let told = error.report();
     assert!(error.is_config() && told.contains(&format!("{job}.changelog")), "{told}");
-    assert!(told.contains("create it") && told.contains("--create-topics"), "{told}");
+    assert!(told.contains("create it"), "{told}");
     kafka.create_topics(&[TopicSpec::changelog(&job, 4)]).await.unwrap();
     let error = kafka.anchor().claim(&job, &claim).await.unwrap_err();
     let told = error.report();
