@@ -63,4 +63,5 @@ pub const MATCHING: Pipeline = Pipeline {
             conversion in Postgres, exactly once.",
     group: "flink-conversion-matcher",
     reads: &[SystemTopic::ConversionEvents, SystemTopic::AdEvents],
+    writes: &[],
 };
