@@ -1,13 +1,17 @@
 //! Joins beside models that keep everything, under random order, bounds and restarts.
 
+#![expect(clippy::indexing_slicing, reason = "a model that indexes past its lists has failed")]
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use std::vec::IntoIter;
 
-use futures::Stream;
+use futures::stream::Iter;
 use proptest::prelude::*;
+use rtbflow::operators::TableJoin;
 use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
-use rtbflow::operators::window::Late;
+use rtbflow::operators::window::{Late, Tumbling};
 use rtbflow::testing::builders::{at, read};
 use rtbflow::testing::laws;
 use rtbflow::{Either, Element, Elements, Flow, Timestamp};
@@ -89,10 +93,21 @@ fn joined<S: Elements<Value = Sides>>(
     }
 }
 
-/// What comes out of the operator; what is not late must not become late behind it.
+/// What comes out of the operator.
 fn run(input: &[(Sides, i64)], join: Join) -> Vec<Found> {
+    collect(input, |flow| joined(flow, join))
+}
+
+/// What comes out of a pipeline; what is not late before it must not be late behind it.
+fn collect<S>(
+    input: &[(Sides, i64)],
+    pipeline: impl FnOnce(Flow<Iter<IntoIter<Element<Sides>>>>) -> Flow<S>,
+) -> Vec<Found>
+where
+    S: Elements<Value = (Option<usize>, Option<usize>)>,
+{
     let stream = futures::stream::iter(elements(input, true));
-    let mut stream = pin!(joined(Flow::from_elements(stream), join).into_elements());
+    let mut stream = pin!(pipeline(Flow::from_elements(stream)).into_elements());
     let mut found = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
     while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
@@ -338,6 +353,76 @@ impl Steps {
     }
 }
 
+/// A table join; its results written as the models write them.
+fn tabled<S: Elements<Value = Sides>>(
+    flow: Flow<S>,
+    kept_ms: u64,
+    lateness_ms: u64,
+) -> Flow<impl Elements<Value = (Option<usize>, Option<usize>)>> {
+    let table = TableJoin::kept_for(Duration::from_millis(kept_ms))
+        .allowed_lateness(Duration::from_millis(lateness_ms))
+        .left_outer()
+        .late(Late::DeadLetter);
+    flow.key_by_either(|left| left.0, |right| right.0)
+        .join_table("table", table)
+        .map(|(left, right)| (Some(left.1), right.map(|right| right.1)))
+}
+
+/// What a table join means: each record finds the newest version of those that came before it was decided.
+fn versions(input: &[(Sides, i64)], kept_ms: i64, lateness_ms: i64) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut highest = i64::MIN;
+    for (id, (side, t)) in input.iter().enumerate() {
+        let watermark = highest.saturating_sub(OUT_OF_ORDERNESS_MS);
+        highest = highest.max(*t);
+        let Either::Left(left) = side else { continue };
+        if *t < watermark.saturating_sub(lateness_ms) {
+            continue;
+        }
+        // It is decided before the first record whose watermark has passed it.
+        let mut highest_then = highest;
+        let decided = (id + 1..input.len()).find(|later| {
+            let passed = *t < highest_then - OUT_OF_ORDERNESS_MS;
+            highest_then = highest_then.max(input[*later].1);
+            passed
+        });
+        let decided = if *t < watermark { id } else { decided.unwrap_or(input.len()) };
+        let version = input[..decided]
+            .iter()
+            .filter_map(|(side, time)| Some((side.right()?, *time)))
+            .filter(|(right, time)| right.0 == left.0 && *time <= *t && *time >= t - kept_ms)
+            .max_by_key(|(right, time)| (*time, right.1));
+        found.push((Some(left.1), version.map(|(right, _)| right.1), *t));
+    }
+    found
+}
+
+/// The times of a window join's pairs are the last of their windows.
+fn windowed<S: Elements<Value = Sides>>(
+    flow: Flow<S>,
+    size_ms: u64,
+) -> Flow<impl Elements<Value = (Option<usize>, Option<usize>)>> {
+    let windows = Tumbling::of(Duration::from_millis(size_ms)).late(Late::DeadLetter);
+    flow.key_by_either(|left| left.0, |right| right.0)
+        .window_join("windows", windows)
+        .map(|pair| (Some(pair.value.0.1), Some(pair.value.1.1)))
+}
+
+/// What a window join means for records that are not late.
+fn pairs_of_windows(input: &[(Sides, i64)], size_ms: i64) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (one, t) in input {
+        for (other, time) in input {
+            let (Either::Left(left), Either::Right(right)) = (one, other) else { continue };
+            let window = t.div_euclid(size_ms);
+            if left.0 == right.0 && window == time.div_euclid(size_ms) {
+                found.push((Some(left.1), Some(right.1), (window + 1) * size_ms - 1));
+            }
+        }
+    }
+    found
+}
+
 fn sorted(mut found: Vec<Found>) -> Vec<Found> {
     found.sort_unstable();
     found
@@ -393,7 +478,41 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_record_finds_the_version_of_its_time(
+        input in records(80, 4_000), kept_ms in 1..5_000_u64, lateness_ms in 0..2_000_u64
+    ) {
+        let found = collect(&input, |flow| tabled(flow, kept_ms, lateness_ms));
+        let (kept, lateness) = (i64::try_from(kept_ms).unwrap(), i64::try_from(lateness_ms).unwrap());
+        prop_assert_eq!(sorted(found), sorted(versions(&input, kept, lateness)));
+    }
+
+    #[test]
+    fn pairs_of_one_window(
+        input in records(60, OUT_OF_ORDERNESS_MS), size_ms in 900..5_000_u64
+    ) {
+        let found = collect(&input, |flow| windowed(flow, size_ms));
+        let size = i64::try_from(size_ms).unwrap();
+        prop_assert_eq!(sorted(found), sorted(pairs_of_windows(&input, size)));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_restart_changes_nothing_for_a_table(
+        input in records(40, 2_500), kept_ms in 1..3_000_u64, lateness_ms in 0..2_000_u64
+    ) {
+        laws::operator(elements(&input, false), move |flow| tabled(flow, kept_ms, lateness_ms));
+    }
+
+    #[test]
+    fn a_restart_changes_nothing_for_windows(input in records(40, 2_500), size_ms in 1..2_000_u64) {
+        laws::operator(elements(&input, false), move |flow| windowed(flow, size_ms));
+    }
 
     #[test]
     fn a_restart_at_any_step_changes_nothing(input in records(40, 2_500), join in joins()) {

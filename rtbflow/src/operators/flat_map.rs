@@ -35,8 +35,7 @@ impl<S: Elements> Flow<S> {
         I::IntoIter: Send + 'static,
         F: FnMut(S::Value) -> I + Send + 'static,
     {
-        let stream = FlatMap { stream: self.stream, f, made: None, dropped: 0 };
-        Flow { stream, tip: self.tip.then("flat_map") }
+        Flow { stream: FlatMap::new(self.stream, f), tip: self.tip.then("flat_map") }
     }
 }
 
@@ -63,6 +62,12 @@ impl<I: Iterator> Iterator for Made<I> {
         let value = self.values.next()?;
         let record = Record { value, timestamp: self.timestamp, origin: self.origin };
         Some(Element::Record(record, self.watermark))
+    }
+}
+
+impl<S, F, I> FlatMap<S, F, I> {
+    pub(super) fn new(stream: S, f: F) -> Self {
+        Self { stream, f, made: None, dropped: 0 }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
-use rtbflow::operators::window::Late;
+use rtbflow::operators::window::{Late, Tumbling};
 use rtbflow::{Either, Elements, Flow};
 use serde_json::{Value, json};
 
-use crate::cases::{Arrival, Case, Feed, Found, Side, Time, check_all, run};
+use crate::cases::{Arrival, Case, Feed, Found, Side, Time, check_all, check_where, run};
 
 type Sides = Either<Arrival, Arrival>;
 
@@ -102,4 +102,27 @@ fn kstreams_join(case: &Case) -> Found {
 #[test]
 fn interval_join_as_kafka_streams() {
     check_all("kstreams-join", kstreams_join);
+}
+
+fn window_join(case: &Case) -> Found {
+    let offset_ms = case.number("offset").rem_euclid(case.number("size"));
+    let windows = Tumbling::of(case.millis("size"))
+        .offset(Duration::from_millis(offset_ms.unsigned_abs()))
+        .allowed_lateness(case.millis("lateness"))
+        .late(Late::DeadLetter);
+    run(
+        case,
+        Time::Flink,
+        |flow| sides(flow).key_by_either(Arrival::key, Arrival::key).window_join("join", windows),
+        |record| {
+            let (left, right) = &record.value.value;
+            written(Some(left), Some(right), record.timestamp.as_millis())
+        },
+    )
+}
+
+#[test]
+fn window_join_as_flink() {
+    let one_window_each = |case: &Case| case.number("slide") == 0;
+    check_where("window-join", one_window_each, window_join);
 }

@@ -7,8 +7,8 @@ pub trait JoinKind<L, R>: Send + 'static {
     /// The values that go out.
     type Out: Send + 'static;
 
-    /// What the topology calls the join.
-    const NAME: &'static str;
+    /// What the topology says of the records that are put out without a partner.
+    const SIDES: &'static str;
     /// Whether left records without a partner are put out.
     const LEFT: bool;
     /// Whether right records without a partner are put out.
@@ -28,7 +28,7 @@ pub struct Inner;
 
 impl<L: Send + 'static, R: Send + 'static> JoinKind<L, R> for Inner {
     type Out = (L, R);
-    const NAME: &'static str = "interval_join";
+    const SIDES: &'static str = "";
     const LEFT: bool = false;
     const RIGHT: bool = false;
 
@@ -52,7 +52,7 @@ pub struct LeftOuter;
 
 impl<L: Send + 'static, R: Send + 'static> JoinKind<L, R> for LeftOuter {
     type Out = (L, Option<R>);
-    const NAME: &'static str = "interval_join, left outer";
+    const SIDES: &'static str = ", left outer";
     const LEFT: bool = true;
     const RIGHT: bool = false;
 
@@ -87,7 +87,7 @@ pub enum EitherOrBoth<L, R> {
 
 impl<L: Send + 'static, R: Send + 'static> JoinKind<L, R> for FullOuter {
     type Out = EitherOrBoth<L, R>;
-    const NAME: &'static str = "interval_join, full outer";
+    const SIDES: &'static str = ", full outer";
     const LEFT: bool = true;
     const RIGHT: bool = true;
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::keys::Keys;
 use super::places::{Place, Places};
 use super::side::{Held, Side, Slot};
-use super::{Bound, Decided, JoinKind, LateRecords, Narrow, Touch};
+use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::barrier::Class;
 use crate::either::Either;
 use crate::element::{Origin, Record};
@@ -38,7 +38,11 @@ pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     interval: (i64, i64),
     touch: Touch,
     narrow: N,
-    late: LateRecords,
+    late: [LateRecords; 2],
+    /// A left record is late only if it is by so much behind the watermark.
+    allowed_lateness_ms: i64,
+    /// Whether a right record is of no use once a newer one is there for all left records that can come.
+    supersedes: bool,
     /// How long after its time a record is held.
     hold: [i64; 2],
     /// How much lower the watermark is that is passed on.
@@ -56,6 +60,22 @@ pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     partners: Vec<u32>,
     deciding: Vec<Due>,
     kind: PhantomData<fn() -> J>,
+}
+
+/// What a join is to do.
+pub(in crate::operators) struct Rules<N> {
+    /// The interval.
+    pub(in crate::operators) bounds: (Bound, Bound),
+    /// Which partners a left record is joined with.
+    pub(in crate::operators) touch: Touch,
+    /// The intervals of single left records.
+    pub(in crate::operators) narrow: N,
+    /// What becomes of late records of the left and of the right side.
+    pub(in crate::operators) late: [LateRecords; 2],
+    /// A left record is late only if it is by so much behind the watermark.
+    pub(in crate::operators) allowed_lateness_ms: i64,
+    /// Whether the newest right record at a time stands for all that are older.
+    pub(in crate::operators) supersedes: bool,
 }
 
 /// A record is decided once the watermark has passed this time.
@@ -96,18 +116,14 @@ where
     J: JoinKind<L, R>,
     N: Narrow<L>,
 {
-    pub(super) fn new(
-        (left_key, right_key): (F, G),
-        (lower, upper): (Bound, Bound),
-        touch: Touch,
-        narrow: N,
-        Decided(late): Decided,
-    ) -> Self {
+    pub(in crate::operators) fn new((left_key, right_key): (F, G), rules: Rules<N>) -> Self {
+        let Rules { bounds: (lower, upper), touch, narrow, late, .. } = rules;
+        let Rules { allowed_lateness_ms, supersedes, .. } = rules;
         let (lower, upper) = (lower.first_ms(), upper.last_ms());
         let length = upper.saturating_sub(lower).max(0);
         let unmatched_right = right_due(touch, (lower, upper), 0);
-        let mut hold = [upper, unmatched_right];
-        if late == LateRecords::Joined {
+        let mut hold = [upper, unmatched_right.saturating_add(allowed_lateness_ms)];
+        if late == [LateRecords::Joined; 2] {
             hold = hold.map(|hold| hold.max(length));
         }
         let left_waits = J::LEFT || touch == Touch::Last;
@@ -120,6 +136,8 @@ where
             touch,
             narrow,
             late,
+            allowed_lateness_ms,
+            supersedes,
             hold,
             held_back_ms: held_back_ms.max().unwrap_or(0),
             watermark: i64::MIN,
@@ -168,9 +186,16 @@ where
 
     /// Whether a record is late, and what becomes of it then.
     #[inline]
-    fn rejects(&self, timestamp: i64, origin: Option<Origin>, out: &mut Outbox<J::Out>) -> bool {
-        let LateRecords::Rejected(late) = self.late else { return false };
-        if timestamp >= self.watermark {
+    fn rejects(
+        &self,
+        side: usize,
+        timestamp: i64,
+        origin: Option<Origin>,
+        out: &mut Outbox<J::Out>,
+    ) -> bool {
+        let allowed = self.watermark.saturating_sub(self.allowed_lateness_ms);
+        let Some(LateRecords::Rejected(late)) = self.late.get(side) else { return false };
+        if timestamp >= allowed {
             return false;
         }
         match late {
@@ -268,6 +293,10 @@ where
         let key = known.unwrap_or_else(|| self.keys.add(hash, key));
         let held = Held { value, timestamp: time, place, matched };
         let slot = self.right.insert(held, key, &mut self.keys, &self.places);
+        if self.supersedes {
+            let settled = self.watermark.saturating_sub(self.allowed_lateness_ms);
+            self.right.supersede(key, settled, &mut self.keys);
+        }
         if J::RIGHT && !matched {
             self.due.push(Reverse(Due { at: due, side: RIGHT, slot }));
         }
@@ -441,7 +470,8 @@ where
     fn on_record(&mut self, record: Record<Either<L, R>>, out: &mut Outbox<Self::Out>) {
         let Record { value, timestamp, origin } = record;
         let time = timestamp.as_millis();
-        if self.rejects(time, origin, out) {
+        let side = if matches!(value, Either::Left(_)) { LEFT } else { RIGHT };
+        if self.rejects(side, time, origin, out) {
             return;
         }
         let place = self.places.of(origin);

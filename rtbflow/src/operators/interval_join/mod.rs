@@ -45,6 +45,7 @@ use serde::de::DeserializeOwned;
 pub use bounds::{Bound, Narrow, Widest};
 pub use kind::{EitherOrBoth, FullOuter, Inner, JoinKind, LeftOuter};
 pub use logic::IntervalJoinLogic;
+pub(super) use logic::Rules;
 
 use crate::either::Either;
 use crate::error::Error;
@@ -83,7 +84,7 @@ pub struct IntervalJoin<J = Inner, D = Undecided, N = Widest> {
 
 /// Which partners a left record is joined with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Touch {
+pub(super) enum Touch {
     All,
     Last,
     First,
@@ -91,11 +92,11 @@ pub(crate) enum Touch {
 
 /// What becomes of late records has been said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decided(LateRecords);
+pub struct Decided(pub(super) LateRecords);
 
 /// What becomes of late records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LateRecords {
+pub(super) enum LateRecords {
     Rejected(Late),
     Joined,
 }
@@ -104,7 +105,7 @@ enum LateRecords {
 #[diagnostic::on_unimplemented(
     message = "the join does not say what happens to late records",
     label = "decide here",
-    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late_joins()` to join them with what is still held"
+    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or, in an interval join, `.late_joins()` to join them with what is still held"
 )]
 pub trait Decision: Send + 'static {
     /// What was decided.
@@ -221,8 +222,8 @@ where
     /// Joins each left record with right records of the same key that are near it in event time. `name` is
     /// what its state is kept by.
     ///
-    /// For pairs within the same window take a window join; for the state of a table as
-    /// of the record's time, a table join.
+    /// For pairs within the same window take [`window_join`](Self::window_join); for the state of a table as
+    /// of the record's time, [`join_table`](Self::join_table).
     ///
     /// # Time and state
     /// A record is late if it comes behind the watermark. A pair has the later time of its two, a record
@@ -277,7 +278,8 @@ where
         D: Decision,
         N: Narrow<L>,
     {
-        let tip = self.tip.then_named(J::NAME, name, &join.describe());
+        let detail = format!("{}{}", join.describe(), J::SIDES);
+        let tip = self.tip.then_named("interval_join", name, &detail);
         if join.upper.last_ms() < join.lower.first_ms() {
             tip.fail(Error::config(format!(
                 "join {name:?} from {} to {}: the interval ends before it begins",
@@ -285,9 +287,11 @@ where
             )));
         }
         let IntervalJoin { lower, upper, touch, narrow, late, .. } = join;
-        let keys = (self.left_key, self.right_key);
-        let decided = late.decision();
-        let logic = IntervalJoinLogic::new(keys, (lower, upper), touch, narrow, decided);
+        let Decided(late) = late.decision();
+        let (bounds, late) = ((lower, upper), [late; 2]);
+        let (allowed_lateness_ms, supersedes) = (0, false);
+        let rules = Rules { bounds, touch, narrow, late, allowed_lateness_ms, supersedes };
+        let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
     }
 }

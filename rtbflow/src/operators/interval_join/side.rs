@@ -179,6 +179,15 @@ impl<T> Side<T> {
         self.unlink(slot, keys)
     }
 
+    /// Lets go of the records of a key that are older than its newest one up to this time.
+    pub(super) fn supersede<K: Hash + Eq>(&mut self, key: u32, until: i64, keys: &mut Keys<K>) {
+        let newest = self.between(keys, Some(key), (i64::MIN, until)).next();
+        let Some((newest, _)) = newest else { return };
+        while let Some(older) = self.slots.get(newest).map(|slot| slot.older)
+            && self.remove(older, keys).is_some()
+        {}
+    }
+
     fn unlink<K: Hash + Eq>(&mut self, at: u32, keys: &mut Keys<K>) -> Option<T> {
         let free = self.free;
         let slot = self.slots.get_mut(at)?;

@@ -1,0 +1,175 @@
+//! Joins records with the version of a table that held at their time.
+
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::either::Either;
+use crate::flow::{Elements, Flow};
+use crate::operators::interval_join::{
+    Bound, Decided, Decision, Inner, IntervalJoinLogic, JoinKind, LateRecords, LeftOuter, Rules,
+    Touch, Widest,
+};
+use crate::operators::window::{Late, Undecided};
+use crate::operators::{Connected, Stateful};
+use crate::time::millis;
+
+/// How long the versions of a table are kept, and what becomes of records that are late for it.
+///
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::TableJoin;
+/// use rtbflow::operators::window::Late;
+///
+/// let week = Duration::from_hours(7 * 24);
+/// let prices = TableJoin::kept_for(week).left_outer().late(Late::DeadLetter);
+/// # drop(prices);
+/// ```
+#[must_use]
+pub struct TableJoin<J = Inner, D = Undecided> {
+    kept_for: Duration,
+    allowed_lateness: Duration,
+    late: D,
+    kind: PhantomData<J>,
+}
+
+impl<J, D: Copy> Clone for TableJoin<J, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<J, D: Copy> Copy for TableJoin<J, D> {}
+
+impl<J, D> fmt::Debug for TableJoin<J, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TableJoin(kept for {:?})", self.kept_for)
+    }
+}
+
+impl TableJoin {
+    /// Each version is kept for this much event time after its own, or until a newer one stands for it. Take
+    /// what the topic's retention is.
+    ///
+    /// Puts out nothing of a record that finds no version.
+    pub fn kept_for(duration: Duration) -> Self {
+        let allowed_lateness = Duration::ZERO;
+        Self { kept_for: duration, allowed_lateness, late: Undecided, kind: PhantomData }
+    }
+}
+
+impl<D> TableJoin<Inner, D> {
+    /// Also puts out the records that find no version.
+    pub fn left_outer(self) -> TableJoin<LeftOuter, D> {
+        let Self { kept_for, allowed_lateness, late, .. } = self;
+        TableJoin { kept_for, allowed_lateness, late, kind: PhantomData }
+    }
+}
+
+impl<J, D> TableJoin<J, D> {
+    /// How far behind the watermark a record still finds the version of its time. Default: not at all.
+    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
+        Self { allowed_lateness, ..self }
+    }
+}
+
+impl<J> TableJoin<J, Undecided> {
+    /// Says what becomes of records that come later. Versions are never late.
+    pub fn late(self, late: Late) -> TableJoin<J, Decided> {
+        let Self { kept_for, allowed_lateness, .. } = self;
+        let late = Decided(LateRecords::Rejected(late));
+        TableJoin { kept_for, allowed_lateness, late, kind: PhantomData }
+    }
+}
+
+impl<S, L, R, K, F, G> Connected<S, F, G>
+where
+    S: Elements<Value = Either<L, R>>,
+    L: Clone + Serialize + DeserializeOwned + Send + 'static,
+    R: Clone + Serialize + DeserializeOwned + Send + 'static,
+    K: Hash + Eq + Send + 'static,
+    F: Fn(&L) -> K + Send + 'static,
+    G: Fn(&R) -> K + Send + 'static,
+{
+    /// Joins each left record with the version of a table that held at its time: the newest right record of
+    /// the same key that is not newer. `name` is what its state is kept by.
+    ///
+    /// The left key may be a foreign key: any function of the record. To look up what something outside holds
+    /// *now*, take [`lookup`](crate::Flow::lookup); a table alone is [`latest_by`](crate::KeyedFlow::latest_by).
+    ///
+    /// # Time and state
+    /// A record waits until the watermark has passed its time, so that a version which comes out of order
+    /// counts; one behind the watermark, within the allowed lateness, is decided at once. Results have the
+    /// record's time. A version is kept until a newer one stands for it for all records that are not late, at
+    /// most for the time given. A version that is late holds for the records after it. Of the same time the
+    /// version of the higher partition wins, then of the higher offset.
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::Either::{self, Left, Right};
+    /// use rtbflow::operators::TableJoin;
+    /// use rtbflow::operators::window::Late;
+    /// use rtbflow::testing::{run, timed};
+    ///
+    /// // Sales: a product and a number. Prices: a product and its price from then on.
+    /// let input: [(Either<(char, i64), (char, i64)>, i64); 5] = [
+    ///     (Right(('a', 100)), 1_000),
+    ///     (Left(('a', 2)), 2_000),
+    ///     (Right(('a', 150)), 3_000),
+    ///     (Left(('a', 1)), 4_000),
+    ///     (Left(('b', 1)), 5_000),
+    /// ];
+    /// let prices = TableJoin::kept_for(Duration::from_hours(24)).left_outer().late(Late::Drop);
+    /// let turnover = run(timed(input), |flow| {
+    ///     flow.key_by_either(|sale| sale.0, |price| price.0)
+    ///         .join_table("prices", prices)
+    ///         .map(|(sale, price)| price.map(|price| sale.1 * price.1))
+    /// });
+    /// assert_eq!(turnover, [Some(200), Some(150), None]);
+    /// ```
+    ///
+    /// What becomes of late records has to be said:
+    /// ```compile_fail,E0277
+    /// # use std::time::Duration;
+    /// # use rtbflow::Either::{self, Left, Right};
+    /// # use rtbflow::operators::TableJoin;
+    /// # use rtbflow::testing::{run, timed};
+    /// # let input: [(Either<char, char>, i64); 1] = [(Left('a'), 1_000)];
+    /// run(timed(input), |flow| {
+    ///     flow.key_by_either(|sale| *sale, |price| *price)
+    ///         .join_table("prices", TableJoin::kept_for(Duration::from_hours(24)))
+    /// });
+    /// ```
+    pub fn join_table<J, D>(
+        self,
+        name: &str,
+        table: TableJoin<J, D>,
+    ) -> Flow<Stateful<S, IntervalJoinLogic<K, L, R, F, G, J, Widest>>>
+    where
+        J: JoinKind<L, R>,
+        D: Decision,
+    {
+        let TableJoin { kept_for, allowed_lateness, late, .. } = table;
+        let detail = format!("kept for {kept_for:?}{}", J::SIDES);
+        let tip = self.tip.then_named("join_table", name, &detail);
+        let Decided(late) = late.decision();
+        let rules = Rules {
+            bounds: (Bound::before(kept_for), Bound::same()),
+            touch: Touch::Last,
+            narrow: Widest,
+            late: [late, LateRecords::Joined],
+            allowed_lateness_ms: millis(allowed_lateness),
+            supersedes: true,
+        };
+        let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
+        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+    }
+}

@@ -1,0 +1,145 @@
+//! Joins records of two kinds that are in the same window.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::either::Either;
+use crate::element::Record;
+use crate::flow::{Elements, Flow, KeyedFlow};
+use crate::operators::window::{Aggregate, Apply, Window, Windowed, Windows};
+use crate::operators::{Connected, FlatMap, Logic, Stateful};
+
+/// The key of a record of either kind.
+pub type EitherKey<K, L, R> = Box<dyn Fn(&Either<L, R>) -> K + Send>;
+
+/// What comes out of a window before its pairs are made.
+type Joined<K, L, R> = Windowed<K, (Vec<L>, Vec<R>)>;
+
+/// The stream behind [`Connected::window_join`].
+pub type WindowJoin<S, G, K, L, R> =
+    FlatMap<Stateful<S, G>, fn(Joined<K, L, R>) -> Pairs<K, L, R>, Pairs<K, L, R>>;
+
+impl<S, L, R, K, F, G> Connected<S, F, G>
+where
+    S: Elements<Value = Either<L, R>>,
+    L: Clone + Serialize + DeserializeOwned + Send + 'static,
+    R: Clone + Serialize + DeserializeOwned + Send + 'static,
+    K: Clone + Send + 'static,
+    F: Fn(&L) -> K + Send + 'static,
+    G: Fn(&R) -> K + Send + 'static,
+{
+    /// Joins each left record with all right records of the same key and window, in windows of any kind.
+    /// `name` is what its state is kept by.
+    ///
+    /// For partners that are near one another, whatever side of a window's border they are on, take
+    /// [`interval_join`](Self::interval_join): it holds less, and puts pairs out sooner.
+    ///
+    /// # Time and state
+    /// As [`aggregate`](crate::operators::window::WindowedFlow::aggregate): pairs are put out when the
+    /// watermark reaches the window's end, with the last millisecond of it as their time; a record that comes
+    /// within the allowed lateness puts out all pairs of its key and window again. The records of a key and
+    /// window are one value of the state, which is written anew in each epoch in which it grew: this is for
+    /// windows with some dozens of records a key.
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::Either::{self, Left, Right};
+    /// use rtbflow::operators::window::{Late, Tumbling};
+    /// use rtbflow::testing::{run, timed};
+    ///
+    /// let input: [(Either<u32, char>, i64); 4] =
+    ///     [(Left(1), 1_000), (Right('a'), 2_000), (Right('b'), 3_000), (Left(2), 61_000)];
+    /// let minutes = Tumbling::of(Duration::from_mins(1)).late(Late::Drop);
+    /// let pairs = run(timed(input), |flow| {
+    ///     flow.key_by_either(|_| (), |_| ()).window_join("pairs", minutes)
+    /// });
+    /// let pairs: Vec<_> = pairs.into_iter().map(|pair| pair.value).collect();
+    /// assert_eq!(pairs, [(1, 'a'), (1, 'b')]);
+    /// ```
+    pub fn window_join<W>(self, name: &str, windows: W) -> Flow<WindowJoin<S, W::Logic, K, L, R>>
+    where
+        W: Windows + Apply<K, Either<L, R>, EitherKey<K, L, R>, BothSides<L, R>>,
+        W::Logic: Logic<Out = Joined<K, L, R>>,
+    {
+        let Self { stream, left_key, right_key, tip } = self;
+        let key: EitherKey<K, L, R> = Box::new(move |side| match side {
+            Either::Left(left) => left_key(left),
+            Either::Right(right) => right_key(right),
+        });
+        let both = BothSides { sides: PhantomData };
+        let Flow { stream, tip } =
+            KeyedFlow { stream, key, tip }.window(windows).aggregate(name, both);
+        let pairs: fn(Joined<K, L, R>) -> Pairs<K, L, R> = Pairs::new;
+        Flow { stream: FlatMap::new(stream, pairs), tip: tip.then("window_join") }
+    }
+}
+
+/// Keeps the records of both sides of a key and window.
+pub struct BothSides<L, R> {
+    sides: PhantomData<fn() -> (L, R)>,
+}
+
+impl<L, R> fmt::Debug for BothSides<L, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BothSides")
+    }
+}
+
+impl<L, R> Aggregate<Either<L, R>> for BothSides<L, R>
+where
+    L: Clone + Serialize + DeserializeOwned + Send + 'static,
+    R: Clone + Serialize + DeserializeOwned + Send + 'static,
+{
+    type State = (Vec<L>, Vec<R>);
+    type Output = (Vec<L>, Vec<R>);
+
+    fn empty(&self) -> Self::State {
+        (Vec::new(), Vec::new())
+    }
+
+    fn add(&self, (lefts, rights): &mut Self::State, record: &Record<Either<L, R>>) {
+        match &record.value {
+            Either::Left(left) => lefts.push(left.clone()),
+            Either::Right(right) => rights.push(right.clone()),
+        }
+    }
+
+    fn output(&self, state: &Self::State) -> Self::Output {
+        state.clone()
+    }
+}
+
+/// The pairs of a key and window, each left record in turn with each right one.
+#[derive(Debug)]
+pub struct Pairs<K, L, R> {
+    key: K,
+    window: Window,
+    sides: (Vec<L>, Vec<R>),
+    /// How many pairs were made.
+    made_count: usize,
+}
+
+impl<K, L, R> Pairs<K, L, R> {
+    fn new(Windowed { key, window, value: sides }: Joined<K, L, R>) -> Self {
+        Self { key, window, sides, made_count: 0 }
+    }
+}
+
+impl<K: Clone, L: Clone, R: Clone> Iterator for Pairs<K, L, R> {
+    type Item = Windowed<K, (L, R)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (lefts, rights) = &self.sides;
+        let left = lefts.get(self.made_count.checked_div(rights.len())?)?.clone();
+        let right = rights.get(self.made_count % rights.len())?.clone();
+        self.made_count += 1;
+        Some(Windowed { key: self.key.clone(), window: self.window, value: (left, right) })
+    }
+}
