@@ -176,9 +176,11 @@ impl Worker {
 
     /// Sends a signal by its short name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it has ended").to_string();
-        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
-        assert!(sent.unwrap().success(), "send {name} to {pid}");
+        let pid = self.child.id().expect("it has ended");
+        // The shell's own `kill`: a program of that name is not on every machine.
+        let kill = format!("kill -{name} {pid}");
+        let sent = std::process::Command::new("/bin/sh").args(["-c", &kill]).status();
+        assert!(sent.unwrap().success(), "{kill}");
     }
 
     /// Resident memory in bytes.
