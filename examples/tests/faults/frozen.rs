@@ -51,13 +51,13 @@ struct Pair {
 impl Pair {
     async fn new(stage: &Stage, kind: Kind) -> Self {
         let (flag, url) = match kind {
-            Kind::Balance => ("--postgres", postgres()),
+            Kind::Balance | Kind::Matching => ("--postgres", postgres()),
             Kind::Performance => ("--redis", redis()),
         };
         let proxy = Proxy::to(address(&url)).await.unwrap();
         let by = proxy.address().to_string();
         let by = match kind {
-            Kind::Balance => stage.ledger.url_by(&by),
+            Kind::Balance | Kind::Matching => stage.ledger.url_by(&by),
             Kind::Performance => stage.cache.url_by(&by),
         };
         let frozen = stage.start(kind).with(flag, by).run();
@@ -107,7 +107,7 @@ impl Pair {
 
 async fn read_on(stage: &Stage, kind: Kind, sent: &Sent) {
     match kind {
-        Kind::Balance => stage.ledger.until_read(&sent.ends).await,
+        Kind::Balance | Kind::Matching => stage.ledger.until_read(&sent.ends).await,
         Kind::Performance => stage.cache.until_read(&sent.ends).await,
     }
 }

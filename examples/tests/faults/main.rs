@@ -18,6 +18,8 @@ mod ledger;
 #[cfg(test)]
 mod letters;
 #[cfg(test)]
+mod matching;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod spoilt;

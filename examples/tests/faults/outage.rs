@@ -41,13 +41,13 @@ struct Reached {
 impl Reached {
     async fn new(stage: &Stage, kind: Kind) -> Self {
         let (flag, url) = match kind {
-            Kind::Balance => ("--postgres", postgres()),
+            Kind::Balance | Kind::Matching => ("--postgres", postgres()),
             Kind::Performance => ("--redis", redis()),
         };
         let proxy = Proxy::to(address(&url)).await.unwrap();
         let by = proxy.address().to_string();
         let by = match kind {
-            Kind::Balance => stage.ledger.url_by(&by),
+            Kind::Balance | Kind::Matching => stage.ledger.url_by(&by),
             Kind::Performance => stage.cache.url_by(&by),
         };
         let worker = stage.start(kind).with(flag, by).run();

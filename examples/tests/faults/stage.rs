@@ -20,6 +20,12 @@ use crate::ledger::Ledger;
 pub(crate) const ADS: &str = "ad-events";
 /// Where its dead letters go.
 pub(crate) const DEAD_LETTERS: &str = "ad-events.dead-letter";
+/// The topic that is read together with it.
+pub(crate) const CONVERSIONS: &str = "conversion-events";
+/// Where its dead letters go.
+pub(crate) const DEAD_CONVERSIONS: &str = "conversion-events.dead-letter";
+/// All that a test may make.
+const TOPICS: [&str; 4] = [ADS, DEAD_LETTERS, CONVERSIONS, DEAD_CONVERSIONS];
 
 /// The longest wait for anything that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -120,12 +126,20 @@ fn client() -> ClientConfig {
 async fn remove_topics() {
     let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(SOON));
-    for answer in admin.delete_topics(&[ADS, DEAD_LETTERS], &options).await.unwrap() {
+    for answer in admin.delete_topics(&TOPICS, &options).await.unwrap() {
         match answer {
             Ok(_) | Err((_, Code::UnknownTopicOrPartition)) => {}
             Err((topic, code)) => panic!("remove {topic}: {code}"),
         }
     }
+}
+
+/// The names of all topics but the broker's own.
+pub(crate) fn topics() -> Vec<String> {
+    let asking: BaseConsumer = client().create().unwrap();
+    let metadata = asking.fetch_metadata(None, SOON).unwrap();
+    let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+    names.filter(|name| !name.starts_with("__")).collect()
 }
 
 /// Makes a topic and waits until every partition of it, and nothing of an earlier one, has a leader.

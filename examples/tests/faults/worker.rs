@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Balance,
     /// S2, `performance`.
     Performance,
+    /// S3, `conversion-matching`.
+    Matching,
 }
 
 /// How a process is to be started.
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::Balance => "balance-worker",
             Self::Performance => "performance",
+            Self::Matching => "conversion-matching",
         }
     }
 }
@@ -46,7 +49,7 @@ impl Stage {
             .with("--idle-timeout", "10m")
             .with("--kafka-option", "session.timeout.ms=3000");
         match kind {
-            Kind::Balance => start
+            Kind::Balance | Kind::Matching => start
                 .with("--group", &self.ledger.group)
                 .with("--postgres", self.ledger.url())
                 .flag("--create-tables"),
@@ -77,6 +80,7 @@ impl Start {
         let program = match self.kind {
             Kind::Balance => env!("CARGO_BIN_EXE_balance-worker"),
             Kind::Performance => env!("CARGO_BIN_EXE_performance"),
+            Kind::Matching => env!("CARGO_BIN_EXE_conversion-matching"),
         };
         let mut child = Command::new(program)
             .args(self.arguments)
