@@ -68,6 +68,35 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.entries.get_mut(position).map(|entry| &mut entry.1)
     }
 
+    /// The entry with this number, its value to be changed.
+    #[inline]
+    pub fn at_with_key_mut(&mut self, position: usize) -> Option<(&K, &mut V)> {
+        self.entries.get_mut(position).map(|(key, value)| (&*key, value))
+    }
+
+    /// Gives a key that is there a new place, behind all others, and returns its number. What it was
+    /// keeps its number, and is found no more.
+    pub fn renew(&mut self, position: usize, key: K, value: V) -> usize {
+        let found = |at: &u32| *at as usize == position;
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&key), found) {
+            entry.remove();
+        }
+        self.insert_new(key, value)
+    }
+
+    /// Keeps only some entries, in their order; they are numbered anew.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.entries.retain(|(key, value)| keep(key, value));
+        self.index.clear();
+        for (position, (key, _)) in self.entries.iter().enumerate() {
+            let hash = self.hasher.hash_one(key);
+            let of = |at: &u32| {
+                self.entries.get(*at as usize).map_or(0, |entry| self.hasher.hash_one(&entry.0))
+            };
+            self.index.insert_unique(hash, u32::try_from(position).unwrap_or(u32::MAX), of);
+        }
+    }
+
     /// The value of a key.
     #[inline]
     pub fn find_mut(&mut self, key: &K) -> Option<&mut V> {

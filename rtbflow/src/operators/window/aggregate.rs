@@ -28,6 +28,30 @@ pub trait Aggregate<T>: Send + 'static {
     fn output(&self, state: &Self::State) -> Self::Output;
 }
 
+/// An aggregate whose states can be merged, as those of windows that share parts must be: sliding windows,
+/// sessions and count windows that slide.
+///
+/// What comes out must be the same whether records were added to one state, or to several that were then
+/// merged in order of time.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can not merge two of its states",
+    label = "these windows merge states: sliding windows, sessions, and count windows that slide",
+    note = "implement `Merge` for it, give a `Fold` its `merging` function, or take `Tumbling` windows"
+)]
+pub trait Merge<T>: Aggregate<T> {
+    /// Whether [`remove`](Self::remove) takes out again exactly what was merged: then a sliding window
+    /// keeps one running state a key instead of two stacks.
+    const INVERTIBLE: bool = false;
+
+    /// Merges a state of later records into one of earlier records.
+    fn merge(&self, into: &mut Self::State, later: &Self::State);
+
+    /// Takes a part out again that was merged. Called only if it is [`INVERTIBLE`](Self::INVERTIBLE).
+    fn remove(&self, from: &mut Self::State, part: &Self::State) {
+        let _ = (from, part);
+    }
+}
+
 /// Counts records.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count;
@@ -49,9 +73,22 @@ impl<T> Aggregate<T> for Count {
     }
 }
 
+impl<T> Merge<T> for Count {
+    const INVERTIBLE: bool = true;
+
+    fn merge(&self, into: &mut u64, later: &u64) {
+        *into += later;
+    }
+
+    fn remove(&self, from: &mut u64, part: &u64) {
+        *from = from.saturating_sub(*part);
+    }
+}
+
 /// Folds records into a state that starts from its default and is put out as it is.
-pub struct Fold<A, F> {
+pub struct Fold<A, F, M = ()> {
     add: F,
+    merge: M,
     state: PhantomData<fn() -> A>,
 }
 
@@ -62,20 +99,41 @@ impl<A, F> Fold<A, F> {
     where
         F: Fn(&mut A, &T) + Send + 'static,
     {
-        Self { add, state: PhantomData }
+        Self { add, merge: (), state: PhantomData }
+    }
+
+    /// Merges two states with this function, the later into the earlier: what sliding windows and
+    /// sessions need.
+    #[must_use]
+    pub fn merging<M>(self, merge: M) -> Fold<A, F, M>
+    where
+        M: Fn(&mut A, &A) + Send + 'static,
+    {
+        Fold { add: self.add, merge, state: PhantomData }
     }
 }
 
-impl<A, F> fmt::Debug for Fold<A, F> {
+impl<A, F, M> fmt::Debug for Fold<A, F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fold")
     }
 }
 
-impl<T, A, F> Aggregate<T> for Fold<A, F>
+impl<T, A, F, M> Merge<T> for Fold<A, F, M>
+where
+    Self: Aggregate<T, State = A>,
+    M: Fn(&mut A, &A) + Send + 'static,
+{
+    fn merge(&self, into: &mut A, later: &A) {
+        (self.merge)(into, later);
+    }
+}
+
+impl<T, A, F, M> Aggregate<T> for Fold<A, F, M>
 where
     A: Default + Clone + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&mut A, &T) + Send + 'static,
+    M: Send + 'static,
 {
     type State = A;
     type Output = A;
@@ -137,6 +195,21 @@ where
     }
 }
 
+impl<T, F> Merge<T> for Reduce<F>
+where
+    Self: Aggregate<T, State = Option<T>>,
+    T: Clone,
+    F: Fn(&mut T, &T) + Send + 'static,
+{
+    fn merge(&self, into: &mut Option<T>, later: &Option<T>) {
+        match (into, later) {
+            (Some(into), Some(later)) => (self.0)(into, later),
+            (into @ None, Some(later)) => *into = Some(later.clone()),
+            (_, None) => {}
+        }
+    }
+}
+
 macro_rules! tuple_of_aggregates {
     ($($aggregate:ident $index:tt),+) => {
         impl<T, $($aggregate: Aggregate<T>),+> Aggregate<T> for ($($aggregate,)+) {
@@ -151,6 +224,17 @@ macro_rules! tuple_of_aggregates {
             }
             fn output(&self, state: &Self::State) -> Self::Output {
                 ($(self.$index.output(&state.$index),)+)
+            }
+        }
+
+        impl<T, $($aggregate: Merge<T>),+> Merge<T> for ($($aggregate,)+) {
+            const INVERTIBLE: bool = $($aggregate::INVERTIBLE)&&+;
+
+            fn merge(&self, into: &mut Self::State, later: &Self::State) {
+                $(self.$index.merge(&mut into.$index, &later.$index);)+
+            }
+            fn remove(&self, from: &mut Self::State, part: &Self::State) {
+                $(self.$index.remove(&mut from.$index, &part.$index);)+
             }
         }
     };

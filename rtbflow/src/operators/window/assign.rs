@@ -10,11 +10,22 @@ use crate::operators::Logic;
 use crate::operators::window::{Aggregate, LatePolicy, Window, WindowLogic};
 use crate::time::Timestamp;
 
-/// A way of laying windows over event time.
+/// Windows of which everything is said that has to be: what becomes of late records, or, where the time
+/// does not matter, how long a key is kept.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what happens to late records",
     label = "decide here",
-    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late(LateFlow)` to have them as a flow"
+    note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late(LateFlow)` to have them as a flow",
+    note = "a `CountWindow` knows no late records; it has to say how long a key is kept: add `.ttl(…)`"
+)]
+pub trait Decided: Send + 'static {}
+
+impl<W: Windows> Decided for W {}
+
+/// A way of laying windows over event time.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` are not windows over event time whose late records are decided about",
+    note = "add `.late(Late::DeadLetter)`, `.late(Late::Drop)` or `.late(LateFlow)`"
 )]
 pub trait Windows: Send + 'static {
     /// The decision about late records.

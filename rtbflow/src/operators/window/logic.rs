@@ -211,14 +211,18 @@ where
         if passed && self.panes == Panes::Discarding {
             let mut state = self.aggregate.empty();
             self.aggregate.add(&mut state, &record);
-            return out.push(result::<K, T, W, A>(&self.aggregate, key, window, &state));
+            return out.push(result::<K, T, W, A>(key, window, self.aggregate.output(&state)));
         }
         let at = self.open(window, passed);
         let Some(open) = self.open.get_mut(at) else { return };
         let position = open.add(key, &record, &self.aggregate);
         if passed {
             if let Some((key, slot)) = open.keys.at(position) {
-                out.push(result::<K, T, W, A>(&self.aggregate, key.clone(), window, &slot.state));
+                out.push(result::<K, T, W, A>(
+                    key.clone(),
+                    window,
+                    self.aggregate.output(&slot.state),
+                ));
             }
         } else {
             let (early, panes) = (self.early, self.panes);
@@ -262,7 +266,11 @@ where
         for open in self.open.iter_mut().filter(|open| !open.passed) {
             if self.panes == Panes::Discarding {
                 for (key, slot) in open.keys.drain() {
-                    out.push(result::<K, T, W, A>(&self.aggregate, key, open.window, &slot.state));
+                    out.push(result::<K, T, W, A>(
+                        key,
+                        open.window,
+                        self.aggregate.output(&slot.state),
+                    ));
                 }
                 open.changed.clear();
                 open.unseen.clear();
@@ -279,7 +287,11 @@ where
                 }
                 if let Some((key, slot)) = open.keys.at(position) {
                     let key = key.clone();
-                    out.push(result::<K, T, W, A>(&self.aggregate, key, open.window, &slot.state));
+                    out.push(result::<K, T, W, A>(
+                        key,
+                        open.window,
+                        self.aggregate.output(&slot.state),
+                    ));
                 }
             }
         }
@@ -288,11 +300,11 @@ where
 }
 
 /// A result of a window.
+#[inline]
 pub(crate) fn result<K, T, W, A>(
-    aggregate: &A,
     key: K,
     window: Window,
-    state: &A::State,
+    value: A::Output,
 ) -> Record<Out<K, T, W, A>>
 where
     K: Send + 'static,
@@ -301,7 +313,6 @@ where
     A: Aggregate<T>,
 {
     let last = window.end - Duration::from_millis(1);
-    let value = aggregate.output(state);
     W::Late::result::<_, T>(Record::derived(Windowed { key, window, value }, last))
 }
 
@@ -333,7 +344,7 @@ fn early_after<K, T, W, A>(
         Early::Records(_) => {
             slot.unseen_count = 0;
             let Some((key, slot)) = open.keys.at(position) else { return };
-            out.push(result::<K, T, W, A>(aggregate, key.clone(), open.window, &slot.state));
+            out.push(result::<K, T, W, A>(key.clone(), open.window, aggregate.output(&slot.state)));
             if panes == Panes::Discarding
                 && let Some(slot) = open.keys.at_mut(position)
             {
@@ -396,7 +407,7 @@ where
             let wanted = entries.filter(|(_, slot)| wanted(slot));
             for (key, slot) in wanted.take(room) {
                 room -= 1;
-                out.push(result::<K, T, W, A>(&self.aggregate, key, *window, &slot.state));
+                out.push(result::<K, T, W, A>(key, *window, self.aggregate.output(&slot.state)));
             }
             if room == 0 {
                 return true;
@@ -409,7 +420,11 @@ where
         };
         open.unput = false;
         for (key, slot) in open.keys.iter().filter(|(_, slot)| wanted(slot)) {
-            out.push(result::<K, T, W, A>(&self.aggregate, key.clone(), open.window, &slot.state));
+            out.push(result::<K, T, W, A>(
+                key.clone(),
+                open.window,
+                self.aggregate.output(&slot.state),
+            ));
         }
         true
     }

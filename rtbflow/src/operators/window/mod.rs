@@ -17,8 +17,19 @@
 mod aggregate;
 mod assign;
 mod calendar;
+mod count_window;
+mod distinct;
 mod late;
 mod logic;
+mod numbers;
+mod quantiles;
+mod session;
+mod session_logic;
+mod shorthands;
+mod sliding;
+mod sliding_logic;
+mod stacks;
+mod top_n;
 mod tumbling;
 
 use std::fmt;
@@ -26,11 +37,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use aggregate::{Aggregate, Count, Fold, Reduce};
-pub use assign::{Apply, Assigner, Statement, Windows};
+pub use aggregate::{Aggregate, Count, Fold, Merge, Reduce};
+pub use assign::{Apply, Assigner, Decided, Statement, Windows};
 pub use calendar::Calendar;
+pub use count_window::{CountLogic, CountWindow, SlidingCount};
+pub use distinct::{Distinct, Registers};
 pub use late::{Late, LateFlow, LatePolicy, Undecided};
 pub use logic::WindowLogic;
+pub use numbers::{Max, Mean, Min, Number, Sum};
+pub use quantiles::{Quantiles, Sketch};
+pub use session::Session;
+pub use session_logic::SessionLogic;
+pub use sliding::Sliding;
+pub use sliding_logic::SlidingLogic;
+pub use top_n::TopN;
 pub use tumbling::Tumbling;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
@@ -94,7 +114,7 @@ where
     ///
     /// # Time and state
     /// See [`aggregate`](WindowedFlow::aggregate).
-    pub fn window<W: Windows>(self, windows: W) -> WindowedFlow<S, F, W> {
+    pub fn window<W: Decided>(self, windows: W) -> WindowedFlow<S, F, W> {
         let Self { stream, key, tip } = self;
         WindowedFlow { stream, key, windows, panes: Panes::Accumulating, early: Early::Never, tip }
     }

@@ -1,0 +1,283 @@
+//! Windows of so many records of a key, whatever the time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::element::Record;
+use crate::error::Result;
+use crate::operators::window::{
+    Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,
+};
+use crate::operators::{Logic, Outbox, Snapshot};
+use crate::state::{Chunk, KeyedState};
+use crate::time::Timestamp;
+
+/// Windows of so many records of a key, in the order in which they come: the last hundred clicks.
+///
+/// A window that is not full is not put out. [`ttl`](Self::ttl) says how long a key that has gone quiet
+/// is remembered; without it the windows can not be used, as a key might be kept for ever. The window of
+/// a result is the time from its earliest record to just after its latest.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Count, CountWindow, Reduce};
+/// use rtbflow::testing::{run, timed};
+///
+/// let pairs = CountWindow::of(2).ttl(Duration::from_hours(1));
+/// let sums = run(timed([(1, 0), (2, 1), (4, 2), (8, 3), (16, 4)]), |flow| {
+///     flow.key_by(|_| ()).window(pairs).aggregate("sums", Reduce::new(|sum: &mut u64, n: &u64| *sum += n))
+/// });
+/// assert_eq!(sums.iter().map(|w| w.value).collect::<Vec<_>>(), [Some(3), Some(12)]);
+/// ```
+///
+/// ```compile_fail
+/// use rtbflow::operators::window::{Count, CountWindow};
+/// use rtbflow::testing::{run, values};
+///
+/// run(values([1]), |flow| flow.key_by(|_| ()).window(CountWindow::of(2)).aggregate("counts", Count));
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct CountWindow<D = Undecided> {
+    size: u64,
+    ttl: D,
+}
+
+/// Windows of a key's last so many records, every so many.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct SlidingCount {
+    size: u64,
+    slide: u64,
+    ttl: Duration,
+}
+
+impl CountWindow {
+    /// Windows of so many records; none counts as one.
+    pub fn of(size: u64) -> Self {
+        Self { size: size.max(1), ttl: Undecided }
+    }
+
+    /// How long a key is remembered after its last record: until the watermark is so much past it.
+    pub fn ttl(self, ttl: Duration) -> CountWindow<Duration> {
+        CountWindow { size: self.size, ttl }
+    }
+}
+
+impl CountWindow<Duration> {
+    /// Puts out the last so many records, or all that there are, after every `slide` of them. The
+    /// aggregate has to [`Merge`]; a result costs as many merges as two times the size over the slide.
+    pub fn every(self, slide: u64) -> SlidingCount {
+        SlidingCount { size: self.size, slide: slide.max(1), ttl: self.ttl }
+    }
+}
+
+impl SlidingCount {
+    /// Whether a part ends before the record with this number, counted from 0: where a window begins or
+    /// ends. Windows end at multiples of the slide.
+    fn is_border(self, number: u64) -> bool {
+        number.is_multiple_of(self.slide)
+            || (number % self.slide) == (self.slide - self.size % self.slide) % self.slide
+    }
+}
+
+impl Decided for CountWindow<Duration> {}
+impl Decided for SlidingCount {}
+
+impl<K, T, F, A> Apply<K, T, F, A> for CountWindow<Duration>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: Aggregate<T>,
+{
+    type Logic = CountLogic<K, T, F, A>;
+
+    fn detail(&self) -> String {
+        format!("{} records, forgotten after {:?}", self.size, self.ttl)
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        let windows = SlidingCount { size: self.size, slide: self.size, ttl: self.ttl };
+        // A window is one part: nothing is merged.
+        CountLogic::new(windows, statement, |_, _, _| {})
+    }
+}
+
+impl<K, T, F, A> Apply<K, T, F, A> for SlidingCount
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: Merge<T>,
+{
+    type Logic = CountLogic<K, T, F, A>;
+
+    fn detail(&self) -> String {
+        format!("{} records every {}, forgotten after {:?}", self.size, self.slide, self.ttl)
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        CountLogic::new(self, statement, A::merge)
+    }
+}
+
+/// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows of so many
+/// records.
+pub struct CountLogic<K, T, F, A: Aggregate<T>> {
+    key: F,
+    windows: SlidingCount,
+    aggregate: A,
+    merge: fn(&A, &mut A::State, &A::State),
+    keys: KeyedState<K, Run<A::State>>,
+    values: PhantomData<fn(T)>,
+}
+
+/// The last records of a key.
+#[derive(Serialize, Deserialize)]
+struct Run<S> {
+    /// How many records came.
+    count: u64,
+    /// When it is forgotten.
+    until: Timestamp,
+    /// The last of them, between borders.
+    parts: VecDeque<Stretch<S>>,
+}
+
+/// Records between two borders.
+#[derive(Serialize, Deserialize)]
+struct Stretch<S> {
+    /// The number of its first record.
+    from: u64,
+    window: Window,
+    state: S,
+}
+
+impl<K, T, F, A: Aggregate<T>> fmt::Debug for CountLogic<K, T, F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CountLogic({} keys)", self.keys.len())
+    }
+}
+
+impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
+    fn new(
+        windows: SlidingCount,
+        statement: Statement<F, A>,
+        merge: fn(&A, &mut A::State, &A::State),
+    ) -> Self {
+        let Statement { key, aggregate, panes: _, early: _ } = statement;
+        let keys = KeyedState::new(VERSION);
+        Self { key, windows, aggregate, merge, keys, values: PhantomData }
+    }
+}
+
+const VERSION: u16 = 1;
+
+impl<S> Run<S> {
+    /// Adds a record; returns the result and its window if one is due.
+    fn add<T, A>(
+        &mut self,
+        record: &Record<T>,
+        windows: SlidingCount,
+        aggregate: &A,
+        merge: fn(&A, &mut S, &S),
+    ) -> Option<(Window, A::Output)>
+    where
+        A: Aggregate<T, State = S>,
+    {
+        let (at, after) = (record.timestamp, record.timestamp + Duration::from_millis(1));
+        if self.parts.is_empty() || windows.is_border(self.count) {
+            let window = Window { start: at, end: after };
+            self.parts.push_back(Stretch { from: self.count, window, state: aggregate.empty() });
+        }
+        self.count += 1;
+        let part = self.parts.back_mut()?;
+        part.window = Window { start: part.window.start.min(at), end: part.window.end.max(after) };
+        aggregate.add(&mut part.state, record);
+        // What lies before the window of the next result is not needed any more.
+        let next_end = self.count.div_ceil(windows.slide) * windows.slide;
+        let needed = next_end.saturating_sub(windows.size);
+        while self.parts.len() > 1 && self.parts.get(1).is_some_and(|next| next.from <= needed) {
+            self.parts.pop_front();
+        }
+        if !self.count.is_multiple_of(windows.slide) {
+            return None;
+        }
+        let first = self.parts.front()?;
+        let mut window = first.window;
+        let output = match self.parts.len() {
+            1 => aggregate.output(&first.state),
+            _ => {
+                let mut state = aggregate.empty();
+                for part in &self.parts {
+                    merge(aggregate, &mut state, &part.state);
+                    window.start = window.start.min(part.window.start);
+                    window.end = window.end.max(part.window.end);
+                }
+                aggregate.output(&state)
+            }
+        };
+        if windows.slide >= windows.size {
+            self.parts.clear();
+        }
+        Some((window, output))
+    }
+}
+
+impl<K, T, F, A> Logic for CountLogic<K, T, F, A>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: Aggregate<T>,
+{
+    type In = T;
+    type Out = Windowed<K, A::Output>;
+    const VERSION: u16 = VERSION;
+
+    fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
+        let key = (self.key)(&record.value);
+        let until = record.timestamp.max(out.watermark_before()) + self.windows.ttl;
+        let slot = self.keys.find(&key).unwrap_or_else(|| {
+            let run = Run { count: 0, until, parts: VecDeque::new() };
+            self.keys.insert(key, run, until)
+        });
+        let Some((_, run)) = self.keys.peek_mut(slot) else { return };
+        run.until = run.until.max(until);
+        let until = run.until;
+        self.keys.expire(slot, until);
+        let Some((key, run)) = self.keys.get_mut(slot) else { return };
+        if let Some((window, value)) = run.add(&record, self.windows, &self.aggregate, self.merge) {
+            let windowed = Windowed { key: key.clone(), window, value };
+            out.push(Record::derived(windowed, record.timestamp));
+        }
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Outbox<Self::Out>,
+    ) -> Option<Timestamp> {
+        let _ = out;
+        // The end of all time is that of one run: another may go on from here.
+        if watermark < Timestamp::MAX {
+            self.keys.forget(watermark);
+        }
+        Some(watermark)
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) {
+        self.keys.snapshot(snapshot);
+    }
+
+    fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        self.keys.restore(chunk)
+    }
+}

@@ -1,0 +1,275 @@
+//! Sum, mean, least and greatest of a number in each record.
+
+use std::fmt;
+use std::ops::{AddAssign, SubAssign};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::element::Record;
+use crate::operators::window::{Aggregate, Merge};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A number that can be summed: 32 or 64 bits, whole or floating.
+pub trait Number: sealed::Sealed + Copy + Send + 'static {
+    /// What it is summed in: whole numbers without overflow.
+    type Wide: Copy
+        + Default
+        + AddAssign
+        + SubAssign
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + 'static;
+
+    /// Whether sums are exact, so that a number can be taken out of one again.
+    const EXACT: bool;
+
+    /// The number, widened.
+    fn widen(self) -> Self::Wide;
+
+    /// The sum, at the least or greatest number if it lies beyond.
+    fn narrow(wide: Self::Wide) -> Self;
+
+    /// The sum divided by a count.
+    fn mean(wide: Self::Wide, count: u64) -> f64;
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),+) => {$(
+        impl sealed::Sealed for $number {}
+        impl Number for $number {
+            type Wide = i128;
+            const EXACT: bool = true;
+
+            fn widen(self) -> i128 {
+                i128::from(self)
+            }
+            fn narrow(wide: i128) -> Self {
+                let end = if wide < 0 { Self::MIN } else { Self::MAX };
+                Self::try_from(wide).unwrap_or(end)
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a mean is as exact as an f64 is")]
+            fn mean(wide: i128, count: u64) -> f64 {
+                wide as f64 / count as f64
+            }
+        }
+    )+};
+}
+whole_numbers!(i32, u32, i64, u64);
+
+impl sealed::Sealed for f64 {}
+impl Number for f64 {
+    type Wide = Self;
+    const EXACT: bool = false;
+
+    fn widen(self) -> Self {
+        self
+    }
+    fn narrow(wide: Self) -> Self {
+        wide
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a mean is as exact as an f64 is")]
+    fn mean(wide: Self, count: u64) -> Self {
+        wide / count as Self
+    }
+}
+
+macro_rules! of_a_field {
+    ($aggregate:ident) => {
+        impl<F> $aggregate<F> {
+            /// Of what this function finds in a record.
+            #[must_use]
+            pub fn of<T, N>(number: F) -> Self
+            where
+                F: Fn(&T) -> N + Send + 'static,
+            {
+                Self(number)
+            }
+        }
+
+        impl<F> fmt::Debug for $aggregate<F> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($aggregate))
+            }
+        }
+    };
+}
+
+/// Sums a number. Whole numbers do not overflow on the way; a sum beyond the type's end is put out as
+/// that end. Sums of `f64` depend on the order in which the records come.
+pub struct Sum<F>(F);
+of_a_field!(Sum);
+
+impl<T, F, N> Aggregate<T> for Sum<F>
+where
+    F: Fn(&T) -> N + Send + 'static,
+    N: Number,
+{
+    type State = N::Wide;
+    type Output = N;
+
+    fn empty(&self) -> N::Wide {
+        N::Wide::default()
+    }
+
+    fn add(&self, state: &mut N::Wide, record: &Record<T>) {
+        *state += (self.0)(&record.value).widen();
+    }
+
+    fn output(&self, state: &N::Wide) -> N {
+        N::narrow(*state)
+    }
+}
+
+impl<T, F, N> Merge<T> for Sum<F>
+where
+    F: Fn(&T) -> N + Send + 'static,
+    N: Number,
+{
+    const INVERTIBLE: bool = N::EXACT;
+
+    fn merge(&self, into: &mut N::Wide, later: &N::Wide) {
+        *into += *later;
+    }
+
+    fn remove(&self, from: &mut N::Wide, part: &N::Wide) {
+        *from -= *part;
+    }
+}
+
+/// The mean of a number.
+pub struct Mean<F>(F);
+of_a_field!(Mean);
+
+impl<T, F, N> Aggregate<T> for Mean<F>
+where
+    F: Fn(&T) -> N + Send + 'static,
+    N: Number,
+{
+    type State = (N::Wide, u64);
+    type Output = f64;
+
+    fn empty(&self) -> Self::State {
+        (N::Wide::default(), 0)
+    }
+
+    fn add(&self, state: &mut Self::State, record: &Record<T>) {
+        state.0 += (self.0)(&record.value).widen();
+        state.1 += 1;
+    }
+
+    fn output(&self, state: &Self::State) -> f64 {
+        N::mean(state.0, state.1)
+    }
+}
+
+impl<T, F, N> Merge<T> for Mean<F>
+where
+    F: Fn(&T) -> N + Send + 'static,
+    N: Number,
+{
+    const INVERTIBLE: bool = N::EXACT;
+
+    fn merge(&self, into: &mut Self::State, later: &Self::State) {
+        into.0 += later.0;
+        into.1 += later.1;
+    }
+
+    fn remove(&self, from: &mut Self::State, part: &Self::State) {
+        from.0 -= part.0;
+        from.1 = from.1.saturating_sub(part.1);
+    }
+}
+
+/// The least of something that has an order; `None` of no records.
+pub struct Min<F>(F);
+of_a_field!(Min);
+
+/// The greatest of something that has an order; `None` of no records.
+pub struct Max<F>(F);
+of_a_field!(Max);
+
+macro_rules! extreme {
+    ($aggregate:ident, $wins:tt) => {
+        impl<T, F, N> Aggregate<T> for $aggregate<F>
+        where
+            F: Fn(&T) -> N + Send + 'static,
+            N: Ord + Clone + Serialize + DeserializeOwned + Send + 'static,
+        {
+            type State = Option<N>;
+            type Output = Option<N>;
+
+            fn empty(&self) -> Option<N> {
+                None
+            }
+
+            fn add(&self, state: &mut Option<N>, record: &Record<T>) {
+                let next = (self.0)(&record.value);
+                if state.as_ref().is_none_or(|known| next $wins *known) {
+                    *state = Some(next);
+                }
+            }
+
+            fn output(&self, state: &Option<N>) -> Option<N> {
+                state.clone()
+            }
+        }
+
+        impl<T, F, N> Merge<T> for $aggregate<F>
+        where
+            F: Fn(&T) -> N + Send + 'static,
+            N: Ord + Clone + Serialize + DeserializeOwned + Send + 'static,
+        {
+            fn merge(&self, into: &mut Option<N>, later: &Option<N>) {
+                if let Some(next) = later
+                    && into.as_ref().is_none_or(|known| next $wins known)
+                {
+                    *into = Some(next.clone());
+                }
+            }
+        }
+    };
+}
+extreme!(Min, <);
+extreme!(Max, >);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::builders::record;
+
+    fn of<A: Merge<i64>>(aggregate: &A, numbers: &[i64]) -> A::State {
+        let mut state = aggregate.empty();
+        for number in numbers {
+            aggregate.add(&mut state, &record(*number, 0));
+        }
+        state
+    }
+
+    #[test]
+    fn a_sum_does_not_overflow_on_its_way() {
+        let sum = Sum::of(|n: &i64| *n);
+        let mut state = of(&sum, &[i64::MAX, i64::MAX]);
+        assert_eq!(sum.output(&state), i64::MAX);
+        sum.merge(&mut state, &of(&sum, &[-7]));
+        sum.remove(&mut state, &of(&sum, &[i64::MAX]));
+        assert_eq!(sum.output(&state), i64::MAX - 7);
+        let bytes = rmp_serde::to_vec(&state).unwrap();
+        assert_eq!(rmp_serde::from_slice::<i128>(&bytes).unwrap(), state);
+    }
+
+    #[test]
+    fn mean_min_and_max_of_parts_are_those_of_the_whole() {
+        let all = (Mean::of(|n: &i64| *n), Min::of(|n: &i64| *n), Max::of(|n: &i64| *n));
+        let mut state = of(&all, &[3, 9]);
+        all.merge(&mut state, &of(&all, &[1]));
+        assert_eq!(all.output(&state), (13.0 / 3.0, Some(1), Some(9)));
+        all.merge(&mut state, &of(&all, &[]));
+        assert_eq!(all.output(&state), (13.0 / 3.0, Some(1), Some(9)));
+        const { assert!(!<(Mean<fn(&i64) -> i64>, Max<fn(&i64) -> i64>) as Merge<i64>>::INVERTIBLE) };
+    }
+}

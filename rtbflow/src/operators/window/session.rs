@@ -1,0 +1,101 @@
+//! Windows of activity: a session lasts until nothing comes for a while.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::operators::window::assign::described;
+use crate::operators::window::{
+    Apply, LatePolicy, Merge, SessionLogic, Statement, Undecided, Windows,
+};
+
+/// Windows of activity: a key's records that follow one another within a gap are one session, from its
+/// first record to a gap after its last.
+///
+/// Records just a gap apart are of one session still. A record that comes out of order may bridge two
+/// sessions, which then are one; so the aggregate has to [`Merge`]. It is late only if no session is
+/// there that it belongs to.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Count, Late, Session};
+/// use rtbflow::testing::{run, timed};
+///
+/// let visits = Session::gap(Duration::from_millis(5)).late(Late::Drop);
+/// let counts = run(timed([('a', 0), ('a', 3), ('b', 4), ('a', 9)]), |flow| {
+///     flow.key_by(|letter| *letter).window(visits).aggregate("visits", Count)
+/// });
+/// let counts: Vec<_> = counts
+///     .iter()
+///     .map(|w| (w.key, w.window.start.as_millis(), w.window.end.as_millis(), w.value))
+///     .collect();
+/// assert_eq!(counts, [('a', 0, 8, 2), ('b', 4, 9, 1), ('a', 9, 14, 1)]);
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Session<L = Undecided> {
+    pub(crate) gap: Duration,
+    allowed_lateness: Duration,
+    late: L,
+}
+
+impl Session {
+    /// Sessions that end when nothing comes for so long, in whole milliseconds; less than one counts as
+    /// one.
+    pub fn gap(gap: Duration) -> Self {
+        let gap = gap.max(Duration::from_millis(1));
+        Self { gap, allowed_lateness: Duration::ZERO, late: Undecided }
+    }
+
+    /// Says what happens to late records.
+    pub fn late<L: LatePolicy>(self, late: L) -> Session<L> {
+        let Self { gap, allowed_lateness, late: Undecided } = self;
+        Session { gap, allowed_lateness, late }
+    }
+}
+
+impl<L> Session<L> {
+    /// How long after its end a session still takes records. Default: not at all. One that goes on then,
+    /// or is merged with another, is put out anew; what was put out of its parts is not taken back.
+    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
+        Self { allowed_lateness, ..self }
+    }
+}
+
+impl<L: LatePolicy> Windows for Session<L> {
+    type Late = L;
+
+    fn allowed_lateness(&self) -> Duration {
+        self.allowed_lateness
+    }
+
+    fn late(&self) -> L {
+        self.late
+    }
+
+    fn describe(&self) -> String {
+        described(&format!("session with gap {:?}", self.gap), self.allowed_lateness)
+    }
+}
+
+impl<K, T, F, A, L> Apply<K, T, F, A> for Session<L>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type Logic = SessionLogic<K, T, F, L, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        SessionLogic::new(self, statement)
+    }
+}

@@ -1,0 +1,331 @@
+//! The state of sessions: for each key its sessions in order of time, and when to look at each.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::element::Record;
+use crate::error::Result;
+use crate::operators::window::assign::Early;
+use crate::operators::window::logic::{Out, result};
+use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
+use crate::operators::{Logic, Outbox, Snapshot};
+use crate::state::{Chunk, KeyedState, SlotId};
+use crate::time::Timestamp;
+
+const VERSION: u16 = 1;
+
+/// So many timers are looked at before what was put out goes on.
+const PORTION: usize = 128;
+
+/// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Session`] windows.
+pub struct SessionLogic<K, T, F, L, A: Merge<T>> {
+    key: F,
+    windows: Session<L>,
+    aggregate: A,
+    early: Early,
+    last_early: Option<Timestamp>,
+    keys: KeyedState<K, Visits<A::State>>,
+    /// The number of the last key that came.
+    arrivals: u64,
+    /// When to look at a session, in which order, and whose it is. Some are of sessions that are no more.
+    timers: BTreeSet<(Timestamp, u64, SlotId)>,
+    watermark: Timestamp,
+    values: PhantomData<fn(T, L)>,
+}
+
+/// The sessions of a key.
+#[derive(Serialize, Deserialize)]
+struct Visits<S> {
+    /// The key's number in order of arrival.
+    arrival: u64,
+    /// In order of time; they do not touch.
+    visits: Vec<Visit<S>>,
+}
+
+/// One session.
+#[derive(Serialize, Deserialize)]
+struct Visit<S> {
+    window: Window,
+    state: S,
+    /// Whether the watermark passed its end, and it was put out.
+    passed: bool,
+    /// How many records were not put out early.
+    unseen_count: u32,
+    /// When it is looked at.
+    #[serde(skip)]
+    timer: Option<Timestamp>,
+}
+
+impl<K, T, F, L, A: Merge<T>> fmt::Debug for SessionLogic<K, T, F, L, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionLogic({} keys)", self.keys.len())
+    }
+}
+
+/// Whether two sessions are one.
+fn touch(one: &Window, other: &Window) -> bool {
+    one.start <= other.end && other.start <= one.end
+}
+
+impl<S> Visits<S> {
+    /// Adds a record to the session it belongs to, merging those that it bridges; says where that stands.
+    fn add<T, A>(&mut self, record: &Record<T>, own: Window, aggregate: &A) -> usize
+    where
+        A: Merge<T, State = S>,
+    {
+        let from = self.visits.partition_point(|visit| visit.window.end < own.start);
+        let to = self.visits.partition_point(|visit| visit.window.start <= own.end);
+        if from >= to {
+            let state = aggregate.empty();
+            let visit = Visit { window: own, state, passed: false, unseen_count: 0, timer: None };
+            self.visits.insert(from, visit);
+        }
+        let bridged: Vec<Visit<S>> = match to {
+            to if to > from + 1 => self.visits.drain(from + 1..to).collect(),
+            _ => Vec::new(),
+        };
+        let Some(visit) = self.visits.get_mut(from) else { return from };
+        aggregate.add(&mut visit.state, record);
+        visit.window.start = visit.window.start.min(own.start);
+        visit.window.end = visit.window.end.max(own.end);
+        for later in bridged {
+            aggregate.merge(&mut visit.state, &later.state);
+            visit.window.end = visit.window.end.max(later.window.end);
+            visit.unseen_count = visit.unseen_count.saturating_add(later.unseen_count);
+        }
+        from
+    }
+}
+
+impl<K, T, F, L, A> SessionLogic<K, T, F, L, A>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    T: Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    pub(crate) fn new(windows: Session<L>, statement: Statement<F, A>) -> Self {
+        let Statement { key, aggregate, panes: _, early } = statement;
+        Self {
+            key,
+            windows,
+            aggregate,
+            early,
+            last_early: None,
+            keys: KeyedState::new(VERSION),
+            arrivals: 0,
+            timers: BTreeSet::new(),
+            watermark: Timestamp::MIN,
+            values: PhantomData,
+        }
+    }
+
+    fn lateness(&self) -> Duration {
+        Windows::allowed_lateness(&self.windows)
+    }
+
+    /// Sees to it that a session is looked at when it is to be put out, or to be let go of.
+    fn arm(&mut self, slot: SlotId, at: usize) {
+        let lateness = self.lateness();
+        let Some((_, visits)) = self.keys.peek_mut(slot) else { return };
+        let Some(visit) = visits.visits.get_mut(at) else { return };
+        let due = if visit.passed { visit.window.end + lateness } else { visit.window.end };
+        if visit.timer.is_none_or(|timer| timer > due) {
+            visit.timer = Some(due);
+            self.timers.insert((due, visits.arrival, slot));
+        }
+    }
+
+    fn put_out(&self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
+        let Some((key, visits)) = self.keys.get(slot) else { return };
+        let Some(visit) = visits.visits.get(at) else { return };
+        let value = self.aggregate.output(&visit.state);
+        out.push(result::<K, T, Session<L>, A>(key.clone(), visit.window, value));
+    }
+
+    /// A timer is due: a session is put out, let go of, or looked at later. Returns whether it was of one
+    /// that is there: the timer may be that of several.
+    fn look(
+        &mut self,
+        (time, arrival, slot): (Timestamp, u64, SlotId),
+        out: &mut Outbox<Out<K, T, Session<L>, A>>,
+    ) -> bool {
+        let lateness = self.lateness();
+        let visits = self.keys.peek_mut(slot).filter(|(_, visits)| visits.arrival == arrival);
+        let Some((_, visits)) = visits else { return false };
+        let due = |visit: &Visit<A::State>| visit.timer == Some(time);
+        let Some(at) = visits.visits.iter().position(due) else { return false };
+        let Some(visit) = visits.visits.get_mut(at) else { return false };
+        visit.timer = None;
+        let (before, end) = (visit.passed, visit.window.end);
+        visit.passed |= end <= time;
+        let over = visit.passed && end + lateness <= time;
+        if visit.passed && !before {
+            if self.early == Early::Never || visit.unseen_count > 0 {
+                self.put_out(slot, at, out);
+            }
+            self.keys.note_change(slot);
+        }
+        if over {
+            self.let_go(slot, at);
+        } else {
+            self.arm(slot, at);
+        }
+        true
+    }
+
+    /// Forgets a session, and its key if it has no other.
+    fn let_go(&mut self, slot: SlotId, at: usize) {
+        let Some((_, visits)) = self.keys.get_mut(slot) else { return };
+        visits.visits.remove(at);
+        if visits.visits.is_empty() {
+            self.keys.remove(slot);
+        }
+    }
+
+    /// Puts a session out early.
+    fn put_out_early(
+        &mut self,
+        slot: SlotId,
+        at: usize,
+        out: &mut Outbox<Out<K, T, Session<L>, A>>,
+    ) {
+        self.put_out(slot, at, out);
+        if let Some((_, visits)) = self.keys.get_mut(slot)
+            && let Some(visit) = visits.visits.get_mut(at)
+        {
+            visit.unseen_count = 0;
+        }
+    }
+}
+
+impl<K, T, F, L, A> Logic for SessionLogic<K, T, F, L, A>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type In = T;
+    type Out = Out<K, T, Session<L>, A>;
+    const VERSION: u16 = VERSION;
+
+    fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
+        let watermark = out.watermark_before();
+        let own = Window { start: record.timestamp, end: record.timestamp + self.windows.gap };
+        let key = (self.key)(&record.value);
+        let known = self.keys.find(&key);
+        if own.end + self.lateness() <= watermark {
+            let visits = known.and_then(|slot| self.keys.get(slot)).map(|(_, visits)| visits);
+            let goes_on =
+                visits.is_some_and(|it| it.visits.iter().any(|it| touch(&it.window, &own)));
+            if !goes_on {
+                return self.windows.late().late(record, own.end, out);
+            }
+        }
+        let slot = known.unwrap_or_else(|| {
+            self.arrivals += 1;
+            let visits = Visits { arrival: self.arrivals, visits: Vec::new() };
+            self.keys.insert(key, visits, Timestamp::MAX)
+        });
+        let Some((_, visits)) = self.keys.get_mut(slot) else { return };
+        let at = visits.add(&record, own, &self.aggregate);
+        let Some(visit) = visits.visits.get_mut(at) else { return };
+        visit.passed = visit.window.end <= watermark;
+        let mut early = false;
+        if !visit.passed && self.early != Early::Never {
+            visit.unseen_count = visit.unseen_count.saturating_add(1);
+            early = matches!(self.early, Early::Records(after) if visit.unseen_count >= after);
+        }
+        if visit.passed {
+            self.put_out(slot, at, out);
+        } else if early {
+            self.put_out_early(slot, at, out);
+        }
+        self.arm(slot, at);
+    }
+
+    #[inline]
+    fn due(&self) -> Timestamp {
+        self.timers.first().map_or(Timestamp::MAX, |(due, ..)| *due)
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Outbox<Self::Out>,
+    ) -> Option<Timestamp> {
+        let _ = out;
+        self.watermark = watermark;
+        Some(watermark)
+    }
+
+    fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
+        for looked_count in 0..PORTION {
+            match self.timers.first().copied().filter(|(due, ..)| *due <= self.watermark) {
+                Some(timer) => {
+                    self.timers.remove(&timer);
+                    while self.look(timer, out) {}
+                }
+                None => return looked_count > 0,
+            }
+        }
+        true
+    }
+
+    fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
+        let Early::Every(every) = self.early else { return };
+        let last = *self.last_early.get_or_insert(wall_clock);
+        if wall_clock < last + every {
+            return;
+        }
+        self.last_early = Some(wall_clock);
+        // In the order in which they are looked at: that of a hash or a slot would not do.
+        let timers: Vec<_> = self.timers.iter().copied().collect();
+        for (time, arrival, slot) in timers {
+            let visits = self.keys.get(slot).filter(|(_, it)| it.arrival == arrival);
+            let unseen =
+                |it: &Visit<A::State>| it.timer == Some(time) && it.unseen_count > 0 && !it.passed;
+            let at = visits.and_then(|(_, it)| it.visits.iter().position(unseen));
+            if let Some(at) = at {
+                self.put_out_early(slot, at, out);
+            }
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) {
+        self.keys.snapshot(snapshot);
+    }
+
+    fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        self.keys.restore(chunk)
+    }
+
+    fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
+        let slots: Vec<(SlotId, usize, u64)> = self
+            .keys
+            .iter()
+            .map(|(slot, _, visits)| (slot, visits.visits.len(), visits.arrival))
+            .collect();
+        for (slot, visit_count, arrival) in slots {
+            self.arrivals = self.arrivals.max(arrival);
+            for at in 0..visit_count {
+                if let Early::Every(_) = self.early
+                    && let Some((_, visits)) = self.keys.peek_mut(slot)
+                    && let Some(visit) = visits.visits.get_mut(at)
+                {
+                    // When it was put out early, nobody knows: it is put out once more.
+                    visit.unseen_count = visit.unseen_count.max(1);
+                }
+                self.arm(slot, at);
+            }
+        }
+    }
+}

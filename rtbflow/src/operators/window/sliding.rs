@@ -1,0 +1,220 @@
+//! Windows of one size that begin ever so often, and overlap.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::operators::window::assign::described;
+use crate::operators::window::{
+    Apply, LatePolicy, Merge, SlidingLogic, Statement, Undecided, Windows,
+};
+use crate::time::millis;
+
+/// Windows of one size that begin ever so often, and overlap: the last hour, every minute. Also called
+/// hopping windows. Where they would not overlap, take [`Tumbling`](super::Tumbling).
+///
+/// They are cut into *slices* that no window's border lies in, and share them: a record goes to one
+/// slice, however many windows it belongs to, and a window takes over what the one before has merged.
+/// So the aggregate has to [`Merge`]. Where a window begins less often than it is long, records between
+/// the windows are counted as filtered.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Count, Late, Sliding};
+/// use rtbflow::testing::{run, timed};
+///
+/// let (four, two) = (Duration::from_millis(4), Duration::from_millis(2));
+/// let windows = Sliding::of(four).every(two).late(Late::Drop);
+/// let counts = run(timed([('a', 0), ('a', 1), ('a', 3)]), |flow| {
+///     flow.key_by(|letter| *letter).window(windows).aggregate("counts", Count)
+/// });
+/// let counts: Vec<_> = counts.iter().map(|w| (w.window.start.as_millis(), w.value)).collect();
+/// assert_eq!(counts, [(-2, 2), (0, 3), (2, 1)]);
+/// ```
+///
+/// An aggregate that can not merge is refused:
+///
+/// ```compile_fail
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Fold, Late, Sliding};
+/// use rtbflow::testing::{run, values};
+///
+/// let windows = Sliding::of(Duration::from_secs(4)).every(Duration::from_secs(2)).late(Late::Drop);
+/// run(values([1_u64]), |flow| {
+///     flow.key_by(|_| 0).window(windows).aggregate("sums", Fold::new(|sum: &mut u64, n: &u64| *sum += n))
+/// });
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Sliding<L = Undecided> {
+    pub(crate) grid: Grid,
+    allowed_lateness: Duration,
+    late: L,
+}
+
+impl Sliding {
+    /// Windows of this size, in whole milliseconds; less than one counts as one.
+    pub fn of(size: Duration) -> Self {
+        let size_ms = millis(size).clamp(1, MOST_MS);
+        let grid = Grid { size_ms, slide_ms: size_ms, offset_ms: 0 };
+        Self { grid, allowed_lateness: Duration::ZERO, late: Undecided }
+    }
+
+    /// Says what happens to late records.
+    pub fn late<L: LatePolicy>(self, late: L) -> Sliding<L> {
+        let Self { grid, allowed_lateness, late: Undecided } = self;
+        Sliding { grid, allowed_lateness, late }
+    }
+}
+
+impl<L> Sliding<L> {
+    /// How often a window begins, in whole milliseconds; less than one counts as one. Default: as often
+    /// as the last has ended. The size need not be a multiple of it.
+    pub fn every(mut self, slide: Duration) -> Self {
+        self.grid.slide_ms = millis(slide).clamp(1, MOST_MS);
+        self
+    }
+
+    /// Shifts the windows' borders.
+    pub fn offset(mut self, offset: Duration) -> Self {
+        self.grid.offset_ms = millis(offset);
+        self
+    }
+
+    /// How long after its end a window still takes records. Default: not at all.
+    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
+        Self { allowed_lateness, ..self }
+    }
+}
+
+impl<L: LatePolicy> Windows for Sliding<L> {
+    type Late = L;
+
+    fn allowed_lateness(&self) -> Duration {
+        self.allowed_lateness
+    }
+
+    fn late(&self) -> L {
+        self.late
+    }
+
+    fn describe(&self) -> String {
+        let length = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+        let (size, slide) = (length(self.grid.size_ms), length(self.grid.slide_ms));
+        described(&format!("sliding {size:?} every {slide:?}"), self.allowed_lateness)
+    }
+}
+
+impl<K, T, F, A, L> Apply<K, T, F, A> for Sliding<L>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type Logic = SlidingLogic<K, T, F, L, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        SlidingLogic::new(self, statement)
+    }
+}
+
+/// Longer than the library's idea of time reaches by far, and short enough to reckon with.
+const MOST_MS: i64 = i64::MAX / 8;
+
+/// Where windows and slices lie. Times saturate: near the ends of all time, windows are as good as
+/// endless.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    pub(crate) size_ms: i64,
+    slide_ms: i64,
+    offset_ms: i64,
+}
+
+impl Grid {
+    /// How far a time lies behind the last start of a window.
+    fn into_slide(self, at: i64) -> i64 {
+        at.wrapping_sub(self.offset_ms).rem_euclid(self.slide_ms)
+    }
+
+    /// The slice that a time belongs to, `(start, end)`; none between windows.
+    pub(crate) fn slice_of(self, at: i64) -> Option<(i64, i64)> {
+        let into = self.into_slide(at);
+        // Windows end this far behind the last start.
+        let border = self.size_ms % self.slide_ms;
+        if self.size_ms < self.slide_ms && into >= self.size_ms {
+            return None;
+        }
+        let (start, end) = match border {
+            0 => (0, self.slide_ms),
+            border if into < border => (0, border),
+            border => (border, self.slide_ms),
+        };
+        Some((at.saturating_sub(into - start), at.saturating_add(end - into)))
+    }
+
+    /// The end of the first window that ends at this time or after it.
+    pub(crate) fn end_from(self, at: i64) -> i64 {
+        let start = at.saturating_sub(self.size_ms);
+        match self.into_slide(start) {
+            0 => at,
+            into => at.saturating_add(self.slide_ms - into),
+        }
+    }
+
+    /// The end of the window after the one that ends there.
+    pub(crate) fn next(self, end: i64) -> i64 {
+        end.saturating_add(self.slide_ms)
+    }
+
+    /// The end of the last window that a slice belongs to, which begins at this time.
+    pub(crate) fn last_end(self, slice_start: i64) -> i64 {
+        let start = slice_start.saturating_sub(self.into_slide(slice_start));
+        start.saturating_add(self.size_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_cut_at_every_border() {
+        let grid = Grid { size_ms: 10, slide_ms: 4, offset_ms: 1 };
+        // Windows begin at 1 + 4n and end at 3 + 4n.
+        assert_eq!(grid.slice_of(1), Some((1, 3)));
+        assert_eq!(grid.slice_of(2), Some((1, 3)));
+        assert_eq!(grid.slice_of(3), Some((3, 5)));
+        assert_eq!(grid.slice_of(-1), Some((-1, 1)));
+        assert_eq!(grid.slice_of(-2), Some((-3, -1)));
+        assert_eq!([2, 3, 4].map(|at| grid.end_from(at)), [3, 3, 7]);
+        assert_eq!([1, 3].map(|start| grid.last_end(start)), [11, 11]);
+    }
+
+    #[test]
+    fn between_windows_there_is_none() {
+        let grid = Grid { size_ms: 3, slide_ms: 10, offset_ms: 0 };
+        assert_eq!(
+            [0, 2, 3, 9, 10].map(|at| grid.slice_of(at).is_some()),
+            [true, true, false, false, true]
+        );
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        let grid = Sliding::of(Duration::MAX).every(Duration::from_millis(1)).grid;
+        for at in [i64::MIN, -1, 0, i64::MAX] {
+            let (start, end) = grid.slice_of(at).unwrap();
+            assert!(start <= at && at <= end, "{start} {at} {end}");
+            assert!(grid.end_from(at) >= at && grid.last_end(start) >= at);
+        }
+    }
+}

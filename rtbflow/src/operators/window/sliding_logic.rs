@@ -1,0 +1,554 @@
+//! The state of sliding windows: key by key what each slice has, and what one window takes over from the
+//! one before.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::barrier::Class;
+use crate::element::Record;
+use crate::error::Result;
+use crate::operators::window::assign::Early;
+use crate::operators::window::logic::{Out, result};
+use crate::operators::window::sliding::Grid;
+use crate::operators::window::stacks::{Part, Stacks};
+use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
+use crate::operators::{Logic, Outbox, Snapshot};
+use crate::state::{Bucket, Chunk, Reader, Writer};
+use crate::table::Table;
+use crate::time::{Timestamp, millis};
+
+/// The bucket that says which windows were put out; no slice ends there.
+const PASSED: i64 = i64::MIN;
+
+/// So many results are put out at a time.
+const PORTION: usize = 128;
+
+/// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Sliding`] windows.
+///
+/// A slice is a bucket of the state, known by its end; an entry is a key with its number in order of
+/// arrival, its state in the slice and how many of its records were not put out early.
+pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
+    key: F,
+    windows: Sliding<L>,
+    grid: Grid,
+    lateness_ms: i64,
+    aggregate: A,
+    early: Early,
+    last_early: Option<Timestamp>,
+    keys: Table<K, Lane<A::State>>,
+    /// The number of the next key that comes.
+    arrivals: u64,
+    /// Keys that changed since the last barrier, by where they stand.
+    changed: Vec<usize>,
+    /// What the place has of each slice.
+    slices: BTreeMap<i64, Slice>,
+    /// The slice of the last record.
+    newest: (i64, i64),
+    /// The windows that end until here were put out.
+    passed: i64,
+    logged_passed: i64,
+    /// The last watermark that was told.
+    watermark: i64,
+    /// The end of the first window that is still to be put out and has something in it.
+    due: i64,
+    /// While windows are put out: the end of the one, and where the next key stands.
+    putting: Option<(i64, usize)>,
+    ended: Vec<i64>,
+    values: PhantomData<fn(T, L)>,
+}
+
+/// What one key has.
+struct Lane<S> {
+    /// The key's number in order of arrival, since it was last forgotten.
+    arrival: u64,
+    /// In order of time; none, if the key is forgotten.
+    parts: VecDeque<Part<S>>,
+    stacks: Stacks<S>,
+    unseen_count: u32,
+    changed: bool,
+}
+
+impl<S> Lane<S> {
+    fn new(arrival: u64) -> Self {
+        let (parts, stacks) = (VecDeque::new(), Stacks::default());
+        Self { arrival, parts, stacks, unseen_count: 0, changed: false }
+    }
+
+    /// Where the part of a slice stands, which is added if there is none, and whether it is new.
+    #[inline]
+    fn part(&mut self, end: i64, empty: impl FnOnce() -> S) -> (usize, bool) {
+        // Nearly every record belongs to one of the newest slices.
+        let from_back = self.parts.iter().rev().take_while(|part| part.end > end).count();
+        let at = self.parts.len() - from_back;
+        if at.checked_sub(1).and_then(|at| self.parts.get(at)).is_some_and(|part| part.end == end) {
+            return (at - 1, false);
+        }
+        self.parts.insert(at, Part::new(end, empty()));
+        (at, true)
+    }
+}
+
+/// What the place has of a slice.
+#[derive(Default)]
+struct Slice {
+    bucket: Bucket,
+    key_count: usize,
+}
+
+impl<K, T, F, L, A: Merge<T>> fmt::Debug for SlidingLogic<K, T, F, L, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlidingLogic({} slices)", self.slices.len())
+    }
+}
+
+impl<K, T, F, L, A> SlidingLogic<K, T, F, L, A>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    T: Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    pub(crate) fn new(windows: Sliding<L>, statement: Statement<F, A>) -> Self {
+        let Statement { key, aggregate, panes: _, early } = statement;
+        Self {
+            key,
+            windows,
+            grid: windows.grid,
+            lateness_ms: millis(Windows::allowed_lateness(&windows)),
+            aggregate,
+            early,
+            last_early: None,
+            keys: Table::new(),
+            arrivals: 0,
+            changed: Vec::new(),
+            slices: BTreeMap::new(),
+            newest: (0, 0),
+            passed: i64::MIN,
+            logged_passed: i64::MIN,
+            watermark: i64::MIN,
+            due: i64::MAX,
+            putting: None,
+            ended: Vec::new(),
+            values: PhantomData,
+        }
+    }
+
+    /// Whether a window is over: no record comes into it any more.
+    fn is_over(&self, end: i64, watermark: i64) -> bool {
+        end.saturating_add(self.lateness_ms) <= watermark
+    }
+
+    fn window(&self, end: i64) -> Window {
+        let at = Timestamp::from_millis;
+        Window { start: at(end.saturating_sub(self.grid.size_ms)), end: at(end) }
+    }
+
+    /// Adds a record to its slice, and says where its key and its part stand.
+    #[inline]
+    fn add(&mut self, slice_end: i64, record: &Record<T>) -> (usize, usize)
+    where
+        F: Fn(&T) -> K,
+    {
+        let key = (self.key)(&record.value);
+        let Self { keys, arrivals, aggregate, changed, .. } = self;
+        let at = match keys.position(&key) {
+            Some(at) if keys.at(at).is_some_and(|(_, lane)| !lane.parts.is_empty()) => at,
+            known => {
+                *arrivals += 1;
+                let lane = Lane::new(*arrivals);
+                match known {
+                    // It was forgotten, and stands behind all others now, as it does after a restart.
+                    Some(at) => keys.renew(at, key, lane),
+                    None => keys.insert_new(key, lane),
+                }
+            }
+        };
+        let Some(lane) = keys.at_mut(at) else { return (at, 0) };
+        let (part_at, is_new) = lane.part(slice_end, || aggregate.empty());
+        if part_at < lane.stacks.len() {
+            lane.stacks = Stacks::default();
+        }
+        let Some(part) = lane.parts.get_mut(part_at) else { return (at, part_at) };
+        aggregate.add(&mut part.state, record);
+        part.changed = true;
+        if !std::mem::replace(&mut lane.changed, true) {
+            changed.push(at);
+        }
+        if self.early != Early::Never {
+            part.unseen_count = part.unseen_count.saturating_add(1);
+            lane.unseen_count = lane.unseen_count.saturating_add(1);
+        }
+        if is_new && slice_end < self.due {
+            self.due =
+                self.due.min(self.grid.end_from(slice_end.max(self.passed.saturating_add(1))));
+        }
+        (at, part_at)
+    }
+
+    /// Puts a key's results out early if it has had so many records.
+    #[inline]
+    fn early_after(
+        &mut self,
+        at: usize,
+        watermark: i64,
+        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
+    ) {
+        let Early::Records(after) = self.early else { return };
+        if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count >= after) {
+            self.put_out_early(at, watermark, out);
+        }
+    }
+
+    /// A record of a slice that the watermark has passed, or of none.
+    #[inline(never)]
+    fn on_other_record(&mut self, record: Record<T>, out: &mut Outbox<Out<K, T, Sliding<L>, A>>)
+    where
+        F: Fn(&T) -> K,
+    {
+        let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
+        let Some((start, end)) = self.grid.slice_of(at) else {
+            if at.saturating_add(self.lateness_ms) < watermark {
+                return self.windows.late().late(record, record_end(at), out);
+            }
+            return out.account(Class::Filtered, record.origin);
+        };
+        let last = self.grid.last_end(start);
+        if self.is_over(last, watermark) {
+            return self.windows.late().late(record, Timestamp::from_millis(last), out);
+        }
+        // Whatever ends until here and has something in it was put out.
+        self.passed = self.passed.max(watermark);
+        let (key_at, _) = self.add(end, &record);
+        let from = self.grid.end_from(end);
+        self.correct(key_at, (from, last.min(watermark)), watermark, out);
+        self.early_after(key_at, watermark, out);
+    }
+
+    /// Puts out a key's results again, of the windows that end between these two and are not over.
+    fn correct(
+        &mut self,
+        at: usize,
+        (first, last): (i64, i64),
+        watermark: i64,
+        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
+    ) {
+        let Some((key, lane)) = self.keys.at(at) else { return };
+        let mut stacks = Stacks::default();
+        let mut end = first;
+        while end <= last {
+            if !self.is_over(end, watermark) {
+                let window = self.window(end);
+                stacks.slide(&lane.parts, (window.start.as_millis(), end), &self.aggregate);
+                if let Some(value) = stacks.output(&self.aggregate) {
+                    out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
+                }
+            }
+            let next = self.grid.next(end);
+            if next == end {
+                break;
+            }
+            end = next;
+        }
+    }
+
+    /// Puts out a key's results of open windows that changed since they were last put out early.
+    fn put_out_early(
+        &mut self,
+        at: usize,
+        watermark: i64,
+        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
+    ) {
+        let Some((_, lane)) = self.keys.at(at) else { return };
+        let unseen = || lane.parts.iter().filter(|part| part.unseen_count > 0).map(|part| part.end);
+        if let (Some(first), Some(newest)) = (unseen().min(), unseen().max()) {
+            let from = self.grid.end_from(first.max(watermark.saturating_add(1)));
+            let (start, _) =
+                self.grid.slice_of(newest.saturating_sub(1)).unwrap_or((newest, newest));
+            self.correct(at, (from, self.grid.last_end(start)), watermark, out);
+        }
+        let Some(lane) = self.keys.at_mut(at) else { return };
+        lane.unseen_count = 0;
+        for part in lane.parts.iter_mut().filter(|part| part.unseen_count > 0) {
+            (part.unseen_count, part.changed) = (0, true);
+        }
+        if !std::mem::replace(&mut lane.changed, true) {
+            self.changed.push(at);
+        }
+    }
+
+    /// Puts out some of the window that ends there; returns whether there may be more of it.
+    fn put_out(
+        &mut self,
+        end: i64,
+        from: usize,
+        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
+    ) -> bool {
+        let window = self.window(end);
+        let start = window.start.as_millis();
+        let mut room = PORTION;
+        for at in from..self.keys.len() {
+            let Some((key, lane)) = self.keys.at_with_key_mut(at) else { continue };
+            if lane.parts.is_empty() {
+                continue;
+            }
+            lane.stacks.slide(&lane.parts, (start, end), &self.aggregate);
+            let unseen = || {
+                let inside = lane.parts.range(lane.stacks.before_count()..lane.stacks.len());
+                inside.into_iter().any(|part| part.unseen_count > 0)
+            };
+            if self.early != Early::Never && (lane.unseen_count == 0 || !unseen()) {
+                continue;
+            }
+            if let Some(value) = lane.stacks.output(&self.aggregate) {
+                out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
+                room -= 1;
+            }
+            if room == 0 {
+                self.putting = Some((end, at + 1));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The end of the first window that ends after this time and has something in it.
+    fn first_end_after(&self, time: i64) -> i64 {
+        let next = self.grid.end_from(time.saturating_add(1));
+        let start = next.saturating_sub(self.grid.size_ms);
+        let first = self.keys.iter().filter_map(|(_, lane)| {
+            let mut parts = lane.parts.iter().skip(lane.stacks.before_count());
+            parts.find(|part| part.end > start).map(|part| self.grid.end_from(part.end).max(next))
+        });
+        first.min().unwrap_or(i64::MAX)
+    }
+
+    /// All windows that the watermark passed were put out: forgets what no window needs any more.
+    fn passed(&mut self) {
+        self.passed = self.watermark;
+        self.putting = None;
+        // The first window that may still be put out, or corrected.
+        let alive = self.watermark.saturating_sub(self.lateness_ms).saturating_add(1);
+        let gone = match self.watermark {
+            i64::MAX => i64::MAX,
+            _ => self.grid.end_from(alive).saturating_sub(self.grid.size_ms),
+        };
+        let mut forgotten_count = 0;
+        for at in 0..self.keys.len() {
+            let Some(lane) = self.keys.at_mut(at) else { continue };
+            lane.stacks.slide(&lane.parts, (gone, gone), &self.aggregate);
+            let over = lane.parts.iter().take_while(|part| part.end <= gone).count();
+            for part in lane.parts.drain(..over) {
+                lane.unseen_count = lane.unseen_count.saturating_sub(part.unseen_count);
+            }
+            lane.stacks.forget(over);
+            forgotten_count += usize::from(lane.parts.is_empty());
+        }
+        self.due = self.first_end_after(self.watermark);
+        let kept = self.slices.split_off(&gone.saturating_add(1));
+        let over = std::mem::replace(
+            &mut self.slices,
+            if gone == i64::MAX { BTreeMap::new() } else { kept },
+        );
+        self.ended.extend(over.into_keys());
+        // Now and then, so that a key costs no more than it did to come.
+        if forgotten_count > self.keys.len() / 2 {
+            self.keys.retain(|_, lane| !lane.parts.is_empty());
+            let changed = self.keys.iter().enumerate().filter(|(_, (_, lane))| lane.changed);
+            self.changed = changed.map(|(at, _)| at).collect();
+        }
+    }
+
+    /// Writes what changed of each slice.
+    fn write(&mut self, snapshot: &mut Snapshot)
+    where
+        K: Serialize,
+    {
+        let mut changed: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+        for at in self.changed.drain(..) {
+            let Some(lane) = self.keys.at_mut(at) else { continue };
+            lane.changed = false;
+            for (part_at, part) in
+                lane.parts.iter_mut().enumerate().filter(|(_, part)| part.changed)
+            {
+                part.changed = false;
+                let slice = self.slices.entry(part.end).or_default();
+                slice.key_count += usize::from(!std::mem::replace(&mut part.logged, true));
+                changed.entry(part.end).or_default().push((at, part_at));
+            }
+        }
+        for (end, parts) in changed {
+            let Some(slice) = self.slices.get_mut(&end) else { continue };
+            let mut entries = Writer::new(VERSION);
+            let mut put = |key: &K, lane: &Lane<A::State>, part: &Part<A::State>| {
+                entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
+            };
+            if slice.bucket.rewrites(slice.key_count, parts.len()) {
+                for (key, lane) in self.keys.iter() {
+                    let part = lane.parts.binary_search_by_key(&end, |part| part.end);
+                    if let Some(part) = part.ok().and_then(|part_at| lane.parts.get(part_at)) {
+                        put(key, lane, part);
+                    }
+                }
+                snapshot.replace(end, entries);
+            } else {
+                for (at, part_at) in parts {
+                    if let Some((key, lane)) = self.keys.at(at)
+                        && let Some(part) = lane.parts.get(part_at)
+                    {
+                        put(key, lane, part);
+                    }
+                }
+                snapshot.append(end, entries);
+            }
+        }
+    }
+}
+
+const VERSION: u16 = 1;
+
+/// What a late record between two windows is told to be late for.
+fn record_end(at: i64) -> Timestamp {
+    Timestamp::from_millis(at.saturating_add(1))
+}
+
+impl<K, T, F, L, A> Logic for SlidingLogic<K, T, F, L, A>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type In = T;
+    type Out = Out<K, T, Sliding<L>, A>;
+    const VERSION: u16 = VERSION;
+
+    #[inline]
+    fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
+        let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
+        if at < self.newest.0 || at >= self.newest.1 {
+            match self.grid.slice_of(at) {
+                Some(slice) => self.newest = slice,
+                None => return self.on_other_record(record, out),
+            }
+        }
+        let end = self.newest.1;
+        if end <= watermark {
+            return self.on_other_record(record, out);
+        }
+        let (key_at, _) = self.add(end, &record);
+        self.early_after(key_at, watermark, out);
+    }
+
+    #[inline]
+    fn due(&self) -> Timestamp {
+        Timestamp::from_millis(self.due)
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Timestamp,
+        out: &mut Outbox<Self::Out>,
+    ) -> Option<Timestamp> {
+        let _ = out;
+        self.watermark = watermark.as_millis();
+        if self.watermark >= self.due {
+            self.putting = Some((self.due, 0));
+        }
+        Some(watermark)
+    }
+
+    #[inline(never)]
+    fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
+        let Some((end, from)) = self.putting else { return false };
+        if self.put_out(end, from, out) {
+            return true;
+        }
+        match self.first_end_after(end) {
+            next if next > self.watermark || next == end => self.passed(),
+            next => self.putting = Some((next, 0)),
+        }
+        true
+    }
+
+    fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
+        let Early::Every(every) = self.early else { return };
+        let last = *self.last_early.get_or_insert(wall_clock);
+        if wall_clock >= last + every {
+            self.last_early = Some(wall_clock);
+            for at in 0..self.keys.len() {
+                if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count > 0) {
+                    self.put_out_early(at, self.watermark, out);
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &mut Snapshot) {
+        for bucket in self.ended.drain(..) {
+            snapshot.drop_bucket(bucket);
+        }
+        self.write(snapshot);
+        // The end of all time is that of one run: another may go on from here.
+        if self.passed > self.logged_passed && self.passed < i64::MAX {
+            self.logged_passed = self.passed;
+            let mut entry = Writer::new(Self::VERSION);
+            entry.put(&self.passed);
+            snapshot.replace(PASSED, entry);
+        }
+    }
+
+    fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        let mut entries = Reader::open(chunk, Self::VERSION)?;
+        if chunk.bucket == PASSED {
+            if let Some(passed) = entries.next_entry()? {
+                (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
+            }
+            return Ok(());
+        }
+        let end = chunk.bucket;
+        while let Some((key, arrival, state, unseen_count)) =
+            entries.next_entry::<(K, u64, A::State, u32)>()?
+        {
+            let slice = self.slices.entry(end).or_default();
+            slice.bucket.restored(1);
+            let (_, lane) = self.keys.entry(key, || Lane::new(arrival));
+            let Some(lane) = lane else { continue };
+            let (part_at, is_new) = lane.part(end, || self.aggregate.empty());
+            slice.key_count += usize::from(is_new);
+            if let Some(part) = lane.parts.get_mut(part_at) {
+                *part = Part { unseen_count, logged: true, ..Part::new(end, state) };
+            }
+        }
+        Ok(())
+    }
+
+    fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
+        let mut lanes: Vec<(K, Lane<A::State>)> = self.keys.take().collect();
+        lanes.sort_by_key(|(_, lane)| lane.arrival);
+        for (key, mut lane) in lanes {
+            self.arrivals = self.arrivals.max(lane.arrival);
+            if let Early::Every(_) = self.early {
+                // When it was put out early, nobody knows: it is put out once more.
+                for part in &mut lane.parts {
+                    part.unseen_count = part.unseen_count.max(1);
+                }
+            }
+            let unseen = lane.parts.iter().map(|part| part.unseen_count);
+            lane.unseen_count = unseen.fold(0, u32::saturating_add);
+            for part in &lane.parts {
+                let first = part.end.max(self.passed.saturating_add(1));
+                let end = self.grid.end_from(first);
+                if end.saturating_sub(self.grid.size_ms) < part.end {
+                    self.due = self.due.min(end);
+                }
+            }
+            self.keys.insert_new(key, lane);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The running state of one key in windows that slide: what one window takes over from the one before.
+
+use std::collections::VecDeque;
+
+use crate::operators::window::Merge;
+
+/// What one key has in one slice.
+pub(crate) struct Part<S> {
+    /// The slice's end.
+    pub(crate) end: i64,
+    pub(crate) state: S,
+    /// How many records were not put out early.
+    pub(crate) unseen_count: u32,
+    /// Whether it changed since the last barrier.
+    pub(crate) changed: bool,
+    /// Whether the place knows it.
+    pub(crate) logged: bool,
+}
+
+impl<S> Part<S> {
+    pub(crate) fn new(end: i64, state: S) -> Self {
+        Self { end, state, unseen_count: 0, changed: false, logged: false }
+    }
+}
+
+/// A key's parts in order of time, of which a window is a stretch: some lie before it, then come those of
+/// the front stack, then those of the back, then those that no window was put out with yet.
+///
+/// The front stack has the merged states of ever more of its parts, the back only one of all of its own:
+/// so a part is merged a few times, however many windows it belongs to, and nothing needs to be taken
+/// out again ([two stacks](https://dl.acm.org/doi/10.1145/3093742.3093925)). With an aggregate that can,
+/// the back is all there is.
+pub(crate) struct Stacks<S> {
+    before_count: usize,
+    /// The last is that of all parts of the front, the first of its last part alone.
+    front: Vec<S>,
+    back: Option<S>,
+    back_count: usize,
+}
+
+impl<S> Default for Stacks<S> {
+    fn default() -> Self {
+        Self { before_count: 0, front: Vec::new(), back: None, back_count: 0 }
+    }
+}
+
+impl<S> Stacks<S> {
+    /// How many parts lie in windows that were put out.
+    pub(crate) fn len(&self) -> usize {
+        self.before_count + self.front.len() + self.back_count
+    }
+
+    /// How many parts lie before the window.
+    pub(crate) fn before_count(&self) -> usize {
+        self.before_count
+    }
+
+    /// So many of the parts before the window are gone.
+    pub(crate) fn forget(&mut self, count: usize) {
+        self.before_count = self.before_count.saturating_sub(count);
+    }
+
+    /// Goes on to the window that begins behind the parts that end at `start`, and ends with those that
+    /// end at `end`: it lies not before the last one.
+    pub(crate) fn slide<T, A>(
+        &mut self,
+        parts: &VecDeque<Part<S>>,
+        (start, end): (i64, i64),
+        aggregate: &A,
+    ) where
+        A: Merge<T, State = S>,
+    {
+        while let Some(part) = parts.get(self.before_count).filter(|part| part.end <= start) {
+            self.leave(parts, part, aggregate);
+            self.before_count += 1;
+        }
+        while let Some(part) = parts.get(self.len()).filter(|part| part.end <= end) {
+            let back = self.back.get_or_insert_with(|| aggregate.empty());
+            aggregate.merge(back, &part.state);
+            self.back_count += 1;
+        }
+    }
+
+    /// The oldest part leaves the window, if it was in.
+    fn leave<T, A>(&mut self, parts: &VecDeque<Part<S>>, part: &Part<S>, aggregate: &A)
+    where
+        A: Merge<T, State = S>,
+    {
+        if A::INVERTIBLE && self.back_count > 1 {
+            self.back_count -= 1;
+            if let Some(back) = &mut self.back {
+                aggregate.remove(back, &part.state);
+            }
+            return;
+        }
+        if self.front.is_empty() && self.back_count > 0 {
+            let last = self.before_count + self.back_count;
+            // The oldest leaves at once: it needs no merged state.
+            let stays = parts.iter().take(last).skip(self.before_count + 1);
+            let mut front: Vec<S> = Vec::with_capacity(self.back_count);
+            for part in stays.rev() {
+                let mut state = aggregate.empty();
+                aggregate.merge(&mut state, &part.state);
+                if let Some(later) = front.last() {
+                    aggregate.merge(&mut state, later);
+                }
+                front.push(state);
+            }
+            (self.front, self.back, self.back_count) = (front, None, 0);
+        } else {
+            self.front.pop();
+        }
+    }
+
+    /// What is put out of the window, if there is anything in it.
+    pub(crate) fn output<T, A>(&self, aggregate: &A) -> Option<A::Output>
+    where
+        A: Merge<T, State = S>,
+    {
+        match (self.front.last(), &self.back) {
+            (None, None) => None,
+            (Some(state), None) | (None, Some(state)) => Some(aggregate.output(state)),
+            (Some(front), Some(back)) => {
+                let mut state = aggregate.empty();
+                aggregate.merge(&mut state, front);
+                aggregate.merge(&mut state, back);
+                Some(aggregate.output(&state))
+            }
+        }
+    }
+}
