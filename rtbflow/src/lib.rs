@@ -28,7 +28,8 @@
 //! # The rooms
 //! In the order in which data walks: [`source`] and [`codec`], [`flow`] and [`operators`], [`sink`],
 //! [`epoch`], and around them the [`job`]. The words they share are in [`element`], [`barrier`], [`time`]
-//! and [`state`]. With the feature `testing`, `testing` is the test kit.
+//! and [`state`]. With the feature `testing`, `testing` is the test kit. The [`guide`] has a table of what
+//! each operator keeps, and pages for whoever comes from Kafka Streams or Flink.
 //!
 //! # What it knows of time
 //! Each record has an event time. The watermark of a partition is its highest event time less the
@@ -47,6 +48,7 @@ pub mod element;
 pub mod epoch;
 pub mod error;
 pub mod flow;
+pub mod guide;
 pub mod job;
 pub mod operators;
 pub mod sink;

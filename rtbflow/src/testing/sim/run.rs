@@ -32,7 +32,7 @@ const SEEDS: &str = "RTBFLOW_SIM_SEEDS";
 const MOST_INSTANCES: u32 = 3;
 /// When the event time of a partition goes on that stands at its end.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long those that are left may take to get to the end, in virtual time.
+/// How long those that are left may take to get to the end, in virtual time, where nothing else is said.
 const SETTLING: Duration = Duration::from_secs(120);
 /// How long a run without faults may take, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -64,6 +64,12 @@ pub trait Scenario {
         expected: Vec<<Self::Store as Store>::Row>,
     ) -> Result<(), String> {
         difference("row", rows, expected)
+    }
+
+    /// How long those that are left after the last fault may take to get to the end, in virtual time: the
+    /// last windows close as idle partitions' event time goes on with the clock. Default two minutes.
+    fn settling(&self) -> Duration {
+        SETTLING
     }
 
     /// Runs the job in one life of an instance.
@@ -314,14 +320,15 @@ impl<'a, S: Scenario> World<'a, S> {
     async fn settled(&self, end: Instant, calm: &Self) -> Result<(), String> {
         sleep_until(end).await;
         self.calm_down();
-        let until = end + SETTLING;
+        let settling = self.scenario.settling();
+        let until = end + settling;
         loop {
             sleep(Duration::from_millis(500)).await;
             match self.compare(calm) {
                 Ok(()) => return Ok(()),
                 Err(_) if let Some(violation) = self.chance.violation() => return Err(violation),
                 Err(left) if Instant::now() > until => {
-                    return Err(format!("not settled {SETTLING:?} after the last fault: {left}"));
+                    return Err(format!("not settled {settling:?} after the last fault: {left}"));
                 }
                 Err(_) => {}
             }

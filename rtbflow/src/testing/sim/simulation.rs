@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -128,6 +129,11 @@ where
             Some(holds) => holds(&rows).map_err(|what| format!("the invariant is broken: {what}")),
             None => difference("row", rows, expected),
         }
+    }
+
+    /// Enough for windows of some minutes; it is spent only where something fails.
+    fn settling(&self) -> Duration {
+        Duration::from_hours(1)
     }
 
     fn run(&self, instance: Instance<T, Ledger<R>>) -> BoxFuture<'static, Result<Report>> {

@@ -1,0 +1,10 @@
+//! Pages to read: how time is understood, and what the constructs of other stream processors become here.
+
+#[doc = include_str!("../docs/time.md")]
+pub mod time {}
+
+#[doc = include_str!("../docs/kafka-streams.md")]
+pub mod kafka_streams {}
+
+#[doc = include_str!("../docs/flink.md")]
+pub mod flink {}
