@@ -99,7 +99,7 @@ where
     /// the same key that is not newer. `name` is what its state is kept by.
     ///
     /// The left key may be a foreign key: any function of the record. To look up what something outside holds
-    /// *now*, take [`lookup`](crate::Flow::lookup); a table alone is [`latest_by`](crate::KeyedFlow::latest_by).
+    /// *now*, take [`lookup`](crate::KeyedFlow::lookup); a table alone is [`latest_by`](crate::KeyedFlow::latest_by).
     ///
     /// # Time and state
     /// A record waits until the watermark has passed its time, so that a version which comes out of order
