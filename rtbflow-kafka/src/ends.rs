@@ -4,6 +4,9 @@
 //! as old as the last fetch and know nothing of open transactions. A second client answers within a
 //! millisecond, and its answer is a proof: what it says holds as of the question. An answer that does
 //! not come proves nothing.
+//!
+//! Now and then it looks how many partitions there are. The group notices that of the topic that it is
+//! held on only, and only once a member happens to be given a new one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,13 +15,13 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rtbflow::{Clock, Partition, Result, Timestamp};
+use rtbflow::{Clock, Partition, Result, Timestamp, Topic};
 use tracing::{info, warn};
 
 use crate::blocking::spawn;
 use crate::context::Context;
 use crate::deadline::Deadline;
-use crate::kafka::serve_events;
+use crate::kafka::{Kafka, serve_events};
 use crate::mailbox::Mailbox;
 
 /// How long one question may take.
@@ -59,6 +62,17 @@ pub(crate) fn offsets(
     Ok(found.collect())
 }
 
+/// The topics whose partitions are counted now and then.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    /// Where they are.
+    pub(crate) kafka: Kafka,
+    /// How many partitions each had when the source was opened.
+    pub(crate) known: Vec<(Topic, u32)>,
+    /// The pause between two looks.
+    pub(crate) pause: Duration,
+}
+
 /// The thread that asks; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Asker(Arc<Wishes>);
@@ -82,11 +96,13 @@ impl Asker {
         client: BaseConsumer<Context>,
         clock: Arc<dyn Clock>,
         interval: Duration,
+        counts: Counts,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self> {
         let wishes = Arc::new(Wishes::default());
         let asker = Self(Arc::clone(&wishes));
-        let asking = Asking { client, clock, mailbox, silent: None };
+        let next_count = Deadline::after(counts.pause);
+        let asking = Asking { client, clock, mailbox, counts, next_count, silent: None };
         spawn("rtbflow-kafka-ends", move || asking.run(&wishes, interval))?;
         Ok(asker)
     }
@@ -137,6 +153,8 @@ struct Asking {
     client: BaseConsumer<Context>,
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
+    counts: Counts,
+    next_count: Deadline,
     silent: Option<Silence>,
 }
 
@@ -150,6 +168,10 @@ impl Asking {
                 return;
             }
             serve_events(&self.client);
+            if self.next_count.is_over() {
+                self.next_count = Deadline::after(self.counts.pause);
+                self.count();
+            }
             if wish.partitions.is_empty() {
                 continue;
             }
@@ -158,6 +180,18 @@ impl Asking {
             match answer {
                 Ok(answer) => self.hand_over(answer, wishes),
                 Err(error) => self.complain(&error),
+            }
+        }
+    }
+
+    /// Tells of a topic that has another count of partitions than when the source was opened. No answer
+    /// is no news.
+    fn count(&self) {
+        let Counts { kafka, known, .. } = &self.counts;
+        for (topic, before) in known {
+            let found = kafka.partitions(&self.client, topic.name(), Duration::ZERO);
+            if let Some(count) = found.ok().flatten().filter(|count| count != before) {
+                self.mailbox.put(|slots| slots.recounted = Some((*topic, count)));
             }
         }
     }

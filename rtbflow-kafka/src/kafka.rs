@@ -95,6 +95,12 @@ impl Kafka {
         Secrets::of(self.options.iter())
     }
 
+    /// The time that an option in milliseconds was set to.
+    pub(crate) fn millis(&self, key: &str) -> Option<Duration> {
+        let ms = self.value(key)?.trim().parse().ok().filter(|ms| *ms > 0)?;
+        Some(Duration::from_millis(ms))
+    }
+
     /// The value that an option was set to.
     pub(crate) fn value(&self, key: &str) -> Option<&str> {
         self.options.get(key).map(String::as_str)

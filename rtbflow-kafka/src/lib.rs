@@ -23,6 +23,8 @@ mod dead_letter;
 mod deadline;
 mod ends;
 mod failure;
+#[cfg(test)]
+mod faults;
 mod feed;
 mod given;
 mod inlet;

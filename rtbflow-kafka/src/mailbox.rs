@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-use rtbflow::Partition;
 use rtbflow::epoch::Position;
+use rtbflow::{Partition, Topic};
 
 use crate::ends::Ends;
 
@@ -34,6 +34,8 @@ pub(crate) struct Slots {
     pub(crate) committed: BTreeMap<Partition, i64>,
     /// The newest assignment whose revocation was answered.
     pub(crate) released: u64,
+    /// A topic whose count of partitions has changed, and what it is now.
+    pub(crate) recounted: Option<(Topic, u32)>,
     /// Leave and end.
     pub(crate) close: bool,
     /// For so many rounds nothing is forwarded.

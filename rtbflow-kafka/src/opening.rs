@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::context;
-use crate::ends::{Asker, offsets};
+use crate::ends::{Asker, Counts, offsets};
 use crate::failure::failure;
 use crate::given::Offsets;
 use crate::mailbox::Mailbox;
@@ -26,6 +26,10 @@ const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 const LONGEST_BIRTH: Duration = Duration::from_secs(3);
 /// How long making the coordination topic may take.
 const LONGEST_MAKING: Duration = Duration::from_secs(5);
+/// The session time-out and the pause between two looks at the counts of partitions, unless librdkafka's
+/// options of that name say otherwise.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+const COUNT_PAUSE: Duration = Duration::from_mins(1);
 /// A fetch ahead for one partition is never smaller.
 const LEAST_PREFETCH_BYTES: usize = 256 << 10;
 /// How often the ends are asked for at most, and at least.
@@ -66,7 +70,12 @@ impl KafkaTopic {
             secrets: self.kafka.secrets(),
         };
         let clock = Arc::clone(&context.clock);
-        let asker = Asker::start(asking, clock, interval, Arc::clone(&mailbox))?;
+        let counts = Counts {
+            kafka: self.kafka.clone(),
+            known: plan.layout.topics().to_vec(),
+            pause: self.kafka.millis("topic.metadata.refresh.interval.ms").unwrap_or(COUNT_PAUSE),
+        };
+        let asker = Asker::start(asking, clock, interval, counts, Arc::clone(&mailbox))?;
         Ok(Reader::new(consumer, plan, mailbox, asker, events))
     }
 
@@ -175,8 +184,7 @@ impl KafkaTopic {
     }
 
     fn session_timeout(&self) -> Duration {
-        let set = self.kafka.value("session.timeout.ms").and_then(|ms| ms.trim().parse().ok());
-        Duration::from_millis(set.unwrap_or(6000))
+        self.kafka.millis("session.timeout.ms").unwrap_or(SESSION_TIMEOUT)
     }
 
     fn consumer(

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rtbflow::source::{Delivery, Feed, Source, SourceEvent};
 use rtbflow_kafka::KafkaTopic;
+use tokio::time::timeout;
 
 use crate::member::{Group, at_end, context, delivery, event, finish, open, share};
-use crate::server::{kafka, topic, topics_like, transaction, unique, write};
+use crate::server::{SOON, add_partitions, kafka, topic, topics_like, transaction, unique, write};
 use crate::traffic::Traffic;
 
 async fn both(one: u32, other: u32) -> (KafkaTopic, [(String, i32); 2]) {
@@ -154,4 +155,33 @@ async fn what_can_not_be_read_together_is_refused() {
     assert!(error.is_config() && error.report().contains("elsewhere:9092"), "{error:?}");
     let names: BTreeSet<String> = elsewhere.topics().into_iter().collect();
     assert_eq!(names.len(), 3);
+}
+
+/// Partitions that are added to a topic that the group is not held on are noticed, and read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_gets_more_partitions_is_opened_again() {
+    let (a, b) = (topic("co-a", 2).await, topic("co-b", 4).await);
+    let kafka = kafka().option("topic.metadata.refresh.interval.ms", "200");
+    let (source, group) = (kafka.topic(&a).with(kafka.topic(&b)), unique("co-group"));
+    let mut feed = open(&source, &group, false).await;
+    let SourceEvent::Assigned(assignment) = event(&mut feed).await else { panic!("assigned") };
+    add_partitions(&b, 6).await;
+    let error = timeout(SOON, async {
+        loop {
+            match feed.next().await {
+                Ok(event) => drop(event),
+                Err(error) => return error,
+            }
+        }
+    });
+    let error = error.await.expect("noticed in time");
+    assert!(error.is_transient() && error.report().contains("6 partitions"), "{error:?}");
+    drop(assignment);
+    feed.close().await;
+    let mut feed = open(&source, &group, false).await;
+    let SourceEvent::Assigned(assignment) = event(&mut feed).await else { panic!("assigned") };
+    let partitions: Vec<usize> =
+        assignment.tasks.iter().map(|input| input.partitions.len()).collect();
+    assert_eq!(partitions, [4, 4]);
+    feed.close().await;
 }

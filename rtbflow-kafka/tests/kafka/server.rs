@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
@@ -106,4 +108,16 @@ pub(crate) async fn topics_like(prefix: &str) -> Vec<String> {
         names.filter(|name| name.starts_with(&prefix)).collect()
     });
     asked.await.unwrap()
+}
+
+/// Gives a topic more partitions: so many in all.
+pub(crate) async fn add_partitions(topic: &str, count: usize) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    let added = admin.create_partitions(&[NewPartitions::new(topic, count)], &options).await;
+    for answer in added.unwrap() {
+        answer.map_err(|(topic, code)| format!("{topic}: {code}")).unwrap();
+    }
 }
