@@ -1,6 +1,7 @@
 //! Joins beside models that keep everything, under random order, bounds and restarts.
 
 #![expect(clippy::indexing_slicing, reason = "a model that indexes past its lists has failed")]
+#![expect(clippy::unwrap_used, reason = "numbers of tests are small")]
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -12,9 +13,10 @@ use proptest::prelude::*;
 use rtbflow::operators::TableJoin;
 use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
 use rtbflow::operators::window::{Late, Tumbling};
+use rtbflow::state::{Change, Chunk};
 use rtbflow::testing::builders::{at, read};
 use rtbflow::testing::laws;
-use rtbflow::{Either, Element, Elements, Flow, Timestamp};
+use rtbflow::{Barrier, Either, Element, Elements, Flow, Timestamp};
 
 /// How far times fall back without being late.
 const OUT_OF_ORDERNESS_MS: i64 = 900;
@@ -518,4 +520,61 @@ proptest! {
     fn a_restart_at_any_step_changes_nothing(input in records(40, 2_500), join in joins()) {
         laws::operator(elements(&input, false), move |flow| joined(flow, join));
     }
+}
+
+/// Sends elements through a pipeline, state that is brought back before them and a barrier after them; what
+/// came out, and the changes of the state.
+fn with_state<S>(
+    chunks: Vec<Chunk>,
+    input: &[Element<Sides>],
+    pipeline: impl FnOnce(Flow<Iter<IntoIter<Element<Sides>>>>) -> Flow<S>,
+) -> (Vec<S::Value>, Vec<Chunk>)
+where
+    S: Elements,
+{
+    let (restoring, restored) = Barrier::restoring(at(0), chunks, true);
+    let (barrier, gathering) = Barrier::new(at(0));
+    let mut elements = vec![Element::Barrier(restoring)];
+    elements.extend(input.iter().cloned());
+    elements.push(Element::Barrier(barrier));
+    let mut stream =
+        pin!(pipeline(Flow::from_elements(futures::stream::iter(elements))).into_elements());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut out = Vec::new();
+    while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
+        match element {
+            Element::Record(record, _) => out.push(record.value),
+            Element::Watermark(_) => {}
+            Element::Barrier(barrier) => barrier.complete(),
+        }
+    }
+    assert!(restored.finish().unwrap().is_ok());
+    (out, gathering.finish().unwrap().unwrap().chunks)
+}
+
+#[test]
+fn state_that_was_written_for_another_interval_is_taken_over() {
+    let hours = |hours| {
+        let join = IntervalJoin::between(Bound::before(Duration::from_hours(hours)), Bound::same());
+        move |flow: Flow<Iter<IntoIter<Element<Sides>>>>| {
+            flow.key_by_either(|left| left.0, |right| right.0)
+                .interval_join("join", join.late(Late::Drop))
+        }
+    };
+    let right = |id: usize, minute: i64| {
+        let offset = i64::try_from(id).unwrap();
+        Element::Record(read(Either::Right((1, id, 0)), minute * 60_000, offset), at(0))
+    };
+    let rights: Vec<_> = (0..20).map(|id| right(id, i64::try_from(id).unwrap() * 2)).collect();
+    let (_, written) = with_state(Vec::new(), &rights, hours(24));
+    let left = Element::Record(read(Either::Left((1, 20, 0)), 3_600_000, 20), at(0));
+    let (pairs, rewritten) = with_state(written.clone(), &[left], hours(1));
+    assert_eq!(pairs.len(), 20);
+    // The next epoch moves everything to the buckets of the new interval.
+    let dropped = |chunk: &&Chunk| matches!(chunk.change, Change::Drop);
+    assert_eq!(rewritten.iter().filter(dropped).count(), written.len());
+    let moved = rewritten.into_iter().filter(|chunk| !matches!(chunk.change, Change::Drop));
+    let left = Element::Record(read(Either::Left((1, 21, 0)), 3_600_000, 21), at(0));
+    let (pairs, _) = with_state(moved.collect(), &[left], hours(1));
+    assert_eq!(pairs.len(), 20);
 }

@@ -110,3 +110,29 @@ impl<K: Hash + Eq> Keys<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_let_go_of_with_its_last_record() {
+        let mut keys = Keys::default();
+        let all: Vec<u32> = (0..1000_u64).map(|key| keys.find_or_add(key)).collect();
+        for number in &all {
+            keys.set_newest(*number, 0, 7);
+            keys.set_newest(*number, 1, 8);
+        }
+        keys.set_newest(all[3], 0, NONE);
+        assert_eq!(keys.find_or_add(3), all[3]);
+        keys.set_newest(all[3], 1, NONE);
+        assert_eq!(keys.find(keys.hash(&3), &3), None);
+        assert_eq!(keys.find_or_add(5000), all[3], "its place is taken by the next");
+        assert_eq!((keys.newest(all[3], 0), keys.newest(all[4], 1)), (NONE, 8));
+    }
+
+    #[test]
+    fn a_key_stays_small() {
+        assert!(size_of::<Entry<u64>>() <= 24, "{}", size_of::<Entry<u64>>());
+    }
+}

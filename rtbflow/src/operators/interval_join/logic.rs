@@ -82,7 +82,7 @@ pub(in crate::operators) struct Rules<N> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at: i64,
-    side: usize,
+    is_right: bool,
     slot: u32,
 }
 
@@ -244,7 +244,7 @@ where
         let slot = self.left.insert(held, key, &mut self.keys, &self.places);
         if decides {
             let at = self.left_due(key, interval);
-            self.due.push(Reverse(Due { at, side: LEFT, slot }));
+            self.due.push(Reverse(Due { at, is_right: false, slot }));
             self.decide(out);
         }
     }
@@ -298,7 +298,7 @@ where
             self.right.supersede(key, settled, &mut self.keys);
         }
         if J::RIGHT && !matched {
-            self.due.push(Reverse(Due { at: due, side: RIGHT, slot }));
+            self.due.push(Reverse(Due { at: due, is_right: true, slot }));
         }
         if self.touch == Touch::First {
             self.overtake(slot, time);
@@ -316,7 +316,7 @@ where
             };
             let (low, _) = self.interval_of(left, *timestamp);
             if older.is_none_or(|older| older < low) {
-                self.due.push(Reverse(Due { at: time, side: LEFT, slot: *at }));
+                self.due.push(Reverse(Due { at: time, is_right: false, slot: *at }));
             }
         }
     }
@@ -331,12 +331,12 @@ where
         }
         if deciding.len() > 1 {
             deciding.sort_by(|one, other| {
-                let by_time = one.at.cmp(&other.at).then(one.side.cmp(&other.side));
+                let by_time = one.at.cmp(&other.at).then(one.is_right.cmp(&other.is_right));
                 by_time.then_with(|| self.order(*one, *other))
             });
         }
         for due in deciding.drain(..) {
-            if due.side == LEFT { self.decide_left(due, out) } else { self.decide_right(due, out) }
+            if due.is_right { self.decide_right(due, out) } else { self.decide_left(due, out) }
         }
         self.deciding = deciding;
     }
@@ -344,10 +344,10 @@ where
     /// The order of two records of the same side.
     fn order(&self, one: Due, other: Due) -> Ordering {
         let time_and_place = |due: Due| {
-            if due.side == LEFT {
-                self.left.get(due.slot).map(|slot| (slot.timestamp, slot.place()))
-            } else {
+            if due.is_right {
                 self.right.get(due.slot).map(|slot| (slot.timestamp, slot.place()))
+            } else {
+                self.left.get(due.slot).map(|slot| (slot.timestamp, slot.place()))
             }
         };
         match (time_and_place(one), time_and_place(other)) {
@@ -429,7 +429,7 @@ where
             if self.passed(at) {
                 self.left.remove(slot, &mut self.keys);
             } else {
-                self.due.push(Reverse(Due { at, side: LEFT, slot }));
+                self.due.push(Reverse(Due { at, is_right: false, slot }));
             }
         }
         let rights: Vec<u32> = if J::RIGHT { self.right.all().collect() } else { Vec::new() };
@@ -439,7 +439,7 @@ where
             if self.passed(at) {
                 self.right.remove(slot, &mut self.keys);
             } else {
-                self.due.push(Reverse(Due { at, side: RIGHT, slot }));
+                self.due.push(Reverse(Due { at, is_right: true, slot }));
             }
         }
     }
@@ -526,5 +526,15 @@ where
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
         self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_stays_small() {
+        assert_eq!(size_of::<Due>(), 16);
     }
 }

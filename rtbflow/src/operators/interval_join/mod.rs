@@ -234,8 +234,9 @@ where
     /// A left record is held until the watermark has passed its upper bound, a right one until it has passed
     /// the last left record that reaches it, and with `last_touch` and `first_touch` the bound of that one; for
     /// [`late_joins`](IntervalJoin::late_joins) at least for the length of the interval. A record that is held
-    /// costs some 60 bytes beside its value and its key. State is let go of, in memory and in the log, by spans
-    /// of 1/256 of the time for which it is held, 100 ms at least.
+    /// takes 52 bytes beside its value, and 16 more while it waits to be decided; a key, however many records it
+    /// has, 16 beside itself and an entry in a hash table. State is let go of, in memory and in the log, by
+    /// spans of 1/256 of the time for which it is held, 100 ms at least.
     ///
     /// # Errors
     /// The pipeline is refused if the upper bound is below the lower.

@@ -337,3 +337,13 @@ impl<T: Serialize + DeserializeOwned> Side<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_small() {
+        assert!(size_of::<Slot<u64>>() <= 56, "{}", size_of::<Slot<u64>>());
+    }
+}
