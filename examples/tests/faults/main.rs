@@ -14,6 +14,8 @@ mod fenced;
 #[cfg(test)]
 mod frozen;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod letters;
@@ -21,6 +23,8 @@ mod letters;
 mod matching;
 #[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod refunds;
 #[cfg(test)]
 mod spoilt;
 #[cfg(test)]

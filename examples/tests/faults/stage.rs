@@ -24,8 +24,10 @@ pub(crate) const DEAD_LETTERS: &str = "ad-events.dead-letter";
 pub(crate) const CONVERSIONS: &str = "conversion-events";
 /// Where its dead letters go.
 pub(crate) const DEAD_CONVERSIONS: &str = "conversion-events.dead-letter";
+/// Where refunds go.
+pub(crate) const COMPENSATIONS: &str = "compensation-events";
 /// All that a test may make.
-const TOPICS: [&str; 4] = [ADS, DEAD_LETTERS, CONVERSIONS, DEAD_CONVERSIONS];
+const TOPICS: [&str; 5] = [ADS, DEAD_LETTERS, CONVERSIONS, DEAD_CONVERSIONS, COMPENSATIONS];
 
 /// The longest wait for anything that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);

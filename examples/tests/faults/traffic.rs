@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::stage::{ADS, SOON, kafka};
 
-const WINDOW_MS: i64 = 5 * 60 * 1000;
+pub(crate) const WINDOW_MS: i64 = 5 * 60 * 1000;
 /// Event time that passes from one record to the next: a window holds 3,000 of them.
 const STEP: Duration = Duration::from_millis(100);
 /// How often steady traffic sends a little.
@@ -31,9 +31,14 @@ struct Ad {
     timestamp: Timestamp,
     campaign_id: String,
     advertiser_id: String,
+    device_id: String,
+    ad_id: String,
     actual_price: Option<i64>,
     revenue_amount: Option<i64>,
 }
+
+/// Clicks by device, ad and beginning of the window in milliseconds: when, at which offset, at which price.
+pub(crate) type Clicks = BTreeMap<(String, String, i64), Vec<(Timestamp, i64, i64)>>;
 
 /// What was sent and acknowledged: what the pipelines owe.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +51,7 @@ pub(crate) struct Sent {
     pub(crate) charges: BTreeMap<String, i64>,
     /// What happened by campaign and beginning of the window, in milliseconds.
     pub(crate) windows: BTreeMap<(String, i64), Performance>,
+    pub(crate) clicks_of: Clicks,
 }
 
 impl Sent {
@@ -61,6 +67,8 @@ impl Sent {
                 counts.clicks += 1;
                 counts.cost += price;
                 self.clicks += 1;
+                let of = (ad.device_id, ad.ad_id, start);
+                self.clicks_of.entry(of).or_default().push((ad.timestamp, offset, price));
                 *self.charges.entry(ad.advertiser_id).or_default() += price;
             }
             _ => {

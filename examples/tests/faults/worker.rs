@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Performance,
     /// S3, `conversion-matching`.
     Matching,
+    /// S4, `duplicate-clicks`.
+    Duplicates,
 }
 
 /// How a process is to be started.
@@ -36,6 +38,7 @@ impl Kind {
             Self::Balance => "balance-worker",
             Self::Performance => "performance",
             Self::Matching => "conversion-matching",
+            Self::Duplicates => "duplicate-clicks",
         }
     }
 }
@@ -56,6 +59,7 @@ impl Stage {
             Kind::Performance => {
                 start.with("--group", &self.cache.group).with("--redis", self.cache.url())
             }
+            Kind::Duplicates => start.with("--group", &self.ledger.group),
         }
     }
 }
@@ -81,6 +85,7 @@ impl Start {
             Kind::Balance => env!("CARGO_BIN_EXE_balance-worker"),
             Kind::Performance => env!("CARGO_BIN_EXE_performance"),
             Kind::Matching => env!("CARGO_BIN_EXE_conversion-matching"),
+            Kind::Duplicates => env!("CARGO_BIN_EXE_duplicate-clicks"),
         };
         let mut child = Command::new(program)
             .args(self.arguments)

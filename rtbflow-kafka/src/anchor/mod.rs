@@ -66,6 +66,9 @@ const GRACE: Duration = Duration::from_secs(10);
 ///   commits, so it takes a connection that is lost and whose bytes arrive later. Whoever moves money by
 ///   such results should recognise a repeat by its business key.
 ///
+/// - An unclean leader election loses the last records of single partitions: of a result, or of the changelog,
+///   whose epochs are then read and written again.
+///
 /// # Limits
 /// The number of tasks is that of the changelog's partitions: when the source has another number of
 /// partitions later, the job is refused with a message that says what to do. The state of a task is read

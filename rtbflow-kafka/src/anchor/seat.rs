@@ -101,15 +101,16 @@ impl Room<'_> {
         Ok(Replay { kafka, askers, job, partition: self.partition()? })
     }
 
-    /// How many partitions the changelog has, if there is one.
-    fn count(&self) -> Result<Option<u32>> {
-        self.kafka.partitions(self.askers.any(), &changelog(self.job), Duration::ZERO)
+    /// How many partitions the changelog has; `None` if there is none, even after a while: a broker that has
+    /// just started may not know its topics yet.
+    fn count(&self, patience: Duration) -> Result<Option<u32>> {
+        self.kafka.partitions(self.askers.any(), &changelog(self.job), patience)
     }
 
     /// Sees to it that there is a changelog for this number of tasks.
     fn ensure_changelog(&self, deadline: Deadline) -> Result<()> {
         let (topic, task, of) = (changelog(self.job), self.task, self.task.of);
-        let count = match self.count()? {
+        let count = match self.count(Duration::ZERO)? {
             Some(count) => count,
             None if self.creates => {
                 let made = Creation::new(self.kafka, deadline.left())?
@@ -335,7 +336,7 @@ impl Seat {
 
     /// Where the place stands, without disturbing anybody; `None` if that is not decided at the moment.
     fn look(&self, room: &Room<'_>) -> Result<Option<Positions>> {
-        if room.count()?.is_none() {
+        if room.count(PATIENCE)?.is_none() {
             return Ok(Some(Positions::new()));
         }
         let replay = room.replay()?;
@@ -425,7 +426,14 @@ impl Seat {
 
     /// Reads the whole changelog of the task; what is left of it for a page that begins at a mark.
     fn scan(&mut self, room: &Room<'_>, from: Option<&str>) -> Result<VecDeque<Chunk>> {
-        if room.count()?.is_none() {
+        if room.count(PATIENCE)?.is_none() {
+            if self.held.is_some() {
+                // What was claimed has a changelog, whatever the broker says.
+                let topic = changelog(room.job);
+                return Err(Error::transient(format!(
+                    "restore state from {topic}: it is not there"
+                )));
+            }
             return Ok(VecDeque::new());
         }
         let replay = room.replay()?;

@@ -14,7 +14,8 @@ use crate::topology::Activity;
 impl<S: Elements> Flow<S> {
     /// Ends the flow in a sink, or in a tuple of sinks each of which takes every record.
     ///
-    /// A record that the sink's place could never take becomes a dead letter.
+    /// A record that the sink's place could never take becomes a dead letter. A result of many records,
+    /// such as a window's, was read nowhere and can not: it is dropped, and an error is logged.
     pub fn to<K: Sink<S::Value>>(self, sink: K) -> End {
         let tip = self.tip.end(sink.places());
         let activity = tip.activity();
@@ -42,11 +43,15 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                         this.sink.write(&record);
                         this.activity.add(1);
                     }
-                    Err(reason) => {
-                        if let Some(origin) = record.origin {
+                    Err(reason) => match record.origin {
+                        Some(origin) => {
                             this.rejects.push((Reject { origin, reason }, Class::DeadLettered));
                         }
-                    }
+                        None => {
+                            let at = record.timestamp;
+                            tracing::error!(%reason, %at, "a result can not be written: it is dropped");
+                        }
+                    },
                 },
                 Some(Element::Watermark(_)) => {}
                 Some(Element::Barrier(barrier)) => {
