@@ -8,6 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use futures::Stream;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use rtbflow::operators::window::{Window, Windowed};
 use rtbflow::{Element, Flow, Partition, Record, Timestamp, Topic};
 
@@ -108,5 +109,44 @@ pub fn windows_by_hand(
     }
     for (end, campaigns) in windows {
         close(end, campaigns);
+    }
+}
+
+/// The first record of each campaign within a time: one hash map, from which nothing ever goes.
+pub fn dedup_by_hand(ads: &[Ad], within: Duration, mut each: impl FnMut(Record<Ad>)) {
+    let partition = Partition::new(Topic::new("ads"), 0);
+    let mut kept: HashMap<u32, Timestamp, RandomState> = HashMap::default();
+    for (number, ad) in ads.iter().enumerate() {
+        let record = read(*ad, partition, number);
+        let at = record.timestamp;
+        match kept.entry(ad.campaign) {
+            Entry::Occupied(kept) if at < *kept.get() + within && *kept.get() < at + within => {}
+            entry => {
+                entry.insert(at);
+                each(record);
+            }
+        }
+    }
+}
+
+/// The newest bid of each campaign and the one that it replaces: one hash map, from which nothing ever
+/// goes.
+pub fn latest_by_hand(ads: &[Ad], mut each: impl FnMut((Option<i64>, i64))) {
+    let partition = Partition::new(Topic::new("ads"), 0);
+    let mut newest: HashMap<u32, (Timestamp, i64), RandomState> = HashMap::default();
+    for (number, ad) in ads.iter().enumerate() {
+        let record = read(*ad, partition, number);
+        let (at, bid) = (record.timestamp, record.value.price);
+        match newest.entry(ad.campaign) {
+            Entry::Occupied(mut entry) if entry.get().0 <= at => {
+                let (_, old) = entry.insert((at, bid));
+                each((Some(old), bid));
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(entry) => {
+                entry.insert((at, bid));
+                each((None, bid));
+            }
+        }
     }
 }
