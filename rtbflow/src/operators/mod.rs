@@ -6,9 +6,11 @@
 //!
 //! Every operator passes watermarks and barriers on, once and in order.
 
+mod batch;
 mod combine;
 mod connect;
 mod dead_letter;
+mod debounce;
 mod dedup;
 mod earliest;
 mod event_time;
@@ -26,18 +28,22 @@ mod map;
 mod map_async;
 mod map_record;
 pub mod process;
+mod scan;
 mod split;
 mod split_by;
 mod stateful;
 mod tee;
+mod throttle;
 mod to;
 mod union;
 pub mod window;
 mod window_join;
 
+pub use batch::Batch;
 pub use combine::Combine;
 pub use connect::{Connected, Kind};
 pub use dead_letter::DeadLetter;
+pub use debounce::Debounce;
 pub use dedup::{Dedup, DedupLogic};
 pub use earliest::{Earliest, First};
 pub use event_time::EventTime;
@@ -51,9 +57,11 @@ pub use lookup::{LookedUp, Lookup};
 pub use map::Map;
 pub use map_async::{Calls, Failed, MapAsync};
 pub use map_record::MapRecord;
+pub use scan::Scan;
 pub use split::{ByKind, LeftBranch, RightBranch, Route, Routed};
 pub use split_by::ByCondition;
 pub use stateful::{Logic, Outbox, Snapshot, Stateful};
 pub use tee::Copies;
+pub use throttle::Throttle;
 pub use union::Union;
 pub use window_join::{BothSides, EitherKey, Pairs, WindowJoin};
