@@ -121,7 +121,7 @@ pub fn dedup_by_hand(ads: &[Ad], within: Duration, mut each: impl FnMut(Record<A
         let at = record.timestamp;
         match kept.entry(ad.campaign) {
             Entry::Occupied(kept) if at < *kept.get() + within && *kept.get() < at + within => {}
-            entry => {
+            entry @ (Entry::Occupied(_) | Entry::Vacant(_)) => {
                 entry.insert(at);
                 each(record);
             }
