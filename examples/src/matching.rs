@@ -16,11 +16,10 @@ use clap::Args;
 use compact_str::CompactString;
 use rtbflow::operators::interval_join::{Bound, IntervalJoin};
 use rtbflow::sink::Sink;
-use rtbflow::{Either, Elements, Flow, Job, Record, Result, Timestamp};
+use rtbflow::{Either, Elements, Flow, Job, Result};
 use rtbflow_sinks::postgres::Postgres;
-use serde::{Deserialize, Serialize};
 
-use crate::events::{AdClick, Click, Conversion, ad_clicks, conversions};
+use crate::events::{AdClick, Click, Conversion, Identified, Touch, ad_clicks, conversions};
 use crate::launch::Launch;
 use crate::options::{Options, parse_duration};
 use crate::pipeline::MATCHING;
@@ -58,38 +57,6 @@ create table if not exists conversion_results (
 
 /// For so long the ids of conversions are remembered; the topic keeps no record for longer.
 const REPEATS: Duration = Duration::from_hours(3 * 24);
-
-/// A conversion under the id of its row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identified {
-    /// What was ordered, by what; or where the record was read.
-    pub id: String,
-    /// The conversion.
-    pub conversion: Conversion,
-}
-
-impl From<Record<Conversion>> for Identified {
-    fn from(Record { value: conversion, origin, .. }: Record<Conversion>) -> Self {
-        let Conversion { order_id, product_id, conversion_type, .. } = &conversion;
-        let id = match (order_id, origin) {
-            (Some(order), _) => format!("{order}/{product_id}/{}", conversion_type.as_str()),
-            (None, Some(at)) => {
-                format!("{}-{}-{}", at.topic(), at.partition().number, at.offset())
-            }
-            (None, None) => String::new(),
-        };
-        Self { id, conversion }
-    }
-}
-
-/// A click and its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Touch {
-    /// The event time.
-    pub at: Timestamp,
-    /// The click.
-    pub click: Click,
-}
 
 /// A conversion and the click that it is attributed to, if there is one.
 pub type Matched = (Identified, Option<Touch>);
@@ -184,7 +151,7 @@ pub async fn run(options: Options<MatchingOptions>, shutdown: Shutdown) -> Resul
 #[cfg(test)]
 mod tests {
     use rtbflow::Either::{Left, Right};
-    use rtbflow::testing;
+    use rtbflow::{Timestamp, testing};
 
     use super::*;
     use crate::events::ConversionType;

@@ -141,6 +141,15 @@ pub struct Click {
     pub actual_price: i64,
 }
 
+/// A click and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// The event time.
+    pub at: Timestamp,
+    /// The click.
+    pub click: Click,
+}
+
 impl From<AdView<'_>> for AdClick {
     #[inline]
     fn from(ad: AdView<'_>) -> Self {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use rtbflow::Timestamp;
 use rtbflow::codec::{Decoder, View, json_view};
+use rtbflow::{Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::events::strict::{Object, Rules, Text, Whole, names};
@@ -100,6 +100,29 @@ impl From<ConversionView<'_>> for Conversion {
             revenue_amount: view.revenue_amount.get(),
             attribution_window: window,
         }
+    }
+}
+
+/// A conversion under the id of its row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// What was ordered, by what; or where the record was read.
+    pub id: String,
+    /// The conversion.
+    pub conversion: Conversion,
+}
+
+impl From<Record<Conversion>> for Identified {
+    fn from(Record { value: conversion, origin, .. }: Record<Conversion>) -> Self {
+        let Conversion { order_id, product_id, conversion_type, .. } = &conversion;
+        let id = match (order_id, origin) {
+            (Some(order), _) => format!("{order}/{product_id}/{}", conversion_type.as_str()),
+            (None, Some(at)) => {
+                format!("{}-{}-{}", at.topic(), at.partition().number, at.offset())
+            }
+            (None, None) => String::new(),
+        };
+        Self { id, conversion }
     }
 }
 

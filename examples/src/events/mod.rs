@@ -21,7 +21,8 @@ mod slow;
 mod strict;
 
 pub use ad::{
-    AdClick, AdEventType, AdMetric, AdView, Ads, Click, Happened, Placement, ad_clicks, ad_metrics,
+    AdClick, AdEventType, AdMetric, AdView, Ads, Click, Happened, Placement, Touch, ad_clicks,
+    ad_metrics,
 };
 pub use campaign::{
     ApprovalStatus, CampaignEventType, CampaignStatus, CampaignView, Campaigns, Impact, Targeting,
@@ -30,5 +31,7 @@ pub use compensation::{
     Compensation, CompensationType, CompensationView, Compensations, DetectionWindow, Refund,
     RefundReason, refunds,
 };
-pub use conversion::{Conversion, ConversionType, ConversionView, Conversions, conversions};
+pub use conversion::{
+    Conversion, ConversionType, ConversionView, Conversions, Identified, conversions,
+};
 pub use strict::{Object, Rules, Text, Whole};
