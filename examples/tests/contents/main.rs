@@ -5,7 +5,6 @@
 //! and by several, under a handful of seeded storms.
 
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "the numbers of these records are small")]
 
 mod matching;
 mod performance;
