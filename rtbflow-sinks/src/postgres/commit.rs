@@ -240,7 +240,8 @@ async fn own(target: Target<'_>, work: &[&dyn Work], moved: &mut Positions) -> R
     let attempted = format!("run {:?} in Postgres at {}", first.name(), target.server);
     let tx = Transaction::new(target.client, attempted);
     let returned = first.run(&tx, work).await;
-    for (partition, found) in tx.outcome(returned)? {
+    let ((), found) = tx.outcome(returned)?;
+    for (partition, found) in found {
         if let Some(standing) = moved.get_mut(&partition) {
             standing.found.merge(found);
         }

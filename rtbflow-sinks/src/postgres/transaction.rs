@@ -1,19 +1,73 @@
-//! The transaction of a commit, as a pipeline's own function sees it.
+//! Transactions, as a pipeline's own functions see them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use rtbflow::barrier::{Class, Tally};
 use rtbflow::element::{Origin, Partition};
 use rtbflow::{Error, Record, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::Postgres;
 use super::failure::failure;
 use super::value::{Row, Value};
 
-/// The transaction that commits epochs, as a pipeline's own function sees it.
+impl Postgres {
+    /// Runs a function in a transaction of its own, beside those that commit epochs and not together with
+    /// any of them: for what a pipeline does by the clock, or passes on to another place after a commit.
+    /// What belongs to records is for [`transact`](Self::transact). `name` stands in messages.
+    ///
+    /// # Errors
+    /// What the function returns; transient if the server is away. Whether the transaction was committed is
+    /// then not known, so let it be one that may run again.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::Result;
+    /// use rtbflow_sinks::postgres::Postgres;
+    ///
+    /// async fn overdrawn(postgres: &Postgres) -> Result<Vec<String>> {
+    ///     let rows = postgres
+    ///         .transaction("look for debts", |tx| {
+    ///             let sql = "select advertiser_id from advertiser_balances where balance < $1";
+    ///             Box::pin(async move { tx.query(sql, &[0_i64.into()]).await })
+    ///         })
+    ///         .await?;
+    ///     rows.iter().map(|row| row.get("advertiser_id")).collect()
+    /// }
+    ///
+    /// let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build()?;
+    /// let nothing_runs_before_it_is_awaited = overdrawn(&postgres);
+    /// assert_eq!(format!("{postgres:?}"), "Postgres(postgres://rtb@localhost:5432/rtb)");
+    /// # drop(nothing_runs_before_it_is_awaited);
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub async fn transaction<V, F>(&self, name: &str, function: F) -> Result<V>
+    where
+        V: Send,
+        F: for<'a> FnOnce(&'a Transaction<'a>) -> BoxFuture<'a, Result<V>> + Send,
+    {
+        self.within(&format!("{name} in"), async {
+            let attempted = format!("{name} in Postgres at {}", self.server());
+            let lease = self.reader().await?;
+            let client = lease.client();
+            let begin = "begin isolation level read committed read write";
+            client.batch_execute(begin).await.map_err(|error| failure(&attempted, &error))?;
+            let tx = Transaction::new(client, attempted.clone());
+            let returned = function(&tx).await;
+            let (value, _) = tx.outcome(returned)?;
+            client.batch_execute("commit").await.map_err(|error| failure(&attempted, &error))?;
+            lease.keep();
+            Ok(value)
+        })
+        .await
+    }
+}
+
+/// A transaction, as a pipeline's own function sees it.
 pub struct Transaction<'a> {
     client: &'a Client,
     /// What the function is called, for messages.
@@ -51,7 +105,7 @@ impl<'a> Transaction<'a> {
         Row::of(&answer.map_err(|error| self.failing(&error))?)
     }
 
-    /// Says how a record of the batch ended that turned out here not to be used for a result, such as
+    /// In the transaction of a commit, says how a record ended that turned out here not to be used for a result, such as
     /// that it repeats one that is there. It is accounted for once, however often its epoch is committed,
     /// as far as it is still [accountable](Record::is_accountable).
     pub fn account<T>(&self, record: &Record<T>, class: Class) {
@@ -74,12 +128,12 @@ impl<'a> Transaction<'a> {
 
     /// The first error, also one that the function did not pass on; otherwise what was found out about
     /// records, by the partition that they were read from.
-    pub(crate) fn outcome(self, returned: Result<()>) -> Result<BTreeMap<Partition, Tally>> {
+    pub(crate) fn outcome<V>(self, returned: Result<V>) -> Result<(V, BTreeMap<Partition, Tally>)> {
         match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => {
-                returned.map(|()| self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
-            }
+            None => returned.map(|value| {
+                (value, self.found.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }),
         }
     }
 }

@@ -24,6 +24,7 @@
 //! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
 //! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
 
+mod call;
 mod fault;
 mod inspect;
 mod keys;

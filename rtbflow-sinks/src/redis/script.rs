@@ -38,6 +38,16 @@ impl Call {
     }
 }
 
+impl Call {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(String::as_str)
+    }
+
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &str> {
+        self.arguments.iter().map(String::as_str)
+    }
+}
+
 impl Redis {
     /// A sink that calls a Lua function for each record, in the same atomic step as positions and state.
     /// `body` is what one would give to `EVAL`: it finds the closure's keys and arguments in `KEYS` and
