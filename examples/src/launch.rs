@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::select;
 use rtbflow::codec::Decoder;
 use rtbflow::epoch::Anchor;
 use rtbflow::flow::{End, Flow};
@@ -10,6 +12,7 @@ use rtbflow::job::{Intake, Job};
 use rtbflow::source::{Batch, ByDecoder, Decoded, Source};
 use rtbflow::{Error, Result};
 use rtbflow_kafka::{Kafka, KafkaTopic};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::options::{Common, DeadLetterChoice};
@@ -93,6 +96,63 @@ impl Launch {
         Ok(match job.run(shutdown).await {
             Ok(report) => Outcome::Ran(report.into()),
             Err(error) => Outcome::Failed(account.report().into(), error),
+        })
+    }
+
+    /// As [`run`](Self::run), with something else going on beside the job: `beside` begins when all is
+    /// prepared, with a future that is ready when the job has ended; what it then has left to do is waited
+    /// for. If it fails, so does the whole.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_beside<S, A, P, F, W>(
+        self,
+        job: Job<S, A, P>,
+        prepare: impl Fn() -> F + Send + Sync,
+        beside: impl FnOnce(Shutdown) -> W,
+        shutdown: Shutdown,
+    ) -> Result<Outcome>
+    where
+        S: Source,
+        S::Batch: Batch,
+        A: Anchor,
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+        F: Future<Output = Result<()>> + Send,
+        W: Future<Output = Result<()>>,
+    {
+        let is_prepared = Notify::new();
+        let (end, ended) = oneshot::channel::<()>();
+        let (fail, failed) = oneshot::channel();
+        let ended = ended.map(drop).boxed().shared();
+        let failed = async {
+            if failed.await.is_err() {
+                // Without a failure the sender is merely dropped.
+                std::future::pending::<()>().await;
+            }
+        };
+        let stop = select(shutdown, failed.boxed()).map(drop).boxed().shared();
+        let run = async {
+            let prepare = || async { prepare().await.map(|()| is_prepared.notify_one()) };
+            let outcome = self.run(job, prepare, stop).await;
+            drop(end);
+            outcome
+        };
+        let beside = async {
+            tokio::select! {
+                biased;
+                () = is_prepared.notified() => {}
+                () = ended.clone() => return Ok(()),
+            }
+            let outcome = beside(ended.clone()).await;
+            if outcome.is_err() {
+                // The job may have ended already.
+                let _ = fail.send(());
+            }
+            outcome
+        };
+        Ok(match tokio::join!(run, beside) {
+            (Ok(Outcome::Ran(account)), Err(error)) => Outcome::Failed(account, error),
+            (outcome, _) => outcome?,
         })
     }
 

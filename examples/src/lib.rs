@@ -1,6 +1,7 @@
 //! The pipelines of a CPC real-time-bidding system: their records, statements and command line.
 
 pub mod balance;
+pub mod budget;
 pub mod duplicate_clicks;
 pub mod events;
 pub mod generator;
@@ -10,6 +11,7 @@ pub mod options;
 pub mod performance;
 pub mod pipeline;
 pub mod process;
+pub mod ranking;
 pub mod refund;
 pub mod topics;
 

@@ -26,6 +26,26 @@ pub const BALANCE: Pipeline = Pipeline {
     writes: &[],
 };
 
+/// Watches budgets.
+pub const BUDGET: Pipeline = Pipeline {
+    name: "budget-worker",
+    about: "Adds up what each campaign spends a day on clicks in ad-events: totals in Redis, alerts and pauses in \
+            Postgres, each exactly once.",
+    group: "worker-budget-monitor",
+    reads: &[SystemTopic::AdEvents],
+    writes: &[],
+};
+
+/// Ranks campaigns.
+pub const RANKING: Pipeline = Pipeline {
+    name: "rtb-ranking",
+    about: "Ranks the live campaigns of campaign-events by what they are expected to earn, for each placement and \
+            category, in Redis, with the click rates that performance keeps there.",
+    group: "flink-rtb-processor",
+    reads: &[SystemTopic::CampaignEvents],
+    writes: &[],
+};
+
 /// Pays refunds for repeated clicks.
 pub const COMPENSATION: Pipeline = Pipeline {
     name: "compensation-worker",

@@ -1,8 +1,9 @@
 //! `campaign-events`: a full snapshot of a campaign each time.
 
+use compact_str::CompactString;
 use rtbflow::Timestamp;
-use rtbflow::codec::View;
-use serde::Deserialize;
+use rtbflow::codec::{Decoder, View, json_view};
+use serde::{Deserialize, Serialize};
 
 use crate::events::ad::Placement;
 use crate::events::strict::{Object, Rules, Text, Whole, names};
@@ -104,4 +105,57 @@ pub struct Campaigns;
 
 impl View for Campaigns {
     type Of<'a> = Object<CampaignView<'a>>;
+}
+
+/// A record of `campaign-events` for who ranks campaigns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Campaign {
+    /// The event time.
+    pub timestamp: Timestamp,
+    /// The campaign.
+    pub campaign_id: CompactString,
+    /// Where its ads stand.
+    pub placement: Placement,
+    /// The category that they stand in.
+    pub category: CompactString,
+    /// What it bids for a click, in won.
+    pub bid_price: i64,
+    /// What the advertiser wants of it.
+    pub status: CampaignStatus,
+    /// What the review said.
+    pub approval_status: ApprovalStatus,
+    /// From when on it may run.
+    pub effective_from: Option<Timestamp>,
+    /// How much of the ranking the change touches.
+    pub rtb_impact: Impact,
+}
+
+impl Campaign {
+    /// Whether it may run, as soon as its time has come.
+    #[must_use]
+    pub fn may_run(&self) -> bool {
+        self.status == CampaignStatus::Active && self.approval_status == ApprovalStatus::Approved
+    }
+}
+
+impl From<CampaignView<'_>> for Campaign {
+    fn from(campaign: CampaignView<'_>) -> Self {
+        Self {
+            timestamp: campaign.timestamp,
+            campaign_id: campaign.campaign_id.compact(),
+            placement: campaign.placement,
+            category: campaign.category.compact(),
+            bid_price: campaign.bid_price.get(),
+            status: campaign.status,
+            approval_status: campaign.approval_status,
+            effective_from: campaign.effective_from,
+            rtb_impact: campaign.rtb_impact,
+        }
+    }
+}
+
+/// Decodes `campaign-events` for who ranks campaigns.
+#[must_use]
+pub fn campaigns() -> impl Decoder<Value = Campaign> + Clone {
+    json_view::<Campaigns, _, _>(|Object(campaign)| Ok(Campaign::from(campaign)))
 }

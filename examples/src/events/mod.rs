@@ -8,6 +8,7 @@
 //! ```text
 //!  bytes ──▶ Object<AdView<'_>> ──▶ AdClick   (S3, S4, W1, W2: who clicked what, at which price)
 //!            every field checked └▶ AdMetric  (S2: what happened to which campaign)
+//!        ──▶ Object<CampaignView<'_>> ──▶ Campaign  (S1: what is ranked, and from when on)
 //!        ──▶ Object<CompensationView<'_>> ──▶ Refund  (W3: what is paid back for which clicks)
 //!        ──▶ Object<ConversionView<'_>> ──▶ Conversion  (S3: what was bought, by whom)
 //! ```
@@ -25,7 +26,8 @@ pub use ad::{
     ad_metrics,
 };
 pub use campaign::{
-    ApprovalStatus, CampaignEventType, CampaignStatus, CampaignView, Campaigns, Impact, Targeting,
+    ApprovalStatus, Campaign, CampaignEventType, CampaignStatus, CampaignView, Campaigns, Impact,
+    Targeting, campaigns,
 };
 pub use compensation::{
     Compensation, CompensationType, CompensationView, Compensations, DetectionWindow, Refund,

@@ -2,6 +2,12 @@
 //! not depend on how many tasks read, nor on where epochs end.
 
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod ranking;
+#[cfg(test)]
 mod refund;
 #[cfg(test)]
 mod schema;

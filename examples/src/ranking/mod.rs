@@ -1,0 +1,158 @@
+//! Ranks the live campaigns of each placement and category by what a thousand impressions should earn.
+//!
+//! ```text
+//!  snapshots ──▶ the newest of each campaign ──▶ live from a time on? wait for it ──▶ one Lua function
+//!                  (older ones are late)           (timers survive a restart)            │
+//!                            click rates that `performance` keeps: perf:{campaign} ──────┤
+//!                                                                                        ▼
+//!                                     rtb:{placement}:{category}, a sorted set · rtb:campaign:{campaign}
+//! ```
+//!
+//! The topic is keyed by placement and category. So a campaign that moves arrives on another partition, maybe
+//! at another instance, and nobody but Redis can say which version is the newest of all. There the function
+//! compares first, and takes the campaign out of the old set and into the new one in the same step.
+//!
+//! ```console
+//! $ rtb-ranking --kafka localhost:9092 --redis redis://localhost --category-alias 전자제품/컴퓨터=electronics
+//! ```
+
+mod alias;
+mod waiting;
+
+use clap::Args;
+use rtbflow::operators::Latest;
+use rtbflow::operators::process::Retention;
+use rtbflow::sink::Sink;
+use rtbflow::{Elements, Flow, Job, Result};
+use rtbflow_sinks::redis::Redis;
+
+use crate::events::{Campaign, CampaignStatus, campaigns};
+use crate::launch::{Launch, no_preparation};
+use crate::options::Options;
+use crate::pipeline::RANKING;
+use crate::process::{Outcome, Shutdown};
+use crate::topics::SystemTopic;
+
+pub use alias::{Alias, Aliases};
+pub use waiting::{Version, Waiting};
+
+/// The options of this pipeline.
+#[derive(Debug, Clone, Args)]
+pub struct RankingOptions {
+    /// Another name for a category in the keys of Redis; can be given many times
+    #[arg(long = "category-alias", value_name = "CATEGORY=NAME")]
+    pub category_aliases: Vec<Alias>,
+}
+
+/// The versions of campaigns that change the ranking: each that is newer than all before it, and the same once
+/// more when its time has come.
+pub fn versions(
+    snapshots: Flow<impl Elements<Value = Campaign>>,
+) -> Flow<impl Elements<Value = Version>> {
+    let is_deleted = |campaign: &Campaign| campaign.status == CampaignStatus::Deleted;
+    let retention = SystemTopic::CampaignEvents.retention();
+    snapshots
+        .key_by(|campaign| campaign.campaign_id.clone())
+        .latest_by("campaigns", Latest::until_deleted(is_deleted, retention))
+        .map(|change| change.new)
+        .key_by(|campaign| campaign.campaign_id.clone())
+        .process("waiting", Retention::until_cleared(), Waiting)
+}
+
+/// Puts versions into the ranking, unless a newer one stands there.
+#[must_use]
+pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<> {
+    let remembered_ms = SystemTopic::CampaignEvents.retention().as_millis();
+    redis.script("rank", include_str!("rank.lua"), move |version: &Version, call| {
+        let Version { campaign, offset, partition, .. } = version;
+        let (id, placement) = (&campaign.campaign_id, campaign.placement.as_str());
+        let live_from = campaign.effective_from.map(|from| from.as_millis().to_string());
+        call.key(format!("rtbflow:rank:{id}"))
+            .key(format!("rtb:campaign:{id}"))
+            .key(format!("rtb:{placement}:{}", aliases.of(&campaign.category)))
+            .argument(id)
+            .argument(campaign.timestamp.as_millis())
+            .argument(offset)
+            .argument(partition)
+            .argument(campaign.timestamp)
+            .argument(campaign.bid_price)
+            .argument(version.state())
+            .argument(live_from.unwrap_or_default())
+            .argument(campaign.rtb_impact.as_str())
+            .argument(remembered_ms);
+    })
+}
+
+/// Runs the pipeline.
+///
+/// # Errors
+/// As [`Launch::run`].
+pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result<Outcome> {
+    let Options { common, pipeline: RankingOptions { category_aliases } } = options;
+    let launch = Launch::new(RANKING, &common)?;
+    let redis = Redis::connect_to(common.redis()?).build()?;
+    let snapshots = launch
+        .source(SystemTopic::CampaignEvents, campaigns())
+        .event_time(|campaign| campaign.timestamp, common.out_of_orderness);
+    let aliases = Aliases::of_all(category_aliases);
+    let job = Job::new(&common.group)?
+        .source(snapshots)
+        .anchor(redis.clone())
+        .pipeline(move |snapshots| versions(snapshots).to(rank_cache(&redis, aliases.clone())));
+    launch.run(job, no_preparation, shutdown).await
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::Timestamp;
+    use rtbflow::testing::{run, timed};
+
+    use super::*;
+    use crate::events::{ApprovalStatus, Impact, Placement};
+
+    fn campaign(at: i64, id: &str, bid_price: i64) -> Campaign {
+        Campaign {
+            timestamp: Timestamp::from_millis(at),
+            campaign_id: id.into(),
+            placement: Placement::Home,
+            category: "books".into(),
+            bid_price,
+            status: CampaignStatus::Active,
+            approval_status: ApprovalStatus::Approved,
+            effective_from: None,
+            rtb_impact: Impact::Low,
+        }
+    }
+
+    #[test]
+    fn only_newer_versions_change_the_ranking() {
+        let deleted = Campaign { status: CampaignStatus::Deleted, ..campaign(30, "a", 0) };
+        let pending = Campaign { status: CampaignStatus::Pending, ..campaign(5, "b", 900) };
+        let later = Campaign {
+            effective_from: Some(Timestamp::from_millis(1_000)),
+            ..campaign(40, "c", 700)
+        };
+        let story = [
+            campaign(10, "a", 500),
+            pending,
+            campaign(5, "a", 400),
+            campaign(20, "a", 600),
+            deleted,
+            campaign(25, "a", 650),
+            later,
+        ];
+        let story = story.map(|campaign| {
+            let at = campaign.timestamp.as_millis();
+            (campaign, at)
+        });
+        let versions = run(timed(story), versions);
+        let told: Vec<_> = versions
+            .iter()
+            .map(|v| format!("{} {} {}", v.campaign.campaign_id, v.campaign.bid_price, v.state()))
+            .collect();
+        assert_eq!(
+            told,
+            ["a 500 live", "b 900 resting", "a 600 live", "a 0 deleted", "c 700 waiting"]
+        );
+    }
+}
