@@ -35,6 +35,12 @@ impl SystemTopic {
         }
     }
 
+    /// The topic of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
+    }
+
     /// How many partitions it has. Others work as well; a warning names both counts.
     #[must_use]
     pub const fn partitions(self) -> u32 {

@@ -26,5 +26,6 @@ pub(super) fn record(dice: &mut Dice, key: String, timestamp: Timestamp) -> Gene
         1 => Some(vec![b'['; 5_000]),
         _ => Some(dice.pick(SPOILT).to_vec()),
     };
-    Generated { topic: SystemTopic::AdEvents, key, value, timestamp, charge: None }
+    let (topic, is_usable, charge) = (SystemTopic::AdEvents, false, None);
+    Generated { topic, key, value, timestamp, is_usable, charge }
 }

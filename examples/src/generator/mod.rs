@@ -55,17 +55,38 @@ pub struct Generated {
     pub value: Option<Vec<u8>>,
     /// The event time.
     pub timestamp: Timestamp,
+    /// Whether it decodes; if not, it is dirt.
+    pub is_usable: bool,
     /// What it costs whom, if it is a click.
     pub charge: Option<Charge>,
 }
 
-/// The price of a click, and who pays it.
+/// The price of a click, who pays it, and what was clicked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// Who pays.
     pub advertiser_id: String,
+    /// For which campaign.
+    pub campaign_id: String,
+    /// Who clicked.
+    pub device_id: String,
+    /// On what.
+    pub ad_id: String,
     /// How much, in won.
     pub amount: i64,
+}
+
+/// A campaign as the API server has it in its own table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// The campaign.
+    pub campaign_id: String,
+    /// Who pays.
+    pub advertiser_id: String,
+    /// The most to be spent in a day, in won.
+    pub daily_budget: i64,
+    /// Whether it is shown.
+    pub status: &'static str,
 }
 
 /// A click that may be repeated or followed by a conversion.
@@ -76,8 +97,8 @@ struct PastClick {
     at: Timestamp,
 }
 
-/// Clicks that are remembered; those at the end are repeated.
-const REMEMBERED_CLICKS: usize = 1_000;
+/// Clicks that are remembered, to be converted later; those at the end are repeated.
+const REMEMBERED_CLICKS: usize = 5_000;
 const REPEATED_CLICKS: u64 = 20;
 /// A repeat comes within this time of the click.
 const REPEAT_WITHIN: Duration = Duration::from_secs(20);
@@ -106,6 +127,18 @@ impl Generator {
             .map(|campaign| wire::campaign(campaign, "CAMPAIGN_CREATED", plan.start))
             .collect();
         Self { plan, dice, market, clicks: VecDeque::new(), ahead, ads: 0, orders: 0 }
+    }
+
+    /// All campaigns as they stand.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<Budget> {
+        let budget = |campaign: &Campaign| Budget {
+            campaign_id: campaign.id(),
+            advertiser_id: campaign.advertiser_id(),
+            daily_budget: campaign.daily_budget,
+            status: campaign.status,
+        };
+        self.market.campaigns().iter().map(budget).collect()
     }
 
     /// How many ad-events were generated, dirt not counted.

@@ -54,6 +54,9 @@ fn every_clean_record_decodes_and_a_charge_is_its_click() {
             let event = ad_clicks().decode(&raw(&value)).unwrap();
             let charge = event.click.map(|click| Charge {
                 advertiser_id: click.advertiser_id.into(),
+                campaign_id: click.campaign_id.into(),
+                device_id: click.device_id.into(),
+                ad_id: click.ad_id.into(),
                 amount: click.actual_price,
             });
             assert_eq!((charge, event.timestamp), (record.charge, record.timestamp));

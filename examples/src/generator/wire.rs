@@ -33,6 +33,10 @@ pub(super) struct Ad<'a> {
 }
 
 impl Ad<'_> {
+    fn ad_id(&self) -> String {
+        format!("ad_{}_{}", self.campaign.number, self.device % 3)
+    }
+
     fn generated(&self, event_type: &str, more: Value, charge: Option<Charge>) -> Generated {
         let Self { device: number, campaign, at } = *self;
         let mut fields = json!({
@@ -40,7 +44,7 @@ impl Ad<'_> {
             "timestamp": at,
             "device_id": device(number),
             "session_id": session(number, at),
-            "ad_id": format!("ad_{}_{}", campaign.number, number % 3),
+            "ad_id": self.ad_id(),
             "campaign_id": campaign.id(),
             "advertiser_id": campaign.advertiser_id(),
             "product_id": campaign.product_id(),
@@ -56,6 +60,7 @@ impl Ad<'_> {
             key: device(number),
             value: bytes(fields),
             timestamp: at,
+            is_usable: true,
             charge,
         }
     }
@@ -66,7 +71,13 @@ impl Ad<'_> {
 
     pub(super) fn click(&self, search_term: Option<&str>) -> Generated {
         let amount = self.campaign.price();
-        let charge = Charge { advertiser_id: self.campaign.advertiser_id(), amount };
+        let charge = Charge {
+            advertiser_id: self.campaign.advertiser_id(),
+            campaign_id: self.campaign.id(),
+            device_id: device(self.device),
+            ad_id: self.ad_id(),
+            amount,
+        };
         let more = json!({ "actual_price": amount, "search_term": search_term });
         self.generated("CLICK", more, Some(charge))
     }
@@ -102,6 +113,7 @@ pub(super) fn outside_conversion(
         key: device(number),
         value: bytes(fields),
         timestamp: at,
+        is_usable: true,
         charge: None,
     }
 }
@@ -133,6 +145,7 @@ pub(super) fn campaign(campaign: &Campaign, event_type: &str, at: Timestamp) -> 
         key: format!("{}|{}", campaign.placement, campaign.category),
         value: bytes(fields),
         timestamp: at,
+        is_usable: true,
         charge: None,
     }
 }

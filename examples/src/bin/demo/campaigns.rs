@@ -6,8 +6,8 @@ use redis::aio::MultiplexedConnection;
 use rtbflow::{Error, Result, Timestamp};
 use rtbflow_examples::topics::SystemTopic;
 
-use crate::progress::{PartitionPosition, Positions};
-use crate::view::CampaignMoment;
+use crate::progress::{At, PartitionPosition, Positions};
+use crate::view::{CampaignMoment, Ranking};
 
 /// A reader of the metric cache.
 pub(crate) struct Campaigns {
@@ -62,16 +62,75 @@ impl Campaigns {
         campaigns.truncate(most);
         Ok(campaigns)
     }
+
+    /// The largest groups of the ranking, with their first campaigns and scores.
+    pub(crate) async fn rankings(&mut self, groups: usize, most: isize) -> Result<Vec<Ranking>> {
+        let keys = self.keys("rtb:[A-Z]*:*").await?;
+        let mut ask = redis::pipe();
+        for key in &keys {
+            ask.zcard(key).zrevrange_withscores(key, 0, most - 1);
+        }
+        let mut answers: Vec<redis::Value> = ask
+            .query_async(&mut self.connection)
+            .await
+            .map_err(|error| Error::transient("read the rankings in Redis").because(error))?;
+        let mut answers = answers.drain(..);
+        let mut rankings = Vec::new();
+        for key in keys {
+            let (Some(count), Some(best)) = (answers.next(), answers.next()) else { break };
+            let unread = |error| Error::permanent("read the rankings in Redis").because(error);
+            rankings.push(Ranking {
+                group: key.trim_start_matches("rtb:").to_owned(),
+                count: redis::from_redis_value(count).map_err(unread)?,
+                best: redis::from_redis_value(best).map_err(unread)?,
+            });
+        }
+        rankings.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.group.cmp(&b.group)));
+        rankings.truncate(groups);
+        Ok(rankings)
+    }
+
+    /// What the budgets' counters add up to, over all campaigns and days.
+    pub(crate) async fn spent(&mut self) -> Result<i64> {
+        let mut ask = redis::pipe();
+        for key in self.keys("budget:*").await? {
+            ask.hget(key, "spent");
+        }
+        let spent: Vec<Option<i64>> = ask
+            .query_async(&mut self.connection)
+            .await
+            .map_err(|error| Error::transient("read the budgets in Redis").because(error))?;
+        Ok(spent.into_iter().flatten().sum())
+    }
+
+    async fn keys(&mut self, pattern: &str) -> Result<Vec<String>> {
+        let failed = |error| Error::transient("look for keys in Redis").because(error);
+        let mut found = Vec::new();
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000);
+            let (next, mut keys): (u64, Vec<String>) =
+                scan.query_async(&mut self.connection).await.map_err(failed)?;
+            found.append(&mut keys);
+            cursor = next;
+            if cursor == 0 {
+                found.sort();
+                found.dedup();
+                return Ok(found);
+            }
+        }
+    }
 }
 
 /// A position as it stands in Redis: `topic/partition`, and commit, owner, next offset and event time.
-fn position(field: &str, text: &str) -> Option<(i32, PartitionPosition)> {
+fn position(field: &str, text: &str) -> Option<(At, PartitionPosition)> {
     let (topic, partition) = field.rsplit_once('/')?;
     let mut parts = text.split(' ').skip(2).map(str::parse);
     let (next, event_time) = (parts.next()?.unwrap_or(0), parts.next()?.ok());
     let event_time = event_time.map(Timestamp::from_millis);
-    let position = (partition.parse().ok()?, PartitionPosition { next, event_time });
-    (topic == SystemTopic::AdEvents.name()).then_some(position)
+    let at = (SystemTopic::named(topic)?, partition.parse().ok()?);
+    Some((at, PartitionPosition { next, event_time }))
 }
 
 #[cfg(test)]
@@ -81,7 +140,8 @@ mod tests {
     #[test]
     fn a_position_is_read() {
         let at = |next, ms: Option<i64>| {
-            Some((7, PartitionPosition { next, event_time: ms.map(Timestamp::from_millis) }))
+            let event_time = ms.map(Timestamp::from_millis);
+            Some(((SystemTopic::AdEvents, 7), PartitionPosition { next, event_time }))
         };
         assert_eq!(position("ad-events/7", "3 99 120 5000"), at(120, Some(5_000)));
         assert_eq!(position("ad-events/7", "1 99 - -"), at(0, None));

@@ -1,15 +1,13 @@
 //! Reads the money in Postgres: some of it while it moves, all of it for the proof.
 
-use std::collections::HashMap;
-
 use rtbflow::{Error, Result, Timestamp};
-use rtbflow_examples::generator::Charge;
+use rtbflow_examples::generator::Budget;
 use rtbflow_examples::topics::SystemTopic;
 use tokio_postgres::{Client, NoTls};
 
 use crate::progress::{PartitionPosition, Positions};
+use crate::proof::{Books, Repeated, Row};
 use crate::traffic::Stored;
-use crate::view::grouped;
 
 /// A reader of balances and ledger.
 pub(crate) struct Ledger {
@@ -71,45 +69,58 @@ impl Ledger {
         if !row.try_get(0).map_err(failed)? {
             return Ok(Positions::new());
         }
-        let positions = "select partition, coalesce(next_offset, 0), event_time_ms \
-                         from rtbflow_positions where job = $1 and topic = $2";
-        let topic = SystemTopic::AdEvents.name();
-        let rows = self.client.query(positions, &[&group, &topic]).await.map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                let event_time = row.try_get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
-                Ok((row.try_get(0)?, PartitionPosition { next: row.try_get(1)?, event_time }))
-            })
-            .collect::<Result<_, _>>()
-            .map_err(failed)
-    }
-
-    /// Compares every charge that was sent with its row in the ledger, and the balances with their sum.
-    pub(crate) async fn prove(&self, charges: &HashMap<Stored, Charge>) -> Result<Proof> {
-        let mut proof = Proof { clicks: charges.len(), ..Proof::default() };
-        proof.prices = charges.values().map(|charge| charge.amount).sum();
-        if !self.has_tables().await? {
-            proof.missing = charges.len();
-            return Ok(proof);
-        }
-        let rows = "select partition, \"offset\", advertiser_id, amount from balance_ledger where topic = $1";
-        let rows =
-            self.client.query(rows, &[&SystemTopic::AdEvents.name()]).await.map_err(failed)?;
-        let mut found = 0;
+        let positions = "select topic, partition, coalesce(next_offset, 0), event_time_ms \
+                         from rtbflow_positions where job = $1";
+        let rows = self.client.query(positions, &[&group]).await.map_err(failed)?;
+        let mut positions = Positions::new();
         for row in &rows {
-            let at: Stored = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
-            let advertiser_id: &str = row.try_get(2).map_err(failed)?;
-            let amount: i64 = row.try_get(3).map_err(failed)?;
-            match charges.get(&at) {
-                None => proof.unknown += 1,
-                Some(charge) => {
-                    found += 1;
-                    let agrees = charge.advertiser_id == advertiser_id && charge.amount == -amount;
-                    proof.wrong += usize::from(!agrees);
-                }
+            let topic: &str = row.try_get(0).map_err(failed)?;
+            let event_time: Option<i64> = row.try_get(3).map_err(failed)?;
+            let event_time = event_time.map(Timestamp::from_millis);
+            let position =
+                PartitionPosition { next: row.try_get(2).map_err(failed)?, event_time };
+            if let Some(topic) = SystemTopic::named(topic) {
+                positions.insert((topic, row.try_get(1).map_err(failed)?), position);
             }
         }
-        proof.missing = charges.len() - found;
+        Ok(positions)
+    }
+
+    /// The campaigns, in the table that the API server keeps them in.
+    pub(crate) async fn announce(&self, budgets: &[Budget]) -> Result<()> {
+        let table = "create table if not exists campaigns (campaign_id text primary key, \
+                     advertiser_id text, daily_budget bigint, status text, paused_reason text, \
+                     updated_at timestamptz)";
+        self.client.batch_execute(table).await.map_err(failed)?;
+        let column = |of: fn(&Budget) -> &str| budgets.iter().map(of).collect::<Vec<_>>();
+        let ids = column(|budget| &budget.campaign_id);
+        let advertisers = column(|budget| &budget.advertiser_id);
+        let states = column(|budget| budget.status);
+        let limits: Vec<i64> = budgets.iter().map(|budget| budget.daily_budget).collect();
+        let rows = "insert into campaigns (campaign_id, advertiser_id, daily_budget, status, updated_at) \
+                    select *, now() from unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) \
+                    on conflict (campaign_id) do nothing";
+        let inserted = self.client.execute(rows, &[&ids, &advertisers, &limits, &states]).await;
+        inserted.map(drop).map_err(failed)
+    }
+
+    /// The books, whole.
+    pub(crate) async fn books(&self) -> Result<Books> {
+        let mut books = Books::default();
+        if !self.has_tables().await? {
+            return Ok(books);
+        }
+        let rows = "select topic = $1, partition, \"offset\", advertiser_id, amount, device_id, ad_id, \
+                    (extract(epoch from event_time) * 1000)::bigint from balance_ledger";
+        let rows = self.client.query(rows, &[&SystemTopic::AdEvents.name()]).await.map_err(failed)?;
+        for row in &rows {
+            let row: Entry = entry(row).map_err(failed)?;
+            if row.is_charge {
+                books.charges.insert(row.at, row.row);
+            } else {
+                books.refunds.push((row.repeated, row.row));
+            }
+        }
         let sums = "select coalesce(sum(balance), 0)::bigint, coalesce(sum(charged), 0)::bigint, \
                     count(*) filter (where balance <> charged) \
                     from (select coalesce(balance, 0) as balance, coalesce(charged, 0) as charged \
@@ -117,80 +128,62 @@ impl Ledger {
                           (select advertiser_id, sum(amount)::bigint as charged \
                            from balance_ledger group by 1) as ledger using (advertiser_id)) as both_sides";
         let sums = self.client.query_one(sums, &[]).await.map_err(failed)?;
-        proof.balances = sums.try_get(0).map_err(failed)?;
-        proof.ledger = sums.try_get(1).map_err(failed)?;
+        books.balances = sums.try_get(0).map_err(failed)?;
+        books.ledger = sums.try_get(1).map_err(failed)?;
         let unequal: i64 = sums.try_get(2).map_err(failed)?;
-        proof.unequal = usize::try_from(unequal).unwrap_or(usize::MAX);
-        Ok(proof)
+        books.unequal = usize::try_from(unequal).unwrap_or(usize::MAX);
+        Ok(books)
+    }
+
+    /// What the other tables hold: conversions, those that a click led to, warnings of a budget, and
+    /// campaigns that were paused.
+    pub(crate) async fn outcome(&self) -> Result<Conclusions> {
+        let counts = "select (select count(*) from conversion_results), \
+                      (select count(*) from conversion_results where attributed), \
+                      (select coalesce(percentile_disc(0.5) within group (order by delay_ms), 0)::bigint \
+                       from conversion_results where attributed), \
+                      (select count(*) from budget_alerts where threshold = 80), \
+                      (select count(*) from budget_alerts where threshold = 100), \
+                      (select count(*) from campaigns where paused_reason = 'DAILY_BUDGET')";
+        let row = self.client.query_one(counts, &[]).await.map_err(failed)?;
+        let number = |index| row.try_get::<_, i64>(index).map_err(failed);
+        Ok(Conclusions {
+            conversions: number(0)?,
+            attributed: number(1)?,
+            delay_ms: number(2)?,
+            warned: number(3)?,
+            exhausted: number(4)?,
+            paused: number(5)?,
+        })
     }
 }
 
-/// The money, added up from both ends.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Proof {
-    /// Clicks that were sent and stored.
-    clicks: usize,
-    /// The sum of their prices.
-    prices: i64,
-    /// Clicks without a row in the ledger.
-    missing: usize,
-    /// Rows with another price or advertiser than the click.
-    wrong: usize,
-    /// Rows for records that were not sent by us.
-    unknown: usize,
-    /// The sum of all balances.
-    balances: i64,
-    /// The sum of the ledger.
-    ledger: i64,
-    /// Advertisers whose balance is not the sum of their ledger.
-    unequal: usize,
+/// What the tables beside the ledger hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Conclusions {
+    pub(crate) conversions: i64,
+    pub(crate) attributed: i64,
+    /// The median time from click to conversion.
+    pub(crate) delay_ms: i64,
+    pub(crate) warned: i64,
+    pub(crate) exhausted: i64,
+    pub(crate) paused: i64,
 }
 
-impl Proof {
-    /// Whether every won is where it belongs.
-    pub(crate) fn holds(&self) -> bool {
-        self.missing == 0
-            && self.wrong == 0
-            && self.unequal == 0
-            && self.balances == self.ledger
-            && (self.unknown > 0 || self.balances == -self.prices)
-    }
-
-    /// What was found, for the terminal.
-    pub(crate) fn text(&self) -> String {
-        let Self { clicks, prices, missing, wrong, unknown, balances, ledger, unequal } = self;
-        let verdict = if self.holds() { "the money is right" } else { "THE MONEY IS WRONG" };
-        let others = match unknown {
-            0 => String::new(),
-            others => format!("  {others} rows are for records that somebody else sent\n"),
-        };
-        format!(
-            "\nproof, record by record\n  {clicks} clicks were sent for {} won; {missing} have no row in the ledger, \
-             {wrong} a wrong one\n{others}  the ledger adds up to {} won and the balances to {} won; \
-             {unequal} advertisers differ\n  {verdict}\n",
-            grouped(*prices),
-            grouped(*ledger),
-            grouped(*balances)
-        )
-    }
+/// A row of the ledger, and what it stands for.
+struct Entry {
+    is_charge: bool,
+    at: Stored,
+    repeated: Repeated,
+    row: Row,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proof_fails_for_each_kind_of_error() {
-        let good = Proof { clicks: 2, prices: 30, balances: -30, ledger: -30, ..Proof::default() };
-        assert!(good.holds() && good.text().contains("the money is right"));
-        for bad in [
-            Proof { missing: 1, ..good.clone() },
-            Proof { wrong: 1, ..good.clone() },
-            Proof { unequal: 1, ..good.clone() },
-            Proof { balances: -29, ..good.clone() },
-            Proof { balances: -29, ledger: -29, ..good.clone() },
-        ] {
-            assert!(!bad.holds() && bad.text().contains("WRONG"), "{bad:?}");
-        }
-    }
+fn entry(row: &tokio_postgres::Row) -> std::result::Result<Entry, tokio_postgres::Error> {
+    let end = Timestamp::from_millis(row.try_get(7)?);
+    Ok(Entry {
+        is_charge: row.try_get(0)?,
+        at: (row.try_get(1)?, row.try_get(2)?),
+        repeated: (row.try_get(5)?, row.try_get(6)?, end),
+        row: Row { advertiser_id: row.try_get(3)?, amount: row.try_get(4)? },
+    })
 }

@@ -1,11 +1,15 @@
 //! The main job as a demonstration: traffic, the pipelines, a live view, and the proof of the money.
 
+mod asker;
 mod broker;
 mod campaigns;
+mod course;
 mod ledger;
+mod observer;
 mod options;
 mod pipelines;
 mod progress;
+mod proof;
 mod servers;
 mod stage;
 mod traffic;
@@ -42,7 +46,7 @@ fn start(options: &DemoOptions) -> Result<bool> {
         .build()
         .map_err(|error| Error::permanent("start the runtime's threads").because(error))?;
     let asked = on_signal()?;
-    let ended = runtime.block_on(stage::perform(options, asked));
+    let ended = runtime.block_on(course::perform(options, asked));
     runtime.shutdown_background();
     ended
 }

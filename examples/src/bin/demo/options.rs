@@ -25,7 +25,7 @@ pub(crate) struct DemoOptions {
     pub(crate) duration: Duration,
 
     /// How many times faster than the clock event time runs; it ends at the present
-    #[arg(long, value_name = "TIMES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    #[arg(long, value_name = "TIMES", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) speed: u32,
 
     /// A real Kafka instead of the one in this process

@@ -26,10 +26,21 @@ pub(crate) struct Places {
     pub(crate) group_prefix: Option<String>,
 }
 
+/// Where a pipeline keeps its positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    Postgres,
+    Redis,
+    /// Its group's offsets.
+    Kafka,
+}
+
 /// A pipeline that is ready to run.
 pub(crate) struct Ready {
-    /// Its name.
-    pub(crate) name: &'static str,
+    /// What is known of it.
+    pub(crate) pipeline: Pipeline,
+    /// Where it keeps its positions.
+    pub(crate) keeps: Keeps,
     /// Its consumer group.
     pub(crate) group: String,
     /// Its run.
@@ -39,11 +50,11 @@ pub(crate) struct Ready {
 /// All pipelines.
 pub(crate) fn all(places: &Places, stop: &Shutdown) -> Result<Vec<Ready>> {
     Ok(vec![
-        ready(places, PERFORMANCE, &["--early=1s"], {
+        ready(places, (PERFORMANCE, Keeps::Redis), &["--early=1s"], {
             let stop = stop.clone();
             |options| performance::run(options, stop).boxed()
         })?,
-        ready(places, BALANCE, &[], {
+        ready(places, (BALANCE, Keeps::Postgres), &[], {
             let stop = stop.clone();
             |options| balance::run(options, stop).boxed()
         })?,
@@ -52,7 +63,7 @@ pub(crate) fn all(places: &Places, stop: &Shutdown) -> Result<Vec<Ready>> {
 
 fn ready<P: Args>(
     places: &Places,
-    pipeline: Pipeline,
+    (pipeline, keeps): (Pipeline, Keeps),
     more: &[&str],
     run: impl FnOnce(Options<P>) -> BoxFuture<'static, Result<Outcome>>,
 ) -> Result<Ready> {
@@ -72,5 +83,5 @@ fn ready<P: Args>(
         .map(OsString::from);
     let options = Options::read(pipeline.name, pipeline.about, pipeline.group, line)
         .map_err(|refusal| Error::config(refusal.to_string()))?;
-    Ok(Ready { name: pipeline.name, group, run: run(options) })
+    Ok(Ready { pipeline, keeps, group, run: run(options) })
 }

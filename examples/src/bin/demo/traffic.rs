@@ -1,6 +1,6 @@
 //! Sends the generated traffic and remembers every charge by where its click was stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,30 +9,40 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rtbflow::{Error, Result};
+use rtbflow::{Error, Result, Timestamp};
 use rtbflow_examples::generator::{Charge, Generated};
 use rtbflow_examples::topics::SystemTopic;
 
 /// Where a record of ad-events is stored.
 pub(crate) type Stored = (i32, i64);
 
+/// A click as it was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Click {
+    pub(crate) charge: Charge,
+    pub(crate) timestamp: Timestamp,
+}
+
 /// What was sent so far.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     failed: AtomicU64,
-    stored: Mutex<Ads>,
+    stored: Mutex<Records>,
 }
 
-/// The records of ad-events that are stored.
-#[derive(Debug, Default)]
-struct Ads {
-    count: u64,
-    charges: HashMap<Stored, Charge>,
-    ends: HashMap<i32, i64>,
+/// The records that are stored.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Records {
+    /// How many, by topic.
+    pub(crate) counts: HashMap<SystemTopic, u64>,
+    /// Every click, by where it is stored.
+    pub(crate) clicks: BTreeMap<Stored, Click>,
+    /// The highest event time of each partition of ad-events.
+    pub(crate) event_times: HashMap<i32, Timestamp>,
 }
 
 impl Sent {
-    fn ads(&self) -> MutexGuard<'_, Ads> {
+    fn records(&self) -> MutexGuard<'_, Records> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -41,25 +51,27 @@ impl Sent {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Every charge, by where its click is stored.
-    pub(crate) fn charges(&self) -> HashMap<Stored, Charge> {
-        self.ads().charges.clone()
+    /// What is stored.
+    pub(crate) fn all(&self) -> Records {
+        self.records().clone()
     }
 
-    /// The offset after the last stored record of each partition of ad-events, and how many are stored.
-    pub(crate) fn ends(&self) -> (HashMap<i32, i64>, u64) {
-        let ads = self.ads();
-        (ads.ends.clone(), ads.count)
+    /// How many records of a topic are stored.
+    pub(crate) fn count(&self, topic: SystemTopic) -> u64 {
+        self.records().counts.get(&topic).copied().unwrap_or(0)
     }
 
-    fn stored(&self, at: Stored, charge: Option<Charge>) {
-        let (partition, offset) = at;
-        let mut ads = self.ads();
-        ads.count += 1;
-        let end = ads.ends.entry(partition).or_default();
-        *end = (*end).max(offset + 1);
+    fn stored(&self, at: Stored, record: OnItsWay) {
+        let OnItsWay { topic, timestamp, is_usable, charge } = record;
+        let mut records = self.records();
+        *records.counts.entry(topic).or_default() += 1;
+        if topic != SystemTopic::AdEvents || !is_usable {
+            return;
+        }
+        let latest = records.event_times.entry(at.0).or_insert(timestamp);
+        *latest = timestamp.max(*latest);
         if let Some(charge) = charge {
-            ads.charges.insert(at, charge);
+            records.clicks.insert(at, Click { charge, timestamp });
         }
     }
 }
@@ -67,6 +79,8 @@ impl Sent {
 /// What is remembered of a record until it is stored.
 struct OnItsWay {
     topic: SystemTopic,
+    timestamp: Timestamp,
+    is_usable: bool,
     charge: Option<Charge>,
 }
 
@@ -79,10 +93,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, record: Box<OnItsWay>) {
         match result {
-            Ok(stored) if record.topic == SystemTopic::AdEvents => {
-                self.0.stored((stored.partition(), stored.offset()), record.charge);
-            }
-            Ok(_) => {}
+            Ok(stored) => self.0.stored((stored.partition(), stored.offset()), *record),
             Err((error, _)) => {
                 tracing::warn!(%error, "a record was not stored");
                 self.0.failed.fetch_add(1, Ordering::Relaxed);
@@ -113,10 +124,11 @@ impl Sender {
 
     /// Hands a record over; waits while the producer is full.
     pub(crate) async fn send(&self, record: Generated) -> Result<()> {
-        let way = Box::new(OnItsWay { topic: record.topic, charge: record.charge });
-        let mut next = BaseRecord::with_opaque_to(record.topic.name(), way)
+        let Generated { topic, timestamp, is_usable, charge, .. } = record;
+        let way = Box::new(OnItsWay { topic, timestamp, is_usable, charge });
+        let mut next = BaseRecord::with_opaque_to(topic.name(), way)
             .key(&record.key)
-            .timestamp(record.timestamp.as_millis());
+            .timestamp(timestamp.as_millis());
         next.payload = record.value.as_ref();
         loop {
             match self.producer.send(next) {

@@ -47,6 +47,17 @@ pub(crate) struct CampaignMoment {
     pub(crate) cost: i64,
 }
 
+/// A group of the ranking.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Ranking {
+    /// Placement and category.
+    pub(crate) group: String,
+    /// How many campaigns it has.
+    pub(crate) count: u64,
+    /// Its first campaigns with their scores.
+    pub(crate) best: Vec<(String, f64)>,
+}
+
 impl CampaignMoment {
     fn ctr_percent(&self) -> f64 {
         let exact = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
@@ -109,13 +120,38 @@ fn count(number: u64) -> String {
     grouped(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
+/// The end: rankings and click-through rates as tables with bars.
+pub(crate) fn tables(campaigns: &[CampaignMoment], rankings: &[Ranking]) -> String {
+    let mut text = String::from("\nclick-through rates, newest window\n");
+    for campaign in campaigns {
+        let percent = campaign.ctr_percent();
+        let bar = bar(percent / FULL_PERCENT);
+        let _ = writeln!(
+            text,
+            "  {:<14}{:>9} impressions{:>7} clicks   {bar} {percent:.1} %",
+            campaign.id,
+            count(campaign.impressions),
+            count(campaign.clicks)
+        );
+    }
+    text.push_str("\nrankings, expected won in a thousand impressions\n");
+    for Ranking { group, count: campaigns, best } in rankings {
+        let _ = writeln!(text, "  {group}, {} campaigns", count(*campaigns));
+        let highest = best.first().map_or(1.0, |(_, score)| score.max(1.0));
+        for (campaign, score) in best {
+            let _ = writeln!(text, "    {campaign:<14}{score:>12.0}   {}", bar(score / highest));
+        }
+    }
+    text
+}
+
 const BAR_CELLS: u32 = 20;
 /// A bar is full here; a click-through rate beyond it is rare.
 const FULL_PERCENT: f64 = 20.0;
 
-/// A bar for a rate in percent.
-fn bar(percent: f64) -> String {
-    let full = |cell: u32| f64::from(cell + 1) / f64::from(BAR_CELLS) * FULL_PERCENT <= percent;
+/// A bar that is full at 1.
+fn bar(share: f64) -> String {
+    let full = |cell: u32| f64::from(cell + 1) / f64::from(BAR_CELLS) <= share;
     (0..BAR_CELLS).map(|cell| if full(cell) { '█' } else { '░' }).collect()
 }
 
@@ -168,7 +204,7 @@ fn picture(moment: &Moment) -> String {
             count(*impressions),
             count(*clicks),
             grouped(*cost),
-            bar(percent)
+            bar(percent / FULL_PERCENT)
         );
     }
     let (rows, sum) = moment.ledger;
@@ -229,6 +265,18 @@ mod tests {
         let picture = picture(&moment());
         assert!(picture.contains("██████████░░░░░░░░░░ 10.0 %"), "{picture}");
         assert!(picture.contains("-1,234,567"), "{picture}");
+    }
+
+    #[test]
+    fn the_tables_show_who_leads() {
+        let ranking = Ranking {
+            group: "HOME:도서".to_owned(),
+            count: 2,
+            best: vec![("campaign_3".to_owned(), 40_000.0), ("campaign_4".to_owned(), 10_000.0)],
+        };
+        let text = tables(&moment().campaigns, &[ranking]);
+        assert!(text.contains("HOME:도서, 2 campaigns"), "{text}");
+        assert!(text.contains("campaign_4           10000   █████░░░"), "{text}");
     }
 
     #[test]
