@@ -139,12 +139,10 @@ async fn a_campaign_enters_when_its_time_comes_also_after_a_restart() {
         }
     };
     let report = rank(&name, vec![snapshots], Some(entered)).await;
-    let (now, live) =
-        (SystemClock.now(), reader.ask::<Vec<String>>(&["ZRANGE", &group, "0", "-1"]));
-    let live = live.await;
+    let now = SystemClock.now();
+    let live: Vec<String> = reader.ask(&["ZRANGE", &group, "0", "-1"]).await;
     assert!(now >= from, "{live:?} at {now}, to be live from {from}: {report:?}");
     assert_eq!(report.records_in(), 0, "nothing is read again");
-    let live: Vec<String> = reader.ask(&["ZRANGE", &group, "0", "-1"]).await;
     assert_eq!(live, [first.as_str(), third.as_str()]);
     reader.clean(&name).await;
 }

@@ -44,9 +44,7 @@ impl Asker {
     /// How far the group is in these topics.
     pub(crate) async fn positions(&self, topics: &'static [SystemTopic]) -> Result<Positions> {
         let list = partitions(topics, Offset::Invalid)?;
-        let ask = move |client: &BaseConsumer| {
-            client.committed_offsets(list, LONGEST_QUESTION)
-        };
+        let ask = move |client: &BaseConsumer| client.committed_offsets(list, LONGEST_QUESTION);
         let committed = self.ask("ask Kafka how far a group is", ask).await?;
         let position = |(at, next)| (at, PartitionPosition { next, event_time: None });
         Ok(offsets(&committed).map(position).collect())

@@ -44,6 +44,11 @@ impl Broker {
         }
     }
 
+    /// Whether it has transactions: the one in this process takes the calls and does nothing.
+    pub(crate) fn has_transactions(&self) -> bool {
+        matches!(self, Self::Real { .. })
+    }
+
     /// What a pipeline needs to be told beyond the servers.
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self {

@@ -77,8 +77,7 @@ impl Ledger {
             let topic: &str = row.try_get(0).map_err(failed)?;
             let event_time: Option<i64> = row.try_get(3).map_err(failed)?;
             let event_time = event_time.map(Timestamp::from_millis);
-            let position =
-                PartitionPosition { next: row.try_get(2).map_err(failed)?, event_time };
+            let position = PartitionPosition { next: row.try_get(2).map_err(failed)?, event_time };
             if let Some(topic) = SystemTopic::named(topic) {
                 positions.insert((topic, row.try_get(1).map_err(failed)?), position);
             }
@@ -112,7 +111,8 @@ impl Ledger {
         }
         let rows = "select topic = $1, partition, \"offset\", advertiser_id, amount, device_id, ad_id, \
                     (extract(epoch from event_time) * 1000)::bigint from balance_ledger";
-        let rows = self.client.query(rows, &[&SystemTopic::AdEvents.name()]).await.map_err(failed)?;
+        let rows =
+            self.client.query(rows, &[&SystemTopic::AdEvents.name()]).await.map_err(failed)?;
         for row in &rows {
             let row: Entry = entry(row).map_err(failed)?;
             if row.is_charge {

@@ -13,6 +13,7 @@ mod proof;
 mod servers;
 mod stage;
 mod traffic;
+mod untransacted;
 mod view;
 
 use std::io::Write;

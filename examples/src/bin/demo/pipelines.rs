@@ -7,15 +7,21 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rtbflow::{Error, Result};
 use rtbflow_examples::options::Options;
-use rtbflow_examples::pipeline::{BALANCE, PERFORMANCE, Pipeline};
+use rtbflow_examples::pipeline::{
+    BALANCE, BUDGET, COMPENSATION, DUPLICATES, MATCHING, PERFORMANCE, Pipeline, RANKING,
+};
 use rtbflow_examples::process::{Outcome, Shutdown};
-use rtbflow_examples::{balance, performance};
+use rtbflow_examples::{balance, budget, duplicate_clicks, matching, performance, ranking, refund};
+
+use crate::untransacted;
 
 /// Where the pipelines read and write.
 #[derive(Clone)]
 pub(crate) struct Places {
     /// Kafka's bootstrap servers.
     pub(crate) kafka: String,
+    /// Whether that Kafka has transactions.
+    pub(crate) has_transactions: bool,
     /// What the pipelines are told beyond the servers.
     pub(crate) arguments: Vec<String>,
     /// The URL of Redis.
@@ -49,14 +55,38 @@ pub(crate) struct Ready {
 
 /// All pipelines.
 pub(crate) fn all(places: &Places, stop: &Shutdown) -> Result<Vec<Ready>> {
+    let stop = || stop.clone();
     Ok(vec![
+        ready(places, (RANKING, Keeps::Redis), &[], {
+            let stop = stop();
+            |options| ranking::run(options, stop).boxed()
+        })?,
         ready(places, (PERFORMANCE, Keeps::Redis), &["--early=1s"], {
-            let stop = stop.clone();
+            let stop = stop();
             |options| performance::run(options, stop).boxed()
         })?,
+        ready(places, (MATCHING, Keeps::Postgres), &[], {
+            let stop = stop();
+            |options| matching::run(options, stop).boxed()
+        })?,
+        ready(places, (DUPLICATES, Keeps::Kafka), &[], {
+            let (stop, has_transactions) = (stop(), places.has_transactions);
+            move |options| match has_transactions {
+                true => duplicate_clicks::run(options, stop).boxed(),
+                false => untransacted::run(options, stop).boxed(),
+            }
+        })?,
         ready(places, (BALANCE, Keeps::Postgres), &[], {
-            let stop = stop.clone();
+            let stop = stop();
             |options| balance::run(options, stop).boxed()
+        })?,
+        ready(places, (BUDGET, Keeps::Postgres), &[], {
+            let stop = stop();
+            |options| budget::run(options, stop).boxed()
+        })?,
+        ready(places, (COMPENSATION, Keeps::Postgres), &[], {
+            let stop = stop();
+            |options| refund::run(options, stop).boxed()
         })?,
     ])
 }
@@ -67,7 +97,7 @@ fn ready<P: Args>(
     more: &[&str],
     run: impl FnOnce(Options<P>) -> BoxFuture<'static, Result<Outcome>>,
 ) -> Result<Ready> {
-    let Places { kafka, arguments, redis, postgres, group_prefix } = places;
+    let Places { kafka, arguments, redis, postgres, group_prefix, .. } = places;
     let group = match group_prefix {
         Some(prefix) => format!("{prefix}-{}", pipeline.name),
         None => pipeline.group.to_owned(),

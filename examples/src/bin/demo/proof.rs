@@ -202,14 +202,14 @@ mod tests {
 
     /// Two clicks in one window that is over, and one in the next.
     fn sent() -> Records {
-        let clicks = [((0, 0), click(1_000, 10)), ((0, 1), click(2_000, 20)), ((0, 2), click(400_000, 5))];
+        let clicks =
+            [((0, 0), click(1_000, 10)), ((0, 1), click(2_000, 20)), ((0, 2), click(400_000, 5))];
         let event_times = HashMap::from([(0, Timestamp::from_millis(400_000))]);
         Records { clicks: clicks.into(), event_times, ..Records::default() }
     }
 
     fn books() -> Books {
-        let repeated =
-            ("device_1".to_owned(), "ad_1".to_owned(), Timestamp::from_millis(300_000));
+        let repeated = ("device_1".to_owned(), "ad_1".to_owned(), Timestamp::from_millis(300_000));
         Books {
             charges: [((0, 0), row(-10)), ((0, 1), row(-20)), ((0, 2), row(-5))].into(),
             refunds: vec![(repeated, row(20))],
@@ -224,7 +224,9 @@ mod tests {
     fn the_money_is_right() {
         let proof = Proof::of(&sent(), &books());
         assert!(proof.holds(), "{proof:?}");
-        assert!(proof.text().contains("opening 0 -35 charged +20 refunded = -15: the money is right"));
+        assert!(
+            proof.text().contains("opening 0 -35 charged +20 refunded = -15: the money is right")
+        );
     }
 
     #[test]

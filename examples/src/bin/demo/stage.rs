@@ -48,6 +48,7 @@ impl Stage {
             options.redis.is_none() && options.postgres.is_none() && options.real_kafka.is_none();
         let places = Places {
             kafka: broker.servers(),
+            has_transactions: broker.has_transactions(),
             arguments: broker.arguments(),
             redis,
             postgres,
