@@ -169,7 +169,7 @@ async fn sql(url: &str, statement: &str) -> Answer<()> {
 
 /// Fills the topic, unless it holds as much already.
 async fn load(servers: &str, count: i64) -> Answer<()> {
-    Kafka::new(servers).create_topics(&specs(&[TOPIC])).await?;
+    Kafka::new(servers).create_topics(&specs(&[TOPIC], &[])).await?;
     let there: i64 = ends(servers)?.iter().map(|(_, end)| *end).sum();
     if there >= count {
         return Ok(());
