@@ -97,7 +97,7 @@ pub trait Source: Send + Sync + 'static {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let orders = MemorySource::new("orders", vec![vec![10, 30]])
     ///     .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO);
-    /// let parcels = MemorySource::new("parcels", vec![vec![20], vec![40]])
+    /// let parcels = MemorySource::new("parcels", vec![vec![20, 40]])
     ///     .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO);
     /// let place = Memory::new();
     /// let (_, out) = place.collect::<String>();
