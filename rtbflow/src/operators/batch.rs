@@ -28,7 +28,8 @@ where
     /// an epoch brings at once.
     ///
     /// # Time and state
-    /// Holds up to `most` records a key until the watermark is `within` past the first of them. A list has
+    /// Holds up to `most` records a key until the watermark, or a record of the key, is `within` past the first
+    /// of them. A list has
     /// the latest event time among its records. The end of all time puts out what is held.
     ///
     /// # Examples
@@ -80,6 +81,10 @@ where
 
     fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
         let at = record.timestamp;
+        if let Some(due) = turn.state().map(|(due, ..)| *due).filter(|due| at >= *due) {
+            turn.cancel_event_timer(due);
+            put_out(turn);
+        }
         let begins = turn.state().is_none();
         let new = || (at + self.within, at, Vec::new());
         let (due, latest, values) = turn.state_mut().get_or_insert_with(new);

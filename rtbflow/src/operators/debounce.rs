@@ -26,7 +26,7 @@ where
     /// For the first of a burst, at once, take [`throttle`](Self::throttle).
     ///
     /// # Time and state
-    /// Holds one record a key until the watermark is `quiet` past its event time. A record that is earlier
+    /// Holds one record a key until the watermark, or a record of the key, is `quiet` past its event time. A record that is earlier
     /// than the one held, or that comes after it was put out and lies within the same burst, changes nothing
     /// that was put out: it begins or prolongs a burst of its own. The end of all time puts out what is
     /// held.
@@ -80,15 +80,22 @@ where
         }
         if let Some(held) = held {
             turn.cancel_event_timer(held + self.quiet);
+            if record.timestamp >= held + self.quiet {
+                put_out(turn);
+            }
         }
         turn.set_event_timer(record.timestamp + self.quiet);
         *turn.state_mut() = Some((record.timestamp, record.value));
     }
 
     fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, K, (Timestamp, T), T>) {
-        if let Some((at, value)) = turn.state_mut().take() {
-            turn.put_out_at(value, at);
-        }
+        put_out(turn);
+    }
+}
+
+fn put_out<K, T>(turn: &mut Turn<'_, K, (Timestamp, T), T>) {
+    if let Some((at, value)) = turn.state_mut().take() {
+        turn.put_out_at(value, at);
     }
 }
 
