@@ -189,6 +189,11 @@ impl<K, V> KeyedState<K, V> {
         }
     }
 
+    /// When an entry expires.
+    pub(crate) fn expires(&self, at: SlotId) -> Option<Timestamp> {
+        self.entry(at).map(|entry| entry.expires)
+    }
+
     /// All entries, in the order in which they stand: another one after a restart.
     pub fn iter(&self) -> impl Iterator<Item = (SlotId, &K, &V)> {
         self.segments.iter().enumerate().flat_map(|(number, segment)| {
@@ -290,14 +295,20 @@ impl<K: Hash + Eq, V> KeyedState<K, V> {
 
     /// Removes what expires at this time or before.
     pub fn forget(&mut self, now: Timestamp) {
+        self.forget_where(now, |_| true);
+    }
+
+    /// The same, but of these only those of which `over` says that they may go. The others stay until it is
+    /// said anew when they expire.
+    pub(crate) fn forget_where(&mut self, now: Timestamp, over: impl Fn(&V) -> bool) {
         while let Some((due, at)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, at));
             let Some(entry) = self.entry_mut(at) else { continue };
-            if entry.expires <= now {
+            if entry.expires <= now && over(&entry.value) {
                 self.remove(at);
                 continue;
             }
-            entry.due = entry.expires;
+            entry.due = if entry.expires <= now { Timestamp::MAX } else { entry.expires };
             if entry.due < Timestamp::MAX {
                 let due = entry.due;
                 self.due.insert((due, at));

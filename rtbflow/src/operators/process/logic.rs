@@ -92,7 +92,7 @@ where
             Turn { key: key_of, kept, cause, watermark, out, edits, next_number, changed };
         process.on_record(record, &mut turn);
         if new.state.is_some() || !new.timers.is_empty() {
-            let slot = self.kept.insert(key, new, Timestamp::MAX);
+            let slot = self.kept.insert(key, new, Timestamp::MIN);
             self.settle(slot, time);
             self.apply(slot, out);
         }
@@ -103,13 +103,18 @@ where
     /// Takes in what became of a key at its turn, which changed it.
     fn settle(&mut self, slot: SlotId, time: Timestamp) {
         self.kept.note_change(slot);
-        let Some((_, kept)) = self.kept.get(slot) else { return };
-        if !kept.timers.is_empty() {
-            self.kept.expire(slot, Timestamp::MAX);
-        } else if kept.state.is_some() {
-            self.kept.expire(slot, self.retention.until(time.max(self.watermark)));
-        } else {
+        let (Some((_, kept)), Some(before)) = (self.kept.get(slot), self.kept.expires(slot)) else {
+            return;
+        };
+        let until = self.retention.until(time.max(self.watermark));
+        // A change that comes out of order does not take back what an earlier one has said.
+        let until = if before < Timestamp::MAX { until.max(before) } else { until };
+        let has_timers = !kept.timers.is_empty();
+        // What has expired goes now, and not with the next watermark: a restart would not wait for one.
+        if !has_timers && (kept.state.is_none() || until <= self.watermark) {
             self.kept.remove(slot);
+        } else {
+            self.kept.expire(slot, until);
         }
     }
 
@@ -190,7 +195,7 @@ where
         }
         self.work_off(watermark, out);
         self.watermark = watermark;
-        self.kept.forget(watermark);
+        self.kept.forget_where(watermark, |kept| kept.timers.is_empty());
         Some(watermark)
     }
 

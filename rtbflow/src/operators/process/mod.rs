@@ -58,8 +58,8 @@ pub trait Process<K, T>: Send + 'static {
 pub struct Retention(Option<Duration>);
 
 impl Retention {
-    /// Until the watermark is this much past the last change of the state, or, if that is later, past
-    /// the key's last timer.
+    /// Until the watermark is this much past the last change of the state by event time, or, if that is later,
+    /// past the key's last timer. A record behind the watermark counts as if it were of the watermark's time.
     #[must_use]
     pub fn after_change(duration: Duration) -> Self {
         Self(Some(duration))
