@@ -49,6 +49,7 @@ pub mod epoch;
 pub mod error;
 pub mod flow;
 pub mod guide;
+mod hash;
 pub mod job;
 pub mod operators;
 pub mod sink;

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("clock.rs", &["crate::job", "crate::operators", "tokio"]),
     ("alarm.rs", &["crate::", "tokio"]),
     ("either.rs", &["crate::", "tokio"]),
+    ("hash.rs", &["crate::", "tokio"]),
     ("element.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("barrier.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("state", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),

@@ -14,7 +14,8 @@ use crate::flow::{Elements, Flow};
 impl<S: Elements> Flow<S> {
     /// Keeps the records whose value the predicate wants; the others are accounted for as *filtered*.
     ///
-    /// To change the value in the same step take [`filter_map`](Self::filter_map).
+    /// To change the value in the same step take [`filter_map`](Self::filter_map); to keep the records of one
+    /// in so many keys, [`sample`](crate::KeyedFlow::sample).
     ///
     /// # Time and state
     /// None. The watermark advances by the dropped records too.
@@ -29,7 +30,7 @@ impl<S: Elements> Flow<S> {
     where
         F: FnMut(&S::Value) -> bool + Send + 'static,
     {
-        Flow { stream: Filter { stream: self.stream, f, dropped: 0 }, tip: self.tip.then("filter") }
+        Flow { stream: Filter::new(self.stream, f), tip: self.tip.then("filter") }
     }
 }
 
@@ -40,6 +41,12 @@ pub struct Filter<S, F> {
     stream: S,
     f: F,
     dropped: u64,
+}
+
+impl<S, F> Filter<S, F> {
+    pub(super) fn new(stream: S, f: F) -> Self {
+        Self { stream, f, dropped: 0 }
+    }
 }
 
 impl<S, F> fmt::Debug for Filter<S, F> {

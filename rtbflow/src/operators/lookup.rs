@@ -71,6 +71,7 @@ where
     /// });
     /// assert_eq!(clicks, [(1200, Some(50_000)), (700, None)]);
     /// ```
+    #[doc(alias = "enrich")]
     pub fn lookup<V, G, R>(self, lookup: Lookup, fetch: G) -> Flow<LookedUp<S, K, F, V, G>>
     where
         V: Clone + Send + Sync + 'static,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
 use crate::element::Record;
+use crate::hash::stable_hash;
 use crate::operators::window::{Aggregate, Merge};
 
 /// Registers of the sketch: 2 to this power.
@@ -55,9 +56,7 @@ where
     }
 
     fn add(&self, state: &mut Registers, record: &Record<T>) {
-        let mut hasher = Fixed(FNV_OFFSET);
-        (self.0)(&record.value).hash(&mut hasher);
-        state.add(hasher.finish());
+        state.add(stable_hash((self.0)(&record.value)));
     }
 
     fn output(&self, state: &Registers) -> u64 {
@@ -72,27 +71,6 @@ where
 {
     fn merge(&self, into: &mut Registers, later: &Registers) {
         into.merge(later);
-    }
-}
-
-const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01B3;
-
-/// [FNV-1a](http://www.isthe.com/chongo/tech/comp/fnv/), with the last step of MurmurHash3 that spreads
-/// it over all bits: the same in every process.
-struct Fixed(u64);
-
-impl Hasher for Fixed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        let hash = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-        let hash = (hash ^ (hash >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-        hash ^ (hash >> 33)
     }
 }
 
