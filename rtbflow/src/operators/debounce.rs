@@ -16,20 +16,20 @@ use crate::time::Timestamp;
 
 impl<S, K, F> KeyedFlow<S, F>
 where
-    S: Elements<Value: Clone + Serialize + DeserializeOwned>,
+    S: Elements<Value: Serialize + DeserializeOwned>,
     K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&S::Value) -> K + Send + 'static,
 {
-    /// Puts out the last record of each key once nothing has followed it for a duration of event time; those
-    /// that are followed sooner are used up by it. `name` is what they are kept by.
+    /// Puts out the last record of each burst of a key: that which none of the same key follows for `quiet` of
+    /// event time. Those that are followed sooner are used up by it. `name` is what they are kept by.
     ///
     /// For the first of a burst, at once, take [`throttle`](Self::throttle).
     ///
     /// # Time and state
-    /// Holds one record a key until the watermark, or a record of the key, is `quiet` past its event time. A record that is earlier
-    /// than the one held, or that comes after it was put out and lies within the same burst, changes nothing
-    /// that was put out: it begins or prolongs a burst of its own. The end of all time puts out what is
-    /// held.
+    /// Holds the last record of each burst until the watermark is `quiet` past its event time: what comes out
+    /// depends on the records alone, and not on the order in which they come. Of two at the same time the one
+    /// that came later stays. A record behind the watermark takes back nothing: it belongs to a burst that is
+    /// held, or is one of its own. The end of all time puts out what is held.
     ///
     /// # Examples
     /// ```
@@ -65,37 +65,50 @@ impl<T> fmt::Debug for Debounce<T> {
     }
 }
 
+/// What has not been quiet for long enough: the time of its first record, that of its last, and the last.
+type Burst<T> = (Timestamp, Timestamp, T);
+
 impl<K, T> Process<K, T> for Debounce<T>
 where
-    T: Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Serialize + DeserializeOwned + Send + 'static,
 {
-    /// The last record and its time.
-    type State = (Timestamp, T);
+    /// In order of time; mostly one.
+    type State = Vec<Burst<T>>;
     type Output = T;
+    const VERSION: u16 = 2;
 
-    fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, (Timestamp, T), T>) {
-        let held = turn.state().map(|(held, _)| *held);
-        if held.is_some_and(|held| record.timestamp < held) {
-            return;
-        }
-        if let Some(held) = held {
-            turn.cancel_event_timer(held + self.quiet);
-            if record.timestamp >= held + self.quiet {
-                put_out(turn);
+    fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, Vec<Burst<T>>, T>) {
+        let (at, quiet) = (record.timestamp, self.quiet);
+        let mut burst = (at, at, record.value);
+        let bursts = turn.state_mut().get_or_insert_default();
+        // Those that it prolongs become one with it.
+        let begin = bursts.partition_point(|(_, last, _)| *last + quiet <= at);
+        let end = bursts.partition_point(|(first, ..)| *first < at + quiet).max(begin);
+        let prolonged: Vec<Burst<T>> = bursts.drain(begin..end).collect();
+        let mut over = Vec::new();
+        for (first, last, value) in prolonged {
+            over.push(last + quiet);
+            burst.0 = first.min(burst.0);
+            if last > burst.1 {
+                (burst.1, burst.2) = (last, value);
             }
         }
-        turn.set_event_timer(record.timestamp + self.quiet);
-        *turn.state_mut() = Some((record.timestamp, record.value));
+        let due = burst.1 + quiet;
+        bursts.insert(begin, burst);
+        over.into_iter().filter(|at| *at != due).for_each(|at| turn.cancel_event_timer(at));
+        turn.set_event_timer(due);
     }
 
-    fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, K, (Timestamp, T), T>) {
-        put_out(turn);
-    }
-}
-
-fn put_out<K, T>(turn: &mut Turn<'_, K, (Timestamp, T), T>) {
-    if let Some((at, value)) = turn.state_mut().take() {
-        turn.put_out_at(value, at);
+    fn on_event_timer(&mut self, due: Timestamp, turn: &mut Turn<'_, K, Vec<Burst<T>>, T>) {
+        let Some(bursts) = turn.state_mut() else { return };
+        let over = bursts.partition_point(|(_, last, _)| *last + self.quiet <= due);
+        let over: Vec<Burst<T>> = bursts.drain(..over).collect();
+        if bursts.is_empty() {
+            turn.clear();
+        }
+        for (_, last, value) in over {
+            turn.put_out_at(value, last);
+        }
     }
 }
 
@@ -119,6 +132,13 @@ mod tests {
         let input = vec![element(1, 0), watermark(50), element(2, 5)];
         let found = elements(input, |flow| flow.key_by(|_| ()).debounce("last", TEN));
         assert_eq!(found, ["1@0", "w50", "2@5", "w+inf"]);
+    }
+
+    #[test]
+    fn what_comes_between_two_bursts_makes_them_one() {
+        let input = vec![element(1, 0), element(3, 18), element(2, 9), element(4, 40)];
+        let found = elements(input, |flow| flow.key_by(|_| ()).debounce("last", TEN));
+        assert_eq!(found, ["3@18", "4@40", "w+inf"]);
     }
 
     #[test]
