@@ -135,6 +135,9 @@ fn order<T>(left: &Input<T>, right: &Input<T>) -> Ordering {
                 _ => Ordering::Equal,
             }
         }
+        // What is behind the watermark may be of a lower offset.
+        (Some(Element::Watermark(_)), Some(Element::Record(..))) => Ordering::Less,
+        (Some(Element::Record(..)), Some(Element::Watermark(_))) => Ordering::Greater,
         _ => Ordering::Equal,
     })
 }

@@ -1,6 +1,7 @@
 //! The operators with state beside models that keep everything, under random order, borders and restarts.
 
 mod batch;
+mod branches;
 mod calls;
 mod debounce;
 mod dedup;
