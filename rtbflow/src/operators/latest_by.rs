@@ -197,8 +197,12 @@ where
         let key = (self.key)(&record.value);
         let until = self.latest.until(&record.value, record.timestamp.max(self.watermark));
         let version = Version::of(&record);
+        // What is not kept at all is not there for the next record either: it would not be after a restart.
+        let kept = until > self.watermark;
         let Some(slot) = self.newest.find(&key) else {
-            self.newest.insert(key, version, until);
+            if kept {
+                self.newest.insert(key, version, until);
+            }
             return out.push(record.map(|new| Change { old: None, new }));
         };
         let Some((_, newest)) = self.newest.get(slot) else { return };
@@ -207,7 +211,11 @@ where
         }
         let newest = self.newest.get_mut(slot);
         let old = newest.map(|(_, newest)| std::mem::replace(newest, version).value);
-        self.newest.expire(slot, until);
+        if kept {
+            self.newest.expire(slot, until);
+        } else {
+            self.newest.remove(slot);
+        }
         out.push(record.map(|new| Change { old, new }));
     }
 

@@ -15,7 +15,7 @@ use rtbflow::operators::{Calls, Failed, Lookup};
 use rtbflow::source::{IteratorSource, Source, StreamSource};
 use rtbflow::testing::builders::at;
 use rtbflow::testing::{TokioClock, laws, values};
-use rtbflow::{BadRecord, Elements, Error, Flow, Job, Result};
+use rtbflow::{BadRecord, Elements, Error, Flow, Job, Record, Result};
 use tokio::time::{Instant, sleep};
 
 type Numbers = Intake<<IteratorSource<u64> as Source>::Batch>;
@@ -243,20 +243,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn pauses_and_restarts_change_nothing(
+    fn every_record_is_answered_in_its_order_through_pauses_and_restarts(
         numbers in proptest::collection::vec(0..20_u64, 0..30), at_most in 1..5_usize
     ) {
-        let input = values(numbers);
+        let input = values(numbers.clone());
         let calls = Calls::at_most(at_most);
-        laws::operator(input.clone(), move |flow| {
+        let answered = numbers.iter().filter(|n| *n % 7 != 6).map(|n| (*n, n * 2));
+        let answered: Vec<_> = answered.collect();
+        let in_order = |found: &[Record<(u64, u64)>]| {
+            let found: Vec<_> = found.iter().map(|record| record.value).collect();
+            assert_eq!(found, answered);
+        };
+        laws::operator_with(input.clone(), move |flow| {
             flow.map_async(calls, |n| async move {
                 if n % 3 == 0 {
                     tokio::task::yield_now().await;
                 }
-                if n % 7 == 6 { Err(BadRecord::new("a sixth").into()) } else { Ok(n * 2) }
+                if n % 7 == 6 { Err(BadRecord::new("a sixth").into()) } else { Ok((n, n * 2)) }
             })
-        });
-        laws::operator(input, move |flow| {
+        }, in_order);
+        laws::operator_with(input, move |flow| {
             let lookup = Lookup::new(calls, Duration::from_millis(2), 3);
             flow.key_by(|n| *n).lookup(lookup, |key| async move {
                 if key % 2 == 0 {
@@ -264,6 +270,6 @@ proptest! {
                 }
                 if key % 7 == 6 { Err(BadRecord::new("a sixth").into()) } else { Ok(key * 2) }
             })
-        });
+        }, in_order);
     }
 }

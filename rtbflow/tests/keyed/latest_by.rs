@@ -7,7 +7,7 @@ use rtbflow::operators::{Change, Latest};
 use rtbflow::testing::{TestFlow, laws, run};
 use rtbflow::{Elements, Flow};
 
-use crate::{disordered, in_bounds, out_of_bounds};
+use crate::{OUT_OF_ORDERNESS_MS, disordered, in_bounds, out_of_bounds};
 
 /// Key, event time and number.
 type Version = (u8, i64, usize);
@@ -40,6 +40,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
+    fn each_that_is_newer_than_what_is_remembered(records in in_bounds(), kept_ms in 0..30_i64) {
+        let (mut watermark, mut expected) = (i64::MIN, Vec::new());
+        let mut newest: Vec<(Version, i64)> = Vec::new();
+        for (new, ms) in versions(records.clone()) {
+            newest.retain(|(_, at)| at + kept_ms > watermark);
+            let old = newest.iter().position(|(old, _)| old.0 == new.0);
+            watermark = watermark.max(ms - OUT_OF_ORDERNESS_MS);
+            match old.and_then(|old| newest.get_mut(old)) {
+                Some((_, at)) if *at > ms => {}
+                Some(kept) => {
+                    expected.push(Change { old: Some(kept.0), new });
+                    *kept = (new, ms);
+                }
+                None => {
+                    expected.push(Change { old: None, new });
+                    newest.push((new, ms));
+                }
+            }
+        }
+        let found = run(disordered(versions(records)), |flow| {
+            latest_by(flow, latest(kept_ms.unsigned_abs(), false))
+        });
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn each_that_is_newer_than_all_before(records in in_bounds()) {
         let versions = versions(records);
         let mut expected = Vec::new();
@@ -59,7 +85,7 @@ proptest! {
 
     #[test]
     fn a_restart_at_any_step_changes_nothing(
-        records in out_of_bounds(), kept_ms in 0..100_u64, until_deleted: bool
+        records in out_of_bounds(), kept_ms in prop_oneof![0..3_u64, 0..100_u64], until_deleted: bool
     ) {
         let records = disordered(versions(records));
         laws::operator(records, move |flow| latest_by(flow, latest(kept_ms, until_deleted)));
