@@ -22,7 +22,7 @@ use rtbflow::{Barrier, Either, Element, Elements, Flow, Timestamp};
 const OUT_OF_ORDERNESS_MS: i64 = 900;
 
 /// A record: its key, its number, which is its offset too, and for left ones by how much their interval is
-/// narrower at the lower end.
+/// narrower at the lower end, for right ones how long the pairs live at least that they are in.
 type Item = (u8, usize, u16);
 type Sides = Either<Item, Item>;
 
@@ -65,9 +65,11 @@ fn joined<S: Elements<Value = Sides>>(
     join: Join,
 ) -> Flow<impl Elements<Value = (Option<usize>, Option<usize>)>> {
     let (lower, upper) = (bound(join.lower, join.exclusive.0), bound(join.upper, join.exclusive.1));
-    let base = IntervalJoin::between(lower, upper).narrowed(move |left: &Item| {
-        (bound(join.lower + i64::from(left.2), join.exclusive.0), upper)
-    });
+    let base = IntervalJoin::between(lower, upper)
+        .narrowed(move |left: &Item| {
+            (bound(join.lower + i64::from(left.2), join.exclusive.0), upper)
+        })
+        .ttl(|left: &Item, right: &Item| Duration::from_millis(ttl(*left, *right)));
     let base = match join.touch {
         Touch::All => base,
         Touch::Last => base.last_touch(),
@@ -93,6 +95,15 @@ fn joined<S: Elements<Value = Sides>>(
             })
             .boxed(),
     }
+}
+
+/// How long a pair lives: some for ever.
+fn ttl(left: Item, right: Item) -> u64 {
+    if right.2 == 0 { u64::MAX } else { u64::from(right.2) + u64::from(left.2) / 4 }
+}
+
+fn lives((left, t): (Item, i64), (right, time): (Item, i64)) -> bool {
+    t.abs_diff(time) <= ttl(left, right)
 }
 
 /// What comes out of the operator.
@@ -175,6 +186,7 @@ fn meaning(input: &[(Sides, i64)], join: Join) -> Vec<Found> {
         let mut partners: Vec<&(Item, i64)> = rights
             .iter()
             .filter(|(right, time)| right.0 == left.0 && low <= *time && *time <= high)
+            .filter(|right| lives((left, t), **right))
             .collect();
         partners.sort_by_key(|(right, time)| (*time, right.1));
         match join.touch {
@@ -255,7 +267,8 @@ impl Steps {
     fn partners(&self, left: Item, t: i64) -> Vec<usize> {
         let (low, high) = interval(left, t, self.join);
         let fits = |(right, time, _): &(Item, i64, bool)| {
-            right.0 == left.0 && low <= *time && *time <= high
+            let near = low <= *time && *time <= high;
+            right.0 == left.0 && near && lives((left, t), (*right, *time))
         };
         let mut partners: Vec<usize> =
             (0..self.rights.len()).filter(|at| fits(&self.rights[*at])).collect();
@@ -314,7 +327,8 @@ impl Steps {
             for at in 0..self.lefts.len() {
                 let (left, time, _) = self.lefts[at];
                 let (low, high) = interval(left, time, self.join);
-                if left.0 == right.0 && low <= t && t <= high && self.left_held(time) {
+                let near = low <= t && t <= high && lives((left, time), (right, t));
+                if left.0 == right.0 && near && self.left_held(time) {
                     self.lefts[at].2 = true;
                     matched = true;
                     self.found.push((Some(left.1), Some(right.1), t.max(time)));
@@ -453,7 +467,7 @@ fn records(count: usize, back_ms: i64) -> impl Strategy<Value = Vec<(Sides, i64)
         let step =
             |(id, (key, is_left, forward, back, narrow)): (usize, (u8, bool, i64, i64, u16))| {
                 now += forward;
-                let item = (key, id, if is_left { narrow } else { 0 });
+                let item = (key, id, narrow);
                 let side = if is_left { Either::Left(item) } else { Either::Right(item) };
                 (side, now - back)
             };

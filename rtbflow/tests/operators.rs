@@ -168,6 +168,12 @@ fn interval_join() {
     keeps_the_laws!(join.first_touch().full_outer().late_joins());
     keeps_the_laws!(join.first_touch().left_outer().narrowed(narrow).late(Late::Drop));
     keeps_the_laws!(join.last_touch().narrowed(narrow).late_joins());
+    let ttl = |left: &(i64, i64), right: &(i64, i64)| {
+        Duration::from_millis((left.1 + right.1).unsigned_abs())
+    };
+    keeps_the_laws!(join.full_outer().ttl(ttl).late(Late::DeadLetter));
+    keeps_the_laws!(join.first_touch().narrowed(narrow).left_outer().late_joins());
+    keeps_the_laws!(join.first_touch().narrowed(narrow).ttl(ttl).left_outer().late_joins());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The ends of the interval in which partners are.
+//! The ends of the interval in which partners are, and how long a pair lives.
 
 use std::fmt;
 use std::time::Duration;
@@ -69,33 +69,70 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The interval of one left record.
+/// The interval of one left record, and how long a pair lives.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say the interval of a left record `{L}`",
-    note = "`narrowed` takes a function from the left record to its lower and its upper bound"
+    note = "`narrowed` takes a function from the left record to its lower and its upper bound, and `ttl` one from both records to a duration"
 )]
-pub trait Narrow<L>: Send + 'static {
+pub trait Narrow<L, R>: Send + 'static {
     /// The lower and the upper bound, if it has its own.
     fn interval(&self, left: &L) -> Option<(Bound, Bound)>;
+
+    /// Whether two records that are so far apart are partners.
+    #[inline]
+    fn lives(&self, left: &L, right: &R, apart_ms: u64) -> bool {
+        let _ = (left, right, apart_ms);
+        true
+    }
 }
 
 /// Every left record has the interval of the join.
 #[derive(Debug, Clone, Copy)]
 pub struct Widest;
 
-impl<L> Narrow<L> for Widest {
+impl<L, R> Narrow<L, R> for Widest {
     #[inline]
     fn interval(&self, _left: &L) -> Option<(Bound, Bound)> {
         None
     }
 }
 
-impl<L, F> Narrow<L> for F
+impl<L, R, F> Narrow<L, R> for F
 where
     F: Fn(&L) -> (Bound, Bound) + Send + 'static,
 {
     #[inline]
     fn interval(&self, left: &L) -> Option<(Bound, Bound)> {
         Some(self(left))
+    }
+}
+
+/// Every pair has a time to live.
+#[derive(Clone, Copy)]
+pub struct Ttl<N, F> {
+    pub(super) narrow: N,
+    pub(super) ttl: F,
+}
+
+impl<N, F> fmt::Debug for Ttl<N, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ttl")
+    }
+}
+
+impl<L, R, N, F> Narrow<L, R> for Ttl<N, F>
+where
+    N: Narrow<L, R>,
+    F: Fn(&L, &R) -> Duration + Send + 'static,
+{
+    #[inline]
+    fn interval(&self, left: &L) -> Option<(Bound, Bound)> {
+        self.narrow.interval(left)
+    }
+
+    #[inline]
+    fn lives(&self, left: &L, right: &R, apart_ms: u64) -> bool {
+        let ttl_ms = (self.ttl)(left, right).as_millis();
+        u128::from(apart_ms) <= ttl_ms && self.narrow.lives(left, right, apart_ms)
     }
 }

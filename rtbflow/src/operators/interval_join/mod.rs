@@ -28,6 +28,7 @@
 
 mod bounds;
 mod buckets;
+mod decision;
 mod keys;
 mod kind;
 mod logic;
@@ -38,11 +39,12 @@ mod side;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use bounds::{Bound, Narrow, Widest};
+pub use bounds::{Bound, Narrow, Ttl, Widest};
 pub use kind::{EitherOrBoth, FullOuter, Inner, JoinKind, LeftOuter};
 pub use logic::IntervalJoinLogic;
 pub(super) use logic::Rules;
@@ -191,13 +193,42 @@ impl<J, D, N> IntervalJoin<J, D, N> {
         Self { touch: Touch::First, ..self }
     }
 
-    /// Gives each left record an interval of its own, which is cut to the one of the join.
-    pub fn narrowed<L, F>(self, interval: F) -> IntervalJoin<J, D, F>
+    /// Gives each pair a time to live: two records are partners only if their times are no further apart than
+    /// it says. A pair that does not live is none: the records go on to look for other partners, and a record
+    /// that finds none has none. Records are held, and decided to have no partner, by the interval of the
+    /// join, which no pair outlives.
+    ///
+    /// What depends on the left record alone is said by [`narrowed`](IntervalJoin::narrowed), before this, and
+    /// takes less work.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::Either::{self, Left, Right};
+    /// use rtbflow::operators::interval_join::{Bound, IntervalJoin};
+    /// use rtbflow::operators::window::Late;
+    /// use rtbflow::testing::{run, timed};
+    ///
+    /// // A click is paid for as long as its own campaign says: a number, and the hours.
+    /// let hour_ms = 3_600_000;
+    /// let input: [(Either<u32, (u32, u64)>, i64); 3] =
+    ///     [(Right((1, 24)), 0), (Right((2, 1)), hour_ms), (Left(7), 3 * hour_ms)];
+    /// let join = IntervalJoin::between(Bound::before(Duration::from_hours(24)), Bound::same())
+    ///     .ttl(|_order: &u32, click: &(u32, u64)| Duration::from_hours(click.1))
+    ///     .last_touch()
+    ///     .late(Late::Drop);
+    /// let paid = run(timed(input), |flow| {
+    ///     flow.key_by_either(|_| (), |_| ())
+    ///         .interval_join("paid", join)
+    ///         .map(|(_, click)| click.0)
+    /// });
+    /// assert_eq!(paid, [1]);
+    /// ```
+    pub fn ttl<L, R, F>(self, ttl: F) -> IntervalJoin<J, D, Ttl<N, F>>
     where
-        F: Fn(&L) -> (Bound, Bound) + Send + 'static,
+        F: Fn(&L, &R) -> Duration + Send + 'static,
     {
-        let Self { lower, upper, touch, late, kind, .. } = self;
-        IntervalJoin { lower, upper, touch, narrow: interval, late, kind }
+        let Self { lower, upper, touch, narrow, late, kind } = self;
+        IntervalJoin { lower, upper, touch, narrow: Ttl { narrow, ttl }, late, kind }
     }
 
     fn describe(&self) -> String {
@@ -207,6 +238,17 @@ impl<J, D, N> IntervalJoin<J, D, N> {
             Touch::First => ", first touch",
         };
         format!("{} to {}{touch}", self.lower, self.upper)
+    }
+}
+
+impl<J, D> IntervalJoin<J, D> {
+    /// Gives each left record an interval of its own, which is cut to the one of the join.
+    pub fn narrowed<L, F>(self, interval: F) -> IntervalJoin<J, D, F>
+    where
+        F: Fn(&L) -> (Bound, Bound) + Send + 'static,
+    {
+        let Self { lower, upper, touch, late, kind, .. } = self;
+        IntervalJoin { lower, upper, touch, narrow: interval, late, kind }
     }
 }
 
@@ -277,7 +319,7 @@ where
     where
         J: JoinKind<L, R>,
         D: Decision,
-        N: Narrow<L>,
+        N: Narrow<L, R>,
     {
         let detail = format!("{}{}", join.describe(), J::SIDES);
         let tip = self.tip.then_named("interval_join", name, &detail);

@@ -209,18 +209,21 @@ impl<T> Side<T> {
         }
     }
 
-    /// Lets go of the buckets that are over.
+    /// Lets go of the buckets that are over, and says whether there was one.
     #[inline]
     pub(super) fn expire<K: Hash + Eq>(
         &mut self,
         keys: &mut Keys<K>,
         passed: impl Fn(i64) -> bool,
-    ) {
+    ) -> bool {
+        let mut any = false;
         while let Some(bucket) = self.buckets.pop_over(&passed) {
+            any = true;
             for slot in bucket.slots {
                 self.unlink(slot, keys);
             }
         }
+        any
     }
 
     /// All records, bucket by bucket.

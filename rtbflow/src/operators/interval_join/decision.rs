@@ -1,0 +1,238 @@
+//! When a left or a right record is decided, and with which partner.
+
+use std::cmp::{Ordering, Reverse};
+use std::hash::Hash;
+
+use super::side::Slot;
+use super::{IntervalJoinLogic, JoinKind, Narrow, Touch};
+use crate::element::Record;
+use crate::operators::Outbox;
+use crate::time::Timestamp;
+
+/// A record is decided once the watermark has passed this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Due {
+    pub(super) at: i64,
+    pub(super) is_right: bool,
+    pub(super) slot: u32,
+}
+
+/// Whether a watermark says that no record of this time comes any more.
+#[inline]
+pub(super) fn passed(watermark: i64, time: i64) -> bool {
+    time < watermark || watermark == i64::MAX
+}
+
+/// When nothing can join a right record of this time any more: once no left record comes that reaches it, and
+/// none waits that may still choose it.
+#[inline]
+pub(super) fn right_due(touch: Touch, (lower, upper): (i64, i64), timestamp: i64) -> i64 {
+    let last_left = timestamp.saturating_sub(lower);
+    if touch == Touch::All { last_left } else { last_left.saturating_add(upper.max(0)) }
+}
+
+impl<K, L, R, F, G, J, N> IntervalJoinLogic<K, L, R, F, G, J, N>
+where
+    K: Hash + Eq,
+    L: Clone,
+    R: Clone,
+    F: Fn(&L) -> K,
+    G: Fn(&R) -> K,
+    J: JoinKind<L, R>,
+    N: Narrow<L, R>,
+{
+    #[inline]
+    pub(super) fn passed(&self, time: i64) -> bool {
+        passed(self.watermark, time)
+    }
+
+    /// The right records of these times that are partners of a left one, newest first.
+    #[inline]
+    pub(super) fn partners_of(
+        &self,
+        left: &L,
+        time: i64,
+        key: Option<u32>,
+        times: (i64, i64),
+    ) -> impl Iterator<Item = (u32, &Slot<R>)> {
+        self.right.between(&self.keys, key, times).filter(move |(_, slot)| {
+            let lives = |right| self.narrow.lives(left, right, time.abs_diff(slot.timestamp));
+            slot.value.as_ref().is_some_and(lives)
+        })
+    }
+
+    /// When a left record is decided, as far as is known.
+    pub(super) fn left_due(&self, left: &L, time: i64, key: u32) -> i64 {
+        let interval = self.interval_of(left, time);
+        if self.touch != Touch::First {
+            return interval.1;
+        }
+        let oldest = self.partners_of(left, time, Some(key), interval).last();
+        oldest.map_or(interval.1, |(_, partner)| partner.timestamp)
+    }
+
+    /// A right record came that the left ones in `partners` may choose: those whose oldest partner it is are
+    /// decided by its time.
+    pub(super) fn overtake(&mut self, slot: u32, time: i64) {
+        let older = self.right.older(slot);
+        for at in &self.partners {
+            let Some(Slot { value: Some(left), timestamp, .. }) = self.left.get(*at) else {
+                continue;
+            };
+            let (low, _) = self.interval_of(left, *timestamp);
+            let is_older = |older: &Slot<R>| {
+                let apart = timestamp.abs_diff(older.timestamp);
+                let lives = |right| self.narrow.lives(left, right, apart);
+                low <= older.timestamp && older.value.as_ref().is_some_and(lives)
+            };
+            if !older.is_some_and(is_older) {
+                self.due.push(Reverse(Due { at: time, is_right: false, slot: *at }));
+            }
+        }
+    }
+
+    /// Puts out what is decided by the watermark.
+    pub(super) fn decide(&mut self, out: &mut Outbox<J::Out>) {
+        let mut deciding = std::mem::take(&mut self.deciding);
+        while let Some(Reverse(due)) = self.due.peek()
+            && self.passed(due.at)
+        {
+            deciding.extend(self.due.pop().map(|Reverse(due)| due));
+        }
+        if deciding.len() > 1 {
+            deciding.sort_by(|one, other| {
+                let by_time = one.at.cmp(&other.at).then(one.is_right.cmp(&other.is_right));
+                by_time.then_with(|| self.order(*one, *other))
+            });
+        }
+        for due in deciding.drain(..) {
+            if due.is_right { self.decide_right(due, out) } else { self.decide_left(due, out) }
+        }
+        self.deciding = deciding;
+    }
+
+    /// The order of two records of the same side.
+    fn order(&self, one: Due, other: Due) -> Ordering {
+        let time_and_place = |due: Due| {
+            if due.is_right {
+                self.right.get(due.slot).map(|slot| (slot.timestamp, slot.place()))
+            } else {
+                self.left.get(due.slot).map(|slot| (slot.timestamp, slot.place()))
+            }
+        };
+        match (time_and_place(one), time_and_place(other)) {
+            (Some(one), Some(other)) => {
+                one.0.cmp(&other.0).then_with(|| self.places.order(one.1, other.1))
+            }
+            (one, other) => one.is_some().cmp(&other.is_some()),
+        }
+    }
+
+    fn decide_left(&mut self, due: Due, out: &mut Outbox<J::Out>) {
+        let Some(slot) = self.left.get(due.slot) else { return };
+        let (time, key, Some(value)) = (slot.timestamp, slot.key(), &slot.value) else { return };
+        let interval = self.interval_of(value, time);
+        let has_partners = self.touch == Touch::All && slot.matched;
+        // What stood here when this was noted may be gone, and another record in its place.
+        if has_partners || !self.passed(self.left_due(value, time, key)) {
+            return;
+        }
+        if let Some(value) = self.left.remove(due.slot, &mut self.keys) {
+            self.decided = true;
+            self.put_out((value, time), Some(key), interval, out);
+        }
+    }
+
+    fn decide_right(&mut self, due: Due, out: &mut Outbox<J::Out>) {
+        let Some(slot) = self.right.get(due.slot) else { return };
+        let time = slot.timestamp;
+        if slot.matched || !self.passed(right_due(self.touch, self.interval, time)) {
+            return;
+        }
+        if let Some(value) = self.right.remove(due.slot, &mut self.keys) {
+            self.decided = true;
+            out_alone(J::right(value), time, out);
+        }
+    }
+
+    /// The partner of these times that a left record chooses.
+    fn choose(
+        &self,
+        (left, time): (&L, i64),
+        key: Option<u32>,
+        interval: (i64, i64),
+    ) -> Option<(u32, i64, R)> {
+        let mut partners = self.partners_of(left, time, key, interval);
+        let (at, slot) = match self.touch {
+            Touch::All => None,
+            Touch::Last => partners.next(),
+            Touch::First => partners.last(),
+        }?;
+        Some((at, slot.timestamp, slot.value.clone()?))
+    }
+
+    /// Puts out a left record that is decided: with the partner of these times that it chooses, or alone.
+    pub(super) fn put_out(
+        &mut self,
+        (value, time): (L, i64),
+        key: Option<u32>,
+        interval: (i64, i64),
+        out: &mut Outbox<J::Out>,
+    ) {
+        match self.choose((&value, time), key, interval) {
+            Some((at, timestamp, right)) => {
+                let pair = J::pair(value, right);
+                out.push(Record::derived(pair, Timestamp::from_millis(time.max(timestamp))));
+                if J::RIGHT {
+                    self.right.mark(at);
+                }
+            }
+            None => out_alone(J::left(value), time, out),
+        }
+    }
+
+    /// After the last chunk was brought back: lets go of what was decided, and notes when the rest will be.
+    pub(super) fn settle(&mut self) {
+        self.left.settle();
+        self.right.settle();
+        let lefts: Vec<u32> = self.left.all().collect();
+        for slot in lefts {
+            let Some(held) = self.left.get(slot) else { continue };
+            let waits = self.touch != Touch::All || (J::LEFT && !held.matched);
+            let Some(value) = held.value.as_ref().filter(|_| waits) else { continue };
+            let at = self.left_due(value, held.timestamp, held.key());
+            if self.passed(at) {
+                self.left.remove(slot, &mut self.keys);
+            } else {
+                self.due.push(Reverse(Due { at, is_right: false, slot }));
+            }
+        }
+        let rights: Vec<u32> = if J::RIGHT { self.right.all().collect() } else { Vec::new() };
+        for slot in rights {
+            let Some(held) = self.right.get(slot).filter(|held| !held.matched) else { continue };
+            let at = right_due(self.touch, self.interval, held.timestamp);
+            if self.passed(at) {
+                self.right.remove(slot, &mut self.keys);
+            } else {
+                self.due.push(Reverse(Due { at, is_right: true, slot }));
+            }
+        }
+    }
+}
+
+/// Puts out a record without a partner, if its side is put out.
+pub(super) fn out_alone<U>(alone: Option<U>, time: i64, out: &mut Outbox<U>) {
+    if let Some(alone) = alone {
+        out.push(Record::derived(alone, Timestamp::from_millis(time)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_stays_small() {
+        assert_eq!(size_of::<Due>(), 16);
+    }
+}
