@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::either::Either;
 use crate::element::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::window::{Aggregate, Apply, Window, Windowed, Windows};
+use crate::operators::window::{Aggregate, Apply, Merge, Window, Windowed, Windows};
 use crate::operators::{Connected, FlatMap, Logic, Stateful};
 
 /// The key of a record of either kind.
@@ -31,8 +31,9 @@ where
     F: Fn(&L) -> K + Send + 'static,
     G: Fn(&R) -> K + Send + 'static,
 {
-    /// Joins each left record with all right records of the same key and window, in windows of any kind.
-    /// `name` is what its state is kept by.
+    /// Joins each left record with all right records of the same key and window, in windows of any kind
+    /// over event time; in windows that slide, a pair comes out of each that both records are in. `name`
+    /// is what its state is kept by.
     ///
     /// For partners that are near one another, whatever side of a window's border they are on, take
     /// [`interval_join`](Self::interval_join): it holds less, and puts pairs out sooner.
@@ -42,7 +43,8 @@ where
     /// watermark reaches the window's end, with the last millisecond of it as their time; a record that comes
     /// within the allowed lateness puts out all pairs of its key and window again. The records of a key and
     /// window are one value of the state, which is written anew in each epoch in which it grew: this is for
-    /// windows with some dozens of records a key.
+    /// windows with some dozens of records a key. Windows that slide may hold a record as often as
+    /// they overlap.
     ///
     /// # Errors
     /// None.
@@ -116,6 +118,18 @@ where
     }
 }
 
+impl<L, R> Merge<Either<L, R>> for BothSides<L, R>
+where
+    Self: Aggregate<Either<L, R>, State = (Vec<L>, Vec<R>)>,
+    L: Clone,
+    R: Clone,
+{
+    fn merge(&self, (lefts, rights): &mut Self::State, later: &Self::State) {
+        lefts.extend_from_slice(&later.0);
+        rights.extend_from_slice(&later.1);
+    }
+}
+
 /// The pairs of a key and window, each left record in turn with each right one.
 #[derive(Debug)]
 pub struct Pairs<K, L, R> {
@@ -141,5 +155,64 @@ impl<K: Clone, L: Clone, R: Clone> Iterator for Pairs<K, L, R> {
         let right = rights.get(self.made_count % rights.len())?.clone();
         self.made_count += 1;
         Some(Windowed { key: self.key.clone(), window: self.window, value: (left, right) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::Either::{self, Left, Right};
+    use crate::operators::window::{Late, Session, Sliding};
+    use crate::testing::{laws, run, timed};
+
+    const INPUT: [(Either<u32, char>, i64); 7] = [
+        (Left(1), 0),
+        (Right('a'), 3),
+        (Left(2), 4),
+        (Right('b'), 9),
+        (Left(3), 2),
+        (Right('c'), 12),
+        (Right('d'), 30),
+    ];
+
+    #[test]
+    fn in_windows_that_slide_each_has_its_pairs() {
+        let ms = Duration::from_millis;
+        let windows = Sliding::of(ms(10)).every(ms(5)).allowed_lateness(ms(5)).late(Late::Drop);
+        let pairs = run(timed(INPUT), |flow| {
+            let pairs = flow.key_by_either(|_| (), |_| ()).window_join("pairs", windows);
+            pairs.map(|pair| (pair.window.start.as_millis(), pair.value))
+        });
+        let expected = [
+            (-5, (1, 'a')),
+            (-5, (2, 'a')),
+            // The record that came late, for the window that was put out; and then in its next.
+            (-5, (1, 'a')),
+            (-5, (2, 'a')),
+            (-5, (3, 'a')),
+            (0, (1, 'a')),
+            (0, (1, 'b')),
+            (0, (2, 'a')),
+            (0, (2, 'b')),
+            (0, (3, 'a')),
+            (0, (3, 'b')),
+        ];
+        let sorted = |mut pairs: Vec<(i64, (u32, char))>| {
+            pairs.sort_unstable();
+            pairs
+        };
+        assert_eq!(sorted(pairs), sorted(expected.to_vec()));
+        laws::operator(timed(INPUT), move |flow| {
+            flow.key_by_either(|_| (), |_| ()).window_join("pairs", windows)
+        });
+    }
+
+    #[test]
+    fn in_sessions() {
+        let windows = Session::gap(Duration::from_millis(4)).late(Late::Drop);
+        laws::operator(timed(INPUT), move |flow| {
+            flow.key_by_either(|_| (), |_| ()).window_join("pairs", windows)
+        });
     }
 }

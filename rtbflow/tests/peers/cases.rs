@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -126,20 +126,8 @@ pub(crate) struct Found {
 /// Runs every case of an operator and compares it with what `run` finds. What differs must be in the table
 /// of differences, and what is there must differ.
 pub(crate) fn check_all(operator: &str, run: impl Fn(&Case) -> Found) {
-    check_where(operator, |_| true, run);
-}
-
-/// As [`check_all`], of those cases only whose options the operator has.
-pub(crate) fn check_where(
-    operator: &str,
-    has_options: impl Fn(&Case) -> bool,
-    run: impl Fn(&Case) -> Found,
-) {
-    let listed = listed();
+    let (listed, cases) = (listed(), load(operator));
     let mut wrong = Vec::new();
-    let mut cases = load(operator);
-    cases.retain(has_options);
-    assert!(cases.len() > 40, "only {} cases of {operator} are left", cases.len());
     for case in &cases {
         let difference = compare(case, &run(case));
         match (difference, listed.contains(&case.case)) {
@@ -148,28 +136,37 @@ pub(crate) fn check_where(
             (Some(_), true) | (None, false) => {}
         }
     }
-    let named = listed.iter().filter(|name| {
-        name.strip_prefix(operator).is_some_and(|rest| {
-            rest.starts_with("-edge") || rest.trim_start_matches('-').parse::<u32>().is_ok()
-        })
-    });
-    for name in named {
-        if !cases.iter().any(|case| case.case == *name) {
-            wrong.push(format!("{name}: there is no such case"));
-        }
-    }
     let (count, all) = (wrong.len(), cases.len());
     wrong.truncate(5);
     assert!(count == 0, "{count} of {all} cases differ, the first:\n{}", wrong.join("\n"));
 }
 
-/// The cases of an operator.
+/// Each file of cases is of one of these operators, and each case that the table of differences names is
+/// in one of them. Returns how many cases there are.
+pub(crate) fn count_all(operators: &[&str]) -> usize {
+    let files = fs::read_dir(folder()).unwrap();
+    let stem = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let files: BTreeSet<String> = files.map(|file| stem(&file.unwrap().path())).collect();
+    let run: BTreeSet<String> = operators.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(files, run, "the files of cases, and those that are run");
+    let cases = operators.iter().flat_map(|operator| load(operator));
+    let names: Vec<String> = cases.map(|case| case.case).collect();
+    let known: BTreeSet<&String> = names.iter().collect();
+    assert_eq!(known.len(), names.len(), "two cases have one name");
+    for name in &listed() {
+        assert!(known.contains(name), "{name}: there is no such case");
+    }
+    names.len()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/cases")
+}
+
+/// The cases of an operator: each line of its file is one.
 fn load(operator: &str) -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/cases");
-    let text = fs::read_to_string(folder.join(operator).with_extension("jsonl")).unwrap();
-    let cases: Vec<Case> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(cases.len() > 40, "only {} cases of {operator}", cases.len());
-    cases
+    let text = fs::read_to_string(folder().join(operator).with_extension("jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The names of the cases in the first column of the table of differences.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
-use rtbflow::operators::window::{Late, Tumbling};
+use rtbflow::operators::window::{Late, Sliding, Tumbling};
 use rtbflow::{Either, Elements, Flow};
 use serde_json::{Value, json};
 
-use crate::cases::{Arrival, Case, Feed, Found, Side, Time, check_all, check_where, run};
+use crate::cases::{Arrival, Case, Feed, Found, Side, Time, run};
 
 type Sides = Either<Arrival, Arrival>;
 
@@ -32,13 +32,13 @@ fn written(left: Option<&Arrival>, right: Option<&Arrival>, t: i64) -> Value {
     json!({ "k": key, "left": id(left), "right": id(right), "t": t })
 }
 
-fn interval_join(case: &Case, time: Time) -> Found {
+pub(crate) fn interval_join(case: &Case) -> Found {
     let lower = bound(case.number("lower"), case.is("lower_exclusive"));
     let upper = bound(case.number("upper"), case.is("upper_exclusive"));
     let join = IntervalJoin::between(lower, upper).late(Late::DeadLetter);
     run(
         case,
-        time,
+        Time::FlinkJoin,
         |flow| sides(flow).key_by_either(Arrival::key, Arrival::key).interval_join("join", join),
         |record| {
             let (left, right) = &record.value;
@@ -47,12 +47,7 @@ fn interval_join(case: &Case, time: Time) -> Found {
     )
 }
 
-#[test]
-fn interval_join_as_flink() {
-    check_all("interval-join", |case| interval_join(case, Time::FlinkJoin));
-}
-
-fn kstreams_join(case: &Case) -> Found {
+pub(crate) fn kstreams_join(case: &Case) -> Found {
     let join = IntervalJoin::between(
         Bound::before(case.millis("before")),
         Bound::after(case.millis("after")),
@@ -99,30 +94,30 @@ fn kstreams_join(case: &Case) -> Found {
     }
 }
 
-#[test]
-fn interval_join_as_kafka_streams() {
-    check_all("kstreams-join", kstreams_join);
-}
-
-fn window_join(case: &Case) -> Found {
-    let offset_ms = case.number("offset").rem_euclid(case.number("size"));
-    let windows = Tumbling::of(case.millis("size"))
-        .offset(Duration::from_millis(offset_ms.unsigned_abs()))
-        .allowed_lateness(case.millis("lateness"))
-        .late(Late::DeadLetter);
-    run(
-        case,
-        Time::Flink,
-        |flow| sides(flow).key_by_either(Arrival::key, Arrival::key).window_join("join", windows),
-        |record| {
-            let (left, right) = &record.value.value;
-            written(Some(left), Some(right), record.timestamp.as_millis())
-        },
-    )
-}
-
-#[test]
-fn window_join_as_flink() {
-    let one_window_each = |case: &Case| case.number("slide") == 0;
-    check_where("window-join", one_window_each, window_join);
+pub(crate) fn window_join(case: &Case) -> Found {
+    let offset_ms = |period: &str| case.number("offset").rem_euclid(case.number(period));
+    let offset = |period: &str| Duration::from_millis(offset_ms(period).unsigned_abs());
+    let lateness = case.millis("lateness");
+    macro_rules! run_with {
+        ($windows:expr) => {{
+            let windows = $windows.allowed_lateness(lateness).late(Late::DeadLetter);
+            run(
+                case,
+                Time::Flink,
+                |flow| {
+                    let flow = sides(flow).key_by_either(Arrival::key, Arrival::key);
+                    flow.window_join("join", windows)
+                },
+                |record| {
+                    let (left, right) = &record.value.value;
+                    written(Some(left), Some(right), record.timestamp.as_millis())
+                },
+            )
+        }};
+    }
+    let size = case.millis("size");
+    if case.number("slide") == 0 {
+        return run_with!(Tumbling::of(size).offset(offset("size")));
+    }
+    run_with!(Sliding::of(size).every(case.millis("slide")).offset(offset("slide")))
 }

@@ -10,7 +10,7 @@ use rtbflow::operators::window::{
 use rtbflow::{Flow, Record, Timestamp};
 use serde_json::{Value, json};
 
-use crate::cases::{Arrival, Case, Feed, Found, Input, Time, check_all, run};
+use crate::cases::{Arrival, Case, Feed, Found, Input, Time, run};
 
 /// Count, sum, least and greatest value.
 struct Summary;
@@ -56,7 +56,7 @@ fn offset(case: &Case, period: &str) -> Duration {
     Duration::from_millis(offset_ms.unsigned_abs())
 }
 
-fn tumbling(case: &Case) -> Found {
+pub(crate) fn tumbling(case: &Case) -> Found {
     let windows = Tumbling::of(case.millis("size"))
         .offset(offset(case, "size"))
         .allowed_lateness(case.millis("lateness"))
@@ -66,12 +66,7 @@ fn tumbling(case: &Case) -> Found {
     run(case, Time::Flink, pipeline, written)
 }
 
-#[test]
-fn tumbling_as_flink() {
-    check_all("tumbling", tumbling);
-}
-
-fn sliding(case: &Case) -> Found {
+pub(crate) fn sliding(case: &Case) -> Found {
     let windows = Sliding::of(case.millis("size"))
         .every(case.millis("slide"))
         .offset(offset(case, "slide"))
@@ -82,12 +77,7 @@ fn sliding(case: &Case) -> Found {
     run(case, Time::Flink, pipeline, written)
 }
 
-#[test]
-fn sliding_as_flink() {
-    check_all("sliding", sliding);
-}
-
-fn session(case: &Case) -> Found {
+pub(crate) fn session(case: &Case) -> Found {
     let windows = Session::gap(case.millis("gap"))
         .allowed_lateness(case.millis("lateness"))
         .late(Late::DeadLetter);
@@ -96,12 +86,7 @@ fn session(case: &Case) -> Found {
     run(case, Time::Flink, pipeline, written)
 }
 
-#[test]
-fn session_as_flink() {
-    check_all("session", session);
-}
-
-fn count_window(case: &Case) -> Found {
+pub(crate) fn count_window(case: &Case) -> Found {
     let windows = CountWindow::of(case.number("size").unsigned_abs()).ttl(Duration::MAX);
     let written = |record: &Record<Windowed<String, (i64, i64, i64, i64)>>| {
         let (count, sum, min, max) = record.value.value;
@@ -124,18 +109,13 @@ fn count_window(case: &Case) -> Found {
     }
 }
 
-#[test]
-fn count_window_as_flink() {
-    check_all("count-window", count_window);
-}
-
 /// The results of a window, best first, one by one with their rank.
 fn ranked<K, T>(windowed: Windowed<K, Vec<T>>) -> Vec<Windowed<usize, T>> {
     let ranks = (1..).zip(windowed.value);
     ranks.map(|(key, value)| Windowed { key, window: windowed.window, value }).collect()
 }
 
-fn window_topn(case: &Case) -> Found {
+pub(crate) fn window_topn(case: &Case) -> Found {
     let count = usize::try_from(case.number("n")).unwrap();
     let sign = if case.text("direction") == "desc" { 1 } else { -1 };
     let windows = Tumbling::of(case.millis("size")).late(Late::Drop);
@@ -173,11 +153,6 @@ fn window_topn(case: &Case) -> Found {
     })
 }
 
-#[test]
-fn window_topn_as_flink() {
-    check_all("window-topn", window_topn);
-}
-
 /// Count, sum and the latest time, which Kafka Streams gives a result as its own.
 struct Latest;
 
@@ -208,7 +183,7 @@ impl Merge<Arrival> for Latest {
     }
 }
 
-fn kstreams_window(case: &Case) -> Found {
+pub(crate) fn kstreams_window(case: &Case) -> Found {
     let (late, gap_ms) = (Late::Drop, case.number("gap"));
     // A window closes when its end plus the grace has come.
     let time = Time::Stream { behind_ms: case.number("grace") };
@@ -257,9 +232,4 @@ fn late_for_some(case: &Case) -> Vec<usize> {
         i64::try_from(windows.count()).is_ok_and(|count| number("dropped") < count)
     };
     case.late.iter().filter(for_some).map(|(index, _)| *index).collect()
-}
-
-#[test]
-fn kstreams_window_as_kafka_streams() {
-    check_all("kstreams-window", kstreams_window);
 }
