@@ -9,6 +9,8 @@
 //! | [`statement`](Postgres::statement) | an element of the arrays that an SQL statement takes |
 //! | [`transact`](Postgres::transact) | a place in the batch that a function takes |
 //!
+//! [`select`](Postgres::select) looks up rows for [`lookup`](rtbflow::KeyedFlow::lookup), outside any commit.
+//!
 //! Everything that sinks stage is written in the transaction that moves the positions. Sinks write in
 //! the order in which the pipeline makes them; those whose rows other instances change too should come
 //! last, since a row stays locked from its change to the commit.
@@ -31,6 +33,7 @@ mod insert;
 mod options;
 mod pipeline;
 mod positions;
+mod select;
 mod session;
 mod statement;
 mod tables;

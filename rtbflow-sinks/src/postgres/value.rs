@@ -38,6 +38,14 @@ impl Value {
         }
     }
 
+    /// The value, if it is one and not an array.
+    pub(crate) fn one(&self) -> Option<&Cell<'static>> {
+        match &self.0 {
+            Repr::One(_, cell) => Some(cell),
+            Repr::Many(..) => None,
+        }
+    }
+
     /// An array of these values.
     pub fn array<V: Element>(values: impl IntoIterator<Item = V>) -> Self {
         let mut cells = Cells::default();

@@ -21,11 +21,15 @@
 //! and applied again to what was lost, once. A fail-over to a replica that was behind does the same.
 //! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place.
 //!
+//! [`get`](Redis::get) and [`get_hash`](Redis::get_hash) look up keys for
+//! [`lookup`](rtbflow::KeyedFlow::lookup), outside any commit.
+//!
 //! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
 //! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
 
 mod call;
 mod fault;
+mod get;
 mod inspect;
 mod keys;
 mod library;

@@ -11,6 +11,8 @@ mod laws;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod select;
+#[cfg(test)]
 mod sinks;
 #[cfg(test)]
 mod tls;

@@ -56,7 +56,7 @@ pub use flat_map::FlatMap;
 pub use inspect::Inspect;
 pub use join_table::TableJoin;
 pub use latest_by::{Change, Latest, LatestBy};
-pub use lookup::{LookedUp, Lookup};
+pub use lookup::{Batched, LookedUp, Lookup};
 pub use map::Map;
 pub use map_async::{Calls, Failed, MapAsync};
 pub use map_record::MapRecord;

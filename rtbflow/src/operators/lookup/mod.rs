@@ -1,5 +1,7 @@
 //! Adds to each record what its key stands for elsewhere.
 
+mod batched;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
@@ -13,6 +15,8 @@ use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, Stream};
 use hashbrown::HashMap;
 use pin_project::pin_project;
+
+pub use batched::Batched;
 
 use crate::element::Element;
 use crate::error::Error;
@@ -47,7 +51,8 @@ where
     /// Adds to each record what its key stands for in a database, a cache or a service; timestamp, origin
     /// and order stay. A key that is not there is a value too: let `fetch` answer with an `Option`.
     ///
-    /// For what arrives as a stream take a join with a table, whose answer depends on event time. Where each
+    /// Where several keys can be asked for by one call, `fetch` is [`Batched::get`]; lookups in Redis and
+    /// Postgres that are ready to use are in `rtbflow-sinks`. For what arrives as a stream take a join with a table, whose answer depends on event time. Where each
     /// record asks for something else, [`map_async`](Flow::map_async) has no cache to pay for.
     ///
     /// # Time and state

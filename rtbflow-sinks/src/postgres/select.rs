@@ -1,0 +1,122 @@
+//! Lookups of rows by a key, one statement for many keys.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rtbflow::operators::{Batched, Failed};
+use rtbflow::{BadRecord, Result};
+use tokio_postgres::types::ToSql;
+
+use super::failure::failure;
+use super::value::{Element, FromColumn, Row, Value};
+use super::{Postgres, identifier};
+
+/// So many keys go into one statement at most.
+const MOST_KEYS: usize = 1_000;
+
+impl Postgres {
+    /// Looks up rows of a table by one of its columns: for [`lookup`](rtbflow::KeyedFlow::lookup). `read` makes
+    /// of a row what is kept; a key that is not there is `None`.
+    ///
+    /// Keys that are asked for at the same time are one statement, `select … where key = any($1)`. The key has
+    /// to be unique: of several rows any is taken. It goes over the connection that commits do not use;
+    /// [`with_own_connections`](Self::with_own_connections) gives it one of its own. What takes more than a
+    /// table and a key is for [`transaction`](Self::transaction) within a
+    /// [`Batched`](rtbflow::operators::Batched).
+    ///
+    /// # Errors
+    /// A name of a table or a column that can not be one is a configuration error. The lookup's own are
+    /// transient if the server is away: the call is then made again, as
+    /// [`Calls`](rtbflow::operators::Calls) says. One of `read`, or of a statement that Postgres refuses, ends
+    /// the job; a key that Postgres can not hold makes a dead letter of the record.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::operators::{Calls, Lookup};
+    /// use rtbflow::{Elements, Flow, Result};
+    /// use rtbflow_sinks::postgres::Postgres;
+    ///
+    /// /// Clicks, each with the daily budget of its campaign, if it has one.
+    /// fn budgeted(
+    ///     clicks: Flow<impl Elements<Value = String>>,
+    ///     postgres: &Postgres,
+    /// ) -> Result<Flow<impl Elements<Value = (String, Option<i64>)>>> {
+    ///     let kept = Lookup::new(Calls::at_most(256), Duration::from_secs(5), 10_000);
+    ///     let budget = postgres.select("campaigns", "campaign_id", ["daily_budget"], |row| {
+    ///         row.get::<Option<i64>>("daily_budget")
+    ///     })?;
+    ///     let budgeted = clicks.key_by(|campaign| campaign.clone()).lookup(kept, budget);
+    ///     Ok(budgeted.map(|(click, budget)| (click, budget.flatten())))
+    /// }
+    ///
+    /// let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build()?;
+    /// let flow = budgeted(Flow::from_elements(futures::stream::empty()), &postgres)?;
+    /// assert!(flow.topology()?.to_string().contains("lookup"));
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub fn select<K, V, F, const N: usize>(
+        &self,
+        table: &str,
+        key: &str,
+        columns: [&str; N],
+        read: F,
+    ) -> Result<impl Fn(K) -> BoxFuture<'static, Result<Option<V>, Failed>> + Clone + use<K, V, F, N>>
+    where
+        K: Element + FromColumn + Hash + Eq + Clone + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        F: Fn(&Row) -> Result<V> + Clone + Send + Sync + 'static,
+    {
+        let (table_name, key_name) = (identifier::table(table)?, identifier::column(key)?);
+        let mut sql = format!("select {key_name}");
+        for column in columns.iter().filter(|column| **column != key) {
+            sql = format!("{sql}, {}", identifier::column(column)?);
+        }
+        let sql = format!("{sql} from {table_name} where {key_name} = any($1)");
+        let (postgres, table, key) = (self.clone(), table.to_owned(), key.to_owned());
+        let key_column = key.clone();
+        let batched = Batched::new(MOST_KEYS, move |keys: Vec<K>| {
+            let (postgres, read) = (postgres.clone(), read.clone());
+            let (sql, table, key) = (sql.clone(), table.clone(), key_column.clone());
+            async move {
+                let rows =
+                    postgres.rows_of(&format!("look up {table} in"), &sql, keys.into()).await?;
+                let found = rows.iter().map(|row| Ok((row.get::<K>(&key)?, read(row)?)));
+                found.collect::<Result<HashMap<K, V>>>()
+            }
+        });
+        Ok(move |sought: K| {
+            let held = Value::from(sought.clone()).check(&key);
+            let answer = batched.get(sought);
+            async move {
+                held?;
+                answer.await
+            }
+            .boxed()
+        })
+    }
+
+    /// The rows that a statement returns, outside any transaction.
+    async fn rows_of(&self, attempted: &str, sql: &str, parameter: Value) -> Result<Vec<Row>> {
+        self.within(attempted, async {
+            let lease = self.reader().await?;
+            let parameter: (&(dyn ToSql + Sync), _) = (&parameter, parameter.kind());
+            let answer = lease.client().query_typed(sql, &[parameter]).await;
+            let answer = answer.map_err(|error| {
+                failure(&format!("{attempted} Postgres at {}", self.server()), &error)
+            })?;
+            lease.keep();
+            Row::of(&answer)
+        })
+        .await
+    }
+}
+
+impl Value {
+    /// Whether Postgres can take it in this column.
+    fn check(&self, column: &str) -> Result<(), BadRecord> {
+        self.one().map_or(Ok(()), |cell| cell.check(column))
+    }
+}

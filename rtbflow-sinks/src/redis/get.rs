@@ -1,0 +1,185 @@
+//! Lookups of strings and of hashes, many keys a round trip.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use redis::{Pipeline, RedisResult, Value};
+use rtbflow::operators::{Batched, Failed};
+use rtbflow::{BadRecord, Result};
+
+use super::{Redis, fault};
+
+/// So many keys go into one round trip at most.
+const MOST_KEYS: usize = 1_000;
+
+/// What a key stands for, unless it is something that can not be used.
+type Answer<V> = Result<V, BadRecord>;
+
+impl Redis {
+    /// Looks up strings: for [`lookup`](rtbflow::KeyedFlow::lookup). `name` makes of a flow's key that of
+    /// Redis; a key that is not there, or that holds no string, is `None`.
+    ///
+    /// Keys that are asked for at the same time are one `MGET`. It goes over the connection that commits use;
+    /// [`separate`](Self::separate) gives it one of its own.
+    ///
+    /// # Errors
+    /// Transient if the server is away: the call is then made again, as [`Calls`](rtbflow::operators::Calls)
+    /// says. A text that is not UTF-8 makes a dead letter of the record.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use rtbflow::operators::{Calls, Lookup};
+    /// use rtbflow::{Elements, Flow};
+    /// use rtbflow_sinks::redis::Redis;
+    ///
+    /// /// Clicks, each with the name of its campaign.
+    /// fn named(
+    ///     clicks: Flow<impl Elements<Value = u64>>,
+    ///     redis: &Redis,
+    /// ) -> Flow<impl Elements<Value = (u64, Option<String>)>> {
+    ///     let names = Lookup::new(Calls::at_most(256), Duration::from_mins(1), 10_000);
+    ///     let name = redis.get(|campaign: &u64| format!("campaign:{campaign}"));
+    ///     clicks.key_by(|campaign| *campaign).lookup(names, name)
+    /// }
+    ///
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").build()?;
+    /// let flow = named(Flow::from_elements(futures::stream::empty()), &redis);
+    /// assert!(flow.topology()?.to_string().contains("lookup"));
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub fn get<K, F>(
+        &self,
+        name: F,
+    ) -> impl Fn(K) -> BoxFuture<'static, Result<Option<String>, Failed>> + Clone + use<K, F>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&K) -> String + Send + Sync + 'static,
+    {
+        let commands = |names: &[String]| {
+            let mut command = redis::cmd("MGET");
+            command.arg(names);
+            let mut commands = Pipeline::with_capacity(1);
+            commands.add_command(command);
+            commands
+        };
+        let read = |attempted: &str, _: &[String], mut answers: Vec<RedisResult<Value>>| {
+            let answer = answers.pop().unwrap_or(Ok(Value::Nil));
+            let answer = answer.map_err(|cause| fault::error(attempted, cause))?;
+            let Value::Array(values) = answer else { return Ok(Vec::new()) };
+            Ok(values.into_iter().map(text).collect())
+        };
+        looked_up(self.clone(), "look up strings", name, commands, read)
+    }
+
+    /// Looks up fields of hashes: for [`lookup`](rtbflow::KeyedFlow::lookup). The answer has a place for each
+    /// field, in their order; a key that is not there, or has none of the fields, is `None`.
+    ///
+    /// Keys that are asked for at the same time are one round trip, with an `HMGET` each. As [`get`](Self::get)
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). A key that holds something else than a hash makes a dead letter of the record.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow_sinks::redis::Redis;
+    ///
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").build()?;
+    /// let budgets = redis.get_hash(["spent", "daily_budget"], |campaign: &u64| format!("budget:{campaign}"));
+    /// let nothing_is_asked_before_it_is_awaited = budgets(7);
+    /// # drop(nothing_is_asked_before_it_is_awaited);
+    /// assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:6379, database 2)");
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub fn get_hash<K, F, const N: usize>(
+        &self,
+        fields: [&str; N],
+        name: F,
+    ) -> impl Fn(K) -> BoxFuture<'static, Result<Option<[Option<String>; N]>, Failed>>
+    + Clone
+    + use<K, F, N>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        F: Fn(&K) -> String + Send + Sync + 'static,
+    {
+        let fields = fields.map(str::to_owned);
+        let commands = move |names: &[String]| {
+            let mut commands = Pipeline::with_capacity(names.len());
+            for name in names {
+                let mut command = redis::cmd("HMGET");
+                command.arg(name).arg(&fields[..]);
+                commands.add_command(command);
+            }
+            commands
+        };
+        let read = |attempted: &str, names: &[String], answers: Vec<RedisResult<Value>>| {
+            let answer = |(name, answer): (&String, RedisResult<Value>)| match answer {
+                Ok(Value::Array(values)) => Ok(texts(values)),
+                Ok(_) => Ok(None),
+                Err(cause) if cause.code() == Some("WRONGTYPE") => {
+                    Ok(Some(Err(BadRecord::new(format!("key {name} of Redis holds no hash")))))
+                }
+                Err(cause) => Err(fault::error(attempted, cause)),
+            };
+            names.iter().zip(answers).map(answer).collect()
+        };
+        looked_up(self.clone(), "look up hashes", name, commands, read)
+    }
+}
+
+/// Looks up keys by one round trip for those that are asked for together. `read` takes the names and the
+/// answers to the commands, and gives an answer for each name.
+fn looked_up<K, V>(
+    redis: Redis,
+    what: &'static str,
+    name: impl Fn(&K) -> String + Send + Sync + 'static,
+    commands: impl Fn(&[String]) -> Pipeline + Send + Sync + 'static,
+    read: impl Fn(&str, &[String], Vec<RedisResult<Value>>) -> Result<Vec<Option<Answer<V>>>>
+    + Clone
+    + Send
+    + Sync
+    + 'static,
+) -> impl Fn(K) -> BoxFuture<'static, Result<Option<V>, Failed>> + Clone
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let batched = Batched::new(MOST_KEYS, move |keys: Vec<K>| {
+        let names: Vec<String> = keys.iter().map(&name).collect();
+        let mut commands = commands(&names);
+        let (redis, read) = (redis.clone(), read.clone());
+        async move {
+            let answers = redis.server().send(what, &mut commands).await?;
+            let attempted = format!("{what} in Redis at {}", redis.server().address());
+            let answers = read(&attempted, &names, answers)?;
+            let found = keys.into_iter().zip(answers);
+            let found = found.filter_map(|(key, answer)| Some((key, answer?)));
+            Ok(found.collect::<HashMap<K, Answer<V>>>())
+        }
+    });
+    move |key| {
+        let answer = batched.get(key);
+        async move { Ok(answer.await?.transpose()?) }.boxed()
+    }
+}
+
+/// A string; nothing if it is not there.
+fn text(value: Value) -> Option<Answer<String>> {
+    let Value::BulkString(bytes) = value else { return None };
+    let text = String::from_utf8(bytes);
+    Some(text.map_err(|_| BadRecord::new("a value of Redis is not UTF-8")))
+}
+
+/// Strings; nothing if none of them is there.
+fn texts<const N: usize>(values: Vec<Value>) -> Option<Answer<[Option<String>; N]>> {
+    let texts: Result<Vec<Option<String>>, BadRecord> =
+        values.into_iter().map(|value| text(value).transpose()).collect();
+    match texts.map(<[Option<String>; N]>::try_from) {
+        Ok(Ok(texts)) if texts.iter().any(Option::is_some) => Some(Ok(texts)),
+        Ok(_) => None,
+        Err(bad) => Some(Err(bad)),
+    }
+}
