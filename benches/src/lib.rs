@@ -4,9 +4,11 @@
 mod by_hand;
 mod records;
 mod replay;
+mod traffic;
 
 pub use by_hand::{
     dedup_by_hand, filter_map_by_hand, filter_map_over_slice, latest_by_hand, windows_by_hand,
 };
 pub use records::{Ad, Charge, Performance, Totals, ad_events_json, ads};
 pub use replay::{Replay, drain};
+pub use traffic::{Running, Traffic};

@@ -11,7 +11,7 @@ use rtbflow::{Element, Elements, Flow, Origin, Partition, Record, Timestamp, Top
 use crate::Ad;
 
 /// How far records may be out of order.
-const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
+pub(crate) const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
 /// Replays records, each with the watermark before it, and the end of all time at last.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ mod distinct;
 mod late;
 mod logic;
 mod numbers;
+mod parts;
 mod quantiles;
 mod session;
 mod session_logic;

@@ -13,12 +13,22 @@ use crate::operators::window::{
 use crate::time::millis;
 
 /// Windows of one size that begin ever so often, and overlap: the last hour, every minute. Also called
-/// hopping windows. Where they would not overlap, take [`Tumbling`](super::Tumbling).
+/// hopping windows. Where they would not overlap, take [`Tumbling`](super::Tumbling); for the last so many
+/// records of a key, whenever they came, [`CountWindow`](super::CountWindow).
 ///
 /// They are cut into *slices* that no window's border lies in, and share them: a record goes to one
 /// slice, however many windows it belongs to, and a window takes over what the one before has merged.
 /// So the aggregate has to [`Merge`]. Where a window begins less often than it is long, records between
 /// the windows are counted as filtered.
+///
+/// # Time and state
+/// Keeps one state a key and slice in which the key has records, until the last window of the slice is over:
+/// with the last hour every second, at most 3,600 a key, whatever the number of records. A record costs
+/// nearly the same however often windows begin. What costs is results: each window that ends puts out
+/// one for every key with a record in it, sixty times as many every second as every minute, and each
+/// costs as much as some three or four records. Where no key has some ten records a slide, the results
+/// are what is paid for: begin windows less often, or take [`Tumbling`](super::Tumbling) ones and add
+/// them up in the place.
 ///
 /// # Examples
 /// ```
@@ -59,7 +69,7 @@ impl Sliding {
     /// Windows of this size, in whole milliseconds; less than one counts as one.
     pub fn of(size: Duration) -> Self {
         let size_ms = millis(size).clamp(1, MOST_MS);
-        let grid = Grid { size_ms, slide_ms: size_ms, offset_ms: 0 };
+        let grid = Grid { size_ms, slide_ms: size_ms, offset_ms: 0, border_ms: 0 };
         Self { grid, allowed_lateness: Duration::ZERO, late: Undecided }
     }
 
@@ -75,6 +85,7 @@ impl<L> Sliding<L> {
     /// as the last has ended. The size need not be a multiple of it.
     pub fn every(mut self, slide: Duration) -> Self {
         self.grid.slide_ms = millis(slide).clamp(1, MOST_MS);
+        self.grid.border_ms = self.grid.size_ms % self.grid.slide_ms;
         self
     }
 
@@ -134,9 +145,11 @@ const MOST_MS: i64 = i64::MAX / 8;
 /// endless.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grid {
-    pub(crate) size_ms: i64,
+    size_ms: i64,
     slide_ms: i64,
     offset_ms: i64,
+    /// Windows end this far behind the last start.
+    border_ms: i64,
 }
 
 impl Grid {
@@ -146,14 +159,13 @@ impl Grid {
     }
 
     /// The slice that a time belongs to, `(start, end)`; none between windows.
+    #[inline]
     pub(crate) fn slice_of(self, at: i64) -> Option<(i64, i64)> {
         let into = self.into_slide(at);
-        // Windows end this far behind the last start.
-        let border = self.size_ms % self.slide_ms;
         if self.size_ms < self.slide_ms && into >= self.size_ms {
             return None;
         }
-        let (start, end) = match border {
+        let (start, end) = match self.border_ms {
             0 => (0, self.slide_ms),
             border if into < border => (0, border),
             border => (border, self.slide_ms),
@@ -163,11 +175,16 @@ impl Grid {
 
     /// The end of the first window that ends at this time or after it.
     pub(crate) fn end_from(self, at: i64) -> i64 {
-        let start = at.saturating_sub(self.size_ms);
+        let start = self.start_of(at);
         match self.into_slide(start) {
             0 => at,
             into => at.saturating_add(self.slide_ms - into),
         }
+    }
+
+    /// The start of the window that ends there.
+    pub(crate) fn start_of(self, end: i64) -> i64 {
+        end.saturating_sub(self.size_ms)
     }
 
     /// The end of the window after the one that ends there.
@@ -186,9 +203,14 @@ impl Grid {
 mod tests {
     use super::*;
 
+    fn grid(size: u64, slide: u64, offset: u64) -> Grid {
+        let ms = Duration::from_millis;
+        Sliding::of(ms(size)).every(ms(slide)).offset(ms(offset)).grid
+    }
+
     #[test]
     fn slices_are_cut_at_every_border() {
-        let grid = Grid { size_ms: 10, slide_ms: 4, offset_ms: 1 };
+        let grid = grid(10, 4, 1);
         // Windows begin at 1 + 4n and end at 3 + 4n.
         assert_eq!(grid.slice_of(1), Some((1, 3)));
         assert_eq!(grid.slice_of(2), Some((1, 3)));
@@ -201,7 +223,7 @@ mod tests {
 
     #[test]
     fn between_windows_there_is_none() {
-        let grid = Grid { size_ms: 3, slide_ms: 10, offset_ms: 0 };
+        let grid = grid(3, 10, 0);
         assert_eq!(
             [0, 2, 3, 9, 10].map(|at| grid.slice_of(at).is_some()),
             [true, true, false, false, true]

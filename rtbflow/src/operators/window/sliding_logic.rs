@@ -1,7 +1,7 @@
 //! The state of sliding windows: key by key what each slice has, and what one window takes over from the
 //! one before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -14,8 +14,9 @@ use crate::element::Record;
 use crate::error::Result;
 use crate::operators::window::assign::Early;
 use crate::operators::window::logic::{Out, result};
+use crate::operators::window::parts::{Part, Parts};
 use crate::operators::window::sliding::Grid;
-use crate::operators::window::stacks::{Part, Stacks};
+use crate::operators::window::stacks::Stacks;
 use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Bucket, Chunk, Reader, Writer};
@@ -47,8 +48,12 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     changed: Vec<usize>,
     /// What the place has of each slice.
     slices: BTreeMap<i64, Slice>,
-    /// The slice of the last record.
+    /// The newest slice that a record came for.
     newest: (i64, i64),
+    /// Parts that end here or before are forgotten.
+    gone: i64,
+    /// How many of the keys are forgotten.
+    forgotten_count: usize,
     /// The windows that end until here were put out.
     passed: i64,
     logged_passed: i64,
@@ -67,29 +72,43 @@ struct Lane<S> {
     /// The key's number in order of arrival, since it was last forgotten.
     arrival: u64,
     /// In order of time; none, if the key is forgotten.
-    parts: VecDeque<Part<S>>,
+    parts: Parts<S>,
     stacks: Stacks<S>,
     unseen_count: u32,
-    changed: bool,
+    /// Where the earliest part ends that changed since the last barrier; [`UNCHANGED`] if none did.
+    changed_from: i64,
 }
+
+/// No part of a key has changed.
+const UNCHANGED: i64 = i64::MAX;
 
 impl<S> Lane<S> {
     fn new(arrival: u64) -> Self {
-        let (parts, stacks) = (VecDeque::new(), Stacks::default());
-        Self { arrival, parts, stacks, unseen_count: 0, changed: false }
+        let (parts, stacks) = (Parts::default(), Stacks::default());
+        Self { arrival, parts, stacks, unseen_count: 0, changed_from: UNCHANGED }
     }
 
-    /// Where the part of a slice stands, which is added if there is none, and whether it is new.
+    /// Notes that the part that ends there changed; returns whether it is the first of the key.
     #[inline]
-    fn part(&mut self, end: i64, empty: impl FnOnce() -> S) -> (usize, bool) {
-        // Nearly every record belongs to one of the newest slices.
-        let from_back = self.parts.iter().rev().take_while(|part| part.end > end).count();
-        let at = self.parts.len() - from_back;
-        if at.checked_sub(1).and_then(|at| self.parts.get(at)).is_some_and(|part| part.end == end) {
-            return (at - 1, false);
+    fn change(&mut self, end: i64) -> bool {
+        let first = self.changed_from == UNCHANGED;
+        self.changed_from = self.changed_from.min(end);
+        first
+    }
+
+    /// Forgets the parts that end there or before, which are in no window that is still to come.
+    fn forget<T, A: Merge<T, State = S>>(&mut self, gone: i64, aggregate: &A) {
+        self.slide((gone, gone), aggregate);
+        while let Some(part) = self.parts.pop_until(gone) {
+            self.unseen_count = self.unseen_count.saturating_sub(part.unseen_count);
+            self.stacks.forget_first();
         }
-        self.parts.insert(at, Part::new(end, empty()));
-        (at, true)
+    }
+
+    /// Goes on to a window, from one that lies not behind it.
+    fn slide<T, A: Merge<T, State = S>>(&mut self, window: (i64, i64), aggregate: &A) {
+        self.parts.settle(window.1);
+        self.stacks.slide(&self.parts, window, aggregate);
     }
 }
 
@@ -127,7 +146,9 @@ where
             arrivals: 0,
             changed: Vec::new(),
             slices: BTreeMap::new(),
-            newest: (0, 0),
+            newest: (i64::MIN, i64::MIN),
+            gone: i64::MIN,
+            forgotten_count: 0,
             passed: i64::MIN,
             logged_passed: i64::MIN,
             watermark: i64::MIN,
@@ -145,12 +166,12 @@ where
 
     fn window(&self, end: i64) -> Window {
         let at = Timestamp::from_millis;
-        Window { start: at(end.saturating_sub(self.grid.size_ms)), end: at(end) }
+        Window { start: at(self.grid.start_of(end)), end: at(end) }
     }
 
-    /// Adds a record to its slice, and says where its key and its part stand.
+    /// Adds a record to its slice, and says where its key stands.
     #[inline]
-    fn add(&mut self, slice_end: i64, record: &Record<T>) -> (usize, usize)
+    fn add(&mut self, slice_end: i64, record: &Record<T>) -> usize
     where
         F: Fn(&T) -> K,
     {
@@ -168,26 +189,23 @@ where
                 }
             }
         };
-        let Some(lane) = keys.at_mut(at) else { return (at, 0) };
-        let (part_at, is_new) = lane.part(slice_end, || aggregate.empty());
-        if part_at < lane.stacks.len() {
-            lane.stacks = Stacks::default();
-        }
-        let Some(part) = lane.parts.get_mut(part_at) else { return (at, part_at) };
+        let Some(lane) = keys.at_mut(at) else { return at };
+        let (part, is_new) = lane.parts.entry(slice_end, || aggregate.empty());
+        let Some(part) = part else { return at };
         aggregate.add(&mut part.state, record);
         part.changed = true;
-        if !std::mem::replace(&mut lane.changed, true) {
-            changed.push(at);
-        }
         if self.early != Early::Never {
             part.unseen_count = part.unseen_count.saturating_add(1);
             lane.unseen_count = lane.unseen_count.saturating_add(1);
+        }
+        if lane.change(slice_end) {
+            changed.push(at);
         }
         if is_new && slice_end < self.due {
             self.due =
                 self.due.min(self.grid.end_from(slice_end.max(self.passed.saturating_add(1))));
         }
-        (at, part_at)
+        at
     }
 
     /// Puts a key's results out early if it has had so many records.
@@ -223,7 +241,12 @@ where
         }
         // Whatever ends until here and has something in it was put out.
         self.passed = self.passed.max(watermark);
-        let (key_at, _) = self.add(end, &record);
+        let key_at = self.add(end, &record);
+        if let Some(lane) = self.keys.at_mut(key_at)
+            && lane.parts.position(end) < lane.stacks.len()
+        {
+            lane.stacks = Stacks::default();
+        }
         let from = self.grid.end_from(end);
         self.correct(key_at, (from, last.min(watermark)), watermark, out);
         self.early_after(key_at, watermark, out);
@@ -273,15 +296,18 @@ where
         }
         let Some(lane) = self.keys.at_mut(at) else { return };
         lane.unseen_count = 0;
+        let mut earliest = UNCHANGED;
         for part in lane.parts.iter_mut().filter(|part| part.unseen_count > 0) {
             (part.unseen_count, part.changed) = (0, true);
+            earliest = earliest.min(part.end);
         }
-        if !std::mem::replace(&mut lane.changed, true) {
+        if earliest < UNCHANGED && lane.change(earliest) {
             self.changed.push(at);
         }
     }
 
-    /// Puts out some of the window that ends there; returns whether there may be more of it.
+    /// Puts out some of the window that ends there, and forgets what only it needed; returns whether there
+    /// may be more of it.
     fn put_out(
         &mut self,
         end: i64,
@@ -290,75 +316,85 @@ where
     ) -> bool {
         let window = self.window(end);
         let start = window.start.as_millis();
+        // What the next window needs stays, although it may be one with nothing in it.
+        let gone = self.gone_after(self.watermark).min(self.grid.start_of(self.grid.next(end)));
         let mut room = PORTION;
         for at in from..self.keys.len() {
             let Some((key, lane)) = self.keys.at_with_key_mut(at) else { continue };
             if lane.parts.is_empty() {
                 continue;
             }
-            lane.stacks.slide(&lane.parts, (start, end), &self.aggregate);
+            lane.slide((start, end), &self.aggregate);
             let unseen = || {
-                let inside = lane.parts.range(lane.stacks.before_count()..lane.stacks.len());
-                inside.into_iter().any(|part| part.unseen_count > 0)
+                let mut inside = lane.stacks.before_count()..lane.stacks.len();
+                inside.any(|at| lane.parts.get(at).is_some_and(|part| part.unseen_count > 0))
             };
-            if self.early != Early::Never && (lane.unseen_count == 0 || !unseen()) {
-                continue;
-            }
-            if let Some(value) = lane.stacks.output(&self.aggregate) {
+            if (self.early == Early::Never || (lane.unseen_count > 0 && unseen()))
+                && let Some(value) = lane.stacks.output(&self.aggregate)
+            {
                 out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
                 room -= 1;
             }
+            lane.forget(gone, &self.aggregate);
+            self.forgotten_count += usize::from(lane.parts.is_empty());
             if room == 0 {
                 self.putting = Some((end, at + 1));
                 return true;
             }
         }
+        self.gone = self.gone.max(gone);
         false
     }
 
     /// The end of the first window that ends after this time and has something in it.
     fn first_end_after(&self, time: i64) -> i64 {
         let next = self.grid.end_from(time.saturating_add(1));
-        let start = next.saturating_sub(self.grid.size_ms);
-        let first = self.keys.iter().filter_map(|(_, lane)| {
+        let start = self.grid.start_of(next);
+        let mut first = i64::MAX;
+        for (_, lane) in self.keys.iter() {
             let mut parts = lane.parts.iter().skip(lane.stacks.before_count());
-            parts.find(|part| part.end > start).map(|part| self.grid.end_from(part.end).max(next))
-        });
-        first.min().unwrap_or(i64::MAX)
+            if let Some(part) = parts.find(|part| part.end > start) {
+                first = first.min(self.grid.end_from(part.end).max(next));
+            }
+            // No window is earlier, and in nearly all streams the first key has something in it.
+            if first == next {
+                break;
+            }
+        }
+        first
     }
 
-    /// All windows that the watermark passed were put out: forgets what no window needs any more.
-    fn passed(&mut self) {
-        self.passed = self.watermark;
-        self.putting = None;
-        // The first window that may still be put out, or corrected.
-        let alive = self.watermark.saturating_sub(self.lateness_ms).saturating_add(1);
-        let gone = match self.watermark {
-            i64::MAX => i64::MAX,
-            _ => self.grid.end_from(alive).saturating_sub(self.grid.size_ms),
-        };
-        let mut forgotten_count = 0;
-        for at in 0..self.keys.len() {
-            let Some(lane) = self.keys.at_mut(at) else { continue };
-            lane.stacks.slide(&lane.parts, (gone, gone), &self.aggregate);
-            let over = lane.parts.iter().take_while(|part| part.end <= gone).count();
-            for part in lane.parts.drain(..over) {
-                lane.unseen_count = lane.unseen_count.saturating_sub(part.unseen_count);
+    /// Where the parts end that no window needs any more which may be put out, or corrected, after this
+    /// watermark.
+    fn gone_after(&self, watermark: i64) -> i64 {
+        let alive = watermark.saturating_sub(self.lateness_ms).saturating_add(1);
+        if watermark == i64::MAX { i64::MAX } else { self.grid.start_of(self.grid.end_from(alive)) }
+    }
+
+    /// All windows that the watermark passed were put out, and this is the end of the next that has
+    /// something in it: forgets what no window needs any more.
+    fn passed(&mut self, next: i64) {
+        (self.passed, self.putting, self.due) = (self.watermark, None, next);
+        let gone = self.gone_after(self.watermark);
+        if self.gone < gone {
+            self.gone = gone;
+            for at in 0..self.keys.len() {
+                let Some(lane) = self.keys.at_mut(at).filter(|lane| !lane.parts.is_empty()) else {
+                    continue;
+                };
+                lane.forget(gone, &self.aggregate);
+                self.forgotten_count += usize::from(lane.parts.is_empty());
             }
-            lane.stacks.forget(over);
-            forgotten_count += usize::from(lane.parts.is_empty());
         }
-        self.due = self.first_end_after(self.watermark);
-        let kept = self.slices.split_off(&gone.saturating_add(1));
-        let over = std::mem::replace(
-            &mut self.slices,
-            if gone == i64::MAX { BTreeMap::new() } else { kept },
-        );
-        self.ended.extend(over.into_keys());
+        while let Some(first) = self.slices.first_entry().filter(|first| *first.key() <= gone) {
+            self.ended.push(first.remove_entry().0);
+        }
         // Now and then, so that a key costs no more than it did to come.
-        if forgotten_count > self.keys.len() / 2 {
+        if self.forgotten_count > self.keys.len() / 2 {
+            self.forgotten_count = 0;
             self.keys.retain(|_, lane| !lane.parts.is_empty());
-            let changed = self.keys.iter().enumerate().filter(|(_, (_, lane))| lane.changed);
+            let changed = self.keys.iter().enumerate();
+            let changed = changed.filter(|(_, (_, lane))| lane.changed_from < UNCHANGED);
             self.changed = changed.map(|(at, _)| at).collect();
         }
     }
@@ -368,41 +404,32 @@ where
     where
         K: Serialize,
     {
-        let mut changed: BTreeMap<i64, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut changed: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         for at in self.changed.drain(..) {
             let Some(lane) = self.keys.at_mut(at) else { continue };
-            lane.changed = false;
-            for (part_at, part) in
-                lane.parts.iter_mut().enumerate().filter(|(_, part)| part.changed)
-            {
+            let from = std::mem::replace(&mut lane.changed_from, UNCHANGED);
+            let newest = lane.parts.iter_mut().rev().take_while(|part| part.end >= from);
+            for part in newest.filter(|part| part.changed) {
                 part.changed = false;
                 let slice = self.slices.entry(part.end).or_default();
                 slice.key_count += usize::from(!std::mem::replace(&mut part.logged, true));
-                changed.entry(part.end).or_default().push((at, part_at));
+                changed.entry(part.end).or_default().push(at);
             }
         }
-        for (end, parts) in changed {
+        for (end, keys) in changed {
             let Some(slice) = self.slices.get_mut(&end) else { continue };
             let mut entries = Writer::new(VERSION);
-            let mut put = |key: &K, lane: &Lane<A::State>, part: &Part<A::State>| {
-                entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
-            };
-            if slice.bucket.rewrites(slice.key_count, parts.len()) {
-                for (key, lane) in self.keys.iter() {
-                    let part = lane.parts.binary_search_by_key(&end, |part| part.end);
-                    if let Some(part) = part.ok().and_then(|part_at| lane.parts.get(part_at)) {
-                        put(key, lane, part);
-                    }
+            let mut put = |(key, lane): &(K, Lane<A::State>)| {
+                let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
+                if let Some(part) = part {
+                    entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
                 }
+            };
+            if slice.bucket.rewrites(slice.key_count, keys.len()) {
+                self.keys.iter().for_each(&mut put);
                 snapshot.replace(end, entries);
             } else {
-                for (at, part_at) in parts {
-                    if let Some((key, lane)) = self.keys.at(at)
-                        && let Some(part) = lane.parts.get(part_at)
-                    {
-                        put(key, lane, part);
-                    }
-                }
+                keys.into_iter().filter_map(|at| self.keys.at(at)).for_each(&mut put);
                 snapshot.append(end, entries);
             }
         }
@@ -431,17 +458,19 @@ where
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
         let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
-        if at < self.newest.0 || at >= self.newest.1 {
-            match self.grid.slice_of(at) {
-                Some(slice) => self.newest = slice,
-                None => return self.on_other_record(record, out),
-            }
+        let (start, mut end) = self.newest;
+        if at < start || at >= end {
+            let Some(slice) = self.grid.slice_of(at) else {
+                return self.on_other_record(record, out);
+            };
+            end = slice.1;
+            // Not that of a straggler: most of those that come after it are not with it.
+            self.newest = self.newest.max(slice);
         }
-        let end = self.newest.1;
         if end <= watermark {
             return self.on_other_record(record, out);
         }
-        let (key_at, _) = self.add(end, &record);
+        let key_at = self.add(end, &record);
         self.early_after(key_at, watermark, out);
     }
 
@@ -470,7 +499,8 @@ where
             return true;
         }
         match self.first_end_after(end) {
-            next if next > self.watermark || next == end => self.passed(),
+            next if next == end => self.passed(i64::MAX),
+            next if next > self.watermark => self.passed(next),
             next => self.putting = Some((next, 0)),
         }
         true
@@ -519,9 +549,9 @@ where
             slice.bucket.restored(1);
             let (_, lane) = self.keys.entry(key, || Lane::new(arrival));
             let Some(lane) = lane else { continue };
-            let (part_at, is_new) = lane.part(end, || self.aggregate.empty());
+            let (part, is_new) = lane.parts.entry(end, || self.aggregate.empty());
             slice.key_count += usize::from(is_new);
-            if let Some(part) = lane.parts.get_mut(part_at) {
+            if let Some(part) = part {
                 *part = Part { unseen_count, logged: true, ..Part::new(end, state) };
             }
         }
@@ -535,19 +565,20 @@ where
             self.arrivals = self.arrivals.max(lane.arrival);
             if let Early::Every(_) = self.early {
                 // When it was put out early, nobody knows: it is put out once more.
-                for part in &mut lane.parts {
+                for part in lane.parts.iter_mut() {
                     part.unseen_count = part.unseen_count.max(1);
                 }
             }
             let unseen = lane.parts.iter().map(|part| part.unseen_count);
             lane.unseen_count = unseen.fold(0, u32::saturating_add);
-            for part in &lane.parts {
+            for part in lane.parts.iter() {
                 let first = part.end.max(self.passed.saturating_add(1));
                 let end = self.grid.end_from(first);
-                if end.saturating_sub(self.grid.size_ms) < part.end {
+                if self.grid.start_of(end) < part.end {
                     self.due = self.due.min(end);
                 }
             }
+            lane.parts.settle(self.passed);
             self.keys.insert_new(key, lane);
         }
     }

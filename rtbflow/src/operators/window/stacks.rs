@@ -1,27 +1,7 @@
 //! The running state of one key in windows that slide: what one window takes over from the one before.
 
-use std::collections::VecDeque;
-
 use crate::operators::window::Merge;
-
-/// What one key has in one slice.
-pub(crate) struct Part<S> {
-    /// The slice's end.
-    pub(crate) end: i64,
-    pub(crate) state: S,
-    /// How many records were not put out early.
-    pub(crate) unseen_count: u32,
-    /// Whether it changed since the last barrier.
-    pub(crate) changed: bool,
-    /// Whether the place knows it.
-    pub(crate) logged: bool,
-}
-
-impl<S> Part<S> {
-    pub(crate) fn new(end: i64, state: S) -> Self {
-        Self { end, state, unseen_count: 0, changed: false, logged: false }
-    }
-}
+use crate::operators::window::parts::{Part, Parts};
 
 /// A key's parts in order of time, of which a window is a stretch: some lie before it, then come those of
 /// the front stack, then those of the back, then those that no window was put out with yet.
@@ -55,19 +35,15 @@ impl<S> Stacks<S> {
         self.before_count
     }
 
-    /// So many of the parts before the window are gone.
-    pub(crate) fn forget(&mut self, count: usize) {
-        self.before_count = self.before_count.saturating_sub(count);
+    /// The first of the parts before the window is gone.
+    pub(crate) fn forget_first(&mut self) {
+        self.before_count = self.before_count.saturating_sub(1);
     }
 
     /// Goes on to the window that begins behind the parts that end at `start`, and ends with those that
     /// end at `end`: it lies not before the last one.
-    pub(crate) fn slide<T, A>(
-        &mut self,
-        parts: &VecDeque<Part<S>>,
-        (start, end): (i64, i64),
-        aggregate: &A,
-    ) where
+    pub(crate) fn slide<T, A>(&mut self, parts: &Parts<S>, (start, end): (i64, i64), aggregate: &A)
+    where
         A: Merge<T, State = S>,
     {
         while let Some(part) = parts.get(self.before_count).filter(|part| part.end <= start) {
@@ -82,7 +58,7 @@ impl<S> Stacks<S> {
     }
 
     /// The oldest part leaves the window, if it was in.
-    fn leave<T, A>(&mut self, parts: &VecDeque<Part<S>>, part: &Part<S>, aggregate: &A)
+    fn leave<T, A>(&mut self, parts: &Parts<S>, part: &Part<S>, aggregate: &A)
     where
         A: Merge<T, State = S>,
     {
@@ -94,11 +70,10 @@ impl<S> Stacks<S> {
             return;
         }
         if self.front.is_empty() && self.back_count > 0 {
-            let last = self.before_count + self.back_count;
             // The oldest leaves at once: it needs no merged state.
-            let stays = parts.iter().take(last).skip(self.before_count + 1);
+            let stays = self.before_count + 1..self.before_count + self.back_count;
             let mut front: Vec<S> = Vec::with_capacity(self.back_count);
-            for part in stays.rev() {
+            for part in stays.rev().filter_map(|at| parts.get(at)) {
                 let mut state = aggregate.empty();
                 aggregate.merge(&mut state, &part.state);
                 if let Some(later) = front.last() {
