@@ -98,8 +98,14 @@ where
     /// Joins each left record with the version of a table that held at its time: the newest right record of
     /// the same key that is not newer. `name` is what its state is kept by.
     ///
-    /// The left key may be a foreign key: any function of the record. To look up what something outside holds
-    /// *now*, take [`lookup`](crate::KeyedFlow::lookup); a table alone is [`latest_by`](crate::KeyedFlow::latest_by).
+    /// The left key is a foreign key: any function of the record, such as the product that a sale names, and
+    /// several records may name the same version. Both have to be in one task for that. A flow's records meet
+    /// the versions of their own [co-group](crate::source) of partitions, so either the stream is keyed by
+    /// the table's key as well, or both topics have one partition; a stream that is keyed by something else has
+    /// to be written again by the table's key, or [`lookup`](crate::KeyedFlow::lookup) asks where the table is.
+    ///
+    /// To look up what something outside holds *now*, take [`lookup`](crate::KeyedFlow::lookup); a table alone
+    /// is [`latest_by`](crate::KeyedFlow::latest_by).
     ///
     /// # Time and state
     /// A record waits until the watermark has passed its time, so that a version which comes out of order
@@ -134,6 +140,37 @@ where
     ///         .map(|(sale, price)| price.map(|price| sale.1 * price.1))
     /// });
     /// assert_eq!(turnover, [Some(200), Some(150), None]);
+    /// ```
+    ///
+    /// A foreign key, and a version that comes out of order:
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rtbflow::Either::{self, Left, Right};
+    /// # use rtbflow::operators::TableJoin;
+    /// # use rtbflow::operators::window::Late;
+    /// # use rtbflow::testing::builders::{element, watermark};
+    /// # use rtbflow::testing::run;
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct Click { id: u32, advertiser: u32 }
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct Advertiser { id: u32, name: String }
+    ///
+    /// let click = |id, advertiser| Left(Click { id, advertiser });
+    /// let named = |name: &str| Right(Advertiser { id: 7, name: name.to_owned() });
+    /// let input = vec![
+    ///     element(named("Old"), 0),
+    ///     element(click(1, 7), 1_000),
+    ///     element(click(2, 7), 3_000),
+    ///     element(named("New"), 2_000),
+    ///     watermark(4_000),
+    /// ];
+    /// let day = TableJoin::kept_for(Duration::from_hours(24)).late(Late::Drop);
+    /// let names = run(input, |flow| {
+    ///     flow.key_by_either(|click: &Click| click.advertiser, |advertiser: &Advertiser| advertiser.id)
+    ///         .join_table("advertisers", day)
+    ///         .map(|(click, advertiser)| (click.id, advertiser.name))
+    /// });
+    /// assert_eq!(names, [(1, "Old".to_owned()), (2, "New".to_owned())]);
     /// ```
     ///
     /// What becomes of late records has to be said:
