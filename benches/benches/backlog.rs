@@ -3,7 +3,8 @@
 //! by hand that decodes and counts the same records and commits nothing.
 //!
 //! `./dev bench -p rtbflow-benches --bench backlog` starts empty servers and runs it; `BACKLOG=200000`
-//! makes it smaller. CPU time is that of the whole process, librdkafka's threads included.
+//! makes it smaller, and a name after `--` runs only what has it in its own. CPU time is that of the whole
+//! process, librdkafka's threads included.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -34,6 +35,8 @@ type Answer<T> = Result<T, Box<dyn Error>>;
 const TOPIC: SystemTopic = SystemTopic::AdEvents;
 /// Runs of each; the fastest counts, since whatever else the machine does only slows down.
 const RUNS: usize = 3;
+const NAMES: [&str; 3] =
+    ["by hand, decode and count", "performance, to Redis", "balance-worker, to Postgres"];
 
 fn main() -> Answer<()> {
     let server = |name: &str| {
@@ -51,6 +54,10 @@ fn main() -> Answer<()> {
         let records = ends(&kafka)?.iter().map(|(_, end)| *end).sum::<i64>();
         let records = u32::try_from(records)?;
         println!("{records} ad-events in {}, best of {RUNS} runs each", TOPIC.name());
+        // Cargo itself passes `--bench`.
+        let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+        let asked = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
+        let [by_hand, s2, w1] = NAMES;
         let mut best: HashMap<&str, Figures> = HashMap::new();
         for run in 0..RUNS {
             let mut keep = |name, figures: Figures| {
@@ -58,15 +65,16 @@ fn main() -> Answer<()> {
                 *slot = slot.better(figures);
             };
             let group = |name: &str| format!("backlog-{name}-{run}-{}", std::process::id());
-            let by_hand = measure(records, count_by_hand(&kafka, &group("hand"))).await?;
-            keep("by hand, decode and count", by_hand);
-            let s2 = ["--kafka", &kafka, "--redis", &redis, "--group", &group("s2"), "--until-end"];
-            let options = read(PERFORMANCE, &s2)?;
-            keep(
-                "performance, to Redis",
-                measure(records, pipeline(performance::run(options, never()))).await?,
-            );
-            let w1 = [
+            if asked(by_hand) {
+                keep(by_hand, measure(records, count_by_hand(&kafka, &group("hand"))).await?);
+            }
+            let s2_options =
+                ["--kafka", &kafka, "--redis", &redis, "--group", &group("s2"), "--until-end"];
+            if asked(s2) {
+                let run = performance::run(read(PERFORMANCE, &s2_options)?, never());
+                keep(s2, measure(records, pipeline(run)).await?);
+            }
+            let w1_options = [
                 "--kafka",
                 &kafka,
                 "--postgres",
@@ -76,17 +84,14 @@ fn main() -> Answer<()> {
                 "--until-end",
                 "--create-tables",
             ];
-            // Each run books the same records anew: without the books of the run before.
-            sql(&postgres, "drop table if exists balance_ledger, advertiser_balances").await?;
-            let options = read(BALANCE, &w1)?;
-            keep(
-                "balance-worker, to Postgres",
-                measure(records, pipeline(balance::run(options, never()))).await?,
-            );
+            if asked(w1) {
+                // Each run books the same records anew: without the books of the run before.
+                sql(&postgres, "drop table if exists balance_ledger, advertiser_balances").await?;
+                let run = balance::run(read(BALANCE, &w1_options)?, never());
+                keep(w1, measure(records, pipeline(run)).await?);
+            }
         }
-        for name in
-            ["by hand, decode and count", "performance, to Redis", "balance-worker, to Postgres"]
-        {
+        for name in NAMES {
             if let Some(figures) = best.get(name) {
                 println!("{name:>28}: {figures}");
             }

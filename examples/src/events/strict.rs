@@ -143,7 +143,11 @@ macro_rules! plain {
             fn plain(text: &'a str) -> Option<Self> {
                 use crate::events::strict::FromPlain;
                 let mut fields = rtbflow::codec::PlainFields::new(text)?;
-                $(let mut $field = None;)+
+                // Whoever writes them in this order is read without looking at each name.
+                $(let mut $field = match fields.next_named(stringify!($field)) {
+                    Some(value) => Some(FromPlain::from_plain(value)?),
+                    None => None,
+                };)+
                 while let Some((name, value)) = fields.next_field()? {
                     match name {
                         $(stringify!($field) => {

@@ -1,9 +1,11 @@
-//! How the records are written.
+//! How the records are written: fields in the order in which they are documented, as most programs that
+//! serialize a type write them.
 
 use std::time::Duration;
 
 use rtbflow::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::dice::Dice;
 use super::market::Campaign;
@@ -21,8 +23,73 @@ fn session(device: u64, at: Timestamp) -> String {
     format!("session_{device}_{}", at.as_millis().div_euclid(1_800_000))
 }
 
-fn bytes(fields: Value) -> Option<Vec<u8>> {
-    Some(fields.to_string().into_bytes())
+/// A record of `topic`, which no money is due for. Numbers, names and times always have a JSON form.
+fn record(
+    topic: SystemTopic,
+    key: String,
+    fields: &impl Serialize,
+    timestamp: Timestamp,
+) -> Generated {
+    let value = serde_json::to_vec(fields).ok();
+    Generated { topic, key, value, timestamp, is_usable: true, charge: None }
+}
+
+#[derive(Serialize)]
+struct AdEvent<'a> {
+    event_type: &'a str,
+    timestamp: Timestamp,
+    device_id: String,
+    session_id: String,
+    ad_id: String,
+    campaign_id: String,
+    advertiser_id: String,
+    product_id: String,
+    placement: &'a str,
+    bid_price: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actual_price: Option<i64>,
+    /// A click that did not come from a search has a null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_term: Option<Value>,
+    category: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue_amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ConversionEvent<'a> {
+    timestamp: Timestamp,
+    device_id: String,
+    session_id: String,
+    order_id: Option<String>,
+    product_id: String,
+    revenue_amount: i64,
+    conversion_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attribution_window: Option<i64>,
+    referrer_url: String,
+}
+
+#[derive(Serialize)]
+struct CampaignEvent<'a> {
+    event_type: &'a str,
+    timestamp: Timestamp,
+    campaign_id: String,
+    advertiser_id: String,
+    product_id: String,
+    placement: &'a str,
+    category: &'a str,
+    bid_price: i64,
+    daily_budget: i64,
+    status: &'a str,
+    approval_status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targeting: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_from: Option<Timestamp>,
+    rtb_impact: &'a str,
 }
 
 /// One ad-event, whatever it will be.
@@ -37,40 +104,43 @@ impl Ad<'_> {
         format!("ad_{}_{}", self.campaign.number, self.device % 3)
     }
 
-    fn generated(&self, event_type: &str, more: Value, charge: Option<Charge>) -> Generated {
+    /// What all ad-events say.
+    fn event<'e>(&'e self, event_type: &'e str) -> AdEvent<'e> {
         let Self { device: number, campaign, at } = *self;
-        let mut fields = json!({
-            "event_type": event_type,
-            "timestamp": at,
-            "device_id": device(number),
-            "session_id": session(number, at),
-            "ad_id": self.ad_id(),
-            "campaign_id": campaign.id(),
-            "advertiser_id": campaign.advertiser_id(),
-            "product_id": campaign.product_id(),
-            "placement": campaign.placement,
-            "bid_price": campaign.bid_price,
-            "category": campaign.category,
-        });
-        if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
-            fields.extend(more);
-        }
-        Generated {
-            topic: SystemTopic::AdEvents,
-            key: device(number),
-            value: bytes(fields),
+        AdEvent {
+            event_type,
             timestamp: at,
-            is_usable: true,
-            charge,
+            device_id: device(number),
+            session_id: session(number, at),
+            ad_id: self.ad_id(),
+            campaign_id: campaign.id(),
+            advertiser_id: campaign.advertiser_id(),
+            product_id: campaign.product_id(),
+            placement: campaign.placement,
+            bid_price: campaign.bid_price,
+            actual_price: None,
+            search_term: None,
+            category: campaign.category,
+            revenue_amount: None,
+            order_id: None,
         }
     }
 
+    fn record(&self, event: &AdEvent<'_>) -> Generated {
+        record(SystemTopic::AdEvents, device(self.device), event, self.at)
+    }
+
     pub(super) fn impression(&self) -> Generated {
-        self.generated("IMPRESSION", Value::Null, None)
+        self.record(&self.event("IMPRESSION"))
     }
 
     pub(super) fn click(&self, search_term: Option<&str>) -> Generated {
         let amount = self.campaign.price();
+        let click = AdEvent {
+            actual_price: Some(amount),
+            search_term: Some(search_term.into()),
+            ..self.event("CLICK")
+        };
         let charge = Charge {
             advertiser_id: self.campaign.advertiser_id(),
             campaign_id: self.campaign.id(),
@@ -78,13 +148,15 @@ impl Ad<'_> {
             ad_id: self.ad_id(),
             amount,
         };
-        let more = json!({ "actual_price": amount, "search_term": search_term });
-        self.generated("CLICK", more, Some(charge))
+        Generated { charge: Some(charge), ..self.record(&click) }
     }
 
     pub(super) fn conversion(&self, revenue: i64, order: &str) -> Generated {
-        let more = json!({ "revenue_amount": revenue, "order_id": order });
-        self.generated("CONVERSION", more, None)
+        self.record(&AdEvent {
+            revenue_amount: Some(revenue),
+            order_id: Some(order),
+            ..self.event("CONVERSION")
+        })
     }
 }
 
@@ -95,57 +167,38 @@ pub(super) fn outside_conversion(
     order: Option<u64>,
     at: Timestamp,
 ) -> Generated {
-    let mut fields = json!({
-        "timestamp": at,
-        "device_id": device(number),
-        "session_id": session(number, at),
-        "order_id": order.map(|order| format!("order_{order}")),
-        "product_id": campaign.product_id(),
-        "revenue_amount": 1_000 + dice.below_i64(89_000),
-        "conversion_type": dice.pick(&["PURCHASE", "PURCHASE", "ADD_TO_CART", "SIGNUP"]),
-        "referrer_url": format!("https://shop.example/{}", campaign.product_id()),
-    });
-    if let (true, Value::Object(fields)) = (dice.one_in(2), &mut fields) {
-        fields.insert("attribution_window".to_owned(), dice.pick(&[1, 6, 24, 24, 48]).into());
-    }
-    Generated {
-        topic: SystemTopic::ConversionEvents,
-        key: device(number),
-        value: bytes(fields),
+    let event = ConversionEvent {
         timestamp: at,
-        is_usable: true,
-        charge: None,
-    }
+        device_id: device(number),
+        session_id: session(number, at),
+        order_id: order.map(|order| format!("order_{order}")),
+        product_id: campaign.product_id(),
+        revenue_amount: 1_000 + dice.below_i64(89_000),
+        conversion_type: dice.pick(&["PURCHASE", "PURCHASE", "ADD_TO_CART", "SIGNUP"]),
+        attribution_window: dice.one_in(2).then(|| dice.pick(&[1, 6, 24, 24, 48])),
+        referrer_url: format!("https://shop.example/{}", campaign.product_id()),
+    };
+    record(SystemTopic::ConversionEvents, device(number), &event, at)
 }
 
 pub(super) fn campaign(campaign: &Campaign, event_type: &str, at: Timestamp) -> Generated {
-    let mut fields = json!({
-        "event_type": event_type,
-        "timestamp": at,
-        "campaign_id": campaign.id(),
-        "advertiser_id": campaign.advertiser_id(),
-        "product_id": campaign.product_id(),
-        "placement": campaign.placement,
-        "category": campaign.category,
-        "bid_price": campaign.bid_price,
-        "daily_budget": campaign.daily_budget,
-        "status": campaign.status,
-        "approval_status": campaign.approval_status,
-        "rtb_impact": campaign.impact,
-    });
-    if let (true, Value::Object(fields)) = (campaign.is_targeted, &mut fields) {
-        let targeting = json!({ "device_types": ["MOBILE"], "age_groups": ["20-29", "30-39"] });
-        fields.extend(Map::from_iter([
-            ("targeting".to_owned(), targeting),
-            ("effective_from".to_owned(), json!(at - Duration::from_secs(60))),
-        ]));
-    }
-    Generated {
-        topic: SystemTopic::CampaignEvents,
-        key: format!("{}|{}", campaign.placement, campaign.category),
-        value: bytes(fields),
+    let targeting = || json!({ "device_types": ["MOBILE"], "age_groups": ["20-29", "30-39"] });
+    let event = CampaignEvent {
+        event_type,
         timestamp: at,
-        is_usable: true,
-        charge: None,
-    }
+        campaign_id: campaign.id(),
+        advertiser_id: campaign.advertiser_id(),
+        product_id: campaign.product_id(),
+        placement: campaign.placement,
+        category: campaign.category,
+        bid_price: campaign.bid_price,
+        daily_budget: campaign.daily_budget,
+        status: campaign.status,
+        approval_status: campaign.approval_status,
+        targeting: campaign.is_targeted.then(targeting),
+        effective_from: campaign.is_targeted.then(|| at - Duration::from_secs(60)),
+        rtb_impact: campaign.impact,
+    };
+    let key = format!("{}|{}", campaign.placement, campaign.category);
+    record(SystemTopic::CampaignEvents, key, &event, at)
 }
