@@ -89,13 +89,13 @@ impl Launch {
         }
         tokio::select! {
             biased;
-            () = shutdown.clone() => return Ok(Outcome::Ran(rtbflow::job::Report::default().into())),
+            () = shutdown.clone() => return Ok(Outcome::Ran(rtbflow::job::Report::default())),
             prepared = self.prepare(prepare) => prepared?,
         }
         let account = job.account();
         Ok(match job.run(shutdown).await {
-            Ok(report) => Outcome::Ran(report.into()),
-            Err(error) => Outcome::Failed(account.report().into(), error),
+            Ok(report) => Outcome::Ran(report),
+            Err(error) => Outcome::Failed(account.report(), error),
         })
     }
 

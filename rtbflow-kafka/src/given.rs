@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rtbflow::epoch::{Position, Task};
+use rtbflow::epoch::{JobName, Position, Task};
 use rtbflow::source::{Layout, PartitionInput, RawBatch, TaskInput};
 use rtbflow::{Error, Partition, Result};
 use tracing::{info, warn};
@@ -240,12 +240,13 @@ impl Given {
 
 /// An inlet of a partition that ends at `until`, and what its task reads.
 pub(crate) fn open(
+    job: &JobName,
     partition: Partition,
     until: Option<i64>,
     patience: u32,
     mailbox: &Arc<Mailbox>,
 ) -> (Inlet, PartitionInput<RawBatch>) {
     let until = until.unwrap_or(i64::MAX);
-    let (inlet, deliveries) = Inlet::new(partition, until, patience, Arc::clone(mailbox));
+    let (inlet, deliveries) = Inlet::new(job, partition, until, patience, Arc::clone(mailbox));
     (inlet, PartitionInput { partition, deliveries })
 }

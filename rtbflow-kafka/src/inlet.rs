@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use futures::stream::{self, BoxStream, StreamExt};
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::epoch::JobName;
 use rtbflow::source::{Delivery, RawBatch};
 use rtbflow::{Error, Partition, Result, Timestamp};
 use tokio::sync::mpsc;
@@ -43,6 +44,9 @@ pub(crate) struct Inlet {
     drained: bool,
     bytes_per_message: usize,
     watchdog: Watchdog,
+    /// Offsets up to the partition's end, and that end.
+    lag: Gauge,
+    end: Gauge,
 }
 
 /// Whether there may be more to do.
@@ -57,12 +61,16 @@ pub(crate) enum Served {
 impl Inlet {
     /// An inlet, and what its task reads.
     pub(crate) fn new(
+        job: &JobName,
         partition: Partition,
         until: i64,
         patience: u32,
         mailbox: Arc<Mailbox>,
     ) -> (Self, Deliveries) {
         let (outlet, mut receiver) = mpsc::channel(MOST_DELIVERIES);
+        let Partition { topic, number } = partition;
+        let (topic, number) = (topic.name().to_owned(), number.to_string());
+        let labels = [("job", job.to_string()), ("topic", topic), ("partition", number)];
         let inlet = Self {
             partition,
             queue: None,
@@ -75,6 +83,8 @@ impl Inlet {
             drained: true,
             bytes_per_message: 1,
             watchdog: Watchdog::new(patience),
+            lag: gauge!("rtbflow_lag", &labels),
+            end: gauge!("rtbflow_end_offset", &labels),
         };
         let mut last = false;
         let receive = stream::poll_fn(move |context| {
@@ -191,20 +201,14 @@ impl Inlet {
         reason = "metrics are floats; offsets stay far below 2^53"
     )]
     fn show(&self, end: i64, at: i64) {
-        let labels = self.labels();
-        gauge!("rtbflow_lag", &labels).set((end - at).max(0) as f64);
-        gauge!("rtbflow_end_offset", &labels).set(end as f64);
-    }
-
-    fn labels(&self) -> [(&'static str, String); 2] {
-        let Partition { topic, number } = self.partition;
-        [("topic", topic.name().to_owned()), ("partition", number.to_string())]
+        self.lag.set((end - at).max(0) as f64);
+        self.end.set(end as f64);
     }
 }
 
 impl Drop for Inlet {
     fn drop(&mut self) {
         // Another instance shows it from now on.
-        gauge!("rtbflow_lag", &self.labels()).set(0.0);
+        self.lag.set(0.0);
     }
 }

@@ -62,6 +62,7 @@ impl KafkaTopic {
         let interval = (context.idle_timeout / 4).clamp(SHORTEST_INTERVAL, longest);
         let looks = self.stall_timeout.as_millis() / interval.as_millis().max(1);
         let plan = Plan {
+            job: context.job.clone(),
             layout,
             until,
             most_records: self.max_poll_records,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::epoch::JobName;
 use rtbflow::source::{Assignment, Layout, RawBatch, Revocation, SourceEvent};
 use rtbflow::{Error, ErrorKind, Partition, Result};
 use tokio::sync::mpsc;
@@ -41,6 +42,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// What the reader is told when it is made.
 pub(crate) struct Plan {
+    /// Whose partitions they are: a label of what is measured.
+    pub(crate) job: JobName,
     /// Topics and tasks.
     pub(crate) layout: Layout,
     /// Where each partition is to end; empty to go on for ever.
@@ -184,7 +187,7 @@ impl Reader {
         let generation = self.generation;
         let open = |partition| {
             let until = self.plan.until.get(&partition).copied();
-            given::open(partition, until, self.plan.patience, &self.mailbox)
+            given::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
         };
         let (given, inputs) = Given::new(generation, numbers, &self.plan.layout, open)?;
         info!(tasks = ?given.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),

@@ -15,9 +15,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use rtbflow::job::Report;
 use rtbflow::{Error, Result};
 
-pub use accounting::Accounting;
+pub use accounting::accounting_line;
 pub use exit::{exit_code, exit_message};
 pub use logs::{start_logs, start_quiet_logs};
 pub use signals::{Shutdown, on_signal};
@@ -29,9 +30,9 @@ use crate::pipeline::Pipeline;
 #[derive(Debug)]
 pub enum Outcome {
     /// It ran to its end: the account of every record.
-    Ran(Accounting),
+    Ran(Report),
     /// It ended with an error; what it committed until then is accounted for.
-    Failed(Accounting, Error),
+    Failed(Report, Error),
     /// It only described itself.
     Described(String),
 }
@@ -60,13 +61,10 @@ where
         ended
     }) {
         Ok(Outcome::Described(text)) => print(&text),
-        Ok(Outcome::Ran(accounting)) => {
-            let printed = print(&accounting.line(name));
-            accounting.check().map_or_else(|error| say(name, &error), |()| printed)
-        }
-        Ok(Outcome::Failed(accounting, error)) => {
+        Ok(Outcome::Ran(report)) => print(&accounting_line(name, &report)),
+        Ok(Outcome::Failed(report, error)) => {
             // The error says how it ended, whether or not anybody reads the account.
-            let _ = print(&accounting.line(name));
+            let _ = print(&accounting_line(name, &report));
             say(name, &error)
         }
         Err(error) => say(name, &error),

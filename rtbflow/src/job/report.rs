@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use crate::barrier::Tally;
 use crate::epoch::{Epoch, Task};
 use crate::job::task::Status;
 
 /// An account of every record of a run. Each record ends in exactly one class, and
 /// [`records_in`](Self::records_in) is their sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// Records used for a result.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
+use rtbflow::job::Report;
 use rtbflow::{Clock, Error, Result, SystemClock};
 use rtbflow_examples::generator::{Generator, Plan};
-use rtbflow_examples::process::{Accounting, Outcome, Shutdown};
+use rtbflow_examples::process::{Outcome, Shutdown, accounting_line};
 use rtbflow_examples::topics::SystemTopic;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -71,7 +72,7 @@ pub(crate) async fn perform(options: &DemoOptions, asked: Shutdown) -> Result<bo
 }
 
 /// The end report; whether everything is where it belongs.
-async fn tell(observer: Observer, accounts: &[(&'static str, Accounting)]) -> Result<bool> {
+async fn tell(observer: Observer, accounts: &[(&'static str, Report)]) -> Result<bool> {
     let Observer { view, ledger, mut campaigns, observed, sent, .. } = observer;
     let best = campaigns.most_seen(CAMPAIGNS_SHOWN).await?;
     view.say(&tables(&best, &campaigns.rankings(GROUPS_SHOWN, RANKS_SHOWN).await?));
@@ -82,15 +83,14 @@ async fn tell(observer: Observer, accounts: &[(&'static str, Accounting)]) -> Re
     let mut complete = true;
     view.say("\nwhat became of every record\n");
     for (name, account) in accounts {
-        account.check()?;
-        view.say(&format!("  {}", account.line(name)));
+        view.say(&format!("  {}", accounting_line(name, account)));
         // What is sent is known of all topics but the one that a pipeline writes.
         let Some(observed) = observed.iter().find(|observed| observed.is_named(name)) else {
             continue;
         };
         let topics = observed.reads();
         let counted: u64 = topics.iter().map(|topic| sent.count(*topic)).sum();
-        if !topics.contains(&SystemTopic::CompensationEvents) && account.records_in < counted {
+        if !topics.contains(&SystemTopic::CompensationEvents) && account.records_in() < counted {
             complete = false;
             view.say(&format!("    {counted} RECORDS WERE SENT\n"));
         }
@@ -161,7 +161,7 @@ async fn send_all(
 }
 
 /// Waits for all pipelines; their accounts.
-async fn all_ended(running: &mut Running) -> Result<Vec<(&'static str, Accounting)>> {
+async fn all_ended(running: &mut Running) -> Result<Vec<(&'static str, Report)>> {
     let all = async {
         let mut accounts = Vec::new();
         while let Some(ended) = running.join_next().await {
