@@ -28,8 +28,12 @@
 //! # The rooms
 //! In the order in which data walks: [`source`] and [`codec`], [`flow`] and [`operators`], [`sink`],
 //! [`epoch`], and around them the [`job`]. The words they share are in [`element`], [`barrier`], [`time`]
-//! and [`state`]. With the feature `testing`, `testing` is the test kit. The [`guide`] has a table of what
-//! each operator keeps, and pages for whoever comes from Kafka Streams or Flink.
+//! and [`state`]. The [`guide`] has a table of what each operator keeps, and pages for whoever comes from
+//! Kafka Streams or Flink.
+//!
+//! # Features
+//! None is on unless it is asked for. `testing`: the test kit, for dev-dependencies. `time-zones`: windows
+//! of the days and months of a time zone. `csv`: files and records of comma-separated values.
 //!
 //! # What it knows of time
 //! Each record has an event time. The watermark of a partition is its highest event time less the

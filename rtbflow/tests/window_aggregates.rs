@@ -69,7 +69,7 @@ where
     macro_rules! law {
         ($windows:expr) => {{
             let windows = $windows;
-            laws::operator(input(), |flow| aggregated(flow, windows, aggregate()));
+            laws::operator(input(), |flow| aggregated(flow, windows.clone(), aggregate()));
         }};
     }
     law!(Tumbling::of(ms(10)).allowed_lateness(ms(15)).late(Late::Drop));

@@ -1,5 +1,6 @@
 //! Windows whose borders a closure knows: days, weeks or months of a time zone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,43 +12,37 @@ use crate::time::Timestamp;
 /// where the clocks change, months have 28 to 31 days. For windows of one size take
 /// [`Tumbling`](super::Tumbling).
 ///
-/// A closure says which window a time belongs to. So the calendar, its time-zone data and when they are
-/// updated stay with the program; the library needs none. The closure is asked only when a record does
-/// not belong to the newest window.
+/// With the feature `time-zones`, `Calendar::daily` and `Calendar::monthly` are the days and months of a
+/// time zone. For any others, or with another crate's rules, a closure says which window a time belongs
+/// to: [`Calendar::of`].
+///
+/// # Time and state
+/// As [`Tumbling`](super::Tumbling): one state a key and window, to the window's end and the allowed
+/// lateness. The calendar is asked only when a record does not belong to the newest window.
 ///
 /// # Examples
-/// Days of a time zone with [jiff](https://docs.rs/jiff); the clocks of New York went forward on
-/// 2024-03-10, so that this day had 23 hours:
+/// Weeks of UTC that begin on Monday, as 1970-01-05 was one:
 ///
 /// ```
+/// use std::time::Duration;
 /// use rtbflow::Timestamp;
 /// use rtbflow::operators::window::{Assigner, Calendar, Late, Window};
 ///
-/// /// The day of a time zone that a time belongs to.
-/// fn day_of(zone: &jiff::tz::TimeZone, at: Timestamp) -> Result<Window, jiff::Error> {
-///     let time = jiff::Timestamp::from_millisecond(at.as_millis())?.to_zoned_datetime(zone.clone());
-///     let border = |time: jiff::ZonedDateTime| Timestamp::from_millis(time.timestamp().as_millisecond());
-///     Ok(Window { start: border(time.start_of_day()?), end: border(time.tomorrow()?.start_of_day()?) })
-/// }
-///
-/// let days = |name| -> Result<_, jiff::Error> {
-///     let zone = jiff::tz::TimeZone::get(name)?;
-///     // Where the calendar ends, everything is one window.
-///     let all = Window { start: Timestamp::MIN, end: Timestamp::MAX };
-///     Ok(Calendar::of("days", move |at| day_of(&zone, at).unwrap_or(all)).late(Late::DeadLetter))
-/// };
-/// let noon: Timestamp = "2024-03-10T12:00:00Z".parse()?;
-/// let (seoul, new_york) = (days("Asia/Seoul")?.window_of(noon), days("America/New_York")?.window_of(noon));
-/// assert_eq!((seoul.start.to_string(), seoul.end.to_string()),
-///     ("2024-03-09T15:00:00Z".into(), "2024-03-10T15:00:00Z".into()));
-/// assert_eq!((new_york.start.to_string(), new_york.end.to_string()),
-///     ("2024-03-10T05:00:00Z".into(), "2024-03-11T04:00:00Z".into()));
+/// const DAY_MS: i64 = 86_400_000;
+/// let weeks = Calendar::of("weeks", |at| {
+///     let into = (at.as_millis() - 4 * DAY_MS).rem_euclid(7 * DAY_MS);
+///     let start = at - Duration::from_millis(into.unsigned_abs());
+///     Window { start, end: start + Duration::from_hours(7 * 24) }
+/// });
+/// let week = weeks.late(Late::DeadLetter).window_of("2026-11-24T18:00:00Z".parse()?);
+/// assert_eq!(week.start, "2026-11-23T00:00:00Z".parse::<Timestamp>()?);
+/// assert_eq!(week.end, "2026-11-30T00:00:00Z".parse::<Timestamp>()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 #[must_use]
 pub struct Calendar<F, L = Undecided> {
-    name: &'static str,
+    name: Cow<'static, str>,
     window_of: F,
     allowed_lateness: Duration,
     late: L,
@@ -58,8 +53,8 @@ impl<F: Fn(Timestamp) -> Window + Send + 'static> Calendar<F> {
     ///
     /// The closure must depend on nothing but the time, and give all times of a window the same window;
     /// windows must not overlap. A time that it leaves out of its own window is taken into it all the same.
-    pub fn of(name: &'static str, window_of: F) -> Self {
-        Self { name, window_of, allowed_lateness: Duration::ZERO, late: Undecided }
+    pub fn of(name: impl Into<Cow<'static, str>>, window_of: F) -> Self {
+        Self { name: name.into(), window_of, allowed_lateness: Duration::ZERO, late: Undecided }
     }
 
     /// Says what happens to late records.
@@ -98,7 +93,7 @@ where
     }
 
     fn describe(&self) -> String {
-        described(self.name, self.allowed_lateness)
+        described(&self.name, self.allowed_lateness)
     }
 }
 

@@ -18,11 +18,17 @@ use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Chunk, KeyedState};
 use crate::time::Timestamp;
 
-/// Windows of so many records of a key, in the order in which they come: the last hundred clicks.
+/// Windows of so many records of a key, in the order in which they come: the last hundred clicks. For
+/// windows of time take [`Tumbling`](super::Tumbling) or [`Sliding`](super::Sliding); for lists that are
+/// also put out when they get old, [`batch`](crate::KeyedFlow::batch).
 ///
 /// A window that is not full is not put out. [`ttl`](Self::ttl) says how long a key that has gone quiet
 /// is remembered; without it the windows can not be used, as a key might be kept for ever. The window of
 /// a result is the time from its earliest record to just after its latest.
+///
+/// # Time and state
+/// Keeps one state a key, and one for each stretch between two windows' borders where they slide, until the
+/// key was quiet for the `ttl`. No record is late.
 ///
 /// # Examples
 /// ```

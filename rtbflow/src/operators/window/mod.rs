@@ -30,6 +30,8 @@ mod shorthands;
 mod sliding;
 mod sliding_logic;
 mod stacks;
+#[cfg(feature = "time-zones")]
+mod time_zone;
 mod top_n;
 mod tumbling;
 

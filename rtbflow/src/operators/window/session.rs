@@ -12,11 +12,18 @@ use crate::operators::window::{
 };
 
 /// Windows of activity: a key's records that follow one another within a gap are one session, from its
-/// first record to a gap after its last.
+/// first record to a gap after its last. For windows that do not depend on the records take
+/// [`Tumbling`](super::Tumbling); for the last record of each burst alone,
+/// [`debounce`](crate::KeyedFlow::debounce).
 ///
 /// Records just a gap apart are of one session still. A record that comes out of order may bridge two
 /// sessions, which then are one; so the aggregate has to [`Merge`]. It is late only if no session is
 /// there that it belongs to.
+///
+/// # Time and state
+/// Keeps one state for each session, until nothing has come for the gap and the allowed lateness. A key
+/// without a pause has one session without an end: it is put out when it pauses, or
+/// [early](super::WindowedFlow::early).
 ///
 /// # Examples
 /// ```

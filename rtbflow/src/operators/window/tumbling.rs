@@ -6,9 +6,28 @@ use crate::operators::window::assign::described;
 use crate::operators::window::{Assigner, LatePolicy, Undecided, Window, Windows};
 use crate::time::{Timestamp, millis};
 
-/// Windows of one size that follow one another: each record belongs to exactly one.
+/// Windows of one size that follow one another: each record belongs to exactly one. For windows that
+/// overlap take [`Sliding`](super::Sliding), for days and months of a time zone
+/// [`Calendar`](super::Calendar), for stretches of activity [`Session`](super::Session), for so many
+/// records of a key [`CountWindow`](super::CountWindow).
 ///
 /// They are aligned to 1970-01-01T00:00:00Z, before it as well as after it.
+///
+/// # Time and state
+/// Keeps one state for each key and window in which it has records, to the window's end and the allowed
+/// lateness; mostly one or two windows are open.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::Timestamp;
+/// use rtbflow::operators::window::{Assigner, Late, Tumbling};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let hour = hours.window_of("2026-11-24T18:45:10Z".parse()?);
+/// assert_eq!(hour.start, "2026-11-24T18:00:00Z".parse::<Timestamp>()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Tumbling<L = Undecided> {
