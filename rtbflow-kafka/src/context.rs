@@ -119,8 +119,11 @@ impl ClientContext for Context {
             return;
         };
         warn!(client, "Kafka: {code}: {reason}");
-        let last = Some((code, reason.into_owned()));
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // It follows whatever else is wrong, and does not say what.
+        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *last = Some((code, reason.into_owned()));
+        }
     }
 }
 

@@ -6,23 +6,24 @@ use rtbflow::epoch::DeadLetter;
 use rtbflow::source::{ByDecoder, ByTopic, Decoded, RawRecord};
 use rtbflow::testing::laws::{self, SourceUnderTest};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
-use rtbflow_kafka::KafkaTopic;
+use rtbflow_kafka::{Kafka, KafkaTopic};
 
 use crate::server::{kafka, topic, write, write_one};
 
-struct Written {
-    topic: String,
-    records: Vec<DeadLetter>,
+pub(crate) struct Written {
+    pub(crate) kafka: Kafka,
+    pub(crate) topic: String,
+    pub(crate) records: Vec<DeadLetter>,
 }
 
-type Length = fn(&RawRecord<'_>) -> Result<usize, BadRecord>;
+pub(crate) type Length = fn(&RawRecord<'_>) -> Result<usize, BadRecord>;
 
 impl SourceUnderTest for Written {
     type Source = Decoded<KafkaTopic, ByDecoder<DecodeWith<Length>>>;
 
     fn source(&self) -> Self::Source {
         let length: Length = |record| Ok(record.value.map_or(0, <[u8]>::len));
-        kafka().topic(&self.topic).decode(decode_with(length))
+        self.kafka.topic(&self.topic).decode(decode_with(length))
     }
 
     fn records(&self) -> Vec<DeadLetter> {
@@ -65,14 +66,14 @@ async fn two_topics_together_keep_the_laws_of_sources() {
             records
                 .extend((0..i64::try_from(*count).unwrap()).map(|at| letter(&topic, number, at)));
         }
-        Written { topic, records }
+        Written { kafka: kafka(), topic, records }
     };
     let numbers = written(topic("laws-four", 4).await, &[700, 3, 0, 1]).await;
     let texts = written(topic("laws-two", 2).await, &[5, 600]).await;
     laws::source(&Both { numbers, texts }).await;
 }
 
-fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {
+pub(crate) fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), number), offset);
     let (key, value) = (Some(b"k".to_vec()), Some(offset.to_string().into_bytes()));
     DeadLetter { origin, key, value, headers: Vec::new(), reason: BadRecord::new("") }
@@ -107,5 +108,5 @@ async fn keeps_the_laws_of_sources() {
             ..letter(&topic, 0, offset)
         });
     }
-    laws::source(&Written { topic, records }).await;
+    laws::source(&Written { kafka: kafka(), topic, records }).await;
 }

@@ -20,6 +20,8 @@ mod mock;
 mod place;
 mod positions;
 mod pressure;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod slow;
 mod topics;
