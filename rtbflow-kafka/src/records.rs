@@ -114,6 +114,7 @@ impl<T> Records<T> {
 
     /// Gives each record its event time, instead of the time of its writing. A topic's retention goes by
     /// the records' time: results of an old input would be deleted as soon as they are written.
+    /// A time of 1970 or before is written as that of the writing: the client knows no other.
     pub fn event_time(mut self) -> Self {
         self.event_time = true;
         self

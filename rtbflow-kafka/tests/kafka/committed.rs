@@ -49,7 +49,11 @@ fn text(bytes: &[u8]) -> String {
 
 impl Committed {
     pub(crate) fn new(topic: &str) -> Self {
-        let (consumer, written) = (client("read_committed"), client("read_uncommitted"));
+        Self::isolated(topic, "read_committed")
+    }
+
+    fn isolated(topic: &str, isolation: &str) -> Self {
+        let (consumer, written) = (client(isolation), client("read_uncommitted"));
         let metadata = written.fetch_metadata(Some(topic), SOON).unwrap();
         let partitions =
             i32::try_from(metadata.topics().first().unwrap().partitions().len()).unwrap();
@@ -101,4 +105,11 @@ impl Committed {
 pub(crate) async fn committed(topic: &str) -> Vec<Seen> {
     let topic = topic.to_owned();
     tokio::task::spawn_blocking(move || Committed::new(&topic).more()).await.unwrap()
+}
+
+/// All that was written to a topic, whether it was committed or not.
+pub(crate) async fn written(topic: &str) -> Vec<Seen> {
+    let topic = topic.to_owned();
+    let read = move || Committed::isolated(&topic, "read_uncommitted").more();
+    tokio::task::spawn_blocking(read).await.unwrap()
 }

@@ -11,10 +11,16 @@ use crate::place::{ONLY, Owner, job};
 use crate::server::{SOON, address, topic};
 
 /// `EndTxn` in its second version, as a request begins: what commits or aborts.
-const END_TRANSACTION: [u8; 4] = [0, 26, 0, 1];
+pub(crate) const END_TRANSACTION: [u8; 4] = [0, 26, 0, 1];
 
 /// A broker that tells its clients to come by the proxy, and the anchor that does.
 async fn behind_a_proxy() -> (Proxy, KafkaAnchor) {
+    let (proxy, kafka) = kafka_behind_a_proxy().await;
+    (proxy, kafka.anchor())
+}
+
+/// A broker that tells its clients to come by the proxy.
+pub(crate) async fn kafka_behind_a_proxy() -> (Proxy, Kafka) {
     let (server, proxy) = (address(), Proxy::to(address()).await.unwrap());
     let named = |address: &str| {
         let (host, port) = address.rsplit_once(':').unwrap();
@@ -23,7 +29,7 @@ async fn behind_a_proxy() -> (Proxy, KafkaAnchor) {
     };
     let by = proxy.address().to_string();
     proxy.translate(named(&server), named(&by));
-    (proxy, Kafka::new(by).anchor())
+    (proxy, Kafka::new(by))
 }
 
 /// What is committed to a topic, in order.

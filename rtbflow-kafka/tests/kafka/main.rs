@@ -26,3 +26,4 @@ mod server;
 mod slow;
 mod topics;
 mod traffic;
+mod writer;
