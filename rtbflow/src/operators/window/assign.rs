@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::operators::Logic;
+use crate::operators::window::results::Early;
 use crate::operators::window::{Aggregate, LatePolicy, Window, WindowLogic};
 use crate::time::Timestamp;
 
@@ -63,17 +64,6 @@ pub(crate) enum Panes {
     Discarding,
 }
 
-/// What is put out of windows that are still open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Early {
-    /// Nothing.
-    Never,
-    /// Every so often by the wall clock, what changed.
-    Every(Duration),
-    /// A key's result in a window, after so many records.
-    Records(u32),
-}
-
 /// What is done in the windows: the key of a record, the aggregate, and when a result is put out.
 #[derive(Debug)]
 pub struct Statement<F, A> {
@@ -112,14 +102,5 @@ where
 
     fn apply(self, statement: Statement<F, A>) -> Self::Logic {
         WindowLogic::new(self, statement)
-    }
-}
-
-/// What the topology says of a kind of windows and its allowed lateness.
-pub(crate) fn described(kind: &str, allowed_lateness: Duration) -> String {
-    if allowed_lateness.is_zero() {
-        kind.to_owned()
-    } else {
-        format!("{kind}, allowed lateness {allowed_lateness:?}")
     }
 }

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
 
-use crate::operators::window::assign::described;
-use crate::operators::window::{Assigner, LatePolicy, Undecided, Window, Windows};
+use crate::operators::window::lateness::{Lateness, with_lateness};
+use crate::operators::window::{Assigner, LatePolicy, Undecided, Window};
 use crate::time::Timestamp;
 
 /// Windows of the calendar, which do not all have one size: days of a time zone have 23 or 25 hours
@@ -44,8 +43,7 @@ use crate::time::Timestamp;
 pub struct Calendar<F, L = Undecided> {
     name: Cow<'static, str>,
     window_of: F,
-    allowed_lateness: Duration,
-    late: L,
+    lateness: Lateness<L>,
 }
 
 impl<F: Fn(Timestamp) -> Window + Send + 'static> Calendar<F> {
@@ -54,20 +52,7 @@ impl<F: Fn(Timestamp) -> Window + Send + 'static> Calendar<F> {
     /// The closure must depend on nothing but the time, and give all times of a window the same window;
     /// windows must not overlap. A time that it leaves out of its own window is taken into it all the same.
     pub fn of(name: impl Into<Cow<'static, str>>, window_of: F) -> Self {
-        Self { name: name.into(), window_of, allowed_lateness: Duration::ZERO, late: Undecided }
-    }
-
-    /// Says what happens to late records.
-    pub fn late<L: LatePolicy>(self, late: L) -> Calendar<F, L> {
-        let Self { name, window_of, allowed_lateness, late: Undecided } = self;
-        Calendar { name, window_of, allowed_lateness, late }
-    }
-}
-
-impl<F, L> Calendar<F, L> {
-    /// How long after its end a window still takes records. Default: not at all.
-    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
-        Self { allowed_lateness, ..self }
+        Self { name: name.into(), window_of, lateness: Lateness::UNDECIDED }
     }
 }
 
@@ -77,24 +62,15 @@ impl<F, L> fmt::Debug for Calendar<F, L> {
     }
 }
 
-impl<F, L> Windows for Calendar<F, L>
-where
-    F: Fn(Timestamp) -> Window + Send + 'static,
-    L: LatePolicy,
-{
-    type Late = L;
-
-    fn allowed_lateness(&self) -> Duration {
-        self.allowed_lateness
+impl<F, L> Calendar<F, L> {
+    fn kind(&self) -> Cow<'static, str> {
+        self.name.clone()
     }
+}
 
-    fn late(&self) -> L {
-        self.late
-    }
-
-    fn describe(&self) -> String {
-        described(&self.name, self.allowed_lateness)
-    }
+with_lateness! {
+    impl Calendar[F: Fn(Timestamp) -> Window + Send + 'static] { name, window_of }
+    /// How long after its end a window still takes records. Default: not at all.
 }
 
 impl<F, L> Assigner for Calendar<F, L>

@@ -12,24 +12,16 @@ use serde::de::DeserializeOwned;
 
 use crate::element::Record;
 use crate::error::Result;
-use crate::operators::window::assign::{Early, Panes};
-use crate::operators::window::{
-    Aggregate, Assigner, LatePolicy, Statement, Window, Windowed, Windows,
-};
+use crate::operators::window::assign::Panes;
+use crate::operators::window::open::{Open, Slot};
+use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
+use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Bucket, Chunk, Reader, Writer};
-use crate::table::Table;
 use crate::time::Timestamp;
 
 /// The bucket of the watermark; no window ends there.
 const WATERMARK: i64 = i64::MIN;
-
-/// So many results are put out at a time.
-const PORTION: usize = 128;
-
-/// What comes out of windows `W` with the aggregate `A`.
-pub(crate) type Out<K, T, W, A> =
-    <<W as Windows>::Late as LatePolicy>::Out<Windowed<K, <A as Aggregate<T>>::Output>, T>;
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows that each
 /// time belongs to exactly one of.
@@ -43,8 +35,7 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     panes: Panes,
     /// How long a window that was put out is kept, to be corrected.
     kept: Duration,
-    early: Early,
-    last_early: Option<Timestamp>,
+    early: EarlyResults,
     /// The last watermark that was told.
     watermark: Timestamp,
     logged_watermark: Timestamp,
@@ -59,83 +50,6 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     /// A window that is over, for the memory of its table.
     spare: Option<Open<K, A::State>>,
     values: PhantomData<fn(T)>,
-}
-
-/// A window that has not ended for good.
-struct Open<K, S> {
-    window: Window,
-    /// Whether the watermark has passed its end.
-    passed: bool,
-    /// Whether it is kept and still to be put out.
-    unput: bool,
-    keys: Table<K, Slot<S>>,
-    /// Entries before `fresh` that changed since the last barrier, by their number.
-    changed: Vec<usize>,
-    /// Entries from this number on are new since the last barrier.
-    fresh: usize,
-    /// Entries with something that was not put out early.
-    unseen: Vec<usize>,
-    bucket: Bucket,
-    /// Whether the place has anything of it.
-    logged: bool,
-}
-
-struct Slot<S> {
-    state: S,
-    /// How many records were not put out early.
-    unseen_count: u32,
-    changed: bool,
-}
-
-impl<K: Hash + Eq, S> Open<K, S> {
-    /// Adds a record of a key; returns the key's number.
-    #[inline]
-    fn add<T, A>(&mut self, key: K, record: &Record<T>, aggregate: &A) -> usize
-    where
-        A: Aggregate<T, State = S>,
-    {
-        let empty = || Slot { state: aggregate.empty(), unseen_count: 0, changed: true };
-        let (position, slot) = self.keys.entry(key, empty);
-        let Some(slot) = slot else { return position };
-        aggregate.add(&mut slot.state, record);
-        if !slot.changed {
-            slot.changed = true;
-            self.changed.push(position);
-        }
-        position
-    }
-}
-
-impl<K, S> Open<K, S> {
-    fn new(window: Window) -> Self {
-        Self {
-            window,
-            passed: false,
-            unput: false,
-            keys: Table::default(),
-            changed: Vec::new(),
-            fresh: 0,
-            unseen: Vec::new(),
-            bucket: Bucket::default(),
-            logged: false,
-        }
-    }
-}
-
-impl<K: Hash + Eq, S> Open<K, S> {
-    fn change_count(&self) -> usize {
-        self.changed.len() + self.keys.len() - self.fresh
-    }
-
-    /// What changed was handed over.
-    fn unchanged(&mut self) {
-        let fresh = std::mem::replace(&mut self.fresh, self.keys.len());
-        for position in self.changed.drain(..).chain(fresh..self.keys.len()) {
-            if let Some(slot) = self.keys.at_mut(position) {
-                slot.changed = false;
-            }
-        }
-    }
 }
 
 impl<K, T, F, W, A: Aggregate<T>> fmt::Debug for WindowLogic<K, T, F, W, A> {
@@ -163,8 +77,7 @@ where
             aggregate,
             panes,
             kept,
-            early,
-            last_early: None,
+            early: EarlyResults::new(early),
             watermark: Timestamp::MIN,
             logged_watermark: Timestamp::MIN,
             open: Vec::new(),
@@ -225,8 +138,8 @@ where
                 ));
             }
         } else {
-            let (early, panes) = (self.early, self.panes);
-            early_after::<K, T, W, A>(open, position, (early, panes), &self.aggregate, out);
+            let early = (&self.early, self.panes);
+            early_after::<K, T, W, A>(open, position, early, &self.aggregate, out);
         }
     }
 
@@ -299,30 +212,13 @@ where
     }
 }
 
-/// A result of a window.
-#[inline]
-pub(crate) fn result<K, T, W, A>(
-    key: K,
-    window: Window,
-    value: A::Output,
-) -> Record<Out<K, T, W, A>>
-where
-    K: Send + 'static,
-    T: Send + 'static,
-    W: Windows,
-    A: Aggregate<T>,
-{
-    let last = window.end - Duration::from_millis(1);
-    W::Late::result::<_, T>(Record::derived(Windowed { key, window, value }, last))
-}
-
 /// A record of the entry with this number was added to an open window, of which something may be put out
 /// early.
 #[inline]
 fn early_after<K, T, W, A>(
     open: &mut Open<K, A::State>,
     position: usize,
-    (early, panes): (Early, Panes),
+    (early, panes): (&EarlyResults, Panes),
     aggregate: &A,
     out: &mut Outbox<Out<K, T, W, A>>,
 ) where
@@ -331,26 +227,21 @@ fn early_after<K, T, W, A>(
     W: Windows,
     A: Aggregate<T>,
 {
-    if early == Early::Never {
+    if early.never() {
         return;
     }
     let Some(slot) = open.keys.at_mut(position) else { return };
-    slot.unseen_count = slot.unseen_count.saturating_add(1);
-    match early {
-        Early::Never => {}
-        Early::Every(_) if slot.unseen_count == 1 => open.unseen.push(position),
-        Early::Every(_) => {}
-        Early::Records(after) if slot.unseen_count < after => {}
-        Early::Records(_) => {
-            slot.unseen_count = 0;
-            let Some((key, slot)) = open.keys.at(position) else { return };
-            out.push(result::<K, T, W, A>(key.clone(), open.window, aggregate.output(&slot.state)));
-            if panes == Panes::Discarding
-                && let Some(slot) = open.keys.at_mut(position)
-            {
-                slot.state = aggregate.empty();
-            }
+    if early.count(&mut slot.unseen_count) {
+        slot.unseen_count = 0;
+        let Some((key, slot)) = open.keys.at(position) else { return };
+        out.push(result::<K, T, W, A>(key.clone(), open.window, aggregate.output(&slot.state)));
+        if panes == Panes::Discarding
+            && let Some(slot) = open.keys.at_mut(position)
+        {
+            slot.state = aggregate.empty();
         }
+    } else if early.by_clock() && slot.unseen_count == 1 {
+        open.unseen.push(position);
     }
 }
 
@@ -372,8 +263,8 @@ where
         match self.open.last_mut() {
             Some(open) if open.window.holds(record.timestamp) && !open.passed => {
                 let position = open.add((self.key)(&record.value), &record, &self.aggregate);
-                let (early, panes) = (self.early, self.panes);
-                early_after::<K, T, W, A>(open, position, (early, panes), &self.aggregate, out);
+                let early = (&self.early, self.panes);
+                early_after::<K, T, W, A>(open, position, early, &self.aggregate, out);
             }
             _ => self.on_other_record(record, out),
         }
@@ -400,8 +291,7 @@ where
     #[inline(never)]
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
         // Puts out some of what is due, the windows in order of their ends.
-        let never = self.early == Early::Never;
-        let wanted = |slot: &Slot<A::State>| never || slot.unseen_count > 0;
+        let wanted = |slot: &Slot<A::State>| self.early.ends_with(slot.unseen_count);
         let mut room = PORTION;
         while let Some((window, entries)) = self.closing.front_mut() {
             let wanted = entries.filter(|(_, slot)| wanted(slot));
@@ -430,10 +320,7 @@ where
     }
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
-        let Early::Every(every) = self.early else { return };
-        let last = *self.last_early.get_or_insert(wall_clock);
-        if wall_clock >= last + every {
-            self.last_early = Some(wall_clock);
+        if self.early.is_time(wall_clock) {
             self.put_out_early(out);
         }
     }
@@ -443,26 +330,7 @@ where
             snapshot.drop_bucket(bucket);
         }
         for open in &mut self.open {
-            let change_count = open.change_count();
-            if change_count == 0 {
-                continue;
-            }
-            let bucket = open.window.end.as_millis();
-            let mut entries = Writer::new(Self::VERSION);
-            entries.put(&open.window.start);
-            open.logged = true;
-            let mut put = |(key, slot): &(K, Slot<A::State>)| {
-                entries.put(&(key, &slot.state, slot.unseen_count));
-            };
-            if open.bucket.rewrites(open.keys.len(), change_count) {
-                open.keys.iter().for_each(&mut put);
-                snapshot.replace(bucket, entries);
-            } else {
-                let changed = open.changed.iter().copied().chain(open.fresh..open.keys.len());
-                changed.filter_map(|position| open.keys.at(position)).for_each(&mut put);
-                snapshot.append(bucket, entries);
-            }
-            open.unchanged();
+            open.write(Self::VERSION, snapshot);
         }
         // The end of all time is that of one run: another may go on from here.
         if self.keeps() && self.watermark > self.logged_watermark && self.watermark < Timestamp::MAX
@@ -485,17 +353,7 @@ where
         let end = Timestamp::from_millis(chunk.bucket);
         let at = self.open(Window { start: first, end }, false);
         let Some(open) = self.open.get_mut(at) else { return Ok(()) };
-        open.logged = true;
-        while let Some((key, state, unseen_count)) = entries.next_entry::<(K, A::State, u32)>()? {
-            open.bucket.restored(1);
-            let slot = Slot { state, unseen_count, changed: false };
-            match open.keys.find_mut(&key) {
-                Some(known) => *known = slot,
-                None => _ = open.keys.insert_new(key, slot),
-            }
-        }
-        open.fresh = open.keys.len();
-        Ok(())
+        open.read(&mut entries)
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
@@ -504,14 +362,8 @@ where
             open.passed = open.window.end <= self.watermark;
             let due = if open.passed { open.window.end + self.kept } else { open.window.end };
             self.due = self.due.min(due);
-            // When it was put out early, nobody knows: it is put out once more.
-            if let Early::Every(_) = self.early {
-                open.unseen = (0..open.keys.len()).collect();
-                for position in 0..open.keys.len() {
-                    if let Some(slot) = open.keys.at_mut(position) {
-                        slot.unseen_count = slot.unseen_count.max(1);
-                    }
-                }
+            if self.early.by_clock() {
+                open.all_unseen(&self.early);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::operators::window::assign::described;
+use crate::operators::window::lateness::{Lateness, with_lateness};
 use crate::operators::window::{
     Apply, LatePolicy, Merge, SessionLogic, Statement, Undecided, Windows,
 };
@@ -45,8 +45,7 @@ use crate::operators::window::{
 #[must_use]
 pub struct Session<L = Undecided> {
     pub(crate) gap: Duration,
-    allowed_lateness: Duration,
-    late: L,
+    lateness: Lateness<L>,
 }
 
 impl Session {
@@ -54,38 +53,20 @@ impl Session {
     /// one.
     pub fn gap(gap: Duration) -> Self {
         let gap = gap.max(Duration::from_millis(1));
-        Self { gap, allowed_lateness: Duration::ZERO, late: Undecided }
-    }
-
-    /// Says what happens to late records.
-    pub fn late<L: LatePolicy>(self, late: L) -> Session<L> {
-        let Self { gap, allowed_lateness, late: Undecided } = self;
-        Session { gap, allowed_lateness, late }
+        Self { gap, lateness: Lateness::UNDECIDED }
     }
 }
 
 impl<L> Session<L> {
-    /// How long after its end a session still takes records. Default: not at all. One that goes on then,
-    /// or is merged with another, is put out anew; what was put out of its parts is not taken back.
-    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
-        Self { allowed_lateness, ..self }
+    fn kind(&self) -> String {
+        format!("session with gap {:?}", self.gap)
     }
 }
 
-impl<L: LatePolicy> Windows for Session<L> {
-    type Late = L;
-
-    fn allowed_lateness(&self) -> Duration {
-        self.allowed_lateness
-    }
-
-    fn late(&self) -> L {
-        self.late
-    }
-
-    fn describe(&self) -> String {
-        described(&format!("session with gap {:?}", self.gap), self.allowed_lateness)
-    }
+with_lateness! {
+    impl Session { gap }
+    /// How long after its end a session still takes records. Default: not at all. One that goes on then,
+    /// or is merged with another, is put out anew; what was put out of its parts is not taken back.
 }
 
 impl<K, T, F, A, L> Apply<K, T, F, A> for Session<L>

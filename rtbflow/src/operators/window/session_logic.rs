@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Record;
 use crate::error::Result;
-use crate::operators::window::assign::Early;
-use crate::operators::window::logic::{Out, result};
+use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
 use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Chunk, KeyedState, SlotId};
@@ -20,16 +19,12 @@ use crate::time::Timestamp;
 
 const VERSION: u16 = 1;
 
-/// So many timers are looked at before what was put out goes on.
-const PORTION: usize = 128;
-
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Session`] windows.
 pub struct SessionLogic<K, T, F, L, A: Merge<T>> {
     key: F,
     windows: Session<L>,
     aggregate: A,
-    early: Early,
-    last_early: Option<Timestamp>,
+    early: EarlyResults,
     keys: KeyedState<K, Visits<A::State>>,
     /// The number of the last key that came.
     arrivals: u64,
@@ -116,8 +111,7 @@ where
             key,
             windows,
             aggregate,
-            early,
-            last_early: None,
+            early: EarlyResults::new(early),
             keys: KeyedState::new(VERSION),
             arrivals: 0,
             timers: BTreeSet::new(),
@@ -167,7 +161,7 @@ where
         visit.passed |= end <= time;
         let over = visit.passed && end + lateness <= time;
         if visit.passed && !before {
-            if self.early == Early::Never || visit.unseen_count > 0 {
+            if self.early.ends_with(visit.unseen_count) {
                 self.put_out(slot, at, out);
             }
             self.keys.note_change(slot);
@@ -239,14 +233,9 @@ where
         let at = visits.add(&record, own, &self.aggregate);
         let Some(visit) = visits.visits.get_mut(at) else { return };
         visit.passed = visit.window.end <= watermark;
-        let mut early = false;
-        if !visit.passed && self.early != Early::Never {
-            visit.unseen_count = visit.unseen_count.saturating_add(1);
-            early = matches!(self.early, Early::Records(after) if visit.unseen_count >= after);
-        }
         if visit.passed {
             self.put_out(slot, at, out);
-        } else if early {
+        } else if self.early.count(&mut visit.unseen_count) {
             self.put_out_early(slot, at, out);
         }
         self.arm(slot, at);
@@ -281,12 +270,9 @@ where
     }
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
-        let Early::Every(every) = self.early else { return };
-        let last = *self.last_early.get_or_insert(wall_clock);
-        if wall_clock < last + every {
+        if !self.early.is_time(wall_clock) {
             return;
         }
-        self.last_early = Some(wall_clock);
         // In the order in which they are looked at: that of a hash or a slot would not do.
         let timers: Vec<_> = self.timers.iter().copied().collect();
         for (time, arrival, slot) in timers {
@@ -317,12 +303,10 @@ where
         for (slot, visit_count, arrival) in slots {
             self.arrivals = self.arrivals.max(arrival);
             for at in 0..visit_count {
-                if let Early::Every(_) = self.early
-                    && let Some((_, visits)) = self.keys.peek_mut(slot)
+                if let Some((_, visits)) = self.keys.peek_mut(slot)
                     && let Some(visit) = visits.visits.get_mut(at)
                 {
-                    // When it was put out early, nobody knows: it is put out once more.
-                    visit.unseen_count = visit.unseen_count.max(1);
+                    self.early.restored(&mut visit.unseen_count);
                 }
                 self.arm(slot, at);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::operators::window::assign::described;
+use crate::operators::window::lateness::{Lateness, with_lateness};
 use crate::operators::window::{
     Apply, LatePolicy, Merge, SlidingLogic, Statement, Undecided, Windows,
 };
@@ -61,8 +61,7 @@ use crate::time::millis;
 #[must_use]
 pub struct Sliding<L = Undecided> {
     pub(crate) grid: Grid,
-    allowed_lateness: Duration,
-    late: L,
+    lateness: Lateness<L>,
 }
 
 impl Sliding {
@@ -70,17 +69,17 @@ impl Sliding {
     pub fn of(size: Duration) -> Self {
         let size_ms = millis(size).clamp(1, MOST_MS);
         let grid = Grid { size_ms, slide_ms: size_ms, offset_ms: 0, border_ms: 0 };
-        Self { grid, allowed_lateness: Duration::ZERO, late: Undecided }
-    }
-
-    /// Says what happens to late records.
-    pub fn late<L: LatePolicy>(self, late: L) -> Sliding<L> {
-        let Self { grid, allowed_lateness, late: Undecided } = self;
-        Sliding { grid, allowed_lateness, late }
+        Self { grid, lateness: Lateness::UNDECIDED }
     }
 }
 
 impl<L> Sliding<L> {
+    fn kind(&self) -> String {
+        let length = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+        let (size, slide) = (length(self.grid.size_ms), length(self.grid.slide_ms));
+        format!("sliding {size:?} every {slide:?}")
+    }
+
     /// How often a window begins, in whole milliseconds; less than one counts as one. Default: as often
     /// as the last has ended. The size need not be a multiple of it.
     pub fn every(mut self, slide: Duration) -> Self {
@@ -94,29 +93,11 @@ impl<L> Sliding<L> {
         self.grid.offset_ms = millis(offset);
         self
     }
-
-    /// How long after its end a window still takes records. Default: not at all.
-    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
-        Self { allowed_lateness, ..self }
-    }
 }
 
-impl<L: LatePolicy> Windows for Sliding<L> {
-    type Late = L;
-
-    fn allowed_lateness(&self) -> Duration {
-        self.allowed_lateness
-    }
-
-    fn late(&self) -> L {
-        self.late
-    }
-
-    fn describe(&self) -> String {
-        let length = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        let (size, slide) = (length(self.grid.size_ms), length(self.grid.slide_ms));
-        described(&format!("sliding {size:?} every {slide:?}"), self.allowed_lateness)
-    }
+with_lateness! {
+    impl Sliding { grid }
+    /// How long after its end a window still takes records. Default: not at all.
 }
 
 impl<K, T, F, A, L> Apply<K, T, F, A> for Sliding<L>

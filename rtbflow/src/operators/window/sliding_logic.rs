@@ -1,7 +1,6 @@
 //! The state of sliding windows: key by key what each slice has, and what one window takes over from the
 //! one before.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -12,22 +11,20 @@ use serde::de::DeserializeOwned;
 use crate::barrier::Class;
 use crate::element::Record;
 use crate::error::Result;
-use crate::operators::window::assign::Early;
-use crate::operators::window::logic::{Out, result};
-use crate::operators::window::parts::{Part, Parts};
+use crate::operators::window::lane::Lane;
+use crate::operators::window::parts::Part;
+use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
+use crate::operators::window::slices::Slices;
 use crate::operators::window::sliding::Grid;
 use crate::operators::window::stacks::Stacks;
 use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Bucket, Chunk, Reader, Writer};
+use crate::state::{Chunk, Reader, Writer};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};
 
 /// The bucket that says which windows were put out; no slice ends there.
 const PASSED: i64 = i64::MIN;
-
-/// So many results are put out at a time.
-const PORTION: usize = 128;
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Sliding`] windows.
 ///
@@ -39,15 +36,13 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     grid: Grid,
     lateness_ms: i64,
     aggregate: A,
-    early: Early,
-    last_early: Option<Timestamp>,
+    early: EarlyResults,
     keys: Table<K, Lane<A::State>>,
     /// The number of the next key that comes.
     arrivals: u64,
     /// Keys that changed since the last barrier, by where they stand.
     changed: Vec<usize>,
-    /// What the place has of each slice.
-    slices: BTreeMap<i64, Slice>,
+    slices: Slices,
     /// The newest slice that a record came for.
     newest: (i64, i64),
     /// Parts that end here or before are forgotten.
@@ -63,65 +58,12 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     due: i64,
     /// While windows are put out: the end of the one, and where the next key stands.
     putting: Option<(i64, usize)>,
-    ended: Vec<i64>,
     values: PhantomData<fn(T, L)>,
-}
-
-/// What one key has.
-struct Lane<S> {
-    /// The key's number in order of arrival, since it was last forgotten.
-    arrival: u64,
-    /// In order of time; none, if the key is forgotten.
-    parts: Parts<S>,
-    stacks: Stacks<S>,
-    unseen_count: u32,
-    /// Where the earliest part ends that changed since the last barrier; [`UNCHANGED`] if none did.
-    changed_from: i64,
-}
-
-/// No part of a key has changed.
-const UNCHANGED: i64 = i64::MAX;
-
-impl<S> Lane<S> {
-    fn new(arrival: u64) -> Self {
-        let (parts, stacks) = (Parts::default(), Stacks::default());
-        Self { arrival, parts, stacks, unseen_count: 0, changed_from: UNCHANGED }
-    }
-
-    /// Notes that the part that ends there changed; returns whether it is the first of the key.
-    #[inline]
-    fn change(&mut self, end: i64) -> bool {
-        let first = self.changed_from == UNCHANGED;
-        self.changed_from = self.changed_from.min(end);
-        first
-    }
-
-    /// Forgets the parts that end there or before, which are in no window that is still to come.
-    fn forget<T, A: Merge<T, State = S>>(&mut self, gone: i64, aggregate: &A) {
-        self.slide((gone, gone), aggregate);
-        while let Some(part) = self.parts.pop_until(gone) {
-            self.unseen_count = self.unseen_count.saturating_sub(part.unseen_count);
-            self.stacks.forget_first();
-        }
-    }
-
-    /// Goes on to a window, from one that lies not behind it.
-    fn slide<T, A: Merge<T, State = S>>(&mut self, window: (i64, i64), aggregate: &A) {
-        self.parts.settle(window.1);
-        self.stacks.slide(&self.parts, window, aggregate);
-    }
-}
-
-/// What the place has of a slice.
-#[derive(Default)]
-struct Slice {
-    bucket: Bucket,
-    key_count: usize,
 }
 
 impl<K, T, F, L, A: Merge<T>> fmt::Debug for SlidingLogic<K, T, F, L, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SlidingLogic({} slices)", self.slices.len())
+        write!(f, "SlidingLogic(passed {})", self.passed)
     }
 }
 
@@ -140,12 +82,11 @@ where
             grid: windows.grid,
             lateness_ms: millis(Windows::allowed_lateness(&windows)),
             aggregate,
-            early,
-            last_early: None,
+            early: EarlyResults::new(early),
             keys: Table::new(),
             arrivals: 0,
             changed: Vec::new(),
-            slices: BTreeMap::new(),
+            slices: Slices::default(),
             newest: (i64::MIN, i64::MIN),
             gone: i64::MIN,
             forgotten_count: 0,
@@ -154,7 +95,6 @@ where
             watermark: i64::MIN,
             due: i64::MAX,
             putting: None,
-            ended: Vec::new(),
             values: PhantomData,
         }
     }
@@ -169,9 +109,9 @@ where
         Window { start: at(self.grid.start_of(end)), end: at(end) }
     }
 
-    /// Adds a record to its slice, and says where its key stands.
+    /// Adds a record to its slice; says where its key stands, and whether it is due to be put out early.
     #[inline]
-    fn add(&mut self, slice_end: i64, record: &Record<T>) -> usize
+    fn add(&mut self, slice_end: i64, record: &Record<T>) -> (usize, bool)
     where
         F: Fn(&T) -> K,
     {
@@ -189,15 +129,15 @@ where
                 }
             }
         };
-        let Some(lane) = keys.at_mut(at) else { return at };
+        let Some(lane) = keys.at_mut(at) else { return (at, false) };
         let (part, is_new) = lane.parts.entry(slice_end, || aggregate.empty());
-        let Some(part) = part else { return at };
+        let Some(part) = part else { return (at, false) };
         aggregate.add(&mut part.state, record);
         part.changed = true;
-        if self.early != Early::Never {
-            part.unseen_count = part.unseen_count.saturating_add(1);
-            lane.unseen_count = lane.unseen_count.saturating_add(1);
-        }
+        let early = !self.early.never() && {
+            self.early.count(&mut part.unseen_count);
+            self.early.count(&mut lane.unseen_count)
+        };
         if lane.change(slice_end) {
             changed.push(at);
         }
@@ -205,21 +145,7 @@ where
             self.due =
                 self.due.min(self.grid.end_from(slice_end.max(self.passed.saturating_add(1))));
         }
-        at
-    }
-
-    /// Puts a key's results out early if it has had so many records.
-    #[inline]
-    fn early_after(
-        &mut self,
-        at: usize,
-        watermark: i64,
-        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
-    ) {
-        let Early::Records(after) = self.early else { return };
-        if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count >= after) {
-            self.put_out_early(at, watermark, out);
-        }
+        (at, early)
     }
 
     /// A record of a slice that the watermark has passed, or of none.
@@ -241,7 +167,7 @@ where
         }
         // Whatever ends until here and has something in it was put out.
         self.passed = self.passed.max(watermark);
-        let key_at = self.add(end, &record);
+        let (key_at, early) = self.add(end, &record);
         if let Some(lane) = self.keys.at_mut(key_at)
             && lane.parts.position(end) < lane.stacks.len()
         {
@@ -249,7 +175,9 @@ where
         }
         let from = self.grid.end_from(end);
         self.correct(key_at, (from, last.min(watermark)), watermark, out);
-        self.early_after(key_at, watermark, out);
+        if early {
+            self.put_out_early(key_at, watermark, out);
+        }
     }
 
     /// Puts out a key's results again, of the windows that end between these two and are not over.
@@ -295,13 +223,7 @@ where
             self.correct(at, (from, self.grid.last_end(start)), watermark, out);
         }
         let Some(lane) = self.keys.at_mut(at) else { return };
-        lane.unseen_count = 0;
-        let mut earliest = UNCHANGED;
-        for part in lane.parts.iter_mut().filter(|part| part.unseen_count > 0) {
-            (part.unseen_count, part.changed) = (0, true);
-            earliest = earliest.min(part.end);
-        }
-        if earliest < UNCHANGED && lane.change(earliest) {
+        if lane.seen() {
             self.changed.push(at);
         }
     }
@@ -325,11 +247,7 @@ where
                 continue;
             }
             lane.slide((start, end), &self.aggregate);
-            let unseen = || {
-                let mut inside = lane.stacks.before_count()..lane.stacks.len();
-                inside.any(|at| lane.parts.get(at).is_some_and(|part| part.unseen_count > 0))
-            };
-            if (self.early == Early::Never || (lane.unseen_count > 0 && unseen()))
+            if (self.early.never() || lane.has_unseen_in_window())
                 && let Some(value) = lane.stacks.output(&self.aggregate)
             {
                 out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
@@ -386,52 +304,14 @@ where
                 self.forgotten_count += usize::from(lane.parts.is_empty());
             }
         }
-        while let Some(first) = self.slices.first_entry().filter(|first| *first.key() <= gone) {
-            self.ended.push(first.remove_entry().0);
-        }
+        self.slices.end_until(gone);
         // Now and then, so that a key costs no more than it did to come.
         if self.forgotten_count > self.keys.len() / 2 {
             self.forgotten_count = 0;
             self.keys.retain(|_, lane| !lane.parts.is_empty());
             let changed = self.keys.iter().enumerate();
-            let changed = changed.filter(|(_, (_, lane))| lane.changed_from < UNCHANGED);
+            let changed = changed.filter(|(_, (_, lane))| lane.has_changed());
             self.changed = changed.map(|(at, _)| at).collect();
-        }
-    }
-
-    /// Writes what changed of each slice.
-    fn write(&mut self, snapshot: &mut Snapshot)
-    where
-        K: Serialize,
-    {
-        let mut changed: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        for at in self.changed.drain(..) {
-            let Some(lane) = self.keys.at_mut(at) else { continue };
-            let from = std::mem::replace(&mut lane.changed_from, UNCHANGED);
-            let newest = lane.parts.iter_mut().rev().take_while(|part| part.end >= from);
-            for part in newest.filter(|part| part.changed) {
-                part.changed = false;
-                let slice = self.slices.entry(part.end).or_default();
-                slice.key_count += usize::from(!std::mem::replace(&mut part.logged, true));
-                changed.entry(part.end).or_default().push(at);
-            }
-        }
-        for (end, keys) in changed {
-            let Some(slice) = self.slices.get_mut(&end) else { continue };
-            let mut entries = Writer::new(VERSION);
-            let mut put = |(key, lane): &(K, Lane<A::State>)| {
-                let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
-                if let Some(part) = part {
-                    entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
-                }
-            };
-            if slice.bucket.rewrites(slice.key_count, keys.len()) {
-                self.keys.iter().for_each(&mut put);
-                snapshot.replace(end, entries);
-            } else {
-                keys.into_iter().filter_map(|at| self.keys.at(at)).for_each(&mut put);
-                snapshot.append(end, entries);
-            }
         }
     }
 }
@@ -470,8 +350,10 @@ where
         if end <= watermark {
             return self.on_other_record(record, out);
         }
-        let key_at = self.add(end, &record);
-        self.early_after(key_at, watermark, out);
+        let (key_at, early) = self.add(end, &record);
+        if early {
+            self.put_out_early(key_at, watermark, out);
+        }
     }
 
     #[inline]
@@ -507,10 +389,7 @@ where
     }
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
-        let Early::Every(every) = self.early else { return };
-        let last = *self.last_early.get_or_insert(wall_clock);
-        if wall_clock >= last + every {
-            self.last_early = Some(wall_clock);
+        if self.early.is_time(wall_clock) {
             for at in 0..self.keys.len() {
                 if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count > 0) {
                     self.put_out_early(at, self.watermark, out);
@@ -520,10 +399,7 @@ where
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        for bucket in self.ended.drain(..) {
-            snapshot.drop_bucket(bucket);
-        }
-        self.write(snapshot);
+        self.slices.write(Self::VERSION, &mut self.keys, self.changed.drain(..), snapshot);
         // The end of all time is that of one run: another may go on from here.
         if self.passed > self.logged_passed && self.passed < i64::MAX {
             self.logged_passed = self.passed;
@@ -545,12 +421,10 @@ where
         while let Some((key, arrival, state, unseen_count)) =
             entries.next_entry::<(K, u64, A::State, u32)>()?
         {
-            let slice = self.slices.entry(end).or_default();
-            slice.bucket.restored(1);
             let (_, lane) = self.keys.entry(key, || Lane::new(arrival));
             let Some(lane) = lane else { continue };
             let (part, is_new) = lane.parts.entry(end, || self.aggregate.empty());
-            slice.key_count += usize::from(is_new);
+            self.slices.restored(end, is_new);
             if let Some(part) = part {
                 *part = Part { unseen_count, logged: true, ..Part::new(end, state) };
             }
@@ -563,15 +437,10 @@ where
         lanes.sort_by_key(|(_, lane)| lane.arrival);
         for (key, mut lane) in lanes {
             self.arrivals = self.arrivals.max(lane.arrival);
-            if let Early::Every(_) = self.early {
-                // When it was put out early, nobody knows: it is put out once more.
-                for part in lane.parts.iter_mut() {
-                    part.unseen_count = part.unseen_count.max(1);
-                }
-            }
-            let unseen = lane.parts.iter().map(|part| part.unseen_count);
-            lane.unseen_count = unseen.fold(0, u32::saturating_add);
-            for part in lane.parts.iter() {
+            lane.unseen_count = 0;
+            for part in lane.parts.iter_mut() {
+                self.early.restored(&mut part.unseen_count);
+                lane.unseen_count = lane.unseen_count.saturating_add(part.unseen_count);
                 let first = part.end.max(self.passed.saturating_add(1));
                 let end = self.grid.end_from(first);
                 if self.grid.start_of(end) < part.end {

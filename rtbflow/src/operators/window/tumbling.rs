@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::operators::window::assign::described;
-use crate::operators::window::{Assigner, LatePolicy, Undecided, Window, Windows};
+use crate::operators::window::lateness::{Lateness, with_lateness};
+use crate::operators::window::{Assigner, LatePolicy, Undecided, Window};
 use crate::time::{Timestamp, millis};
 
 /// Windows of one size that follow one another: each record belongs to exactly one. For windows that
@@ -33,52 +33,32 @@ use crate::time::{Timestamp, millis};
 pub struct Tumbling<L = Undecided> {
     size_ms: i64,
     offset_ms: i64,
-    allowed_lateness: Duration,
-    late: L,
+    lateness: Lateness<L>,
 }
 
 impl Tumbling {
     /// Windows of this size, in whole milliseconds; less than one counts as one.
     pub fn of(size: Duration) -> Self {
         let size_ms = millis(size).max(1);
-        Self { size_ms, offset_ms: 0, allowed_lateness: Duration::ZERO, late: Undecided }
-    }
-
-    /// Says what happens to late records.
-    pub fn late<L: LatePolicy>(self, late: L) -> Tumbling<L> {
-        let Self { size_ms, offset_ms, allowed_lateness, late: Undecided } = self;
-        Tumbling { size_ms, offset_ms, allowed_lateness, late }
+        Self { size_ms, offset_ms: 0, lateness: Lateness::UNDECIDED }
     }
 }
 
 impl<L> Tumbling<L> {
+    fn kind(&self) -> String {
+        format!("tumbling {:?}", Duration::from_millis(self.size_ms.unsigned_abs()))
+    }
+
     /// Shifts the windows' borders, such as by 15 hours for days that begin nine hours before those of UTC.
     /// Days of a time zone, which may have 23 or 25 hours, are [`Calendar`](super::Calendar)'s.
     pub fn offset(self, offset: Duration) -> Self {
         Self { offset_ms: millis(offset).rem_euclid(self.size_ms), ..self }
     }
-
-    /// How long after its end a window still takes records. Default: not at all.
-    pub fn allowed_lateness(self, allowed_lateness: Duration) -> Self {
-        Self { allowed_lateness, ..self }
-    }
 }
 
-impl<L: LatePolicy> Windows for Tumbling<L> {
-    type Late = L;
-
-    fn allowed_lateness(&self) -> Duration {
-        self.allowed_lateness
-    }
-
-    fn late(&self) -> L {
-        self.late
-    }
-
-    fn describe(&self) -> String {
-        let size = Duration::from_millis(self.size_ms.unsigned_abs());
-        described(&format!("tumbling {size:?}"), self.allowed_lateness)
-    }
+with_lateness! {
+    impl Tumbling { size_ms, offset_ms }
+    /// How long after its end a window still takes records. Default: not at all.
 }
 
 impl<L: LatePolicy> Assigner for Tumbling<L> {

@@ -1,0 +1,147 @@
+//! A window that is open: its keys in order of arrival, and what changed since the last barrier.
+
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::element::Record;
+use crate::error::Result;
+use crate::operators::Snapshot;
+use crate::operators::window::results::EarlyResults;
+use crate::operators::window::{Aggregate, Window};
+use crate::state::{Bucket, Reader, Writer};
+use crate::table::Table;
+
+/// A window that has not ended for good.
+pub(crate) struct Open<K, S> {
+    pub(crate) window: Window,
+    /// Whether the watermark has passed its end.
+    pub(crate) passed: bool,
+    /// Whether it is kept and still to be put out.
+    pub(crate) unput: bool,
+    pub(crate) keys: Table<K, Slot<S>>,
+    /// Entries before `fresh` that changed since the last barrier, by their number.
+    pub(crate) changed: Vec<usize>,
+    /// Entries from this number on are new since the last barrier.
+    pub(crate) fresh: usize,
+    /// Entries with something that was not put out early.
+    pub(crate) unseen: Vec<usize>,
+    pub(crate) bucket: Bucket,
+    /// Whether the place has anything of it.
+    pub(crate) logged: bool,
+}
+
+/// What a key has in it.
+pub(crate) struct Slot<S> {
+    pub(crate) state: S,
+    /// How many records were not put out early.
+    pub(crate) unseen_count: u32,
+    pub(crate) changed: bool,
+}
+
+impl<K: Hash + Eq, S> Open<K, S> {
+    /// Adds a record of a key; returns the key's number.
+    #[inline]
+    pub(crate) fn add<T, A>(&mut self, key: K, record: &Record<T>, aggregate: &A) -> usize
+    where
+        A: Aggregate<T, State = S>,
+    {
+        let empty = || Slot { state: aggregate.empty(), unseen_count: 0, changed: true };
+        let (position, slot) = self.keys.entry(key, empty);
+        let Some(slot) = slot else { return position };
+        aggregate.add(&mut slot.state, record);
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(position);
+        }
+        position
+    }
+}
+
+impl<K, S> Open<K, S> {
+    pub(crate) fn new(window: Window) -> Self {
+        Self {
+            window,
+            passed: false,
+            unput: false,
+            keys: Table::default(),
+            changed: Vec::new(),
+            fresh: 0,
+            unseen: Vec::new(),
+            bucket: Bucket::default(),
+            logged: false,
+        }
+    }
+}
+
+impl<K: Hash + Eq, S> Open<K, S> {
+    fn change_count(&self) -> usize {
+        self.changed.len() + self.keys.len() - self.fresh
+    }
+
+    /// What changed was handed over.
+    fn unchanged(&mut self) {
+        let fresh = std::mem::replace(&mut self.fresh, self.keys.len());
+        for position in self.changed.drain(..).chain(fresh..self.keys.len()) {
+            if let Some(slot) = self.keys.at_mut(position) {
+                slot.changed = false;
+            }
+        }
+    }
+}
+
+impl<K, S> Open<K, S>
+where
+    K: Hash + Eq + Serialize + DeserializeOwned,
+    S: Serialize + DeserializeOwned,
+{
+    /// Writes what changed since the last barrier.
+    pub(crate) fn write(&mut self, version: u16, snapshot: &mut Snapshot) {
+        let change_count = self.change_count();
+        if change_count == 0 {
+            return;
+        }
+        let bucket = self.window.end.as_millis();
+        let mut entries = Writer::new(version);
+        entries.put(&self.window.start);
+        self.logged = true;
+        let mut put = |(key, slot): &(K, Slot<S>)| {
+            entries.put(&(key, &slot.state, slot.unseen_count));
+        };
+        if self.bucket.rewrites(self.keys.len(), change_count) {
+            self.keys.iter().for_each(&mut put);
+            snapshot.replace(bucket, entries);
+        } else {
+            let changed = self.changed.iter().copied().chain(self.fresh..self.keys.len());
+            changed.filter_map(|position| self.keys.at(position)).for_each(&mut put);
+            snapshot.append(bucket, entries);
+        }
+        self.unchanged();
+    }
+
+    /// Reads what was written, behind the window's start.
+    pub(crate) fn read(&mut self, entries: &mut Reader<'_>) -> Result<()> {
+        self.logged = true;
+        while let Some((key, state, unseen_count)) = entries.next_entry::<(K, S, u32)>()? {
+            self.bucket.restored(1);
+            let slot = Slot { state, unseen_count, changed: false };
+            match self.keys.find_mut(&key) {
+                Some(known) => *known = slot,
+                None => _ = self.keys.insert_new(key, slot),
+            }
+        }
+        self.fresh = self.keys.len();
+        Ok(())
+    }
+
+    /// All of it is put out early once more.
+    pub(crate) fn all_unseen(&mut self, early: &EarlyResults) {
+        self.unseen = (0..self.keys.len()).collect();
+        for position in 0..self.keys.len() {
+            if let Some(slot) = self.keys.at_mut(position) {
+                early.restored(&mut slot.unseen_count);
+            }
+        }
+    }
+}

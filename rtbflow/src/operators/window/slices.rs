@@ -1,0 +1,91 @@
+//! What the place has of the slices that windows share: each is a bucket of the state, known by its end.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use serde::Serialize;
+
+use crate::operators::Snapshot;
+use crate::operators::window::lane::Lane;
+use crate::state::{Bucket, Writer};
+use crate::table::Table;
+
+/// The slices that the place has.
+#[derive(Default)]
+pub(crate) struct Slices {
+    live: BTreeMap<i64, Slice>,
+    /// Those that are over, and still to be dropped there.
+    ended: Vec<i64>,
+}
+
+/// What the place has of a slice.
+#[derive(Default)]
+struct Slice {
+    bucket: Bucket,
+    key_count: usize,
+}
+
+impl Slices {
+    /// The slices that end there or before are over.
+    pub(crate) fn end_until(&mut self, gone: i64) {
+        while let Some(first) = self.live.first_entry().filter(|first| *first.key() <= gone) {
+            self.ended.push(first.remove_entry().0);
+        }
+    }
+
+    /// An entry of the slice that ends there was read; whether it is of a key that was not read before.
+    pub(crate) fn restored(&mut self, end: i64, is_new: bool) {
+        let slice = self.live.entry(end).or_default();
+        slice.bucket.restored(1);
+        slice.key_count += usize::from(is_new);
+    }
+
+    /// Writes what changed of each slice since the last barrier: that of the keys that stand there.
+    pub(crate) fn write<K: Hash + Eq + Serialize, S: Serialize>(
+        &mut self,
+        version: u16,
+        keys: &mut Table<K, Lane<S>>,
+        changed: impl Iterator<Item = usize>,
+        snapshot: &mut Snapshot,
+    ) {
+        for bucket in self.ended.drain(..) {
+            snapshot.drop_bucket(bucket);
+        }
+        for (end, changed) in self.changed(keys, changed) {
+            let Some(slice) = self.live.get_mut(&end) else { continue };
+            let mut entries = Writer::new(version);
+            let mut put = |(key, lane): &(K, Lane<S>)| {
+                let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
+                if let Some(part) = part {
+                    entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
+                }
+            };
+            if slice.bucket.rewrites(slice.key_count, changed.len()) {
+                keys.iter().for_each(&mut put);
+                snapshot.replace(end, entries);
+            } else {
+                changed.into_iter().filter_map(|at| keys.at(at)).for_each(&mut put);
+                snapshot.append(end, entries);
+            }
+        }
+    }
+
+    /// The keys that changed in each slice.
+    fn changed<K: Hash + Eq, S>(
+        &mut self,
+        keys: &mut Table<K, Lane<S>>,
+        changed: impl Iterator<Item = usize>,
+    ) -> BTreeMap<i64, Vec<usize>> {
+        let mut of_slices: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for at in changed {
+            let Some(lane) = keys.at_mut(at) else { continue };
+            for part in lane.take_changed() {
+                part.changed = false;
+                let slice = self.live.entry(part.end).or_default();
+                slice.key_count += usize::from(!std::mem::replace(&mut part.logged, true));
+                of_slices.entry(part.end).or_default().push(at);
+            }
+        }
+        of_slices
+    }
+}
