@@ -2,6 +2,7 @@
 //! stand beside the operators and do the same.
 
 mod by_hand;
+mod join_by_hand;
 mod records;
 mod replay;
 mod traffic;
@@ -9,6 +10,7 @@ mod traffic;
 pub use by_hand::{
     dedup_by_hand, filter_map_by_hand, filter_map_over_slice, latest_by_hand, windows_by_hand,
 };
+pub use join_by_hand::last_touch_by_hand;
 pub use records::{Ad, Charge, Performance, Totals, ad_events_json, ads};
 pub use replay::{Replay, drain};
 pub use traffic::{Running, Traffic};

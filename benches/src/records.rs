@@ -5,7 +5,7 @@ use rtbflow::{Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What a decoder keeps of an ad-event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ad {
     /// 0 impression, 1 click, 2 conversion.
     pub kind: u8,
