@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::state::{Bucket, Chunk, Reader, Snapshot, Writer};
+use crate::state::segment::{Entry, Segment, Slot};
+use crate::state::{Chunk, Reader, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots of a segment.
@@ -65,57 +66,6 @@ impl SlotId {
     fn new(segment: usize, slot: usize) -> Self {
         let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
         Self { segment: number(segment), slot: number(slot) }
-    }
-}
-
-struct Segment<K, V> {
-    slots: Vec<Slot<K, V>>,
-    live: usize,
-    /// Slots that changed since the last barrier.
-    changed: Vec<u32>,
-    /// Keys that were removed since, of those that the place knows.
-    removed: Vec<K>,
-    bucket: Bucket,
-    /// Whether the place has anything of it.
-    logged: bool,
-}
-
-struct Slot<K, V> {
-    entry: Option<Entry<K, V>>,
-    changed: bool,
-}
-
-struct Entry<K, V> {
-    key: K,
-    value: V,
-    expires: Timestamp,
-    /// Under which time it stands in `due`.
-    due: Timestamp,
-    /// Whether the place knows the key.
-    logged: bool,
-}
-
-impl<K, V> Default for Segment<K, V> {
-    fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            live: 0,
-            changed: Vec::new(),
-            removed: Vec::new(),
-            bucket: Bucket::default(),
-            logged: false,
-        }
-    }
-}
-
-impl<K, V> Segment<K, V> {
-    /// Notes that a slot changed.
-    fn change(&mut self, number: u32) {
-        if let Some(slot) = self.slots.get_mut(number as usize)
-            && !std::mem::replace(&mut slot.changed, true)
-        {
-            self.changed.push(number);
-        }
     }
 }
 
@@ -374,53 +324,6 @@ where
     }
 }
 
-impl<K: Serialize, V: Serialize> Entry<K, V> {
-    fn write(&mut self, entries: &mut Writer) {
-        self.logged = true;
-        entries.put(&(&self.key, Some((&self.value, self.expires))));
-    }
-}
-
-impl<K: Serialize, V: Serialize> Segment<K, V> {
-    fn snapshot(&mut self, version: u16, bucket: i64, snapshot: &mut Snapshot) {
-        let change_count = self.changed.len() + self.removed.len();
-        if change_count == 0 {
-            return;
-        }
-        let mut entries = Writer::new(version);
-        if self.live == 0 {
-            self.bucket = Bucket::default();
-            if std::mem::take(&mut self.logged) {
-                snapshot.drop_bucket(bucket);
-            }
-        } else if self.bucket.rewrites(self.live, change_count) {
-            let all = self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut());
-            all.for_each(|entry| entry.write(&mut entries));
-            snapshot.replace(bucket, entries);
-            self.logged = true;
-        } else {
-            // What was removed first: a key may have come back.
-            for key in &self.removed {
-                entries.put(&(key, None::<(V, Timestamp)>));
-            }
-            for number in &self.changed {
-                let slot = self.slots.get_mut(*number as usize);
-                if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
-                    entry.write(&mut entries);
-                }
-            }
-            snapshot.append(bucket, entries);
-            self.logged = true;
-        }
-        self.removed.clear();
-        for number in self.changed.drain(..) {
-            if let Some(slot) = self.slots.get_mut(number as usize) {
-                slot.changed = false;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -428,7 +331,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::Change;
+    use crate::state::{Change, Writer};
     use crate::testing::builders::at;
 
     type State = KeyedState<u16, i64>;

@@ -17,6 +17,7 @@
 mod bucket;
 mod frame;
 mod keyed_state;
+mod segment;
 mod snapshot;
 
 use std::sync::Arc;

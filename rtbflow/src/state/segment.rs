@@ -1,0 +1,107 @@
+//! A stretch of a table of values by key, which stands together in memory and is one bucket of its log.
+
+use serde::Serialize;
+
+use crate::state::{Bucket, Snapshot, Writer};
+use crate::time::Timestamp;
+
+/// Slots that stand together: a bucket of the state.
+pub(super) struct Segment<K, V> {
+    pub(super) slots: Vec<Slot<K, V>>,
+    pub(super) live: usize,
+    /// Slots that changed since the last barrier.
+    pub(super) changed: Vec<u32>,
+    /// Keys that were removed since, of those that the place knows.
+    pub(super) removed: Vec<K>,
+    pub(super) bucket: Bucket,
+    /// Whether the place has anything of it.
+    pub(super) logged: bool,
+}
+
+/// Room for an entry.
+pub(super) struct Slot<K, V> {
+    pub(super) entry: Option<Entry<K, V>>,
+    pub(super) changed: bool,
+}
+
+/// A key and what is kept for it.
+pub(super) struct Entry<K, V> {
+    pub(super) key: K,
+    pub(super) value: V,
+    pub(super) expires: Timestamp,
+    /// Under which time it stands in `due`.
+    pub(super) due: Timestamp,
+    /// Whether the place knows the key.
+    pub(super) logged: bool,
+}
+
+impl<K, V> Default for Segment<K, V> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            live: 0,
+            changed: Vec::new(),
+            removed: Vec::new(),
+            bucket: Bucket::default(),
+            logged: false,
+        }
+    }
+}
+
+impl<K, V> Segment<K, V> {
+    /// Notes that a slot changed.
+    pub(super) fn change(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut(number as usize)
+            && !std::mem::replace(&mut slot.changed, true)
+        {
+            self.changed.push(number);
+        }
+    }
+}
+
+impl<K: Serialize, V: Serialize> Entry<K, V> {
+    fn write(&mut self, entries: &mut Writer) {
+        self.logged = true;
+        entries.put(&(&self.key, Some((&self.value, self.expires))));
+    }
+}
+
+impl<K: Serialize, V: Serialize> Segment<K, V> {
+    pub(super) fn snapshot(&mut self, version: u16, bucket: i64, snapshot: &mut Snapshot) {
+        let change_count = self.changed.len() + self.removed.len();
+        if change_count == 0 {
+            return;
+        }
+        let mut entries = Writer::new(version);
+        if self.live == 0 {
+            self.bucket = Bucket::default();
+            if std::mem::take(&mut self.logged) {
+                snapshot.drop_bucket(bucket);
+            }
+        } else if self.bucket.rewrites(self.live, change_count) {
+            let all = self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut());
+            all.for_each(|entry| entry.write(&mut entries));
+            snapshot.replace(bucket, entries);
+            self.logged = true;
+        } else {
+            // What was removed first: a key may have come back.
+            for key in &self.removed {
+                entries.put(&(key, None::<(V, Timestamp)>));
+            }
+            for number in &self.changed {
+                let slot = self.slots.get_mut(*number as usize);
+                if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
+                    entry.write(&mut entries);
+                }
+            }
+            snapshot.append(bucket, entries);
+            self.logged = true;
+        }
+        self.removed.clear();
+        for number in self.changed.drain(..) {
+            if let Some(slot) = self.slots.get_mut(number as usize) {
+                slot.changed = false;
+            }
+        }
+    }
+}
