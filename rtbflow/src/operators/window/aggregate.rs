@@ -11,7 +11,11 @@ use crate::element::Record;
 /// Turns the records of one key in one window into a result.
 ///
 /// What it makes must depend on nothing but the records: a restart repeats it. To use several at once,
-/// take a tuple.
+/// take a tuple. For one of your own, [`Fold`] and [`Reduce`] take closures.
+///
+/// # Time and state
+/// Its state is kept for each key and window, or part of one that windows share, and for as long as the
+/// windows say; it is written to the place whenever it has changed.
 pub trait Aggregate<T>: Send + 'static {
     /// What is kept for a key and window.
     type State: Serialize + DeserializeOwned + Send + 'static;
@@ -52,7 +56,8 @@ pub trait Merge<T>: Aggregate<T> {
     }
 }
 
-/// Counts records.
+/// Counts records: one number a key and window. To count different things take
+/// [`Distinct`](super::Distinct).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count;
 
@@ -85,7 +90,22 @@ impl<T> Merge<T> for Count {
     }
 }
 
-/// Folds records into a state that starts from its default and is put out as it is.
+/// Folds records into a state that starts from its default and is put out as it is: whatever the function
+/// makes of it is kept, and written anew in each epoch in which it changed. To end in a value of the
+/// records' own type, take [`Reduce`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Fold, Late, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Fold::new(|list: &mut Vec<i32>, n: &i32| list.push(*n)))
+/// });
+/// assert_eq!(found[0].value, [3, 1, 2]);
+/// ```
 pub struct Fold<A, F, M = ()> {
     add: F,
     merge: M,
@@ -151,7 +171,21 @@ where
     }
 }
 
-/// Reduces records to one value of their own type: the first, merged with each that follows.
+/// Reduces records to one value of their own type: the first, merged with each that follows; `None` of no
+/// records. Keeps that one value. To end in another type, take [`Fold`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Reduce, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Reduce::new(|product: &mut i32, n: &i32| *product *= n))
+/// });
+/// assert_eq!(found[0].value, Some(6));
+/// ```
 pub struct Reduce<F>(F);
 
 impl<F> Reduce<F> {

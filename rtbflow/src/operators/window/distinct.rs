@@ -23,6 +23,19 @@ const MOST_SPARSE: usize = 512;
 /// The sketch is [HyperLogLog](https://algo.inria.fr/flajolet/Publications/FlFuGaMe07.pdf) with the
 /// estimator of [Ertl](https://arxiv.org/abs/1702.01284), which needs no tables of corrections. Its hash
 /// is fixed, so that a restart goes on with the same registers.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Distinct, Late, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values(["ann", "bob", "ann"]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Distinct::of(|user: &&str| *user))
+/// });
+/// assert_eq!(found[0].value, 2);
+/// ```
 pub struct Distinct<F>(F);
 
 impl<F> Distinct<F> {

@@ -100,7 +100,23 @@ macro_rules! of_a_field {
 }
 
 /// Sums a number. Whole numbers do not overflow on the way; a sum beyond the type's end is put out as
-/// that end. Sums of `f64` depend on the order in which the records come.
+/// that end. Keeps one number of 16 bytes, or 8 for `f64`. To count records take [`Count`](super::Count).
+///
+/// Sums of `f64` depend on the order in which they are made, and windows that merge make them in another one
+/// after a restart: the last digits may differ. For money, and whatever has to be exact, take whole numbers.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Sum, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Sum::of(|n: &i64| *n))
+/// });
+/// assert_eq!(found[0].value, 6);
+/// ```
 pub struct Sum<F>(F);
 of_a_field!(Sum);
 
@@ -141,7 +157,21 @@ where
     }
 }
 
-/// The mean of a number.
+/// The mean of a number; `NaN` of no records. Keeps a sum, as [`Sum`] does, and a count. For the value in
+/// the middle take [`Quantiles`](super::Quantiles).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Mean, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 4, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Mean::of(|n: &i64| *n))
+/// });
+/// assert_eq!(found[0].value, 2.5);
+/// ```
 pub struct Mean<F>(F);
 of_a_field!(Mean);
 
@@ -185,11 +215,39 @@ where
     }
 }
 
-/// The least of something that has an order; `None` of no records.
+/// The least of something that has an order; `None` of no records. Keeps that one value. For whole records
+/// take [`TopN`](super::TopN).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Min, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Min::of(|n: &i64| *n))
+/// });
+/// assert_eq!(found[0].value, Some(1));
+/// ```
 pub struct Min<F>(F);
 of_a_field!(Min);
 
-/// The greatest of something that has an order; `None` of no records.
+/// The greatest of something that has an order; `None` of no records. Keeps that one value. For whole
+/// records take [`TopN`](super::TopN).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Max, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Max::of(|n: &i64| *n))
+/// });
+/// assert_eq!(found[0].value, Some(3));
+/// ```
 pub struct Max<F>(F);
 of_a_field!(Max);
 

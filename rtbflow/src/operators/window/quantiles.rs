@@ -19,7 +19,21 @@ const MOST_BINS: usize = 2048;
 ///
 /// The sketch is [DDSketch](https://arxiv.org/abs/1908.10693), which merges without loss: bins whose
 /// borders grow by 2 %, as many as the values need, at most 2,048 for each sign. Numbers that are not
-/// finite are left out.
+/// finite are left out. For a sum over a count take [`Mean`](super::Mean), for exact ends
+/// [`Min`](super::Min) and [`Max`](super::Max).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, Quantiles, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values(1..=100), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", Quantiles::new([0.5], |ms: &i32| f64::from(*ms)))
+/// });
+/// assert!((found[0].value[0] - 50.0).abs() <= 0.5);
+/// ```
 pub struct Quantiles<F> {
     quantiles: Vec<f64>,
     number: F,

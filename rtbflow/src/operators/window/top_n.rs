@@ -11,7 +11,21 @@ use crate::operators::window::{Aggregate, Merge};
 /// The records with the greatest rank, best first; of equals the earlier. For the least, rank by
 /// [`Reverse`](std::cmp::Reverse).
 ///
-/// Keeps no more than it puts out. In windows that merge, "earlier" goes by the parts' order in time first.
+/// Keeps no more than it puts out. For the greatest value alone take [`Max`](super::Max); for the best of a
+/// window's results, lay windows over those. In windows that merge, "earlier" goes by the parts' order in time first.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::operators::window::{Late, TopN, Tumbling};
+/// use rtbflow::testing::{run, values};
+///
+/// let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
+/// let found = run(values([3, 1, 2]), |flow| {
+///     flow.key_by(|_| ()).window(hours).aggregate("found", TopN::new(2, |n: &i64| *n))
+/// });
+/// assert_eq!(found[0].value, [3, 2]);
+/// ```
 pub struct TopN<F> {
     count: usize,
     rank: F,
