@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, ToRedisArgs};
+use redis::{AsyncConnectionConfig, FromRedisValue, ToRedisArgs};
 use rtbflow::barrier::Gathered;
 use rtbflow::element::{Partition, Topic};
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, JobName, Position, Task, Verdict};
@@ -48,7 +49,11 @@ impl Room {
     pub(crate) async fn over(redis: Redis, url: &str, what: &str) -> Self {
         let name = unique(what);
         let client = redis::Client::open(url).unwrap();
-        let reader = client.get_multiplexed_async_connection().await.expect("the test server");
+        // Longer than the client's own patience: other tests may keep the server busy.
+        let patient =
+            AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
+        let reader = client.get_multiplexed_async_connection_with_config(&patient).await;
+        let reader = reader.expect("the test server");
         Self { redis, job: JobName::new(&name).unwrap(), prefix: name, reader }
     }
 
