@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rtbflow::operators::window::{Late, Tumbling};
 use rtbflow_benches::{
     Ad, Charge, Performance, Replay, ads, drain, filter_map_by_hand, filter_map_over_slice,
-    windows_by_hand,
+    windows_by_hand, windows_over_slice,
 };
 
 const RECORDS: u32 = 200_000;
@@ -44,7 +44,12 @@ fn window(criterion: &mut Criterion) {
     for keys in [1, 1000, 100_000] {
         let ads: Arc<[Ad]> = ads(RECORDS, keys).into();
         group.bench_with_input(BenchmarkId::new("by_hand", keys), &ads, |bench, ads| {
-            bench.iter(|| windows_by_hand(ads, 30_000, |record| _ = black_box(record)));
+            bench.iter(|| {
+                windows_by_hand(Replay::flow(ads), 30_000, |record| _ = black_box(record));
+            });
+        });
+        group.bench_with_input(BenchmarkId::new("over_slice", keys), &ads, |bench, ads| {
+            bench.iter(|| windows_over_slice(ads, 30_000, |record| _ = black_box(record)));
         });
         group.bench_with_input(BenchmarkId::new("operators", keys), &ads, |bench, ads| {
             bench.iter(|| {

@@ -75,41 +75,77 @@ impl Campaigns {
     }
 }
 
+/// Totals per campaign and window.
+#[derive(Default)]
+struct Tumbling {
+    size_ms: i64,
+    /// By their ends.
+    open: BTreeMap<i64, Campaigns>,
+}
+
+impl Tumbling {
+    /// Adds a record; one whose window is over is dropped.
+    #[inline]
+    fn add(&mut self, record: &Record<Ad>, watermark: i64) {
+        let at = record.timestamp.as_millis();
+        let end = at - at.rem_euclid(self.size_ms) + self.size_ms;
+        if end > watermark {
+            self.open.entry(end).or_default().add(&record.value);
+        }
+    }
+
+    /// Puts out the windows that the watermark has passed.
+    #[inline]
+    fn close(&mut self, watermark: i64, each: &mut impl FnMut(Record<Windowed<u32, Totals>>)) {
+        while let Some(first) = self.open.first_entry().filter(|first| *first.key() <= watermark) {
+            let (end, campaigns) = first.remove_entry();
+            let [start, last, end] = [end - self.size_ms, end - 1, end].map(Timestamp::from_millis);
+            let window = Window { start, end };
+            for (key, value, _) in campaigns.totals {
+                each(Record::derived(Windowed { key, window, value }, last));
+            }
+        }
+    }
+}
+
 /// Totals per campaign and window, put out when the watermark passes a window's end; late records are
-/// dropped.
+/// dropped: a loop over the same stream of elements that the operators get.
 pub fn windows_by_hand(
+    flow: Flow<Replay>,
+    size_ms: i64,
+    mut each: impl FnMut(Record<Windowed<u32, Totals>>),
+) {
+    let mut stream = pin!(flow.into_elements());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut windows = Tumbling { size_ms, ..Tumbling::default() };
+    while let Poll::Ready(Some(element)) = stream.as_mut().poll_next(&mut context) {
+        match element {
+            Element::Record(record, watermark) => {
+                windows.close(watermark.as_millis(), &mut each);
+                windows.add(&record, watermark.as_millis());
+            }
+            Element::Watermark(watermark) => windows.close(watermark.as_millis(), &mut each),
+            Element::Barrier(barrier) => barrier.complete(),
+        }
+    }
+}
+
+/// The same over a plain slice: no stream, no watermark in the element, nothing that could wait.
+pub fn windows_over_slice(
     ads: &[Ad],
     size_ms: i64,
     mut each: impl FnMut(Record<Windowed<u32, Totals>>),
 ) {
     let partition = Partition::new(Topic::new("ads"), 0);
-    let mut windows: BTreeMap<i64, Campaigns> = BTreeMap::new();
-    let mut watermark = i64::MIN;
-    let mut close = |end: i64, campaigns: Campaigns| {
-        let window = Window {
-            start: Timestamp::from_millis(end - size_ms),
-            end: Timestamp::from_millis(end),
-        };
-        for (key, value, _) in campaigns.totals {
-            each(Record::derived(Windowed { key, window, value }, Timestamp::from_millis(end - 1)));
-        }
-    };
+    let mut windows = Tumbling { size_ms, ..Tumbling::default() };
+    let mut watermark = Timestamp::MIN;
     for (number, ad) in ads.iter().enumerate() {
         let record = read(*ad, partition, number);
-        let at = record.timestamp.as_millis();
-        let end = at - at.rem_euclid(size_ms) + size_ms;
-        if end > watermark {
-            windows.entry(end).or_default().add(&record.value);
-        }
-        watermark = watermark.max(at - 5000);
-        while let Some(first) = windows.first_entry().filter(|first| *first.key() <= watermark) {
-            let (end, campaigns) = first.remove_entry();
-            close(end, campaigns);
-        }
+        windows.add(&record, watermark.as_millis());
+        watermark = watermark.max(record.timestamp - OUT_OF_ORDERNESS);
+        windows.close(watermark.as_millis(), &mut each);
     }
-    for (end, campaigns) in windows {
-        close(end, campaigns);
-    }
+    windows.close(i64::MAX, &mut each);
 }
 
 /// The first record of each campaign within a time: one hash map, from which nothing ever goes.

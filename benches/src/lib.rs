@@ -9,6 +9,7 @@ mod traffic;
 
 pub use by_hand::{
     dedup_by_hand, filter_map_by_hand, filter_map_over_slice, latest_by_hand, windows_by_hand,
+    windows_over_slice,
 };
 pub use join_by_hand::last_touch_by_hand;
 pub use records::{Ad, Charge, Performance, Totals, ad_events_json, ads};

@@ -8,7 +8,11 @@ use crate::barrier::Barrier;
 use crate::time::Timestamp;
 
 /// What flows through a pipeline.
+// The tag has a word of its own. Without `repr` it would be kept in a spare byte in the middle of a record,
+// and each hand-over would copy the record in pieces around that byte, which the processor can not
+// forward from one copy to the next.
 #[derive(Debug, Clone)]
+#[repr(u64)]
 pub enum Element<T> {
     /// One record, and the watermark that holds before it.
     ///

@@ -110,20 +110,22 @@ impl<K: Hash + Eq, V> Table<K, V> {
         let same = |at: &u32| self.entries.get(*at as usize).is_some_and(|entry| entry.0 == key);
         let position = match self.index.find(hash, same) {
             Some(at) => *at as usize,
-            None => self.insert_hashed(hash, key, value()),
+            None => self.insert_hashed(hash, key, value),
         };
         (position, self.at_mut(position))
     }
 
     /// Adds a key that is not there yet, and returns its number.
     pub fn insert_new(&mut self, key: K, value: V) -> usize {
-        self.insert_hashed(self.hasher.hash_one(&key), key, value)
+        self.insert_hashed(self.hasher.hash_one(&key), key, || value)
     }
 
-    fn insert_hashed(&mut self, hash: u64, key: K, value: V) -> usize {
+    #[inline]
+    fn insert_hashed(&mut self, hash: u64, key: K, value: impl FnOnce() -> V) -> usize {
         let position = self.entries.len();
         let Self { entries, index, hasher } = self;
-        entries.push((key, value));
+        entries.reserve(1);
+        entries.push((key, value()));
         let of = |at: &u32| entries.get(*at as usize).map_or(0, |entry| hasher.hash_one(&entry.0));
         // Four billion keys of one bucket in one process would not fit into memory.
         index.insert_unique(hash, u32::try_from(position).unwrap_or(u32::MAX), of);

@@ -34,7 +34,9 @@ fn main() {
                 .map(|ad| Charge { advertiser: ad.advertiser, amount: ad.price });
             drain(charges, |record| _ = black_box(record));
         }
-        "window/by_hand" => windows_by_hand(&ads, 30_000, |record| _ = black_box(record)),
+        "window/by_hand" => {
+            windows_by_hand(Replay::flow(&ads), 30_000, |record| _ = black_box(record));
+        }
         "window/operators" => {
             let totals = Replay::flow(&ads)
                 .key_by(|ad| ad.campaign)

@@ -294,13 +294,16 @@ where
         let wanted = |slot: &Slot<A::State>| self.early.ends_with(slot.unseen_count);
         let mut room = PORTION;
         while let Some((window, entries)) = self.closing.front_mut() {
-            let wanted = entries.filter(|(_, slot)| wanted(slot));
-            for (key, slot) in wanted.take(room) {
+            while let Some((_, slot)) = entries.as_slice().first() {
+                // Read where it stands: it need not be moved for that.
+                let value = wanted(slot).then(|| self.aggregate.output(&slot.state));
+                let Some((key, _)) = entries.next() else { break };
+                let Some(value) = value else { continue };
+                out.push(result::<K, T, W, A>(key, *window, value));
                 room -= 1;
-                out.push(result::<K, T, W, A>(key, *window, self.aggregate.output(&slot.state)));
-            }
-            if room == 0 {
-                return true;
+                if room == 0 {
+                    return true;
+                }
             }
             self.closing.pop_front();
         }
