@@ -1,5 +1,5 @@
-//! Decoding an ad-event: `json` and `json_view` beside serde_json called by hand, into the same types,
-//! and the views of the pipelines, which check every field.
+//! Decoding ad-events of about 380 bytes: `json` and `json_view` beside serde_json called by hand, into
+//! the same types, and the decoders of the pipelines, which check every field more strictly.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -15,12 +15,20 @@ use serde::Deserialize;
 
 const RECORDS: u32 = 50_000;
 
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Kind {
+    Impression,
+    Click,
+    Conversion,
+}
+
 /// Every field, in strings of its own.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "decoded, and not looked at")]
 struct Owned {
-    event_type: String,
-    timestamp: String,
+    event_type: Kind,
+    timestamp: Timestamp,
     device_id: String,
     session_id: String,
     ad_id: String,
@@ -36,28 +44,31 @@ struct Owned {
     order_id: Option<String>,
 }
 
-/// What the performance pipeline needs, and no more.
+/// The same without an allocation; a string with an escape does not decode.
 #[derive(Deserialize)]
+#[expect(dead_code, reason = "decoded, and not looked at")]
 struct Borrowed<'a> {
-    event_type: &'a str,
-    timestamp: &'a str,
+    event_type: Kind,
+    timestamp: Timestamp,
+    device_id: &'a str,
+    session_id: &'a str,
+    ad_id: &'a str,
     campaign_id: &'a str,
+    advertiser_id: &'a str,
+    product_id: &'a str,
+    placement: &'a str,
+    bid_price: i64,
     actual_price: Option<i64>,
+    search_term: Option<&'a str>,
+    category: &'a str,
     revenue_amount: Option<i64>,
+    order_id: Option<&'a str>,
 }
 
 struct Views;
 
 impl View for Views {
     type Of<'a> = Borrowed<'a>;
-}
-
-/// The length of the names and the money, so that nothing is decoded in vain.
-impl Borrowed<'_> {
-    fn weigh(self) -> i64 {
-        let names = self.event_type.len() + self.timestamp.len() + self.campaign_id.len();
-        self.actual_price.unwrap_or(0) + self.revenue_amount.unwrap_or(0) + i64::from(names > 0)
-    }
 }
 
 fn ads() -> RawBatch {
@@ -97,12 +108,12 @@ fn decode(criterion: &mut Criterion) {
         bench.iter(|| {
             each(&ads, |ad| {
                 let ad = serde_json::from_slice::<Borrowed<'_>>(ad.value.unwrap_or_default());
-                black_box(ad.map(Borrowed::weigh)).is_ok()
+                black_box(ad.map(|ad| ad.bid_price)).is_ok()
             });
         });
     });
     group.bench_function("borrowed/json_view", |bench| {
-        let decoder = json_view::<Views, _, _>(|ad: Borrowed<'_>| Ok(ad.weigh()));
+        let decoder = json_view::<Views, _, _>(|ad: Borrowed<'_>| Ok(ad.bid_price));
         bench.iter(|| each(&ads, |ad| black_box(decoder.decode(ad)).is_ok()));
     });
     group.bench_function("ad_metrics", |bench| {

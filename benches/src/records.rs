@@ -67,24 +67,6 @@ pub fn ads(count: u32, campaigns: u32) -> Vec<Ad> {
         .collect()
 }
 
-/// So many ad-events as JSON, as they are on the wire: some 380 bytes each.
-#[must_use]
-pub fn ad_events_json(count: u32) -> Vec<Vec<u8>> {
-    ads(count, 200)
-        .iter()
-        .enumerate()
-        .map(|(n, ad)| {
-            let kind = ["IMPRESSION", "CLICK", "CONVERSION"].get(usize::from(ad.kind)).copied();
-            let price = if ad.kind == 1 { format!(r#","actual_price":{}"#, ad.price) } else { String::new() };
-            format!(
-                r#"{{"event_type":"{}","timestamp":"{}","device_id":"device_{n}","session_id":"session_{n}_946264","ad_id":"ad_{}_1","campaign_id":"campaign_{}","advertiser_id":"advertiser_{}","product_id":"product_{}","placement":"PRODUCT_DETAIL","bid_price":{},"category":"전자제품/컴퓨터"{price}}}"#,
-                kind.unwrap_or("IMPRESSION"), ad.at, ad.campaign, ad.campaign, ad.advertiser, ad.campaign % 97, ad.price
-            )
-            .into_bytes()
-        })
-        .collect()
-}
-
 /// Counts and sums of a campaign in a window.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Performance;
