@@ -19,8 +19,8 @@ pub type SimFlow<T> = Flow<Intake<SimBatch<T>>>;
 
 /// A pipeline under simulation: what it makes of a log while instances crash, freeze and come back as
 /// zombies, while the group takes tasks from one and gives them to another, while the place fails, is slow
-/// or loses its answers, and while records do not decode and partitions stay idle. Everything on one
-/// thread and in virtual time, so that hundreds of hours take seconds.
+/// or loses its answers, and while records come twice or do not decode and partitions stay idle.
+/// Everything on one thread and in virtual time, so that hundreds of hours take seconds.
 ///
 /// # Examples
 /// ```

@@ -176,9 +176,13 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         }
         let mut draw = self.life.draw(&self.reads);
         let most = draw.pick([1, 3, 10, 50]);
-        let batch = self.log.batch(self.partition, next, 1 + draw.below(most));
+        let what = "to read on: hands over again what was read before";
+        let again = self.life.chance.strikes_less(8, Kind::Error, &self.life.name, what);
+        let from =
+            again.map_or(next, |mut draw| next.saturating_sub_unsigned(draw.below(20) as u64));
+        let batch = self.log.batch(self.partition, from, 1 + draw.below(most));
         if let Some(end) = batch.end() {
-            self.next = Some(end);
+            self.next = Some(end.max(next));
             return Some(Ok(Delivery::Batch(batch)));
         }
         if self.until_end {
