@@ -24,7 +24,7 @@ impl Postgres {
     /// to be unique: of several rows any is taken. It goes over the connection that commits do not use;
     /// [`with_own_connections`](Self::with_own_connections) gives it one of its own. What takes more than a
     /// table and a key is for [`transaction`](Self::transaction) within a
-    /// [`Batched`](rtbflow::operators::Batched).
+    /// [`Batched`].
     ///
     /// # Errors
     /// A name of a table or a column that can not be one is a configuration error. The lookup's own are
