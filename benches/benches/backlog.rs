@@ -21,6 +21,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use rtbflow::Timestamp;
+use rtbflow_benches::{AdEvent, AdEventType};
 use rtbflow_examples::generator::{Generator, Plan};
 use rtbflow_examples::options::Options;
 use rtbflow_examples::pipeline::{BALANCE, PERFORMANCE, Pipeline};
@@ -28,7 +29,6 @@ use rtbflow_examples::process::Outcome;
 use rtbflow_examples::topics::{SystemTopic, specs};
 use rtbflow_examples::{balance, performance};
 use rtbflow_kafka::Kafka;
-use serde::Deserialize;
 
 type Answer<T> = Result<T, Box<dyn Error>>;
 
@@ -215,26 +215,6 @@ fn ends(servers: &str) -> Answer<Vec<(i32, i64)>> {
 }
 
 /// What a team writes first: a consumer, serde into owned strings, a map.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "decoded as the pipelines decode: every field")]
-struct AdEvent {
-    event_type: String,
-    timestamp: String,
-    device_id: String,
-    session_id: String,
-    ad_id: String,
-    campaign_id: String,
-    advertiser_id: String,
-    product_id: String,
-    placement: String,
-    bid_price: i64,
-    actual_price: Option<i64>,
-    search_term: Option<String>,
-    category: String,
-    revenue_amount: Option<i64>,
-    order_id: Option<String>,
-}
-
 async fn count_by_hand(servers: &str, group: &str) -> Answer<u64> {
     const WINDOW_MS: i64 = 300_000;
     let mut left: i64 = ends(servers)?.iter().map(|(_, end)| *end).sum();
@@ -255,15 +235,15 @@ async fn count_by_hand(servers: &str, group: &str) -> Answer<u64> {
         else {
             continue;
         };
-        let Ok(at) = ad.timestamp.parse::<Timestamp>() else { continue };
-        let sums = windows.entry((ad.campaign_id, at.as_millis() / WINDOW_MS)).or_default();
-        let kind =
-            ["IMPRESSION", "CLICK", "CONVERSION"].iter().position(|kind| *kind == ad.event_type);
+        let sums =
+            windows.entry((ad.campaign_id, ad.timestamp.as_millis() / WINDOW_MS)).or_default();
         let [impressions, clicks, conversions, cost, revenue] = sums;
-        match kind {
-            Some(0) => *impressions += 1,
-            Some(1) => (*clicks, *cost) = (*clicks + 1, *cost + ad.actual_price.unwrap_or(0)),
-            _ => {
+        match ad.event_type {
+            AdEventType::Impression => *impressions += 1,
+            AdEventType::Click => {
+                (*clicks, *cost) = (*clicks + 1, *cost + ad.actual_price.unwrap_or(0))
+            }
+            AdEventType::Conversion => {
                 (*conversions, *revenue) =
                     (*conversions + 1, *revenue + ad.revenue_amount.unwrap_or(0));
             }

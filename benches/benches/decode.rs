@@ -8,6 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rtbflow::Timestamp;
 use rtbflow::codec::{Decoder, View, json, json_view};
 use rtbflow::source::{RawBatch, RawRecord};
+use rtbflow_benches::{AdEvent, AdEventType};
 use rtbflow_examples::events::{ad_clicks, ad_metrics};
 use rtbflow_examples::generator::{Generator, Plan};
 use rtbflow_examples::topics::SystemTopic;
@@ -15,40 +16,11 @@ use serde::Deserialize;
 
 const RECORDS: u32 = 50_000;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Kind {
-    Impression,
-    Click,
-    Conversion,
-}
-
-/// Every field, in strings of its own.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "decoded, and not looked at")]
-struct Owned {
-    event_type: Kind,
-    timestamp: Timestamp,
-    device_id: String,
-    session_id: String,
-    ad_id: String,
-    campaign_id: String,
-    advertiser_id: String,
-    product_id: String,
-    placement: String,
-    bid_price: i64,
-    actual_price: Option<i64>,
-    search_term: Option<String>,
-    category: String,
-    revenue_amount: Option<i64>,
-    order_id: Option<String>,
-}
-
-/// The same without an allocation; a string with an escape does not decode.
+/// As [`AdEvent`], without an allocation; a string with an escape does not decode.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "decoded, and not looked at")]
 struct Borrowed<'a> {
-    event_type: Kind,
+    event_type: AdEventType,
     timestamp: Timestamp,
     device_id: &'a str,
     session_id: &'a str,
@@ -96,12 +68,12 @@ fn decode(criterion: &mut Criterion) {
     group.bench_function("owned/by_hand", |bench| {
         bench.iter(|| {
             each(&ads, |ad| {
-                black_box(serde_json::from_slice::<Owned>(ad.value.unwrap_or_default())).is_ok()
+                black_box(serde_json::from_slice::<AdEvent>(ad.value.unwrap_or_default())).is_ok()
             });
         });
     });
     group.bench_function("owned/json", |bench| {
-        let decoder = json::<Owned>();
+        let decoder = json::<AdEvent>();
         bench.iter(|| each(&ads, |ad| black_box(decoder.decode(ad)).is_ok()));
     });
     group.bench_function("borrowed/by_hand", |bench| {

@@ -12,6 +12,6 @@ pub use by_hand::{
     windows_over_slice,
 };
 pub use join_by_hand::last_touch_by_hand;
-pub use records::{Ad, Charge, Performance, Totals, ads};
+pub use records::{Ad, AdEvent, AdEventType, Charge, Performance, Totals, ads};
 pub use replay::{Replay, drain};
 pub use traffic::{Running, Traffic};

@@ -108,3 +108,34 @@ impl Aggregate<Ad> for Performance {
         *state
     }
 }
+
+/// What an [`AdEvent`] tells of.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names are those of the record")]
+pub enum AdEventType {
+    Impression,
+    Click,
+    Conversion,
+}
+
+/// An ad-event as a team decodes it first: every field, in strings of its own.
+#[derive(Debug, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the record; they have no other names")]
+pub struct AdEvent {
+    pub event_type: AdEventType,
+    pub timestamp: Timestamp,
+    pub device_id: String,
+    pub session_id: String,
+    pub ad_id: String,
+    pub campaign_id: String,
+    pub advertiser_id: String,
+    pub product_id: String,
+    pub placement: String,
+    pub bid_price: i64,
+    pub actual_price: Option<i64>,
+    pub search_term: Option<String>,
+    pub category: String,
+    pub revenue_amount: Option<i64>,
+    pub order_id: Option<String>,
+}
