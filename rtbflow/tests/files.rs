@@ -88,9 +88,11 @@ async fn a_process_that_is_killed_while_it_writes_leaves_whole_files_and_the_nex
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // Behind numbers it is at work on their file.
         let mut printed = vec![0; 4_000 + 211 * kills as usize];
         child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
+        // It has finished some files and goes on; the next is looked for until it is seen.
+        let seen = (0..100_000).any(|_| has_unfinished(&folder));
+        assert!(seen, "it writes on");
         child.kill().unwrap();
         child.wait().unwrap();
         in_the_middle |= has_unfinished(&folder);
