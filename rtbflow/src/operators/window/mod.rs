@@ -27,6 +27,7 @@ mod numbers;
 mod open;
 mod parts;
 mod quantiles;
+mod recent;
 mod results;
 mod session;
 mod session_logic;

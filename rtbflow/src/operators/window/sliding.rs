@@ -173,6 +173,11 @@ impl Grid {
         end.saturating_add(self.slide_ms)
     }
 
+    /// How long slices are, where all are equally long.
+    pub(crate) fn even_slices_ms(self) -> Option<i64> {
+        (self.border_ms == 0).then_some(self.slide_ms)
+    }
+
     /// The end of the last window that a slice belongs to, which begins at this time.
     pub(crate) fn last_end(self, slice_start: i64) -> i64 {
         let start = slice_start.saturating_sub(self.into_slide(slice_start));

@@ -13,6 +13,7 @@ use crate::element::Record;
 use crate::error::Result;
 use crate::operators::window::lane::Lane;
 use crate::operators::window::parts::Part;
+use crate::operators::window::recent::Recent;
 use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
 use crate::operators::window::slices::Slices;
 use crate::operators::window::sliding::Grid;
@@ -43,8 +44,7 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     /// Keys that changed since the last barrier, by where they stand.
     changed: Vec<usize>,
     slices: Slices,
-    /// The newest slice that a record came for.
-    newest: (i64, i64),
+    recent: Recent,
     /// Parts that end here or before are forgotten.
     gone: i64,
     /// How many of the keys are forgotten.
@@ -87,7 +87,7 @@ where
             arrivals: 0,
             changed: Vec::new(),
             slices: Slices::default(),
-            newest: (i64::MIN, i64::MIN),
+            recent: Recent::new(windows.grid),
             gone: i64::MIN,
             forgotten_count: 0,
             passed: i64::MIN,
@@ -109,9 +109,10 @@ where
         Window { start: at(self.grid.start_of(end)), end: at(end) }
     }
 
-    /// Adds a record to its slice; says where its key stands, and whether it is due to be put out early.
+    /// Adds a record to its slice, which lies so many before the newest; says where its key stands, and
+    /// whether it is due to be put out early.
     #[inline]
-    fn add(&mut self, slice_end: i64, record: &Record<T>) -> (usize, bool)
+    fn add(&mut self, (slice_end, behind): (i64, usize), record: &Record<T>) -> (usize, bool)
     where
         F: Fn(&T) -> K,
     {
@@ -130,7 +131,7 @@ where
             }
         };
         let Some(lane) = keys.at_mut(at) else { return (at, false) };
-        let (part, is_new) = lane.parts.entry(slice_end, || aggregate.empty());
+        let (part, is_new) = lane.parts.entry(slice_end, behind, || aggregate.empty());
         let Some(part) = part else { return (at, false) };
         aggregate.add(&mut part.state, record);
         part.changed = true;
@@ -167,7 +168,7 @@ where
         }
         // Whatever ends until here and has something in it was put out.
         self.passed = self.passed.max(watermark);
-        let (key_at, early) = self.add(end, &record);
+        let (key_at, early) = self.add((end, 0), &record);
         if let Some(lane) = self.keys.at_mut(key_at)
             && lane.parts.position(end) < lane.stacks.len()
         {
@@ -338,19 +339,16 @@ where
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
         let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
-        let (start, mut end) = self.newest;
-        if at < start || at >= end {
-            let Some(slice) = self.grid.slice_of(at) else {
-                return self.on_other_record(record, out);
-            };
-            end = slice.1;
-            // Not that of a straggler: most of those that come after it are not with it.
-            self.newest = self.newest.max(slice);
-        }
+        let found = self.recent.find(at).or_else(|| {
+            let slice = self.grid.slice_of(at)?;
+            self.recent.note(slice);
+            Some((slice.1, 0))
+        });
+        let Some((end, behind)) = found else { return self.on_other_record(record, out) };
         if end <= watermark {
             return self.on_other_record(record, out);
         }
-        let (key_at, early) = self.add(end, &record);
+        let (key_at, early) = self.add((end, behind), &record);
         if early {
             self.put_out_early(key_at, watermark, out);
         }
@@ -423,7 +421,7 @@ where
         {
             let (_, lane) = self.keys.entry(key, || Lane::new(arrival));
             let Some(lane) = lane else { continue };
-            let (part, is_new) = lane.parts.entry(end, || self.aggregate.empty());
+            let (part, is_new) = lane.parts.entry(end, 0, || self.aggregate.empty());
             self.slices.restored(end, is_new);
             if let Some(part) = part {
                 *part = Part { unseen_count, logged: true, ..Part::new(end, state) };
