@@ -96,14 +96,17 @@ impl Aggregate<Ad> for Performance {
     type State = Totals;
     type Output = Totals;
 
+    #[inline]
     fn empty(&self) -> Totals {
         Totals::default()
     }
 
+    #[inline]
     fn add(&self, state: &mut Totals, record: &Record<Ad>) {
         state.add(&record.value);
     }
 
+    #[inline]
     fn output(&self, state: &Totals) -> Totals {
         *state
     }

@@ -83,12 +83,31 @@ pub trait Logic: Send + 'static {
 
 /// Where a [`Logic`] puts what it makes.
 pub struct Outbox<U> {
-    elements: VecDeque<Element<U>>,
+    elements: VecDeque<Queued<U>>,
     rejects: Vec<(Reject, Class)>,
     tally: Tally,
     activity: Activity,
     /// The watermark that holds before what is put out next.
     watermark: Timestamp,
+}
+
+/// An element that is no barrier.
+// Of a barrier the compiler would have to take care where no room can be had for it: a result would be
+// made aside and copied to its place, and the processor waits for what was just written in pieces.
+#[repr(u64)]
+enum Queued<U> {
+    Record(Record<U>, Timestamp),
+    Watermark(Timestamp),
+}
+
+impl<U> From<Queued<U>> for Element<U> {
+    #[inline]
+    fn from(queued: Queued<U>) -> Self {
+        match queued {
+            Queued::Record(record, watermark) => Self::Record(record, watermark),
+            Queued::Watermark(watermark) => Self::Watermark(watermark),
+        }
+    }
 }
 
 impl<U> Outbox<U> {
@@ -100,7 +119,7 @@ impl<U> Outbox<U> {
     /// Sends a record on.
     #[inline]
     pub fn push(&mut self, record: Record<U>) {
-        self.elements.push_back(Element::Record(record, self.watermark));
+        self.elements.push_back(Queued::Record(record, self.watermark));
     }
 
     /// The watermark that holds before the record that came: for a logic that passes watermarks on as
@@ -114,7 +133,7 @@ impl<U> Outbox<U> {
     /// Sends a watermark on, after the records before it: for an operator that makes its own.
     pub fn watermark(&mut self, watermark: Timestamp) {
         self.watermark = watermark;
-        self.elements.push_back(Element::Watermark(watermark));
+        self.elements.push_back(Queued::Watermark(watermark));
     }
 
     /// Accounts for a record that is not used.
@@ -175,8 +194,8 @@ impl<U> Outbox<U> {
 
     pub(crate) fn take_values(&mut self) -> Vec<U> {
         let records = self.elements.drain(..).filter_map(|element| match element {
-            Element::Record(record, _) => Some(record.value),
-            Element::Watermark(_) | Element::Barrier(_) => None,
+            Queued::Record(record, _) => Some(record.value),
+            Queued::Watermark(_) => None,
         });
         records.collect()
     }
@@ -337,7 +356,7 @@ where
         let mut this = self.project();
         loop {
             if !this.out.elements.is_empty() {
-                return Poll::Ready(this.out.elements.pop_front());
+                return Poll::Ready(this.out.elements.pop_front().map(Element::from));
             }
             if this.behind.is_some() {
                 if let Some(element) = resume(this.logic, this.out, this.behind) {

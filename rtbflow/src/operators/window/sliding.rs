@@ -26,7 +26,7 @@ use crate::time::millis;
 /// with the last hour every second, at most 3,600 a key, whatever the number of records. A record costs
 /// nearly the same however often windows begin. What costs is results: each window that ends puts out
 /// one for every key with a record in it, sixty times as many every second as every minute, and each
-/// costs as much as some four records, or ten where a thousand keys do not fit into the processor's
+/// costs as much as some four records, or ten to twenty where a thousand keys do not fit into the processor's
 /// cache. With a hundred records a key and slide that does not show; with ten it is most of the work: begin
 /// windows less often then, or take [`Tumbling`](super::Tumbling) ones and add them up in the place.
 ///
