@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rtbflow::Timestamp;
 use rtbflow::codec::{Decoder, View, json, json_view};
-use rtbflow::source::{RawBatch, RawRecord};
+use rtbflow::source::{RawBatch, RawBuffer, RawRecord};
 use rtbflow_benches::{AdEvent, AdEventType};
 use rtbflow_examples::events::{ad_clicks, ad_metrics};
 use rtbflow_examples::generator::{Generator, Plan};
@@ -46,12 +46,12 @@ impl View for Views {
 fn ads() -> RawBatch {
     let plan = Plan::new(7, Timestamp::from_millis(1_705_276_800_000), Duration::from_millis(7));
     let ads = Generator::new(plan).filter(|record| record.topic == SystemTopic::AdEvents);
-    let mut batch = RawBatch::default();
+    let mut batch = RawBuffer::default();
     for (offset, ad) in (0..i64::from(RECORDS)).zip(ads) {
         let (key, value) = (Some(ad.key.as_bytes()), ad.value.as_deref());
         batch.push(RawRecord { offset, timestamp: ad.timestamp, key, value }, []);
     }
-    batch
+    batch.into()
 }
 
 fn each(ads: &RawBatch, mut decode: impl FnMut(&RawRecord<'_>) -> bool) {

@@ -149,11 +149,11 @@ impl Inlet {
         };
         let most = (BATCH_BYTES / self.bytes_per_message).clamp(1, most_records);
         let taken = queue.take(most, Door { from: self.next, until: self.until });
-        let (count, bytes) = (taken.count, taken.records.bytes());
-        if taken.records.is_empty() {
-            drop(permit);
+        let (count, bytes) = (taken.count, taken.records.as_ref().map_or(0, RawBatch::bytes));
+        if let Some(records) = taken.records {
+            permit.send(Ok(Delivery::Batch(records)));
         } else {
-            permit.send(Ok(Delivery::Batch(taken.records)));
+            drop(permit);
         }
         self.drained = count < most;
         self.next = taken.next;

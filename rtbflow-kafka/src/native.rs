@@ -1,21 +1,21 @@
 //! The native calls that rdkafka has no face for: a queue for each partition, read in batches.
 //!
 //! This is the only file with `unsafe` code. Everything rests on three facts of librdkafka: a client
-//! may be used from any thread; a queue must be destroyed before its client, which [`Queue`] sees to by
-//! holding the consumer; and a message is ours from the moment a batch call returns it until it is
-//! destroyed.
+//! may be used from any thread, and so may a message; queues and messages must be destroyed before their
+//! client, which [`Queue`] and [`Messages`] see to by holding the consumer; and a message is ours from the
+//! moment a batch call returns it until it is destroyed.
 #![expect(unsafe_code, reason = "the native calls; each is explained where it stands")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 use rtbflow::Timestamp;
-use rtbflow::source::{RawBatch, RawHeader, RawRecord};
+use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 
 use crate::context::Context;
 
@@ -41,8 +41,8 @@ pub(crate) struct Door {
 /// What a batch call brought.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The records that passed the door.
-    pub(crate) records: RawBatch,
+    /// The records that passed the door, if any did.
+    pub(crate) records: Option<RawBatch>,
     /// The offset behind the last of them.
     pub(crate) next: i64,
     /// How many messages there were, whatever became of them.
@@ -99,7 +99,7 @@ impl Queue {
         });
     }
 
-    /// Takes what is there, at most so many messages, without waiting; copies and frees them.
+    /// Takes what is there, at most so many messages, without waiting.
     pub(crate) fn take(&mut self, most: usize, door: Door) -> Taken {
         let most = most.min(self.buffer.len());
         // SAFETY: the buffer has room for `most` pointers. The queue holds messages of partitions only,
@@ -109,17 +109,23 @@ impl Queue {
             sys::rd_kafka_consume_batch_queue(queue, 0, buffer, most)
         };
         let count = usize::try_from(count).unwrap_or(0).min(most);
-        let messages = self.buffer.iter_mut().take(count);
-        // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
-        // buffer, so that each message has one owner.
-        let messages = messages
-            .filter_map(|slot| unsafe { Message::own(std::mem::replace(slot, ptr::null_mut())) });
-        let messages: Vec<Message> = messages.collect();
-        let bytes = messages.iter().map(Message::bytes).sum();
-        let records = RawBatch::with_capacity(messages.len(), bytes);
-        let mut taken = Taken { records, next: door.from, count, beyond: false, failure: None };
-        for message in messages {
-            taken.add(&message, door);
+        let mut taken =
+            Taken { records: None, next: door.from, count, beyond: false, failure: None };
+        let (mut list, mut bytes) = (Vec::with_capacity(count), 0);
+        for slot in self.buffer.iter_mut().take(count) {
+            // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
+            // buffer, so that each message has one owner.
+            let message = unsafe { Message::own(std::mem::replace(slot, ptr::null_mut())) };
+            let Some(message) = message else { continue };
+            if taken.passes(&message, door) {
+                bytes += message.bytes();
+                list.push(message);
+            }
+        }
+        if !list.is_empty() {
+            let consumer = Arc::clone(&self.consumer);
+            let messages = Messages { list, bytes, headers: Mutex::new(()), _consumer: consumer };
+            taken.records = Some(RawBatch::new(messages));
         }
         taken
     }
@@ -163,8 +169,55 @@ fn with_partition(
     }
 }
 
+/// Messages of one partition in order, where librdkafka put them: nothing is copied.
+///
+/// They keep the client: whoever drops the last of them after everybody else has let go of it waits for it to
+/// end. The reading thread therefore leaves only when they are gone, unless that takes too long.
+struct Messages {
+    list: Vec<Message>,
+    bytes: usize,
+    /// Headers are parsed where they are asked for, and kept in the message.
+    headers: Mutex<()>,
+    /// Declared last, so that the client outlives the messages.
+    _consumer: Arc<BaseConsumer<Context>>,
+}
+
+impl RawRecords for Messages {
+    fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+        let message = self.list.get(index)?;
+        Some(RawRecord {
+            offset: message.native().offset,
+            timestamp: message.timestamp(),
+            key: message.key(),
+            value: message.value(),
+        })
+    }
+
+    fn headers(&self, index: usize) -> Headers {
+        let _one_at_a_time = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.list.get(index).map_or_else(Headers::new, Message::headers)
+    }
+
+    fn bytes(&self) -> usize {
+        /// What librdkafka keeps of a message beside its bytes, and more.
+        const BESIDE: usize = 512;
+        self.bytes + self.list.capacity() * BESIDE
+    }
+}
+
 /// A message that is destroyed when it is dropped.
 struct Message(NonNull<sys::rd_kafka_message_t>);
+
+// SAFETY: librdkafka counts references to what messages share by atomics, and destroys a message on any
+// thread. Reading one writes nothing, but for its headers, which `Messages` has parsed by one thread at a
+// time.
+unsafe impl Send for Message {}
+// SAFETY: see above.
+unsafe impl Sync for Message {}
 
 impl Message {
     /// Takes a message over.
@@ -206,13 +259,35 @@ impl Message {
         Timestamp::from_millis(ms)
     }
 
-    fn headers(&self) -> Headers<'_> {
+    /// The headers, in order. Only for one thread at a time: they are parsed when they are asked for first.
+    fn headers(&self) -> Headers {
         let mut native = ptr::null_mut();
         // SAFETY: the message is alive; the headers stay its own and live as long.
         let error = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut native) };
-        let found = error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-        let native = if found { native } else { ptr::null_mut() };
-        Headers { native, index: 0, _message: self }
+        let mut headers = Headers::new();
+        if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return headers;
+        }
+        loop {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: an index past the last header is answered by an error. Name and value live as long as
+            // the message, and are copied at once.
+            let header = unsafe {
+                let (name_at, value_at) = (&raw mut name, &raw mut value);
+                let error = sys::rd_kafka_header_get_all(
+                    native,
+                    headers.len(),
+                    name_at,
+                    value_at,
+                    &raw mut size,
+                );
+                if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    return headers;
+                }
+                (text(name).unwrap_or("\u{fffd}"), piece(value.cast_mut(), size))
+            };
+            headers.push((header.0.to_owned(), header.1.map(<[u8]>::to_vec)));
+        }
     }
 
     /// What the message says if it is an error of its partition and no record.
@@ -235,41 +310,6 @@ impl Drop for Message {
     }
 }
 
-/// The headers of a message, in order.
-struct Headers<'a> {
-    native: *const sys::rd_kafka_headers_t,
-    index: usize,
-    _message: &'a Message,
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = RawHeader<'a>;
-
-    fn next(&mut self) -> Option<RawHeader<'a>> {
-        if self.native.is_null() {
-            return None;
-        }
-        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: the headers live as long as the message, which is borrowed for `'a`; an index past the
-        // last header is answered by an error. Name and value live as long as the headers.
-        unsafe {
-            let (name_at, value_at) = (&raw mut name, &raw mut value);
-            let error = sys::rd_kafka_header_get_all(
-                self.native,
-                self.index,
-                name_at,
-                value_at,
-                &raw mut size,
-            );
-            if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return None;
-            }
-            self.index += 1;
-            Some((text(name).unwrap_or("\u{fffd}"), piece(value.cast_mut(), size)))
-        }
-    }
-}
-
 /// # Safety
 /// Null, or `len` bytes that live for `'a`.
 unsafe fn piece<'a>(data: *mut c_void, len: usize) -> Option<&'a [u8]> {
@@ -289,26 +329,20 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a str> {
 }
 
 impl Taken {
-    fn add(&mut self, message: &Message, door: Door) {
+    /// Whether a message is a record that may pass; notes what follows from it.
+    fn passes(&mut self, message: &Message, door: Door) -> bool {
         if self.failure.is_some() || self.beyond {
-            return;
+            return false;
         }
         self.failure = message.failure();
         let offset = message.native().offset;
         if self.failure.is_some() || offset < self.next {
-            return;
+            return false;
         }
-        if offset >= door.until {
-            self.beyond = true;
-            return;
+        self.beyond = offset >= door.until;
+        if !self.beyond {
+            self.next = offset + 1;
         }
-        let record = RawRecord {
-            offset,
-            timestamp: message.timestamp(),
-            key: message.key(),
-            value: message.value(),
-        };
-        self.records.push(record, message.headers());
-        self.next = offset + 1;
+        !self.beyond
     }
 }

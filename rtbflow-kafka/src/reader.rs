@@ -40,6 +40,11 @@ use crate::watchdog::Advice;
 /// The longest sleep: what a lost wake-up costs.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
+/// How long records that tasks still have may keep the consumer from being closed.
+const LONGEST_WAIT_FOR_RECORDS: Duration = Duration::from_secs(1);
+/// How soon it is seen that they are gone.
+const POLL_WHILE_LEAVING: Duration = Duration::from_millis(5);
+
 /// What the reader is told when it is made.
 pub(crate) struct Plan {
     /// Whose partitions they are: a label of what is measured.
@@ -411,7 +416,28 @@ impl Reader {
             given.unforward();
         }
         self.consumer.context().close();
+        self.wait_for_records();
         drop(self);
         debug!("left the group");
+    }
+
+    /// Waits for records that tasks still have: whoever had the last of them would wait for the client's
+    /// end. The group is not kept waiting.
+    fn wait_for_records(&self) {
+        let deadline = Deadline::after(LONGEST_WAIT_FOR_RECORDS);
+        let is_held = || Arc::strong_count(&self.consumer) > 1;
+        if is_held() {
+            self.consumer.unsubscribe();
+        }
+        while is_held() {
+            if deadline.is_over() {
+                warn!(
+                    "records that were read from Kafka are still held: the client ends with them"
+                );
+                return;
+            }
+            // A revocation is answered here; records do not come.
+            drop(self.consumer.poll(POLL_WHILE_LEAVING));
+        }
     }
 }

@@ -41,7 +41,8 @@ const PREFETCH_BYTES: usize = 16 << 20;
 /// librdkafka fetches at most [`prefetch_bytes`](Self::prefetch_bytes) ahead, divided among all
 /// partitions (256 KiB each at least), exceeded by at most one fetch a partition (no larger than its
 /// share, or than one record batch); between the reading thread and each task there are two batches of
-/// about 1 MiB at most. A task that does not read holds up its own partitions only.
+/// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
+/// those that a task has not committed keep the responses in memory that they came in.
 ///
 /// # Errors
 /// A position that the log does not hold any more, or not yet, is an error with both offsets: nothing is

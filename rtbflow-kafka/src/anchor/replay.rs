@@ -143,7 +143,8 @@ impl Replay<'_> {
         let read = loop {
             serve_events(&consumer);
             let taken = queue.take(MOST_RECORDS, door);
-            let records = (0..taken.records.len()).filter_map(|index| taken.records.get(index));
+            let records = taken.records.iter();
+            let records = records.flat_map(|all| (0..all.len()).filter_map(|index| all.get(index)));
             let told = records.map(|record| {
                 take(&record).map_err(|error| {
                     let at = format!("read {} at offset {}", self.partition, record.offset);

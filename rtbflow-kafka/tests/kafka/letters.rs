@@ -58,7 +58,9 @@ async fn a_dead_letter_is_unchanged_and_says_where_it_came_from() {
                 letter.key.as_deref() == record.key && letter.value.as_deref() == record.value
             };
             assert!(written.iter().find(same).is_some(), "{record:?}");
-            let headers: Vec<_> = batch.headers(index).collect();
+            let headers = batch.headers(index);
+            let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+            let headers: Vec<_> = headers.collect();
             let expected: [(&str, Option<&[u8]>); 8] = [
                 ("rtbflow-error", Some(b"of another life")),
                 ("none", None),

@@ -4,8 +4,8 @@ use rdkafka::producer::{FutureRecord, Producer};
 use rtbflow::clock::{Clock, SystemClock};
 use rtbflow::source::{Delivery, Feed};
 
-use crate::member::{at_end, begin, delivery, finish, open};
-use crate::server::{SOON, kafka, producer, topic, unique};
+use crate::member::{at_end, begin, delivery, finish, open, value};
+use crate::server::{SOON, kafka, producer, topic, unique, write};
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -44,6 +44,29 @@ async fn a_reader_that_does_not_read_bounds_memory_and_holds_up_nobody_else() {
     assert!(held < 32 << 20, "{held} bytes more with 40 MB unread");
     assert_eq!(finish(&mut slow).await, (0..RECORDS).collect::<Vec<_>>());
     feed.close().await;
+}
+
+/// A task may still have records when the reading thread leaves: they stay, and the group does not wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_outlive_the_client_and_hold_up_nobody() {
+    let (topic, group) = (topic("outlive", 1).await, unique("group"));
+    write(&topic, 0, 0..100).await;
+    let mut feed = open(&kafka().topic(&topic), &group, false).await;
+    let mut inputs = begin(&mut feed, &[]).await;
+    let Delivery::Batch(held) = delivery(inputs.get_mut(&0).unwrap()).await.unwrap() else {
+        panic!("records come first");
+    };
+    feed.close().await;
+    let left = SystemClock.now();
+    let mut next = open(&kafka().topic(&topic), &group, true).await;
+    let mut again = begin(&mut next, &[]).await;
+    let waited = SystemClock.now().since(left);
+    assert!(waited.as_secs() < 5, "the session time-out is 6 s, and this took {waited:?}");
+    assert_eq!(finish(again.get_mut(&0).unwrap()).await.len(), 100);
+    next.close().await;
+    let values: Vec<u64> = (0..held.len()).map(|index| value(&held, index)).collect();
+    assert_eq!(values, (0..values.len() as u64).collect::<Vec<_>>());
+    assert!(held.headers(0).is_empty());
 }
 
 /// From the producer's hand to the task: the thread sleeps, but is woken.

@@ -315,14 +315,14 @@ impl<D: Decoder> Batch for DecodedBatch<D> {
 mod tests {
     use super::*;
     use crate::codec::json;
-    use crate::source::RawRecord;
+    use crate::source::{RawBuffer, RawRecord};
 
     fn raw(value: &str) -> RawBatch {
         let timestamp = Timestamp::from_millis(9);
         let record = RawRecord { offset: 3, timestamp, key: None, value: Some(value.as_bytes()) };
-        let mut batch = RawBatch::default();
-        batch.push(record, []);
-        batch
+        let mut buffer = RawBuffer::default();
+        buffer.push(record, []);
+        buffer.into()
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use fixed::FixedFeed;
 pub use iterator::IteratorSource;
 pub use layout::Layout;
 pub use memory::{MemoryBatch, MemorySource};
-pub use raw::{RawBatch, RawHeader, RawRecord};
+pub use raw::{Headers, RawBatch, RawBuffer, RawHeader, RawRecord, RawRecords};
 pub use stream::StreamSource;
 pub use tick::TickSource;
 pub use together::Together;

@@ -1,5 +1,6 @@
-//! Records as they are on the wire, many in one buffer.
+//! Records as they are on the wire, many at a time.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::element::Origin;
@@ -8,12 +9,142 @@ use crate::epoch::DeadLetter;
 use crate::error::BadRecord;
 use crate::time::Timestamp;
 
-/// Records of one partition in one buffer: what a transport hands over.
+/// Records of one partition, as a transport has them: copied into a [`RawBuffer`], or in its own memory.
 ///
-/// Keys, values and headers are copied into the buffer as they arrive, so that the transport's own
-/// memory is free at once and nothing is allocated for a single record.
+/// # Examples
+/// A transport's records, each the length of a line:
+/// ```
+/// use rtbflow::Timestamp;
+/// use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
+///
+/// struct Lines(Vec<String>);
+///
+/// impl RawRecords for Lines {
+///     fn len(&self) -> usize {
+///         self.0.len()
+///     }
+///     fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+///         let line = self.0.get(index)?;
+///         let (offset, timestamp) = (i64::try_from(index).ok()?, Timestamp::MIN);
+///         Some(RawRecord { offset, timestamp, key: None, value: Some(line.as_bytes()) })
+///     }
+///     fn headers(&self, _index: usize) -> Headers {
+///         Headers::new()
+///     }
+///     fn bytes(&self) -> usize {
+///         self.0.iter().map(String::capacity).sum()
+///     }
+/// }
+///
+/// let batch = RawBatch::new(Lines(vec!["a".into(), "b".into()]));
+/// assert_eq!(batch.get(1).unwrap().value, Some(b"b".as_slice()));
+/// ```
+pub trait RawRecords: Send + Sync + 'static {
+    /// How many records there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The record with this index; their offsets rise.
+    fn get(&self, index: usize) -> Option<RawRecord<'_>>;
+
+    /// The headers of the record with this index, in order. They are asked for where a record becomes a
+    /// dead letter, and nowhere else.
+    fn headers(&self, index: usize) -> Headers;
+
+    /// Bytes that the records hold on to.
+    fn bytes(&self) -> usize;
+}
+
+/// The headers of a record: names and values.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
+/// What a transport hands over: [`RawRecords`] of any kind.
+pub struct RawBatch(Box<dyn RawRecords>);
+
+impl RawBatch {
+    /// A batch of these records.
+    #[must_use]
+    pub fn new(records: impl RawRecords) -> Self {
+        Self(Box::new(records))
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes that the batch holds on to.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// The record with this index.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+        self.0.get(index)
+    }
+
+    /// The headers of the record with this index, in order.
+    #[must_use]
+    pub fn headers(&self, index: usize) -> Headers {
+        self.0.headers(index)
+    }
+
+    /// The record at an offset, unchanged, as a dead letter.
+    #[must_use]
+    pub fn dead_letter(
+        &self,
+        partition: Partition,
+        offset: i64,
+        reason: BadRecord,
+    ) -> Option<DeadLetter> {
+        let index = self.index_of(offset)?;
+        let record = self.get(index)?;
+        Some(DeadLetter {
+            origin: Origin::new(partition, offset),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: self.headers(index),
+            reason,
+        })
+    }
+
+    fn index_of(&self, offset: i64) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.get(middle)?.offset.cmp(&offset) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Debug for RawBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawBatch({} records, {} bytes)", self.len(), self.bytes())
+    }
+}
+
+/// Records of one partition, copied into one buffer: nothing is allocated for a single record.
 #[derive(Default)]
-pub struct RawBatch {
+pub struct RawBuffer {
     bytes: Vec<u8>,
     records: Vec<Entry>,
     headers: Vec<HeaderEntry>,
@@ -35,7 +166,7 @@ struct HeaderEntry {
     value: Piece,
 }
 
-/// One record of a [`RawBatch`].
+/// One record, as it is on the wire.
 #[derive(Clone, Copy)]
 pub struct RawRecord<'a> {
     /// The offset.
@@ -57,8 +188,8 @@ impl fmt::Debug for RawRecord<'_> {
 /// A header of a record: its name and its value.
 pub type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
 
-impl RawBatch {
-    /// An empty batch with room for so many records and bytes.
+impl RawBuffer {
+    /// An empty buffer with room for so many records and bytes.
     #[must_use]
     pub fn with_capacity(records: usize, bytes: usize) -> Self {
         Self {
@@ -78,7 +209,7 @@ impl RawBatch {
     /// Adds a record. Offsets must rise.
     ///
     /// # Panics
-    /// If the batch would hold 4 GiB.
+    /// If the buffer would hold 4 GiB.
     #[expect(clippy::panic, reason = "a transport that bounds nothing is a bug")]
     pub fn push<'h>(
         &mut self,
@@ -102,31 +233,17 @@ impl RawBatch {
         self.records.push(Entry { offset, timestamp, key, value, headers: (first, last) });
     }
 
-    /// How many records there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Bytes that the batch holds on to.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.records.capacity() * size_of::<Entry>()
-    }
-
     fn piece(&self, (from, to): (u32, u32)) -> &[u8] {
         self.bytes.get(from as usize..to as usize).unwrap_or_default()
     }
+}
 
-    /// The record with this index.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+impl RawRecords for RawBuffer {
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn get(&self, index: usize) -> Option<RawRecord<'_>> {
         let entry = self.records.get(index)?;
         Some(RawRecord {
             offset: entry.offset,
@@ -136,41 +253,30 @@ impl RawBatch {
         })
     }
 
-    /// The headers of the record with this index, in order.
-    pub fn headers(&self, index: usize) -> impl Iterator<Item = RawHeader<'_>> {
+    fn headers(&self, index: usize) -> Headers {
         let (from, to) = self.records.get(index).map_or((0, 0), |entry| entry.headers);
-        self.headers.get(from as usize..to as usize).unwrap_or_default().iter().map(|header| {
-            let name = std::str::from_utf8(self.piece(header.name)).unwrap_or_default();
-            (name, header.value.map(|piece| self.piece(piece)))
-        })
+        let entries = self.headers.get(from as usize..to as usize).unwrap_or_default();
+        let header = |header: &HeaderEntry| {
+            let name = String::from_utf8_lossy(self.piece(header.name)).into_owned();
+            (name, header.value.map(|piece| self.piece(piece).to_vec()))
+        };
+        entries.iter().map(header).collect()
     }
 
-    /// The record at an offset, unchanged, as a dead letter.
-    #[must_use]
-    pub fn dead_letter(
-        &self,
-        partition: Partition,
-        offset: i64,
-        reason: BadRecord,
-    ) -> Option<DeadLetter> {
-        let index = self.records.binary_search_by_key(&offset, |entry| entry.offset).ok()?;
-        let record = self.get(index)?;
-        Some(DeadLetter {
-            origin: Origin::new(partition, offset),
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            headers: self
-                .headers(index)
-                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-                .collect(),
-            reason,
-        })
+    fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.records.capacity() * size_of::<Entry>()
     }
 }
 
-impl fmt::Debug for RawBatch {
+impl From<RawBuffer> for RawBatch {
+    fn from(buffer: RawBuffer) -> Self {
+        Self::new(buffer)
+    }
+}
+
+impl fmt::Debug for RawBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawBatch({} records, {} bytes)", self.len(), self.bytes.len())
+        write!(f, "RawBuffer({} records, {} bytes)", self.len(), self.bytes.len())
     }
 }
 
@@ -181,19 +287,23 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was() {
-        let mut batch = RawBatch::with_capacity(2, 64);
+        let mut batch = RawBuffer::with_capacity(2, 64);
         let at = Timestamp::from_millis(5);
         let record = |offset, key, value| RawRecord { offset, timestamp: at, key, value };
         batch.push(record(7, None, None), []);
         let headers = [("trace", Some(b"\xff".as_slice())), ("none", None), ("trace", Some(b""))];
         batch.push(record(9, Some(b"k"), Some(b"v")), headers);
+        let batch = RawBatch::from(batch);
         assert_eq!(batch.get(0).unwrap().value, None);
         assert_eq!(batch.get(1).unwrap().value, Some(b"v".as_slice()));
-        assert_eq!(batch.headers(1).collect::<Vec<_>>(), headers);
+        let owned = |(name, value): (&str, Option<&[u8]>)| (name.into(), value.map(<[u8]>::to_vec));
+        assert_eq!(batch.headers(1), headers.map(owned));
         let partition = Partition::new(Topic::new("t"), 0);
         let letter = batch.dead_letter(partition, 9, BadRecord::new("why")).unwrap();
         assert_eq!((letter.key, letter.value), (Some(b"k".to_vec()), Some(b"v".to_vec())));
         assert_eq!(letter.headers.len(), 3);
-        assert!(batch.dead_letter(partition, 8, BadRecord::new("why")).is_none());
+        for missing in [6, 8, 10] {
+            assert!(batch.dead_letter(partition, missing, BadRecord::new("why")).is_none());
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::codec::{Decoder, Json, json};
 use crate::element::{Partition, Topic};
 use crate::error::{Error, Result};
 use crate::source::{
-    ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawRecord, Source,
+    ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawBuffer, RawRecord, RawRecords,
+    Source,
 };
 
 /// Lines in one batch.
@@ -255,7 +256,7 @@ impl Reader {
     /// The next lines; none at the end.
     fn batch(&self, lines: &mut Lines) -> Result<RawBatch> {
         let timestamp = self.clock.now();
-        let mut batch = RawBatch::with_capacity(MOST_LINES, 0);
+        let mut batch = RawBuffer::with_capacity(MOST_LINES, 0);
         let mut bytes = 0;
         while batch.len() < MOST_LINES && bytes < MOST_BATCH_BYTES {
             let offset = lines.number;
@@ -268,7 +269,7 @@ impl Reader {
                 batch.push(RawRecord { offset, timestamp, key: None, value }, []);
             }
         }
-        Ok(batch)
+        Ok(batch.into())
     }
 
     /// Reads the next line or row. False at the end.
