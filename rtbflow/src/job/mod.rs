@@ -12,6 +12,7 @@
 //! place, with a growing pause.
 
 mod backoff;
+mod claiming;
 mod committer;
 mod intake;
 mod measures;

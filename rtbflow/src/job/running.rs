@@ -1,28 +1,28 @@
 //! One run over an opened source: its tasks, their committer, and the events that start and end them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::OptionFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::alarm::Alarm;
 use crate::element::Partition;
-use crate::epoch::{Anchor, Claim, Position, Task};
+use crate::epoch::{Anchor, Position, Task};
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
+use crate::job::claiming::{Claimed, Claiming};
 use crate::job::committer::{Committed, Committer, Submission};
 use crate::job::intake::Intake;
 use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::report::Account;
-use crate::job::run::{Shutdown, retried};
+use crate::job::run::Shutdown;
 use crate::job::task::{Input, Status, TaskLoop, Work};
 use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
 use crate::topology::Tip;
@@ -38,8 +38,6 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A life of a task that ended. A task may begin again before the end of its last life is noticed.
 type Ended = (Id, Result<()>);
-/// The positions of a task; `None` if it was taken away before it was claimed.
-type Claimed = Option<Vec<Position>>;
 
 /// One run over an opened source.
 pub(crate) struct Running<S: Source, A, P> {
@@ -60,35 +58,6 @@ pub(crate) struct Running<S: Source, A, P> {
     /// In the order of their times.
     fences: Vec<Fence>,
     tell: Interval,
-}
-
-struct Claiming<B> {
-    assignment: Assignment<B>,
-    claims: BoxFuture<'static, Result<Vec<Claimed>>>,
-    /// Tasks of it that were taken away meanwhile.
-    revoked: Revoked,
-}
-
-/// Tasks of an assignment that were taken away before it began.
-#[derive(Clone, Default)]
-struct Revoked(Arc<Mutex<BTreeSet<Task>>>);
-
-impl Revoked {
-    fn add(&self, tasks: &[Task]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
-    }
-
-    fn has(&self, task: Task) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&task)
-    }
-}
-
-impl<B> Claiming<B> {
-    /// Whether nothing is left of it. One that was empty to begin with is none of that.
-    fn is_revoked(&self) -> bool {
-        let mut tasks = self.assignment.tasks.iter();
-        !self.assignment.tasks.is_empty() && tasks.all(|input| self.revoked.has(input.task))
-    }
 }
 
 /// A task at work. Letting go of `finish` makes it finish its epoch and end.
@@ -165,6 +134,8 @@ where
                 };
                 // What was not committed is read again: by the next run, or by another instance.
                 self.ended.abort_all();
+                let claimed = self.tasks_being_claimed();
+                let _ = self.let_go(&claimed, Vec::new(), Instant::now() + CLOSE_DEADLINE).await;
                 let _ = timeout(CLOSE_DEADLINE, self.feed.close()).await;
                 Err(error)
             }
@@ -177,8 +148,7 @@ where
                 self.task_ended(ended)?;
                 continue;
             }
-            let claims: OptionFuture<_> =
-                self.claiming.front_mut().map(|claiming| &mut claiming.claims).into();
+            let claims: OptionFuture<_> = self.claiming.front_mut().map(Claiming::claimed).into();
             let fenced = self.fences.first().map(|fence| fence.until);
             tokio::select! {
                 biased;
@@ -211,46 +181,24 @@ where
     fn claim(&mut self, assignment: Assignment<S::Batch>) {
         self.assigned = self.job.settings.until_end && assignment.tasks.is_empty();
         tracing::info!(job = %self.job.name, tasks = ?assignment, "assigned");
-        let claims = assignment.tasks.iter().map(|input| Claim {
-            task: input.task,
-            partitions: input.partitions.iter().map(|input| input.partition).collect(),
-            owner: RandomState::new().build_hasher().finish(),
-        });
-        let claims: Vec<Claim> = claims.collect();
-        let (job, revoked) = (Arc::clone(&self.job), Revoked::default());
-        let taken_away = revoked.clone();
-        let claims = async move {
-            let mut claimed = Vec::new();
-            for claim in &claims {
-                // What is another's by now must not be claimed from under it.
-                let attempt = || async {
-                    match taken_away.has(claim.task) {
-                        true => Ok(None),
-                        false => job.anchor.claim(&job.name, claim).await.map(Some),
-                    }
-                };
-                claimed.push(retried(None, "claim positions", attempt).await?);
-            }
-            Ok(claimed)
-        };
-        let claims = claims.boxed();
-        self.claiming.push_back(Claiming { assignment, claims, revoked });
+        let (job, anchor) = (self.job.name.clone(), self.job.anchor.clone());
+        self.claiming.push_back(Claiming::new(job, anchor, assignment));
     }
 
     /// The positions are claimed: the tasks begin.
     fn begin(&mut self, claimed: Vec<Claimed>) -> Result<()> {
-        let Some(Claiming { mut assignment, revoked, .. }) = self.claiming.pop_front() else {
-            return Ok(());
-        };
+        let Some(mut claiming) = self.claiming.pop_front() else { return Ok(()) };
         let mut begin: Vec<(Partition, Position)> = Vec::new();
-        for (input, positions) in std::mem::take(&mut assignment.tasks).into_iter().zip(claimed) {
-            let Some(positions) = positions.filter(|_| !revoked.has(input.task)) else { continue };
+        let tasks = std::mem::take(&mut claiming.assignment.tasks);
+        for (input, positions) in tasks.into_iter().zip(claimed) {
+            let positions = positions.filter(|_| !claiming.has_revoked(input.task));
+            let Some(positions) = positions else { continue };
             let partitions = input.partitions.iter().map(|input| input.partition);
             let positions: Vec<_> = partitions.zip(positions).collect();
             begin.extend(&positions);
             self.spawn(input, &positions)?;
         }
-        assignment.begin(begin);
+        claiming.assignment.begin(begin);
         Ok(())
     }
 
@@ -333,10 +281,6 @@ where
         let Revocation { tasks, lost, deadline, .. } = &revocation;
         tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
         self.assigned = false;
-        for claiming in &self.claiming {
-            claiming.revoked.add(tasks);
-        }
-        self.claiming.retain(|claiming| !claiming.is_revoked());
         let fenced = self.fences.len();
         self.fences.retain(|fence| !tasks.contains(&fence.task));
         if self.fences.len() < fenced {
@@ -348,8 +292,39 @@ where
         let handles: Vec<(Task, Handle)> =
             tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
         let deadline = if *lost { Duration::ZERO } else { *deadline };
-        let finished = self.finish(handles, Instant::now() + deadline).await;
+        let finished = self.let_go(tasks, handles, Instant::now() + deadline).await;
         tasks.iter().for_each(|task| self.account.let_go(*task));
+        finished
+    }
+
+    fn tasks_being_claimed(&self) -> Vec<Task> {
+        let assignments = self.claiming.iter().map(|claiming| &claiming.assignment);
+        assignments.flat_map(|assignment| &assignment.tasks).map(|input| input.task).collect()
+    }
+
+    /// Lets go of tasks until a deadline, of those that are claimed as well as of those that are at work.
+    async fn let_go(
+        &mut self,
+        tasks: &[Task],
+        handles: Vec<(Task, Handle)>,
+        deadline: Instant,
+    ) -> Result<()> {
+        for claiming in &self.claiming {
+            claiming.revoke(tasks.iter().copied());
+        }
+        // Only of the first any claim has set out.
+        let mut first = self.claiming.pop_front();
+        let settle = OptionFuture::from(first.as_mut().map(|first| first.settle(deadline)));
+        let (finished, settled) = futures::join!(self.finish(handles, deadline), settle);
+        if let Some(first) = first {
+            self.claiming.push_front(first);
+        }
+        if let Some(claimed) = settled.flatten()
+            && self.claiming.front().is_some_and(|first| !first.is_revoked())
+        {
+            self.begin(claimed?)?;
+        }
+        self.claiming.retain(|claiming| !claiming.is_revoked());
         finished
     }
 
@@ -386,7 +361,8 @@ where
     async fn stop(mut self) -> Result<()> {
         let deadline = Instant::now() + self.job.settings.stop_deadline;
         let handles = std::mem::take(&mut self.tasks).into_iter().collect();
-        let finished = self.finish(handles, deadline).await;
+        let claimed = self.tasks_being_claimed();
+        let finished = self.let_go(&claimed, handles, deadline).await;
         drop(self.commits);
         // The committer ends when the last task has let go of it; what it still has is nobody's.
         let answer = match timeout_at(deadline, self.committer.join_next()).await {

@@ -26,9 +26,12 @@ enum Say {
 }
 
 /// A source that says what was written down. Each task has one record, and then is quiet.
-struct Told(Vec<(Duration, Say)>);
+struct Told(Vec<(Duration, Say)>, Log);
 
-struct Telling(VecDeque<(Duration, Say)>);
+struct Telling(VecDeque<(Duration, Say)>, Log);
+
+/// What happened, in order.
+type Log = Arc<Mutex<Vec<&'static str>>>;
 
 fn task(number: u32) -> Task {
     Task { number, of: 2 }
@@ -43,7 +46,7 @@ impl Source for Told {
     }
 
     async fn open(&self, _: Context) -> Result<Telling> {
-        Ok(Telling(self.0.clone().into()))
+        Ok(Telling(self.0.clone().into(), Arc::clone(&self.1)))
     }
 }
 
@@ -68,14 +71,18 @@ impl Feed for Telling {
             }
             Say::Revoked(tasks) => {
                 let tasks = tasks.iter().map(|number| task(*number)).collect();
-                SourceEvent::Revoked(Revocation::new(tasks, false, Duration::from_secs(1), || {}))
+                let log = Arc::clone(&self.1);
+                let done = move || log.lock().unwrap().push("given back");
+                SourceEvent::Revoked(Revocation::new(tasks, false, Duration::from_secs(1), done))
             }
         })
     }
 
     fn committed(&mut self, _: &[(Partition, Position)]) {}
 
-    async fn close(self) {}
+    async fn close(self) {
+        self.1.lock().unwrap().push("closed");
+    }
 }
 
 /// A place that is away for some claims, and fences some tasks.
@@ -85,19 +92,23 @@ struct Strict {
     away: Arc<Mutex<u32>>,
     fenced: BTreeSet<Task>,
     claims: Arc<Mutex<Vec<Task>>>,
+    /// How long a claim takes, whether anybody waits for it or not.
+    slow: Duration,
+    log: Log,
 }
 
 impl Strict {
     fn new(away: u32, fenced: &[u32]) -> Self {
         let fenced = fenced.iter().map(|number| task(*number)).collect();
         let (away, claims) = (Arc::new(Mutex::new(away)), Arc::default());
-        Self { place: Memory::new(), away, fenced, claims }
+        let (slow, log) = (Duration::ZERO, Log::default());
+        Self { place: Memory::new(), away, fenced, claims, slow, log }
     }
 
     async fn run(&self, says: Vec<(Duration, Say)>, stop_after: Duration) -> Result<Report> {
         let (place, out) = (self.place.clone(), Collected::default());
         let job = Job::new("events")?
-            .source(Told(says))
+            .source(Told(says, Arc::clone(&self.log)))
             .anchor(self.clone())
             .pipeline(move |numbers| numbers.to(place.collect_into(&out)));
         let account = job.account();
@@ -124,6 +135,14 @@ impl Anchor for Strict {
             }
         }
         self.claims.lock().unwrap().push(claim.task);
+        if !self.slow.is_zero() {
+            let (slow, log) = (self.slow, Arc::clone(&self.log));
+            let call = tokio::spawn(async move {
+                sleep(slow).await;
+                log.lock().unwrap().push("claimed");
+            });
+            call.await.unwrap();
+        }
         self.place.claim(job, claim).await
     }
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
@@ -186,4 +205,36 @@ async fn a_task_goes_on_in_its_next_life() {
     let report = place.run(says, MINUTE).await.unwrap();
     assert_eq!((report.records_in(), report.decoded, report.pending), (2, 2, 0));
     assert_eq!(place.claims.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_given_back_when_the_claim_for_it_has_ended() {
+    let (soon, ms) = (Duration::from_millis(100), Duration::from_millis);
+    let cases: [(Duration, &'static [u32], &[&str]); 4] = [
+        (ms(300), &[0, 1], &["claimed", "given back"]),
+        // The claim under way is for a task that stays, or comes to an end after the deadline.
+        (ms(300), &[1], &["given back", "claimed"]),
+        (ms(5_000), &[0, 1], &["given back", "claimed"]),
+        // All is claimed as the task is given back: the other one begins.
+        (ms(80), &[1], &["claimed", "claimed", "given back"]),
+    ];
+    for (slow, revoked, happened) in cases {
+        let place = Strict { slow, ..Strict::new(0, &[]) };
+        let says = vec![(Duration::ZERO, Say::Assigned(&[0, 1])), (soon, Say::Revoked(revoked))];
+        let report = place.run(says, MINUTE).await.unwrap();
+        assert_eq!(*place.log.lock().unwrap(), [happened, &["closed"]].concat());
+        assert_eq!(report.decoded, u64::from(revoked == [1]));
+        assert_eq!(place.claims.lock().unwrap().len(), 1 + usize::from(slow == ms(80)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_under_way_ends_before_the_source_is_closed() {
+    let place = Strict { slow: Duration::from_millis(300), ..Strict::new(0, &[]) };
+    let says = vec![(Duration::ZERO, Say::Assigned(&[0, 1]))];
+    let report = place.run(says, Duration::from_millis(100)).await.unwrap();
+    assert_eq!(
+        (report, &**place.log.lock().unwrap()),
+        (Report::default(), &["claimed", "closed"][..])
+    );
 }
