@@ -17,6 +17,7 @@ use rdkafka_sys as sys;
 use rtbflow::Timestamp;
 use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 
+use crate::blocking::drop_elsewhere;
 use crate::context::Context;
 
 /// A native queue that partitions are forwarded to.
@@ -124,8 +125,8 @@ impl Queue {
         }
         if !list.is_empty() {
             let consumer = Arc::clone(&self.consumer);
-            let messages = Messages { list, bytes, headers: Mutex::new(()), _consumer: consumer };
-            taken.records = Some(RawBatch::new(messages));
+            let (headers, consumer) = (Mutex::new(()), Some(consumer));
+            taken.records = Some(RawBatch::new(Messages { list, bytes, headers, consumer }));
         }
         taken
     }
@@ -169,17 +170,24 @@ fn with_partition(
     }
 }
 
-/// Messages of one partition in order, where librdkafka put them: nothing is copied.
-///
-/// They keep the client: whoever drops the last of them after everybody else has let go of it waits for it to
-/// end. The reading thread therefore leaves only when they are gone, unless that takes too long.
+/// Messages of one partition in order, where librdkafka put them: nothing is copied. They keep the client.
 struct Messages {
     list: Vec<Message>,
     bytes: usize,
     /// Headers are parsed where they are asked for, and kept in the message.
     headers: Mutex<()>,
-    /// Declared last, so that the client outlives the messages.
-    _consumer: Arc<BaseConsumer<Context>>,
+    /// There until they are dropped.
+    consumer: Option<Arc<BaseConsumer<Context>>>,
+}
+
+impl Drop for Messages {
+    /// The client outlives them, and ends with the last of them if the reading thread has let go of it.
+    fn drop(&mut self) {
+        self.list.clear();
+        if let Some(last) = self.consumer.take().and_then(Arc::into_inner) {
+            drop_elsewhere(last);
+        }
+    }
 }
 
 impl RawRecords for Messages {

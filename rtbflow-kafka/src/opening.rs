@@ -68,6 +68,7 @@ impl KafkaTopic {
             most_records: self.max_poll_records,
             patience: u32::try_from(looks).unwrap_or(u32::MAX),
             grace: self.session_timeout().div_f32(2.0).min(Duration::from_secs(5)),
+            named: self.instance.is_some(),
             secrets: self.kafka.secrets(),
         };
         let clock = Arc::clone(&context.clock);

@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) patience: u32,
     /// How long a rebalance may wait for the last commits.
     pub(crate) grace: Duration,
+    /// Whether the group knows this instance by name.
+    pub(crate) named: bool,
     /// What must not be printed.
     pub(crate) secrets: Secrets,
 }
@@ -421,21 +423,15 @@ impl Reader {
         debug!("left the group");
     }
 
-    /// Waits for records that tasks still have: whoever had the last of them would wait for the client's
-    /// end. The group is not kept waiting.
+    /// Waits for records that tasks still have, since the client ends with the last of them. The group is
+    /// not kept waiting, unless it knows this instance by name: then leaving would be for good.
     fn wait_for_records(&self) {
         let deadline = Deadline::after(LONGEST_WAIT_FOR_RECORDS);
         let is_held = || Arc::strong_count(&self.consumer) > 1;
-        if is_held() {
+        if is_held() && !self.plan.named {
             self.consumer.unsubscribe();
         }
-        while is_held() {
-            if deadline.is_over() {
-                warn!(
-                    "records that were read from Kafka are still held: the client ends with them"
-                );
-                return;
-            }
+        while is_held() && !deadline.is_over() {
             // A revocation is answered here; records do not come.
             drop(self.consumer.poll(POLL_WHILE_LEAVING));
         }

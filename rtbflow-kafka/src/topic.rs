@@ -42,7 +42,8 @@ const PREFETCH_BYTES: usize = 16 << 20;
 /// partitions (256 KiB each at least), exceeded by at most one fetch a partition (no larger than its
 /// share, or than one record batch); between the reading thread and each task there are two batches of
 /// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
-/// those that a task has not committed keep the responses in memory that they came in.
+/// those in a task keep the responses in memory that they came in, until the epoch they belong to is
+/// complete, and it takes in no more than 50,000 records or some 16 MiB for one.
 ///
 /// # Errors
 /// A position that the log does not hold any more, or not yet, is an error with both offsets: nothing is
@@ -191,7 +192,7 @@ impl Source for KafkaTopic {
         let mailbox = Arc::new(Mailbox::default());
         let feed = KafkaFeed { events, mailbox: Arc::clone(&mailbox), left };
         let topic = self.clone();
-        // The consumer is made, used and dropped on this thread, so that no async thread waits for it.
+        // The consumer is made, used and dropped on threads of its own, so that no async thread waits for it.
         spawn("rtbflow-kafka", move || {
             mailbox.read_by_this_thread();
             match topic.reader(&context, mailbox, sender) {

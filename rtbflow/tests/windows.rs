@@ -265,7 +265,8 @@ fn counted(
     size: u64,
     slide: Option<u64>,
 ) -> Flow<impl rtbflow::Elements<Value = (u8, i64, Option<i64>)>> {
-    let windows = CountWindow::of(size).ttl(Duration::from_millis(100));
+    // Longer than all records together take: the model forgets no key.
+    let windows = CountWindow::of(size).ttl(Duration::from_secs(1));
     let both = || (Sum::of(|of: &(u8, i64)| of.1), Max::of(|of: &(u8, i64)| of.1));
     let keyed = flow.key_by(|of| of.0);
     match slide {

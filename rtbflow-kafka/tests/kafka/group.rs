@@ -6,11 +6,11 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::epoch::Position;
-use rtbflow::source::{Feed, SourceEvent};
+use rtbflow::source::{Delivery, Feed, SourceEvent};
 use rtbflow_kafka::KafkaTopic;
 use tokio::time::timeout;
 
-use crate::member::{Group, begin, event, open, read};
+use crate::member::{Group, begin, delivery, event, open, read};
 use crate::server::{HOUR, SOON, address, kafka, topic, unique, write};
 use crate::traffic::Traffic;
 
@@ -114,8 +114,17 @@ async fn a_named_instance_comes_back_and_disturbs_nobody() {
     let mut restarted = open(&named("b"), &group, false).await;
     let SourceEvent::Revoked(revocation) = event(&mut staying).await else { panic!("revoked") };
     drop(revocation);
-    let (mine, before) = (begin(&mut staying, &[]).await, begin(&mut restarted, &[]).await);
+    let (mine, mut before) = (begin(&mut staying, &[]).await, begin(&mut restarted, &[]).await);
+    // Also when records of it are still held.
+    let (number, input) = before.iter_mut().next().unwrap();
+    write(&topic, *number, [7]).await;
+    let held = loop {
+        if let Delivery::Batch(batch) = delivery(input).await.unwrap() {
+            break batch;
+        }
+    };
     restarted.close().await;
+    drop(held);
     let mut restarted = open(&named("b"), &group, false).await;
     let after = begin(&mut restarted, &[]).await;
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());

@@ -46,9 +46,9 @@ async fn a_reader_that_does_not_read_bounds_memory_and_holds_up_nobody_else() {
     feed.close().await;
 }
 
-/// A task may still have records when the reading thread leaves: they stay, and the group does not wait.
+/// A task may still have records when the reading thread leaves: they stay, and keep nobody waiting.
 #[tokio::test(flavor = "multi_thread")]
-async fn records_outlive_the_client_and_hold_up_nobody() {
+async fn records_stay_when_the_reader_leaves() {
     let (topic, group) = (topic("outlive", 1).await, unique("group"));
     write(&topic, 0, 0..100).await;
     let mut feed = open(&kafka().topic(&topic), &group, false).await;

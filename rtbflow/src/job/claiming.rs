@@ -2,7 +2,8 @@
 //!
 //! A claim that has set out reaches the place whether anybody waits for it or not, and fences whoever owned
 //! the task before. So a task is given back only after the claim for it has come to its end: else it would
-//! fence the next owner, which claimed in between.
+//! fence the next owner, which claimed in between. (A source that fails, or a group that takes its tasks
+//! without asking, waits for nothing: then the fence decides.)
 
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};

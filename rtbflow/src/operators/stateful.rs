@@ -92,8 +92,9 @@ pub struct Outbox<U> {
 }
 
 /// An element that is no barrier.
-// Of a barrier the compiler would have to take care where no room can be had for it: a result would be
-// made aside and copied to its place, and the processor waits for what was just written in pieces.
+// A barrier has to be dropped should the queue panic as it grows. Without one nothing here has to, unless the
+// value does, and the compiler makes a result where it is to stand: one that is made aside and copied has the
+// processor wait for what was just written in pieces. The tag has a word of its own as that of `Element` has.
 #[repr(u64)]
 enum Queued<U> {
     Record(Record<U>, Timestamp),

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// Records of one partition, as a transport has them: copied into a [`RawBuffer`], or in its own memory.
 ///
 /// # Examples
-/// A transport's records, each the length of a line:
+/// A transport whose records are lines:
 /// ```
 /// use rtbflow::Timestamp;
 /// use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
@@ -55,7 +55,7 @@ pub trait RawRecords: Send + Sync + 'static {
     /// dead letter, and nowhere else.
     fn headers(&self, index: usize) -> Headers;
 
-    /// Bytes that the records hold on to.
+    /// About how many bytes the records take: what is at hand in a task is bounded by it.
     fn bytes(&self) -> usize;
 }
 
@@ -84,7 +84,7 @@ impl RawBatch {
         self.0.is_empty()
     }
 
-    /// Bytes that the batch holds on to.
+    /// About how many bytes its records take.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.bytes()

@@ -26,9 +26,11 @@ impl Recent {
         if start <= at && at < end {
             return Some((end, 0));
         }
-        let before = u32::try_from(start.checked_sub(1)?.checked_sub(at)?)
-            .ok()
-            .filter(|_| self.per_ms > 0)?;
+        if self.per_ms == 0 {
+            return None;
+        }
+        // Within 49 days; at one slice a millisecond the product just fits.
+        let before = u32::try_from(start.checked_sub(1)?.checked_sub(at)?).ok()?;
         let behind = u32::try_from((u64::from(before) * self.per_ms) >> 32).ok()?;
         let end = start.checked_sub(i64::from(behind).checked_mul(self.slide_ms)?)?;
         (end.checked_sub(self.slide_ms)? <= at && at < end).then_some((end, behind as usize + 1))
