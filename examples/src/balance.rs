@@ -71,7 +71,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let common = options.common;
     let launch = Launch::new(BALANCE, &common)?;
     let creates = common.create_tables;
-    let postgres = Postgres::connect_to(common.postgres()?).create_tables(creates).build()?;
+    let postgres = common.to_postgres()?.build()?;
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

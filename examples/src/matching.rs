@@ -128,7 +128,7 @@ pub async fn run(options: Options<MatchingOptions>, shutdown: Shutdown) -> Resul
     let Options { common, pipeline } = options;
     let launch = Launch::new(MATCHING, &common)?;
     let creates = common.create_tables;
-    let postgres = Postgres::connect_to(common.postgres()?).create_tables(creates).build()?;
+    let postgres = common.to_postgres()?.build()?;
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

@@ -134,7 +134,7 @@ fn metric_cache(redis: &Redis, ttl: Duration) -> impl Sink<CampaignWindow> + use
 pub async fn run(options: Options<PerformanceOptions>, shutdown: Shutdown) -> Result<Outcome> {
     let Options { common, pipeline } = options;
     let launch = Launch::new(PERFORMANCE, &common)?;
-    let redis = Redis::connect_to(common.redis()?).build()?;
+    let redis = common.to_redis()?.build()?;
     let ads = launch
         .source(SystemTopic::AdEvents, ad_metrics())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

@@ -83,7 +83,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let common = options.common;
     let launch = Launch::new(COMPENSATION, &common)?;
     let creates = common.create_tables;
-    let postgres = Postgres::connect_to(common.postgres()?).create_tables(creates).build()?;
+    let postgres = common.to_postgres()?.build()?;
     let compensations = launch
         .source(SystemTopic::CompensationEvents, refunds())
         .event_time(|refund| refund.timestamp, common.out_of_orderness);

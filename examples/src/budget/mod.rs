@@ -31,7 +31,6 @@ use rtbflow::epoch::{Anchor, JobName};
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result, Timestamp};
 use rtbflow_sinks::postgres::{Date, Postgres};
-use rtbflow_sinks::redis::Redis;
 
 use crate::events::{AdClick, ad_clicks};
 use crate::launch::Launch;
@@ -90,8 +89,8 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
     let Options { common, pipeline: BudgetOptions { timezone } } = options;
     let launch = Launch::new(BUDGET, &common)?;
     let creates = common.create_tables;
-    let postgres = Postgres::connect_to(common.postgres()?).create_tables(creates).build()?;
-    let redis = Redis::connect_to(common.redis()?).build()?;
+    let postgres = common.to_postgres()?.build()?;
+    let redis = common.to_redis()?.build()?;
     let watch = Watch::new(&postgres, &redis);
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())

@@ -10,10 +10,13 @@ mod secret;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use rtbflow::{Error, Result};
+use rtbflow_sinks::postgres::{self, Postgres};
+use rtbflow_sinks::redis::{self, Redis};
 
 pub use duration::{ParseDurationError, parse_duration, positive_duration};
 pub use refusal::Refusal;
@@ -44,6 +47,16 @@ pub struct Common {
     /// The URL of Postgres, postgres://user@host:port/database
     #[arg(long, value_name = "URL", env = "RTBFLOW_POSTGRES", hide_env_values = true)]
     postgres: Option<Secret>,
+
+    /// A file of certificate authorities (PEM) that Redis's certificate must come from, instead of those that
+    /// browsers trust
+    #[arg(long, value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+
+    /// A file of certificate authorities (PEM) that Postgres's certificate must come from, instead of those
+    /// that browsers trust
+    #[arg(long, value_name = "FILE")]
+    postgres_ca: Option<PathBuf>,
 
     /// The consumer group, and the name of all that the pipeline keeps
     #[arg(long, default_value = "")]
@@ -142,6 +155,30 @@ impl Common {
     /// If neither the option nor the variable is given.
     pub fn postgres(&self) -> Result<&str> {
         self.server(self.postgres.as_ref(), "postgres", "postgres://127.0.0.1/")
+    }
+
+    /// How Redis is reached: its URL, and the authorities of its certificate.
+    ///
+    /// # Errors
+    /// As [`redis`](Self::redis).
+    pub fn to_redis(&self) -> Result<redis::Options> {
+        let options = Redis::connect_to(self.redis()?);
+        Ok(match &self.redis_ca {
+            Some(path) => options.ca_file(path),
+            None => options,
+        })
+    }
+
+    /// How Postgres is reached: its URL, the authorities of its certificate, and whether tables are made.
+    ///
+    /// # Errors
+    /// As [`postgres`](Self::postgres).
+    pub fn to_postgres(&self) -> Result<postgres::Options> {
+        let options = Postgres::connect_to(self.postgres()?).create_tables(self.create_tables);
+        Ok(match &self.postgres_ca {
+            Some(path) => options.ca_file(path),
+            None => options,
+        })
     }
 
     /// The options of the Kafka client, in order.

@@ -57,7 +57,7 @@ fn help_lists_every_option_and_is_no_error() {
     let help = read(&["--help"]).unwrap_err();
     assert!(!help.is_error());
     let help = help.to_string();
-    for option in "--kafka --redis --postgres --group --create-topics --create-tables --commit-interval \
+    for option in "--kafka --redis --postgres --redis-ca --postgres-ca --group --create-topics --create-tables --commit-interval \
                    --out-of-orderness --idle-timeout --max-ahead --dead-letter --kafka-option --metrics \
                    --until-end --print-topology --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
                    RTBFLOW_POSTGRES worker-group"
@@ -96,6 +96,23 @@ fn a_missing_server_is_a_configuration_error_that_says_what_to_give() {
     let error = common.redis().unwrap_err();
     assert!(error.is_config());
     assert!(error.report().contains("--redis") && error.report().contains("RTBFLOW_REDIS"));
+}
+
+#[test]
+fn authorities_of_certificates_are_given_to_the_places() {
+    let common = read(&[
+        "--redis=rediss://u:S3cret@h/1",
+        "--redis-ca=/no/such/redis.pem",
+        "--postgres=postgres://u:S3cret@h/x",
+        "--postgres-ca=/no/such/postgres.pem",
+    ])
+    .unwrap()
+    .common;
+    let redis = common.to_redis().unwrap().build().unwrap_err();
+    assert!(redis.is_config() && redis.to_string().contains("/no/such/redis.pem"), "{redis:?}");
+    let postgres = common.to_postgres().unwrap().build().unwrap_err();
+    let named = postgres.to_string().contains("/no/such/postgres.pem");
+    assert!(postgres.is_config() && named, "{postgres:?}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<>
 pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result<Outcome> {
     let Options { common, pipeline: RankingOptions { category_aliases } } = options;
     let launch = Launch::new(RANKING, &common)?;
-    let redis = Redis::connect_to(common.redis()?).build()?;
+    let redis = common.to_redis()?.build()?;
     let snapshots = launch
         .source(SystemTopic::CampaignEvents, campaigns())
         .event_time(|campaign| campaign.timestamp, common.out_of_orderness);

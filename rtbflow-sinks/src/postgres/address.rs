@@ -22,6 +22,8 @@ pub(crate) struct Address {
     pub(crate) config: Config,
     pub(crate) trust: Trust,
     pub(crate) ca_file: Option<String>,
+    /// Whether the URL itself says how far the server is trusted.
+    pub(crate) names_mode: bool,
 }
 
 impl Address {
@@ -35,10 +37,14 @@ impl Address {
         let (base, query) = split_query(url);
         let mut kept = Vec::new();
         let mut mode = "prefer".to_owned();
+        let mut names_mode = false;
         let mut ca_file = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
-                Some(("sslmode", value)) => value.clone_into(&mut mode),
+                Some(("sslmode", value)) => {
+                    value.clone_into(&mut mode);
+                    names_mode = true;
+                }
                 Some(("sslrootcert", value)) => ca_file = Some(decoded(value)),
                 _ => kept.push(pair),
             }
@@ -64,7 +70,7 @@ impl Address {
             return Err(Error::config("read the URL of Postgres: it names no host"));
         }
         config.ssl_mode(ssl_mode);
-        Ok(Self { config, trust, ca_file })
+        Ok(Self { config, trust, ca_file, names_mode })
     }
 }
 

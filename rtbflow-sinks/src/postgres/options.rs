@@ -1,10 +1,12 @@
 //! How a Postgres is reached.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rtbflow::{Error, Result};
 use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 
 use super::Postgres;
 use super::address::{Address, Trust, name};
@@ -15,7 +17,7 @@ use super::tls;
 #[must_use]
 pub struct Options {
     pub(crate) url: Result<Address>,
-    pub(crate) ca_file: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) connect_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) statement_timeout: Duration,
@@ -44,8 +46,9 @@ impl Options {
     }
 
     /// A file of certificate authorities in PEM form that the server's certificate must come from,
-    /// instead of those that browsers trust. The URL's `sslrootcert` says the same.
-    pub fn ca_file(mut self, path: impl Into<String>) -> Self {
+    /// instead of those that browsers trust. The URL's `sslrootcert` says the same. Where the URL names no
+    /// `sslmode`, the server then has to speak TLS and to prove who it is.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
@@ -106,11 +109,15 @@ impl Options {
     /// If the URL or the file of authorities can not be used.
     pub fn build(self) -> Result<Postgres> {
         let settings = self.settings();
-        let Address { mut config, trust, ca_file } = self.url?;
+        let Address { mut config, mut trust, ca_file, names_mode } = self.url?;
+        if self.ca_file.is_some() && !names_mode {
+            trust = Trust::Verified;
+            config.ssl_mode(SslMode::Require);
+        }
         let tls = match trust {
             Trust::None => None,
             Trust::Anyone | Trust::Verified => {
-                Some(tls::connector(trust, self.ca_file.or(ca_file).as_deref())?)
+                Some(tls::connector(trust, self.ca_file.or(ca_file.map(PathBuf::from)).as_deref())?)
             }
         };
         for (what, timeout) in

@@ -1,5 +1,6 @@
 //! TLS by rustls.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rtbflow::{Error, Result};
@@ -14,7 +15,7 @@ use super::address::Trust;
 
 /// What makes a connection a TLS connection. A certificate is verified against the file of
 /// authorities, or where there is none against those that browsers trust.
-pub(crate) fn connector(trust: Trust, ca_file: Option<&str>) -> Result<MakeRustlsConnect> {
+pub(crate) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -30,13 +31,14 @@ pub(crate) fn connector(trust: Trust, ca_file: Option<&str>) -> Result<MakeRustl
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn authorities(ca_file: Option<&str>) -> Result<RootCertStore> {
+fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let Some(path) = ca_file else {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         return Ok(store);
     };
-    let unusable = || Error::config(format!("read the certificate authorities in {path}"));
+    let unusable =
+        || Error::config(format!("read the certificate authorities in {}", path.display()));
     for certificate in CertificateDer::pem_file_iter(path)
         .map_err(|error| unusable().because(error.to_string()))?
     {

@@ -20,8 +20,12 @@ const TRANSIENT: [&str; 12] = [
     "EXECABORT",
 ];
 
-/// What somebody has to do about an error of this code, or of this beginning of its text.
-const ADVICE: [(&str, &str); 13] = [
+/// What somebody has to do about an error of this code, or with this in its text.
+const ADVICE: [(&str, &str); 14] = [
+    (
+        "to run the 'select' command",
+        "allow the user SELECT (+select), or name no database at the end of the URL: 0 is used without it",
+    ),
     ("NOAUTH", NO_PASSWORD),
     ("Authentication required", NO_PASSWORD),
     ("WRONGPASS", "correct the user or the password in the URL"),
@@ -49,6 +53,16 @@ pub(super) fn is_broken(error: &RedisError) -> bool {
         || error.code() == Some("READONLY")
 }
 
+/// Why no connection could be made, as far as somebody may have to do something about it.
+fn unreachable(cause: &RedisError, text: &str) -> Option<&'static str> {
+    if text.contains("lookup address") || text.contains("No address found") {
+        return Some("the host's name is not known; correct the host in the URL, or look at DNS");
+    }
+    cause.is_connection_refusal().then_some(
+        "nothing listens on this port of the host; start the server, or correct the port in the URL",
+    )
+}
+
 /// The library's error for one of Redis; `attempted` says what was attempted and where.
 #[cold]
 pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
@@ -64,7 +78,10 @@ pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
         || matches!(cause.kind(), ErrorKind::Parse)
         || text.contains("max number of clients")
     {
-        return Error::transient(attempted).because(cause);
+        return match unreachable(&cause, &text) {
+            Some(why) => Error::transient(format!("{attempted}: {why}")).because(cause),
+            None => Error::transient(attempted).because(cause),
+        };
     }
     let advice =
         ADVICE.iter().find(|(sign, _)| code == *sign || text.contains(sign)).map(|(_, what)| *what);
@@ -120,6 +137,7 @@ mod tests {
             ("NOAUTH Authentication required.", "password in the URL"),
             ("WRONGPASS invalid username-password pair", "correct the user or the password"),
             ("NOPERM this user has no permissions", "allow the user"),
+            ("NOPERM this user has no permissions to run the 'select' command", "+select"),
             ("ERR unknown command 'COPY'", "Redis 6.2"),
             ("MOVED 3999 127.0.0.1:6381", "cluster"),
             ("CROSSSLOT Keys in request don't hash to the same slot", "cluster"),

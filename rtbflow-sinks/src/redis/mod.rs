@@ -47,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, IntoConnectionInfo, TlsCertificates};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
 use rtbflow::sink::Place;
 use rtbflow::{Error, Result};
 
@@ -159,7 +159,7 @@ impl Options {
     }
 
     /// A file of certificate authorities in PEM form that the server's certificate must come from,
-    /// instead of those that browsers trust.
+    /// instead of those that browsers trust. The URL has to begin with `rediss://`.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
@@ -185,6 +185,12 @@ impl Options {
         };
         let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
         let client = match self.ca_file {
+            Some(_) if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) => {
+                return Err(Error::config(
+                    "use a file of certificate authorities for Redis: the URL asks for no TLS; let it begin \
+                     with rediss:// instead of redis://",
+                ));
+            }
             Some(path) => {
                 let attempted = format!("read the certificate authorities in {}", path.display());
                 let pem = std::fs::read(&path)
@@ -231,6 +237,9 @@ mod tests {
             let error = options.build().unwrap_err();
             assert!(error.is_config() && !format!("{error:?}").contains("hunter2"), "{error:?}");
         }
+        let plain = Redis::connect_to("redis://u:hunter2@h").ca_file("/no/such/file").build();
+        let error = plain.unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("rediss://"), "{error:?}");
         let redis = Redis::connect_to("rediss://u:hunter2@example.com/3").build().unwrap();
         assert_eq!(format!("{redis:?}"), "Redis(example.com:6379, database 3)");
     }

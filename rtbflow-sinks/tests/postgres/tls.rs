@@ -55,8 +55,8 @@ async fn end_of_tls() -> SocketAddr {
 async fn prepare(schema: &Schema, host: &str, mode: &str, ca_file: Option<&str>) -> Result<()> {
     let address = end_of_tls().await;
     let url = schema.url().replace(&server(), &format!("{host}:{}", address.port()));
-    let mut options =
-        rtbflow_sinks::postgres::Postgres::connect_to(&format!("{url}&sslmode={mode}"));
+    let mode = if mode.is_empty() { String::new() } else { format!("&sslmode={mode}") };
+    let mut options = rtbflow_sinks::postgres::Postgres::connect_to(&format!("{url}{mode}"));
     if let Some(path) = ca_file {
         options = options.ca_file(path);
     }
@@ -77,6 +77,10 @@ async fn a_server_proves_who_it_is_where_that_is_asked_for() {
         }
     }
     prepare(&schema, "localhost", "prefer", None).await.unwrap();
+    // An authority that is given is asked, also where the URL does not say how.
+    prepare(&schema, "localhost", "", Some(&authority)).await.unwrap();
+    let error = prepare(&schema, "127.0.0.1", "", Some(&authority)).await.unwrap_err();
+    assert!(error.is_config() && error.report().contains("certificate"), "{error:?}");
     let missing = prepare(&schema, "localhost", "require", Some("/no/such/file.pem")).await;
     let error = missing.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("/no/such/file.pem"), "{error:?}");

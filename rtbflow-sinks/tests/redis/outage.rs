@@ -146,6 +146,28 @@ async fn a_wrong_password_says_what_to_do_and_not_what_it_was() {
 }
 
 #[tokio::test]
+async fn an_unknown_host_a_closed_port_and_a_forbidden_database_are_told_apart() {
+    let server = PrivateServer::start(&[]).await;
+    let room = room_on(&server).await;
+    room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">hunter2", "~*", "+@all", "-select"]).await;
+    let (open, closed) = (server.port, free_port());
+    for (url, is_transient, says) in [
+        (format!("redis://no-such-host.invalid:{open}"), true, "name is not known"),
+        (format!("redis://127.0.0.1:{closed}"), true, "nothing listens"),
+        (format!("redis://job:hunter2@127.0.0.1:{open}/3"), false, "+select"),
+    ] {
+        let redis = Redis::connect_to(url).build().unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(5), redis.prepare(&room.job)).await;
+        let error = asked.expect("it is told at once").unwrap_err();
+        assert_eq!((error.is_transient(), error.is_config()), (is_transient, !is_transient));
+        assert!(error.to_string().contains(says), "{error:?}");
+        assert!(!error.report().contains("hunter2"), "{error:?}");
+    }
+    let redis = Redis::connect_to(format!("redis://job:hunter2@127.0.0.1:{open}")).build().unwrap();
+    redis.prepare(&room.job).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_user_who_may_not_enough_is_told() {
     let server = PrivateServer::start(&[]).await;
     let room = room_on(&server).await;
