@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rtbflow::epoch::Position;
+use rtbflow::epoch::{Log, Position};
 use rtbflow::source::RawRecord;
 use rtbflow::state::{Change, Chunk, Reader, Writer};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
@@ -24,8 +24,9 @@ use crate::outgoing::Outgoing;
 
 /// The key of the positions.
 const POSITIONS: &[u8] = b"positions";
-/// The version of what is written of positions.
-const POSITIONS_VERSION: u16 = 1;
+/// The version of what is written of positions, and that of positions that do not name their logs.
+const POSITIONS_VERSION: u16 = 2;
+const WITHOUT_LOGS: u16 = 1;
 /// The first byte of a piece: its format, and whether another piece of the same chunk follows.
 const LAST: u8 = 0x10;
 const MORE: u8 = 0x11;
@@ -48,21 +49,21 @@ pub(crate) struct Lengthened(Vec<(Bucket, u32)>);
 
 /// What becomes of a bucket in one epoch.
 #[derive(Default)]
-struct Log {
+struct Folded {
     clears: bool,
     rows: Vec<Bytes>,
 }
 
 /// The changes folded to what remains of them: a bucket that is replaced or dropped needs nothing of what
 /// came before.
-fn folded(chunks: &[Chunk]) -> BTreeMap<Bucket, Log> {
-    let mut logs: BTreeMap<Bucket, Log> = BTreeMap::new();
+fn folded(chunks: &[Chunk]) -> BTreeMap<Bucket, Folded> {
+    let mut logs: BTreeMap<Bucket, Folded> = BTreeMap::new();
     for chunk in chunks {
         let log = logs.entry((Arc::clone(&chunk.operator), chunk.bucket)).or_default();
         match &chunk.change {
             Change::Append(bytes) => log.rows.push(bytes.clone()),
-            Change::Replace(bytes) => *log = Log { clears: true, rows: vec![bytes.clone()] },
-            Change::Drop => *log = Log { clears: true, rows: Vec::new() },
+            Change::Replace(bytes) => *log = Folded { clears: true, rows: vec![bytes.clone()] },
+            Change::Drop => *log = Folded { clears: true, rows: Vec::new() },
         }
     }
     logs
@@ -121,6 +122,8 @@ impl Lengths {
 
 /// A position as it is written: topic, partition, offset, event time in ms, commits, owner.
 type Written = (String, i32, Option<i64>, Option<i64>, u64, u64);
+/// And behind it which log it is of: the topic's id and the leader's term.
+type WrittenLog = Option<(String, Option<i32>)>;
 
 /// Puts the positions behind other records.
 pub(crate) fn write_positions(positions: &Positions, out: &mut Outgoing) -> Result<()> {
@@ -129,6 +132,8 @@ pub(crate) fn write_positions(positions: &Positions, out: &mut Outgoing) -> Resu
         let time = at.event_time.map(Timestamp::as_millis);
         let topic = partition.topic.name();
         writer.put(&(topic, partition.number, at.offset, time, at.commit, at.owner));
+        let log: WrittenLog = at.log.map(|log| (log.topic_id.to_string(), log.leader_epoch));
+        writer.put(&log);
     }
     out.put(POSITIONS, Some(&[&writer.finish()?]));
     Ok(())
@@ -144,11 +149,19 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     }
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
     let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
-    let mut reader = Reader::open(&chunk, POSITIONS_VERSION)?;
+    let names_logs =
+        record.value.and_then(<[u8]>::first_chunk) != Some(&WITHOUT_LOGS.to_be_bytes());
+    let version = if names_logs { POSITIONS_VERSION } else { WITHOUT_LOGS };
+    let mut reader = Reader::open(&chunk, version)?;
     let mut positions = Positions::new();
     while let Some((topic, number, offset, time, commit, owner)) = reader.next_entry::<Written>()? {
         let event_time = time.map(Timestamp::from_millis);
-        let position = Position { offset, event_time, commit, owner };
+        let log = if names_logs { reader.next_entry::<WrittenLog>()?.flatten() } else { None };
+        let log = log.map(|(topic_id, leader_epoch)| {
+            Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
+        });
+        let log = log.transpose()?;
+        let position = Position { offset, event_time, commit, owner, log };
         positions.insert(Partition::new(Topic::new(&topic), number), position);
     }
     Ok(Some(positions))
@@ -250,6 +263,8 @@ fn torn(operator: &str, bucket: i64, number: u32) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use rtbflow::epoch::TopicId;
+
     use super::*;
 
     const PARTITION: i32 = 3;
@@ -354,6 +369,7 @@ mod tests {
             event_time: time.map(Timestamp::from_millis),
             commit,
             owner,
+            log: offset.map(|_| Log { topic_id: TopicId::new(u128::MAX), leader_epoch: Some(7) }),
         };
         let partition = |number| Partition::new(Topic::new("ads"), number);
         let positions = Positions::from([
@@ -363,6 +379,12 @@ mod tests {
         let mut out = Outgoing::default();
         write_positions(&positions, &mut out).unwrap();
         assert_eq!(scan([&out]).unwrap().positions, positions);
+        let mut before = Writer::new(WITHOUT_LOGS);
+        before.put(&("ads", 3, Some(9), None::<i64>, 2_u64, 5_u64));
+        let mut old = Outgoing::default();
+        old.put(POSITIONS, Some(&[&before.finish().unwrap()]));
+        let stood = Position { offset: Some(9), commit: 2, owner: 5, ..Position::default() };
+        assert_eq!(scan([&old]).unwrap().positions, Positions::from([(partition(3), stood)]));
         let value = out.messages().next().unwrap().value.unwrap().to_vec();
         for at in 0..value.len() {
             let mut damaged = value.clone();

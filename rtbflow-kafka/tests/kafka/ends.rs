@@ -72,6 +72,7 @@ async fn no_proof_overtakes_a_record() {
                 assert_eq!((offset, next), (20_000, 20_000));
                 break;
             }
+            Delivery::Reached { .. } => {}
             Delivery::Finished => panic!("nothing ends here"),
         }
     }

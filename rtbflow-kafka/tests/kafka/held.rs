@@ -89,7 +89,8 @@ impl HeldFeed {
             async move {
                 let count = match &delivery {
                     Ok(Delivery::Batch(batch)) => batch.len(),
-                    Ok(Delivery::AtEnd { .. } | Delivery::Finished) | Err(_) => 0,
+                    Ok(Delivery::AtEnd { .. } | Delivery::Reached { .. } | Delivery::Finished)
+                    | Err(_) => 0,
                 };
                 if !held {
                     hold.others.fetch_add(count, Ordering::Relaxed);

@@ -76,7 +76,7 @@ pub(crate) async fn finish(input: &mut Input) -> Vec<i64> {
         loop {
             match delivery(input).await.unwrap() {
                 Delivery::Batch(batch) => read.extend(offsets(&batch)),
-                Delivery::AtEnd { .. } => {}
+                Delivery::AtEnd { .. } | Delivery::Reached { .. } => {}
                 Delivery::Finished => return read,
             }
         }
@@ -108,7 +108,7 @@ pub(crate) async fn at_end(input: &mut Input, end: i64) -> Vec<i64> {
             match delivery(input).await.unwrap() {
                 Delivery::Batch(batch) => read.extend(offsets(&batch)),
                 Delivery::AtEnd { offset, .. } if offset == end => return read,
-                Delivery::AtEnd { .. } => {}
+                Delivery::AtEnd { .. } | Delivery::Reached { .. } => {}
                 Delivery::Finished => panic!("nothing ends here"),
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rtbflow::barrier::Tally;
-use rtbflow::epoch::{Claim, Epoch, JobName, Position};
+use rtbflow::epoch::{Claim, Epoch, JobName, Log, Position};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
@@ -27,7 +27,7 @@ pub(crate) struct Standing {
 /// Rows are locked in the order of their keys by everybody.
 const READ: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
-    duplicates, dead_lettered from rtbflow_positions where job = $1
+    duplicates, dead_lettered, topic_id, leader_epoch from rtbflow_positions where job = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
     order by topic, partition for update";
 
@@ -37,15 +37,16 @@ const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, 
     on conflict (job, topic, partition)
     do update set commits = p.commits + 1, owner = excluded.owner
     returning topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-        dead_lettered";
+        dead_lettered, topic_id, leader_epoch";
 
 pub(crate) const MOVE: &str = "update rtbflow_positions p set next_offset = u.next_offset,
     event_time_ms = u.event_time_ms, commits = u.commits, owner = u.owner,
-    filtered = u.filtered, late = u.late, duplicates = u.duplicates, dead_lettered = u.dead_lettered
+    filtered = u.filtered, late = u.late, duplicates = u.duplicates, dead_lettered = u.dead_lettered,
+    topic_id = u.topic_id, leader_epoch = u.leader_epoch
     from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::int[])
         as u(topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-            dead_lettered)
+            dead_lettered, topic_id, leader_epoch)
     where p.job = $1 and p.topic = u.topic and p.partition = u.partition";
 
 /// The two columns that name partitions.
@@ -68,11 +69,20 @@ fn read(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
         event_time: row.try_get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
         commit: commits.cast_unsigned(),
         owner: owner.cast_unsigned(),
+        log: read_log(row)?,
     };
     let count = |at| row.try_get(at).map(i64::cast_unsigned);
     let (filtered, late, duplicates) = (count(6)?, count(7)?, count(8)?);
     let found = Tally { filtered, late, duplicates, dead_lettered: count(9)? };
     Ok((partition, Standing { position, found }))
+}
+
+/// Which log an offset is of. What is no id was written by nobody here; it is taken for none.
+fn read_log(row: &Row) -> Result<Option<Log>, tokio_postgres::Error> {
+    let topic_id: Option<&str> = row.try_get(10)?;
+    let leader_epoch = row.try_get(11)?;
+    let topic_id = topic_id.and_then(|text| text.parse().ok());
+    Ok(topic_id.map(|topic_id| Log { topic_id, leader_epoch }))
 }
 
 fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
@@ -142,12 +152,17 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
     let (topics, numbers) = named(positions.keys().copied());
     let mut columns = [const { None }; 8].map(|_: Option<()>| Cells::default());
     let [offsets, times, commits, owners, counts @ ..] = &mut columns;
+    let (mut topic_ids, mut leader_epochs) = (Cells::default(), Cells::default());
     for Standing { position, found } in positions.values() {
         offsets.push(&position.offset.map_or(Cell::Null, Cell::BigInt));
         let ms = position.event_time.map(Timestamp::as_millis);
         times.push(&ms.map_or(Cell::Null, Cell::BigInt));
         commits.push(&Cell::BigInt(position.commit.cast_signed()));
         owners.push(&Cell::BigInt(position.owner.cast_signed()));
+        let topic_id = position.log.map(|log| log.topic_id.to_string());
+        topic_ids.push(&topic_id.map_or(Cell::Null, |id| Cell::Text(id.into())));
+        let leader_epoch = position.log.and_then(|log| log.leader_epoch);
+        leader_epochs.push(&leader_epoch.map_or(Cell::Null, Cell::Int));
         let Tally { filtered, late, duplicates, dead_lettered } = *found;
         for (cells, count) in counts.iter_mut().zip([filtered, late, duplicates, dead_lettered]) {
             cells.push(&Cell::BigInt(count.cast_signed()));
@@ -159,5 +174,6 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
         column(Kind::Int, numbers),
     ];
     parameters.extend(columns.map(|cells| column(Kind::BigInt, cells)));
+    parameters.extend([column(Kind::Text, topic_ids), column(Kind::Int, leader_epochs)]);
     parameters
 }

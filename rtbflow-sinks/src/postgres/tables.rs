@@ -5,7 +5,8 @@ use tokio_postgres::Client;
 
 use super::failure::failure;
 
-/// `next_offset` and `event_time_ms` are null before the first record. The marks of owners are
+/// `next_offset` and `event_time_ms` are null before the first record, `topic_id` and `leader_epoch` where the
+/// source does not know which log it reads. The marks of owners are
 /// unsigned; they are kept bit by bit. The last four count what the last commit found out about the
 /// partition's records, so that it can be told again. State is read in the order of its key; it is compact already, so
 /// the server need not try to compress it.
@@ -22,6 +23,8 @@ create table if not exists rtbflow_positions (
     late bigint not null default 0,
     duplicates bigint not null default 0,
     dead_lettered bigint not null default 0,
+    topic_id text collate "C",
+    leader_epoch int,
     primary key (job, topic, partition)
 ) with (fillfactor = 50);
 create table if not exists rtbflow_state (
@@ -39,7 +42,14 @@ alter table rtbflow_state alter column bytes set storage external;
 "#;
 
 const LOOK: &str = "select to_regclass('rtbflow_positions') is not null
-    and to_regclass('rtbflow_state') is not null as there";
+    and to_regclass('rtbflow_state') is not null as there,
+    (select count(*) = 2 from pg_attribute where attrelid = to_regclass('rtbflow_positions')
+        and attname in ('topic_id', 'leader_epoch') and not attisdropped) as names_logs";
+
+/// Positions that were kept before they named their logs go on without.
+const NAME_LOGS: &str =
+    "alter table rtbflow_positions add column if not exists topic_id text collate \"C\",
+    add column if not exists leader_epoch int";
 
 /// The advisory lock under which tables are made: the letters `rtbflow` as a number.
 const LOCK: &str = "begin; select pg_advisory_xact_lock(32210592424161143)";
@@ -50,7 +60,10 @@ pub(crate) async fn own(client: &Client, server: &str, creates: bool) -> Result<
     let row =
         client.query_typed_one(LOOK, &[]).await.map_err(|error| failure(&attempted, &error))?;
     if row.try_get("there").unwrap_or(false) {
-        return Ok(());
+        return match row.try_get("names_logs").unwrap_or(false) {
+            true => Ok(()),
+            false => name_logs(client, server).await,
+        };
     }
     if !creates {
         return Err(Error::config(format!(
@@ -59,6 +72,18 @@ pub(crate) async fn own(client: &Client, server: &str, creates: bool) -> Result<
         )));
     }
     create(client, server, OWN_TABLES).await
+}
+
+/// Adds to a table of positions what an earlier release did not keep there.
+async fn name_logs(client: &Client, server: &str) -> Result<()> {
+    create(client, server, NAME_LOGS).await.map_err(|error| match error.is_transient() {
+        true => error,
+        false => Error::config(format!(
+            "add two columns to the table rtbflow_positions in Postgres at {server}: they hold which log an \
+             offset is of; run as its owner: {NAME_LOGS}"
+        ))
+        .because(error),
+    })
 }
 
 /// Runs statements that make tables, one instance after the other.

@@ -16,3 +16,5 @@ mod select;
 mod sinks;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;

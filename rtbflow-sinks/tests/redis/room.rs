@@ -141,6 +141,7 @@ impl Owner {
             event_time: Some(Timestamp::from_millis(1)),
             commit: self.at.commit + 1,
             owner: self.at.owner,
+            log: self.at.log,
         };
         let advance = Advance { partition: self.partition, from: self.at, to };
         Epoch::new(self.task, vec![advance], Gathered { staged, ..Gathered::default() })

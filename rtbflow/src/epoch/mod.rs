@@ -26,6 +26,7 @@
 //!   positions, so that the verdict on an epoch that stands applied already carries the same.
 //! - **A crash loses memory only.**
 
+mod log;
 mod memory;
 
 use std::fmt;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+pub use log::{Log, TopicId};
 pub use memory::Memory;
 
 use crate::barrier::{Gathered, Tally};
@@ -117,6 +119,9 @@ pub struct Position {
     pub commit: u64,
     /// Who claimed it: a random number of the task's current life.
     pub owner: u64,
+    /// Which log the offset is of; `None` where the source does not know, and where the position was written
+    /// before positions had it: then it is taken on with the next commit.
+    pub log: Option<Log>,
 }
 
 impl Position {

@@ -21,7 +21,7 @@ use futures::Stream;
 
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::{Element, Origin, Partition, Record, Topic};
-use crate::epoch::Position;
+use crate::epoch::{Log, Position};
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
@@ -56,6 +56,7 @@ pub(crate) struct Shared<B> {
 pub(crate) enum Arrival<B> {
     Batch(Arc<B>),
     AtEnd { asked: Timestamp, offset: i64 },
+    Reached { offset: i64, log: Option<Log>, anew: bool },
     Finished,
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct Progress {
 pub(crate) struct Standing {
     pub(crate) offset: Option<i64>,
     pub(crate) event_time: Option<Timestamp>,
+    /// Which log the offset is of.
+    pub(crate) log: Option<Log>,
     /// Records taken between the last two barriers.
     pub(crate) taken: u64,
     /// Batches wholly taken since the task began.
@@ -147,6 +150,7 @@ struct Lane<B> {
     index: usize,
     offset: Option<i64>,
     event_time: Option<Timestamp>,
+    log: Option<Log>,
     idle: Option<Idle>,
     finished: bool,
     /// Records taken since the last barrier.
@@ -188,6 +192,7 @@ impl<B: Batch> Intake<B> {
                 index: 0,
                 offset: position.offset,
                 event_time: position.event_time,
+                log: position.log,
                 idle: None,
                 finished: false,
                 taken: 0,
@@ -396,6 +401,7 @@ impl<B: Batch> Lane<B> {
         Standing {
             offset: self.offset,
             event_time: self.event_time,
+            log: self.log,
             taken: std::mem::take(&mut self.taken),
             consumed: self.consumed,
         }
@@ -415,6 +421,11 @@ impl<B: Batch> Lane<B> {
                     let (asked, offset) = (*asked, *offset);
                     self.at_end(asked, offset, idle_timeout);
                     *stale = true;
+                }
+                Some(Arrival::Reached { offset, log, anew }) => {
+                    let stood = self.offset.filter(|_| !anew);
+                    self.offset = Some(stood.map_or(*offset, |next| next.max(*offset)));
+                    self.log = *log;
                 }
                 Some(Arrival::Finished) => {
                     self.finished = true;

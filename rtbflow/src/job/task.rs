@@ -287,6 +287,9 @@ impl<B: Batch> TaskLoop<B> {
                     Arrival::Batch(batch)
                 }
                 Some(Delivery::AtEnd { asked, offset }) => Arrival::AtEnd { asked, offset },
+                Some(Delivery::Reached { offset, log, anew }) => {
+                    Arrival::Reached { offset, log, anew }
+                }
                 Some(Delivery::Finished) => {
                     input.deliveries = None;
                     Arrival::Finished
@@ -417,14 +420,19 @@ impl<B: Batch> TaskLoop<B> {
                 event_time: standing.event_time,
                 commit: from.commit + 1,
                 owner: from.owner,
+                log: standing.log,
             };
             advances.push(Advance { partition: input.partition, from, to });
         }
         // What is never handed over at the end of a partition is passed as well: left standing before it,
         // the position would fall below the beginning of the log one day.
-        let moved = advances
-            .iter()
-            .any(|step| step.from.offset < step.to.offset.filter(|_| step.from.offset.is_some()));
+        // A position that does not name its log takes that on.
+        let names_log = |step: &Advance| {
+            step.from.log.map(|log| log.topic_id) != step.to.log.map(|log| log.topic_id)
+        };
+        let moved = advances.iter().any(|step| {
+            step.from.offset.is_some() && (step.from.offset != step.to.offset || names_log(step))
+        });
         let idle = records_in == 0 && gathered.chunks.is_empty() && gathered.staged.is_empty();
         if idle && !moved && dead_letters.is_empty() {
             return Ok(None);

@@ -254,6 +254,9 @@ impl<F, D: Decoding> DecodedFeed<F, D> {
             future::ready(match delivery {
                 Ok(Delivery::Batch(raw)) => Ok(Delivery::Batch(D::batch(&decoding, topic, raw))),
                 Ok(Delivery::AtEnd { asked, offset }) => Ok(Delivery::AtEnd { asked, offset }),
+                Ok(Delivery::Reached { offset, log, anew }) => {
+                    Ok(Delivery::Reached { offset, log, anew })
+                }
                 Ok(Delivery::Finished) => Ok(Delivery::Finished),
                 Err(error) => Err(error),
             })

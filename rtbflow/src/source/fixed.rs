@@ -189,6 +189,7 @@ fn inputs<B: Send + 'static, C: Send + 'static>(
             delivery.map(|delivery| match delivery {
                 Delivery::Batch(batch) => Delivery::Batch(into(batch)),
                 Delivery::AtEnd { asked, offset } => Delivery::AtEnd { asked, offset },
+                Delivery::Reached { offset, log, anew } => Delivery::Reached { offset, log, anew },
                 Delivery::Finished => Delivery::Finished,
             })
         });

@@ -250,6 +250,7 @@ fn shorten<B: Batch>(input: TaskInput<B>, fault: Fault) -> TaskInput<Shortened<B
             ready(delivery.map(|delivery| match delivery {
                 Delivery::Batch(batch) => Delivery::Batch(Shortened { batch, by }),
                 Delivery::AtEnd { asked, offset } => Delivery::AtEnd { asked, offset },
+                Delivery::Reached { offset, log, anew } => Delivery::Reached { offset, log, anew },
                 Delivery::Finished => Delivery::Finished,
             }))
         });

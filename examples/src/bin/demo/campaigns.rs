@@ -123,10 +123,11 @@ impl Campaigns {
     }
 }
 
-/// A position as it stands in Redis: `topic/partition`, and commit, owner, next offset and event time.
+/// A position as it stands in Redis: `topic/partition`, and commit, owner, next offset and event time;
+/// behind that, by slashes, which log it is.
 fn position(field: &str, text: &str) -> Option<(At, PartitionPosition)> {
     let (topic, partition) = field.rsplit_once('/')?;
-    let mut parts = text.split(' ').skip(2).map(str::parse);
+    let mut parts = text.split([' ', '/']).skip(2).map(str::parse);
     let (next, event_time) = (parts.next()?.unwrap_or(0), parts.next()?.ok());
     let event_time = event_time.map(Timestamp::from_millis);
     let at = (SystemTopic::named(topic)?, partition.parse().ok()?);
@@ -145,6 +146,10 @@ mod tests {
         };
         assert_eq!(position("ad-events/7", "3 99 120 5000"), at(120, Some(5_000)));
         assert_eq!(position("ad-events/7", "1 99 - -"), at(0, None));
+        assert_eq!(
+            position("ad-events/7", "3 9 120 50/ASNFZ4mrze8BI0VniavN7w/0"),
+            at(120, Some(50))
+        );
         assert_eq!(position("other/7", "1 99 2 3"), None);
         assert_eq!(position("ad-events/7", "1 99"), None);
     }

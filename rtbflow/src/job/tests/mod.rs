@@ -58,7 +58,7 @@ impl Batch for Written {
 fn positions(of: &[(Option<i64>, Option<i64>)]) -> Vec<(Partition, Position)> {
     let position = |((offset, ms), number): (&(Option<i64>, Option<i64>), i32)| {
         let event_time = ms.map(at);
-        let position = Position { offset: *offset, event_time, commit: 1, owner: 7 };
+        let position = Position { offset: *offset, event_time, commit: 1, owner: 7, log: None };
         (Partition::new(Topic::new("test"), number), position)
     };
     of.iter().zip(0..).map(position).collect()

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use super::AnchorUnderTest;
 use super::case::{Case, Owner, new_job, partition, patiently};
-use crate::epoch::{Anchor, Claim, Position, Task, Verdict};
+use crate::epoch::{Anchor, Claim, Log, Position, Task, TopicId, Verdict};
 use crate::sink::{Place, Staged};
 use crate::time::Timestamp;
 
@@ -14,7 +14,7 @@ pub(super) async fn start<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let numbers = [9, 10, 0, i32::MAX, 1];
     let owner = case.claim_as(5, TASK, &numbers).await;
     for (_, position) in &owner.at {
-        let claimed = Position { offset: None, event_time: None, commit: 1, owner: 5 };
+        let claimed = Position { commit: 1, owner: 5, ..Position::default() };
         assert_eq!(*position, claimed, "the first claim of a partition");
     }
     assert!(owner.state().await.is_empty(), "a new job has no state");
@@ -44,6 +44,8 @@ pub(super) async fn round_trip<P: AnchorUnderTest>(case: &Case<'_, P>) {
     ];
     let offsets = [None, Some(0), Some(1), Some((1 << 53) + 1), Some(i64::MAX)];
     let marks = [u64::MAX, 0, 1 << 63, (1 << 53) + 1];
+    let log = |bits, leader_epoch| Some(Log { topic_id: TopicId::new(bits), leader_epoch });
+    let logs = [log(1, None), None, log(u128::MAX, Some(i32::MAX)), log(1 << 127, Some(0))];
     let mut owner = case.claim_as(1, TASK, &[0, 1]).await;
     for (turn, event_time) in times.into_iter().enumerate() {
         for (turn, offset) in offsets.into_iter().enumerate().map(|(n, offset)| (turn + n, offset))
@@ -51,6 +53,7 @@ pub(super) async fn round_trip<P: AnchorUnderTest>(case: &Case<'_, P>) {
             let mut epoch = owner.epoch(0);
             if let Some(step) = epoch.advances.first_mut() {
                 (step.to.offset, step.to.event_time) = (offset, event_time);
+                step.to.log = logs.get(turn % logs.len()).copied().flatten();
             }
             assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
             let committed = owner.at.clone();

@@ -145,6 +145,10 @@ async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<
                     break;
                 }
             }
+            Some(Ok(Delivery::Reached { offset, .. })) => {
+                let read = offsets.last().map_or(offset, |last| last + 1);
+                assert!(offset >= read, "{partition}: it stands at {offset}, behind {read}");
+            }
             Some(Ok(Delivery::Finished)) => {
                 // Nothing follows: neither a delivery nor an error.
                 let after = input.deliveries.next().await;
