@@ -93,6 +93,7 @@ impl Launch {
             prepared = self.prepare(prepare) => prepared?,
         }
         let account = job.account();
+        self.common.probed.answer_for(job.health());
         Ok(match job.run(shutdown).await {
             Ok(report) => Outcome::Ran(report),
             Err(error) => Outcome::Failed(account.report(), error),

@@ -22,6 +22,8 @@ pub use duration::{ParseDurationError, parse_duration, positive_duration};
 pub use refusal::Refusal;
 pub use secret::Secret;
 
+use crate::process::Probed;
+
 /// What becomes of a record that can not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeadLetterChoice {
@@ -94,7 +96,8 @@ pub struct Common {
     #[arg(long = "kafka-option", value_name = "KEY=VALUE")]
     kafka_options: Vec<Secret>,
 
-    /// Serves metrics for Prometheus at /metrics of this address, such as 127.0.0.1:9464
+    /// Serves /metrics (for Prometheus), /health/live and /health/ready at this address, such as
+    /// 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
 
@@ -113,6 +116,10 @@ pub struct Common {
     /// Says more on stderr; twice, even more (RUST_LOG decides in detail)
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// The job that the health endpoint answers for.
+    #[arg(skip)]
+    pub probed: Probed,
 }
 
 impl Common {

@@ -1,12 +1,13 @@
 //! The frame of every binary: options in, logs and exit code out, and an end within ten seconds.
 //!
 //! ```text
-//!  options ──▶ logs ──▶ metrics endpoint ──▶ pipeline ──▶ accounting line ──▶ exit code
+//!  options ──▶ logs ──▶ metrics, health ──▶ pipeline ──▶ accounting line ──▶ exit code
 //!                                               ▲
 //!  SIGTERM, Ctrl-C ──▶ shutdown ────────────────┘   a second one, or ten seconds: the end, at once
 //! ```
 
 mod accounting;
+mod endpoint;
 mod exit;
 mod logs;
 mod signals;
@@ -19,6 +20,7 @@ use rtbflow::job::Report;
 use rtbflow::{Error, Result};
 
 pub use accounting::accounting_line;
+pub use endpoint::Probed;
 pub use exit::{exit_code, exit_message};
 pub use logs::{start_logs, start_quiet_logs};
 pub use signals::{Shutdown, on_signal};
@@ -78,16 +80,7 @@ fn start(common: &Common) -> Result<tokio::runtime::Runtime> {
     }
     start_logs(common.verbose)?;
     if let Some(address) = common.metrics {
-        metrics_exporter_prometheus::PrometheusBuilder::new()
-            .with_http_listener(address)
-            .install()
-            .map_err(|error| {
-                Error::config(format!(
-                    "serve metrics at {address}: free the address or give --metrics another"
-                ))
-                .because(error)
-            })?;
-        tracing::info!(%address, "serving metrics at /metrics");
+        endpoint::serve(address, common.probed.clone())?;
     }
     runtime()
 }

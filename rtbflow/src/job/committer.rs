@@ -10,6 +10,7 @@ use crate::element::Partition;
 use crate::epoch::{Anchor, DeadLetters, Epoch, JobName, Position, Verdict, Writer};
 use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
+use crate::job::health::Health;
 use crate::job::measures::CommitMeasures;
 use crate::job::report::Account;
 use crate::job::task::Status;
@@ -77,6 +78,7 @@ pub(crate) struct Committer<A> {
     pub(crate) account: Account,
     pub(crate) committed: Committed,
     pub(crate) measures: CommitMeasures,
+    pub(crate) health: Health,
     pub(crate) submissions: mpsc::Receiver<Submission>,
 }
 
@@ -120,13 +122,18 @@ impl<A: Anchor> Committer<A> {
                 return Ok(());
             }
             let started = Instant::now();
+            self.health.commits();
             match self.attempt(&epochs, &mut reached).await {
                 Ok(verdicts) => {
                     backoff.succeeded("commit");
+                    self.health.committed();
                     self.measures.group(started.elapsed());
                     return self.tell(&epochs, verdicts, waiting);
                 }
-                Err(error) if error.is_transient() => backoff.wait("commit", &error).await,
+                Err(error) if error.is_transient() => {
+                    self.health.not_committed(&error);
+                    backoff.wait("commit", &error).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -282,6 +289,7 @@ mod tests {
         let account = Account::default();
         let committer = Committer {
             measures: CommitMeasures::new(&job),
+            health: Health::default(),
             job,
             anchor,
             writers: Vec::new(),

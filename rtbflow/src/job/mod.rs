@@ -14,6 +14,7 @@
 mod backoff;
 mod claiming;
 mod committer;
+mod health;
 mod intake;
 mod measures;
 mod report;
@@ -23,11 +24,13 @@ mod settings;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use health::{Health, Unhealthy};
 pub use intake::Intake;
 pub use report::{Account, Report};
 
@@ -82,6 +85,7 @@ pub struct Job<S = (), A = (), P = ()> {
     writers: Vec<Arc<dyn Writer>>,
     rejected: Rejected,
     account: Account,
+    health: Health,
 }
 
 impl<S, A, P> fmt::Debug for Job<S, A, P> {
@@ -106,6 +110,7 @@ impl Job {
             writers: Vec::new(),
             rejected: Rejected::default(),
             account: Account::default(),
+            health: Health::default(),
         })
     }
 }
@@ -123,8 +128,9 @@ impl<A, P> Job<(), A, P> {
             writers,
             rejected,
             account,
+            health,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
     }
 }
 
@@ -141,8 +147,9 @@ impl<S, P> Job<S, (), P> {
             writers,
             rejected,
             account,
+            health,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
     }
 }
 
@@ -164,8 +171,9 @@ impl<S, A> Job<S, A, ()> {
             writers,
             rejected,
             account,
+            health,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account }
+        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
     }
 }
 
@@ -174,6 +182,13 @@ impl<S, A, P> Job<S, A, P> {
     #[must_use]
     pub fn account(&self) -> Account {
         self.account.clone()
+    }
+
+    /// Whether the job is alive and ready, to be asked from anywhere while it runs, such as by the probes of
+    /// an orchestrator.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// The longest time from a record's arrival to its commit, as far as the place can follow. With

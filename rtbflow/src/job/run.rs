@@ -16,6 +16,7 @@ use crate::job::backoff::Backoff;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::Running;
+use crate::job::watch::Watch;
 use crate::source::{Batch, Context, Source};
 
 /// A run that lasted this long starts again with a short pause.
@@ -39,7 +40,27 @@ impl<S, A, P> Job<S, A, P> {
     {
         self.check_places()?;
         let job = Arc::new(self);
-        let mut shutdown = pin!(shutdown.fuse());
+        let health = job.health.clone();
+        let watch = Watch::new(&job.name, health.clone());
+        let mut shutdown = pin!(watch.until(shutdown).fuse());
+        let ended = job.lead(&mut shutdown).await;
+        health.ended(ended.as_ref().err());
+        ended
+    }
+}
+
+impl<S, A, P> Job<S, A, P>
+where
+    S: Source<Batch: Batch>,
+    A: Anchor,
+    P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+{
+    /// Prepares the place, opens the source and runs, again and again after transient errors.
+    async fn lead(
+        self: &Arc<Self>,
+        shutdown: &mut Shutdown<'_, impl Future<Output = ()> + Send>,
+    ) -> Result<Report> {
+        let (job, health) = (self, &self.health);
         let account = job.account();
         let context = Context {
             job: job.name.clone(),
@@ -48,37 +69,44 @@ impl<S, A, P> Job<S, A, P> {
             idle_timeout: job.settings.idle_timeout,
         };
         let deadline = Instant::now() + job.settings.connect_timeout;
-        let prepare =
-            retried(Some(deadline), "prepare the place", || job.anchor.prepare(&job.name));
+        health.starting("prepare the place");
+        let prepare = retried(Some(deadline), "prepare the place", || async {
+            job.anchor.prepare(&job.name).await.inspect_err(|error| health.not_started(error))
+        });
         tokio::select! {
             biased;
-            () = &mut shutdown => return Ok(account.report()),
+            () = &mut *shutdown => return Ok(account.report()),
             prepared = prepare => prepared?,
         }
         let mut deadline = Some(deadline);
         let mut backoff = Backoff::new();
         loop {
-            let open =
-                retried(deadline.take(), "open the source", || job.source.open(context.clone()));
+            health.starting("open the source");
+            let open = retried(deadline.take(), "open the source", || async {
+                let opened = job.source.open(context.clone()).await;
+                opened.inspect_err(|error| health.not_started(error))
+            });
             let feed = tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(account.report()),
+                () = &mut *shutdown => return Ok(account.report()),
                 feed = open => feed?,
             };
             let started = Instant::now();
-            let running = Running::start(Arc::clone(&job), feed, account.clone());
+            let running = Running::start(Arc::clone(job), feed, account.clone());
             let error = match running.run(shutdown.as_mut()).await {
                 Err(error) if error.is_transient() => error,
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(account.report()),
             };
             account.restarted();
+            health.starting("run from the source again");
+            health.not_started(&error);
             if Instant::now().duration_since(started) > STEADY {
                 backoff = Backoff::new();
             }
             tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(account.report()),
+                () = &mut *shutdown => return Ok(account.report()),
                 () = backoff.wait("run from the source", &error) => {}
             }
         }

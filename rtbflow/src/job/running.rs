@@ -19,6 +19,7 @@ use crate::flow::{End, Flow};
 use crate::job::Job;
 use crate::job::claiming::{Claimed, Claiming};
 use crate::job::committer::{Committed, Committer, Submission};
+use crate::job::health::Tasks;
 use crate::job::intake::Intake;
 use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::report::Account;
@@ -55,6 +56,8 @@ pub(crate) struct Running<S: Source, A, P> {
     claiming: VecDeque<Claiming<S::Batch>>,
     /// Whether this instance has been told what it has.
     assigned: bool,
+    /// Whether an assignment has come, be it empty, and not been revoked whole since.
+    heard: bool,
     /// In the order of their times.
     fences: Vec<Fence>,
     tell: Interval,
@@ -95,6 +98,7 @@ where
                 account: account.clone(),
                 committed: committed.clone(),
                 measures: CommitMeasures::new(&job.name),
+                health: job.health.clone(),
                 submissions,
             }
             .run(),
@@ -113,6 +117,7 @@ where
             backlog: VecDeque::new(),
             claiming: VecDeque::new(),
             assigned: false,
+            heard: false,
             fences: Vec::new(),
             tell,
         }
@@ -144,6 +149,7 @@ where
 
     async fn serve<F: Future<Output = ()>>(&mut self, mut shutdown: Shutdown<'_, F>) -> Result<()> {
         while !self.is_finished() {
+            self.job.health.turned(self.held());
             if let Some(ended) = self.backlog.pop_front() {
                 self.task_ended(ended)?;
                 continue;
@@ -177,9 +183,19 @@ where
             && self.ended.is_empty()
     }
 
+    /// What the source has assigned by now.
+    fn held(&self) -> Tasks {
+        match self.tasks.len() {
+            0 if !self.claiming.is_empty() => Tasks::Claiming,
+            0 if !self.heard => Tasks::Awaited,
+            tasks => Tasks::Held(tasks),
+        }
+    }
+
     /// Begins to claim the positions of an assignment.
     fn claim(&mut self, assignment: Assignment<S::Batch>) {
         self.assigned = self.job.settings.until_end && assignment.tasks.is_empty();
+        self.heard = true;
         tracing::info!(job = %self.job.name, tasks = ?assignment, "assigned");
         let (job, anchor) = (self.job.name.clone(), self.job.anchor.clone());
         self.claiming.push_back(Claiming::new(job, anchor, assignment));
@@ -242,8 +258,11 @@ where
             measures,
             work: Work::new(),
         };
+        let restoring = job.health.restoring();
         let abort = self.ended.spawn(async move {
-            match run.restore(&job.name, &job.anchor).await? {
+            let restored = run.restore(&job.name, &job.anchor).await;
+            drop(restoring);
+            match restored? {
                 true => run.run().await,
                 false => Ok(()),
             }
@@ -294,6 +313,7 @@ where
         let deadline = if *lost { Duration::ZERO } else { *deadline };
         let finished = self.let_go(tasks, handles, Instant::now() + deadline).await;
         tasks.iter().for_each(|task| self.account.let_go(*task));
+        self.heard &= !self.tasks.is_empty();
         finished
     }
 

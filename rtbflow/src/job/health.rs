@@ -1,0 +1,315 @@
+//! Whether a job is alive and can do its work, for whoever watches it from outside.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::Error;
+
+/// How long the job's own loop may be silent before the job counts as stuck. It is longer than any single
+/// wait of the loop, which all have deadlines.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+/// How long one attempt to commit may take before the job counts as not ready.
+const LONGEST_COMMIT: Duration = Duration::from_secs(5);
+
+/// Whether a job is alive and can do its work: see [`Job::health`](crate::job::Job::health). A clone is
+/// another handle on the same job.
+///
+/// The two questions are those of an orchestrator's probes. One that answers an unhealthy
+/// [`live`](Self::live) by a restart, and an unhealthy [`ready`](Self::ready) by waiting and by an alarm,
+/// does the right thing: no restart brings back a server that is away.
+///
+/// # Examples
+/// ```
+/// use rtbflow::Job;
+///
+/// let job = Job::new("doubles")?;
+/// let health = job.health();
+/// assert!(health.live().is_ok());
+/// assert!(health.ready().is_err_and(|why| why.reason().contains("not started")));
+/// # Ok::<(), rtbflow::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<State>>);
+
+/// Why a job is not alive or not ready, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unhealthy(String);
+
+impl Unhealthy {
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    tasks: Tasks,
+    /// Tasks of them whose state is still being restored.
+    restoring: usize,
+    /// When the attempt to commit that is under way began.
+    attempt: Option<Instant>,
+    /// Since when commits fail, and how they did last.
+    failing: Option<(Instant, String)>,
+    /// When the last commit was, or the job began.
+    committed: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    New,
+    /// It does this before it runs, and failed so when it tried last.
+    Starting(&'static str, Option<String>),
+    /// It runs, and its loop turned last at this time.
+    Running(Instant),
+    /// It has ended, in order or with an error.
+    Ended(Option<String>),
+}
+
+/// What the source has assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Tasks {
+    /// Nothing was heard yet, or everything was revoked and no new assignment has come.
+    #[default]
+    Awaited,
+    /// The positions of the first assignment are being claimed.
+    Claiming,
+    /// This instance has these many; with none it stands by for the others.
+    Held(usize),
+}
+
+/// Held while the state of a task is restored.
+#[derive(Debug)]
+pub(crate) struct Restoring(Health);
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.restoring = state.restoring.saturating_sub(1);
+    }
+}
+
+impl Health {
+    /// Whether the job does not need to be restarted: it has not ended, and its own loop turns. A server
+    /// that is away makes no job unhealthy in this sense, since it goes on by itself.
+    ///
+    /// # Errors
+    /// With the reason if it does.
+    pub fn live(&self) -> Result<(), Unhealthy> {
+        match &self.lock().phase {
+            Phase::New | Phase::Starting(..) => Ok(()),
+            Phase::Running(turned) => match turned.elapsed() {
+                silent if silent > LONGEST_SILENCE => Err(unhealthy(format_args!(
+                    "the job's loop has not turned for {} s: it is stuck, restart it",
+                    silent.as_secs()
+                ))),
+                _ => Ok(()),
+            },
+            Phase::Ended(error) => Err(ended(error.as_deref())),
+        }
+    }
+
+    /// Whether the job can commit: its place was reached, the source has assigned what this instance has to
+    /// do, the state of at least one task is restored, and neither does the last attempt to commit stand
+    /// as failed nor has one been under way for more than 5 s.
+    ///
+    /// An instance that was assigned no task, since there are more instances than tasks, is ready: it stands
+    /// by. What nobody tries to commit does not fail: where no record comes, an outage of the place is
+    /// noticed with the next one.
+    ///
+    /// # Errors
+    /// With the reason if it can not commit now.
+    pub fn ready(&self) -> Result<(), Unhealthy> {
+        let state = self.lock();
+        match &state.phase {
+            Phase::New => return Err(unhealthy(format_args!("the job has not started"))),
+            Phase::Starting(doing, None) => {
+                return Err(unhealthy(format_args!("starting: {doing}")));
+            }
+            Phase::Starting(doing, Some(error)) => {
+                return Err(unhealthy(format_args!("starting: {doing}: {error}")));
+            }
+            Phase::Ended(error) => return Err(ended(error.as_deref())),
+            Phase::Running(_) => {}
+        }
+        if let Some((since, error)) = &state.failing {
+            let seconds = since.elapsed().as_secs();
+            return Err(unhealthy(format_args!("commits have failed for {seconds} s: {error}")));
+        }
+        if let Some(taken) = state.attempt.map(|since| since.elapsed())
+            && taken > LONGEST_COMMIT
+        {
+            return Err(unhealthy(format_args!(
+                "a commit has been under way for {} s without an answer",
+                taken.as_secs()
+            )));
+        }
+        match state.tasks {
+            Tasks::Awaited => Err(unhealthy(format_args!(
+                "no task is assigned yet: the source has not said what this instance has to read"
+            ))),
+            Tasks::Claiming => Err(unhealthy(format_args!(
+                "the positions of the assigned tasks are being claimed"
+            ))),
+            Tasks::Held(tasks) if tasks > 0 && state.restoring >= tasks => {
+                Err(unhealthy(format_args!("the state of {tasks} tasks is being restored")))
+            }
+            Tasks::Held(_) => Ok(()),
+        }
+    }
+
+    /// How long ago the last commit was; before the first, how long ago the job began. `None` before that.
+    #[must_use]
+    pub fn commit_age(&self) -> Option<Duration> {
+        self.lock().committed.map(|at| at.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job does this before it runs.
+    pub(crate) fn starting(&self, doing: &'static str) {
+        let mut state = self.lock();
+        state.phase = Phase::Starting(doing, None);
+        (state.tasks, state.attempt, state.failing) = (Tasks::Awaited, None, None);
+        state.committed.get_or_insert_with(Instant::now);
+    }
+
+    /// What it does before it runs has failed, and is tried again.
+    pub(crate) fn not_started(&self, error: &Error) {
+        if let Phase::Starting(_, last) = &mut self.lock().phase {
+            *last = Some(error.report());
+        }
+    }
+
+    /// The job's loop turns.
+    pub(crate) fn turned(&self, tasks: Tasks) {
+        let mut state = self.lock();
+        state.phase = Phase::Running(Instant::now());
+        state.tasks = tasks;
+    }
+
+    /// The state of a task is being restored until the answer is dropped.
+    pub(crate) fn restoring(&self) -> Restoring {
+        self.lock().restoring += 1;
+        Restoring(self.clone())
+    }
+
+    /// An attempt to commit begins.
+    pub(crate) fn commits(&self) {
+        self.lock().attempt = Some(Instant::now());
+    }
+
+    /// An attempt to commit has failed, and is made again.
+    pub(crate) fn not_committed(&self, error: &Error) {
+        let mut state = self.lock();
+        state.attempt = None;
+        let since = state.failing.take().map_or_else(Instant::now, |(since, _)| since);
+        state.failing = Some((since, error.report()));
+    }
+
+    /// An attempt to commit has succeeded.
+    pub(crate) fn committed(&self) {
+        let mut state = self.lock();
+        (state.attempt, state.failing) = (None, None);
+        state.committed = Some(Instant::now());
+    }
+
+    /// The job has ended.
+    pub(crate) fn ended(&self, error: Option<&Error>) {
+        self.lock().phase = Phase::Ended(error.map(Error::report));
+    }
+}
+
+fn unhealthy(reason: fmt::Arguments<'_>) -> Unhealthy {
+    Unhealthy(reason.to_string().replace(['\n', '\r'], " "))
+}
+
+fn ended(error: Option<&str>) -> Unhealthy {
+    match error {
+        Some(error) => unhealthy(format_args!("the job has ended with an error: {error}")),
+        None => unhealthy(format_args!("the job has ended")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn why(answer: Result<(), Unhealthy>) -> String {
+        answer.map_or_else(|why| why.reason().to_owned(), |()| "fine".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_ready_when_its_tasks_can_commit() {
+        let health = Health::default();
+        health.starting("prepare the place");
+        health.not_started(&Error::transient("connect to the place").because("refused"));
+        assert_eq!(
+            why(health.ready()),
+            "starting: prepare the place: connect to the place: refused"
+        );
+        health.turned(Tasks::Awaited);
+        assert!(why(health.ready()).contains("no task is assigned yet"));
+        health.turned(Tasks::Claiming);
+        assert!(why(health.ready()).contains("claimed"));
+        let (one, other) = (health.restoring(), health.restoring());
+        health.turned(Tasks::Held(2));
+        assert!(why(health.ready()).contains("restored"));
+        drop(one);
+        assert_eq!(why(health.ready()), "fine");
+        drop(other);
+        health.turned(Tasks::Held(0));
+        assert_eq!(why(health.ready()), "fine", "it stands by");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_not_ready_while_commits_fail_or_do_not_come_back() {
+        let health = Health::default();
+        health.starting("open the source");
+        health.turned(Tasks::Held(1));
+        health.commits();
+        advance(LONGEST_COMMIT).await;
+        assert_eq!(why(health.ready()), "fine");
+        advance(Duration::from_secs(2)).await;
+        assert!(why(health.ready()).contains("under way for 7 s"), "{:?}", health.ready());
+        health.not_committed(&Error::transient("commit to the place"));
+        advance(Duration::from_secs(3)).await;
+        health.commits();
+        health.not_committed(&Error::transient("commit again"));
+        assert_eq!(why(health.ready()), "commits have failed for 3 s: commit again");
+        assert_eq!(why(health.live()), "fine", "no restart would help");
+        assert_eq!(health.commit_age(), Some(Duration::from_secs(10)));
+        health.commits();
+        health.committed();
+        assert_eq!(
+            (why(health.ready()), health.commit_age()),
+            ("fine".into(), Some(Duration::ZERO))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_alive_until_it_ends_or_its_loop_stops_turning() {
+        let health = Health::default();
+        assert_eq!(why(health.live()), "fine");
+        health.turned(Tasks::Held(1));
+        advance(LONGEST_SILENCE).await;
+        assert_eq!(why(health.live()), "fine");
+        advance(Duration::from_secs(1)).await;
+        assert!(why(health.live()).contains("stuck"));
+        health.ended(Some(&Error::permanent("run the pipeline")));
+        assert!(why(health.live()).contains("run the pipeline"));
+        health.ended(None);
+        assert_eq!(why(health.ready()), "the job has ended");
+    }
+}
