@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::element::Origin;
 use crate::error::{BadRecord, Error};
+pub use crate::samples::Samples;
 use crate::sink::Staged;
 use crate::state::Chunk;
 use crate::time::Timestamp;
@@ -97,6 +98,8 @@ pub struct Gathered {
     pub rejects: Vec<Reject>,
     /// How the records ended that were not used for a result.
     pub tally: Tally,
+    /// What is noted of late and bad records, for whoever looks into it.
+    pub samples: Samples,
 }
 
 impl Gathered {
@@ -104,6 +107,13 @@ impl Gathered {
     pub fn reject(&mut self, rejects: impl IntoIterator<Item = (Reject, Class)>) {
         for (reject, class) in rejects {
             self.tally.add(class, u64::from(reject.origin.is_accountable()));
+            let reason = reject.reason.reason();
+            match class {
+                Class::Late => self.samples.late(reject.origin, None, || reason.to_owned()),
+                Class::Filtered | Class::Duplicate | Class::DeadLettered => {
+                    self.samples.bad(reject.origin, reason);
+                }
+            }
             self.rejects.push(reject);
         }
     }

@@ -56,6 +56,27 @@ pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A length of time as a person says it: its two largest units, rounded up, such as `1h5m` or `2m3s`;
+/// milliseconds only below a second.
+pub(crate) fn rough(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 5] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let exact = duration.as_nanos().div_ceil(1_000_000);
+    let largest = UNITS.iter().position(|(unit, _)| exact >= *unit).unwrap_or(UNITS.len() - 1);
+    let finest = if largest < 3 { largest + 1 } else { largest };
+    let rounded = UNITS.get(finest).map_or(exact, |(unit, _)| exact.div_ceil(*unit) * unit);
+    let mut left = rounded;
+    let mut text = String::new();
+    for (unit, name) in UNITS {
+        let count = left / unit;
+        left %= unit;
+        if count > 0 || (unit == 1 && rounded == 0) {
+            text += &format!("{count}{name}");
+        }
+    }
+    text
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
     #[inline]
@@ -247,6 +268,24 @@ mod tests {
 
     fn at(text: &str) -> Option<i64> {
         text.parse::<Timestamp>().ok().map(Timestamp::as_millis)
+    }
+
+    #[test]
+    fn a_length_of_time_is_said_in_two_units_and_never_too_short() {
+        for (ms, said) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_000, "1s"),
+            (1_001, "2s"),
+            (59_999, "1m"),
+            (123_000, "2m3s"),
+            (3_540_001, "59m1s"),
+            (3_599_001, "1h"),
+            (3_600_001, "1h1m"),
+            (86_400_000 * 400 + 1, "400d1h"),
+        ] {
+            assert_eq!(rough(Duration::from_millis(ms)), said);
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ use futures::future::BoxFuture;
 pub use log::{Log, TopicId};
 pub use memory::Memory;
 
-use crate::barrier::{Gathered, Tally};
+use crate::barrier::{Gathered, Samples, Tally};
 use crate::element::{Origin, Partition};
 use crate::error::{BadRecord, Error, Result};
 use crate::sink::{Place, Staged};
@@ -185,13 +185,15 @@ pub struct Epoch {
     pub skipped: u64,
     /// How the records ended that were neither skipped nor used for a result.
     pub tally: Tally,
+    /// What is noted of late and bad records among them.
+    pub samples: Samples,
 }
 
 impl Epoch {
     /// An epoch of these parts.
     #[must_use]
     pub fn new(task: Task, advances: Vec<Advance>, gathered: Gathered) -> Self {
-        let Gathered { chunks, staged, rejects: _, tally } = gathered;
+        let Gathered { chunks, staged, rejects: _, tally, samples } = gathered;
         Self {
             task,
             advances,
@@ -201,6 +203,7 @@ impl Epoch {
             records_in: 0,
             skipped: 0,
             tally,
+            samples,
         }
     }
 

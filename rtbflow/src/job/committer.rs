@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
 use crate::job::measures::CommitMeasures;
+use crate::job::notes::Notes;
 use crate::job::report::Account;
 use crate::job::task::Status;
 
@@ -79,6 +80,7 @@ pub(crate) struct Committer<A> {
     pub(crate) committed: Committed,
     pub(crate) measures: CommitMeasures,
     pub(crate) health: Health,
+    pub(crate) notes: Notes,
     pub(crate) submissions: mpsc::Receiver<Submission>,
 }
 
@@ -155,6 +157,7 @@ impl<A: Anchor> Committer<A> {
         for ((epoch, verdict), (waiting, status)) in epochs.iter().zip(verdicts).zip(waiting) {
             if let Verdict::Committed(found) = verdict {
                 self.account.committed(epoch, found).map_err(Error::permanent)?;
+                self.notes.committed(&self.job, epoch, found);
                 status.committed(epoch.records_in);
                 self.committed.put(epoch);
                 self.measures.epoch(epoch, found);
@@ -290,6 +293,7 @@ mod tests {
         let committer = Committer {
             measures: CommitMeasures::new(&job),
             health: Health::default(),
+            notes: Notes::default(),
             job,
             anchor,
             writers: Vec::new(),

@@ -17,10 +17,12 @@ mod committer;
 mod health;
 mod intake;
 mod measures;
+mod notes;
 mod report;
 mod run;
 mod running;
 mod settings;
+mod share;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use report::{Account, Report};
 
 use committer::Rejected;
 use intake::Bounds;
+use notes::Notes;
 use settings::Settings;
 
 use crate::clock::{Clock, SystemClock};
@@ -86,6 +89,7 @@ pub struct Job<S = (), A = (), P = ()> {
     rejected: Rejected,
     account: Account,
     health: Health,
+    notes: Notes,
 }
 
 impl<S, A, P> fmt::Debug for Job<S, A, P> {
@@ -111,6 +115,7 @@ impl Job {
             rejected: Rejected::default(),
             account: Account::default(),
             health: Health::default(),
+            notes: Notes::default(),
         })
     }
 }
@@ -129,8 +134,21 @@ impl<A, P> Job<(), A, P> {
             rejected,
             account,
             health,
+            notes,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
+        Job {
+            name,
+            source,
+            anchor,
+            pipeline,
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+            health,
+            notes,
+        }
     }
 }
 
@@ -148,8 +166,21 @@ impl<S, P> Job<S, (), P> {
             rejected,
             account,
             health,
+            notes,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
+        Job {
+            name,
+            source,
+            anchor,
+            pipeline,
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+            health,
+            notes,
+        }
     }
 }
 
@@ -172,8 +203,21 @@ impl<S, A> Job<S, A, ()> {
             rejected,
             account,
             health,
+            notes,
         } = self;
-        Job { name, source, anchor, pipeline, settings, clock, writers, rejected, account, health }
+        Job {
+            name,
+            source,
+            anchor,
+            pipeline,
+            settings,
+            clock,
+            writers,
+            rejected,
+            account,
+            health,
+            notes,
+        }
     }
 }
 
@@ -236,6 +280,25 @@ impl<S, A, P> Job<S, A, P> {
     /// How long the last commits may take when the job is stopped. Default 5 s.
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
         self.settings.stop_deadline = deadline;
+        self
+    }
+
+    /// The largest share of the input, from 0 to 1, that may be late: records of class
+    /// [`late`](Report::late) and those used though behind the watermark. Default: any.
+    ///
+    /// A job that reads [`until_end`](Self::until_end) is judged when it has read and committed everything;
+    /// one that goes on once a minute by its last ten minutes, unless fewer than 100 records were committed in
+    /// them, and by its whole run when it is stopped. A job with more ends with a permanent error that has the
+    /// figures; what was committed stays.
+    pub fn max_late(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.settings.most.late = share.into();
+        self
+    }
+
+    /// The largest share of the input, from 0 to 1, that may be dead letters for another reason than being
+    /// late. Judged as [`max_late`](Self::max_late). Default: any.
+    pub fn max_bad(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.settings.most.bad = share.into();
         self
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
+use crate::element::Topic;
 use crate::epoch::Anchor;
 use crate::error::Result;
 use crate::flow::{End, Flow};
@@ -29,7 +30,8 @@ impl<S, A, P> Job<S, A, P> {
     /// # Errors
     /// A configuration error before anything was read; a transient one if a server could not be reached
     /// within the [connect timeout](Self::connect_timeout); a fenced one if another instance has taken
-    /// over a partition that the source did not take away; a permanent one if the pipeline fails.
+    /// over a partition that the source did not take away; a permanent one if the pipeline fails, or more was
+    /// late or bad than [may be](Self::max_late).
     /// Whatever the error, the place holds exactly the epochs that were committed, and the job's
     /// [`account`](Self::account) says what they amount to.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report>
@@ -40,12 +42,14 @@ impl<S, A, P> Job<S, A, P> {
     {
         self.check_places()?;
         let job = Arc::new(self);
-        let health = job.health.clone();
-        let watch = Watch::new(&job.name, health.clone());
+        let watched = (job.account(), job.health.clone(), job.notes.clone());
+        let topics = job.source.topics();
+        let bounds = topics.iter().map(|topic| job.source.out_of_orderness(Topic::new(topic)));
+        let most = bounds.max().unwrap_or_default();
+        let watch = Watch::new(&job.name, watched, &job.settings, most);
         let mut shutdown = pin!(watch.until(shutdown).fuse());
         let ended = job.lead(&mut shutdown).await;
-        health.ended(ended.as_ref().err());
-        ended
+        watch.end(ended)
     }
 }
 

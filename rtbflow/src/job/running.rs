@@ -99,6 +99,7 @@ where
                 committed: committed.clone(),
                 measures: CommitMeasures::new(&job.name),
                 health: job.health.clone(),
+                notes: job.notes.clone(),
                 submissions,
             }
             .run(),

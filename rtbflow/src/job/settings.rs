@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::job::share::Most;
+
 /// Bounds and deadlines of a job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
@@ -12,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) until_end: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) stop_deadline: Duration,
+    /// How much of the input may be late or bad.
+    pub(crate) most: Most,
     pub(crate) most_records: u64,
     pub(crate) most_rows: usize,
     pub(crate) most_bytes: usize,
@@ -27,6 +31,7 @@ impl Default for Settings {
             until_end: false,
             connect_timeout: Duration::from_secs(30),
             stop_deadline: Duration::from_secs(5),
+            most: Most::default(),
             most_records: 50_000,
             most_rows: 10_000,
             most_bytes: 16 << 20,

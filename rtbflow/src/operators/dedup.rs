@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::barrier::Class;
 use crate::either::Either;
 use crate::element::{Origin, Record};
-use crate::error::{BadRecord, Result};
+use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::Late;
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
@@ -266,16 +266,10 @@ where
     }
 
     fn on_late(&self, late: Late, record: &Record<T>, out: &mut Outbox<U>) {
-        match late {
-            Late::Drop => out.account(Class::Late, record.origin),
-            Late::DeadLetter => {
-                let reason = format!(
-                    "late: of {}, ids are kept for {:?}, the watermark is {}",
-                    record.timestamp, self.dedup.within, self.watermark
-                );
-                out.dead_letter(Class::Late, record.origin, BadRecord::new(reason));
-            }
-        }
+        let (time, within, watermark) = (record.timestamp, self.dedup.within, self.watermark);
+        out.late(late, record.origin, watermark.since(time + within), || {
+            format!("of {time}, ids are kept for {within:?}, the watermark is {watermark}")
+        });
     }
 }
 

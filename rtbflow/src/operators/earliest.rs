@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
 use crate::element::Record;
-use crate::error::BadRecord;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
@@ -97,15 +96,10 @@ impl<T> Earliest<T> {
     }
 
     fn on_late<K>(&self, record: &Record<T>, turn: &mut Turn<'_, K, First<T>, T>) {
-        match self.late {
-            Late::Drop => turn.account(Class::Late, record.origin),
-            Late::DeadLetter => {
-                let watermark = turn.watermark();
-                let reason =
-                    format!("late: it is of {}, the watermark is {watermark}", record.timestamp);
-                turn.dead_letter(Class::Late, record.origin, BadRecord::new(reason));
-            }
-        }
+        let (time, watermark) = (record.timestamp, turn.watermark());
+        turn.late(self.late, record.origin, watermark.since(time), || {
+            format!("it is of {time}, the watermark is {watermark}")
+        });
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::barrier::Class;
 use crate::element::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
@@ -207,7 +206,9 @@ where
         };
         let Some((_, newest)) = self.newest.get(slot) else { return };
         if version.compare(newest, &self.latest) == Ordering::Less {
-            return out.account(Class::Late, record.origin);
+            let (time, newest) = (record.timestamp, newest.timestamp);
+            let reason = || format!("it is of {time}, a version of {newest} was read before");
+            return out.superseded(record.origin, reason);
         }
         let newest = self.newest.get_mut(slot);
         let old = newest.map(|(_, newest)| std::mem::replace(newest, version).value);

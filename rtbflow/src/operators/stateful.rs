@@ -5,17 +5,19 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use pin_project::pin_project;
 
-use crate::barrier::{Barrier, Class, Reject, Tally};
+use crate::barrier::{Barrier, Class, Reject, Samples, Tally};
 use crate::element::{Element, Origin, Record};
 use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
+use crate::operators::window::Late;
 use crate::state::Chunk;
 pub use crate::state::Snapshot;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, rough};
 use crate::topology::{Activity, Tip};
 
 /// What an operator with state does: pure logic, without waiting.
@@ -86,6 +88,7 @@ pub struct Outbox<U> {
     elements: VecDeque<Queued<U>>,
     rejects: Vec<(Reject, Class)>,
     tally: Tally,
+    samples: Samples,
     activity: Activity,
     /// The watermark that holds before what is put out next.
     watermark: Timestamp,
@@ -114,7 +117,8 @@ impl<U> From<Queued<U>> for Element<U> {
 impl<U> Outbox<U> {
     fn new(activity: Activity) -> Self {
         let (rejects, tally, watermark) = (Vec::new(), Tally::default(), Timestamp::MIN);
-        Self { elements: VecDeque::new(), rejects, tally, activity, watermark }
+        let samples = Samples::default();
+        Self { elements: VecDeque::new(), rejects, tally, samples, activity, watermark }
     }
 
     /// Sends a record on.
@@ -140,6 +144,40 @@ impl<U> Outbox<U> {
     /// Accounts for a record that is not used.
     pub fn account(&mut self, class: Class, origin: Option<Origin>) {
         self.tally.add(class, u64::from(origin.is_some_and(|origin| origin.is_accountable())));
+    }
+
+    /// A record came too late: the watermark would have had to pass it `by` so much later. Does with it what
+    /// `late` says, and accounts for it. The reason says of which time it is, and where the watermark stands.
+    #[cold]
+    pub fn late(
+        &mut self,
+        late: Late,
+        origin: Option<Origin>,
+        by: Duration,
+        reason: impl FnOnce() -> String,
+    ) {
+        let reason = || format!("late: {}; it came {} too late", reason(), rough(by));
+        match (late, origin) {
+            (Late::Drop, None) | (Late::DeadLetter, None) => {}
+            (Late::Drop, Some(at)) => {
+                self.samples.late(at, Some(by), reason);
+                self.account(Class::Late, origin);
+            }
+            (Late::DeadLetter, Some(at)) => {
+                let reason = reason();
+                self.samples.late(at, Some(by), || reason.clone());
+                self.dead_letter(Class::Late, origin, BadRecord::new(reason));
+            }
+        }
+    }
+
+    /// A record came after a newer version of itself: accounts for it as late, which no watermark decides.
+    #[cold]
+    pub(crate) fn superseded(&mut self, origin: Option<Origin>, reason: impl FnOnce() -> String) {
+        if let Some(at) = origin {
+            self.samples.late(at, None, || format!("superseded: {}", reason()));
+        }
+        self.account(Class::Late, origin);
     }
 
     /// Sends a record to the dead-letter topic, accounted for in this class. One that was read nowhere
@@ -302,10 +340,11 @@ fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &m
     let mut snapshot = Snapshot::new(Arc::clone(operator));
     logic.snapshot(&mut snapshot);
     let (mut chunks, failure) = snapshot.finish();
-    let tally = std::mem::take(&mut out.tally);
+    let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
     barrier.gather(|epoch| {
         epoch.chunks.append(&mut chunks);
         epoch.tally.merge(tally);
+        epoch.samples.merge(&samples);
         epoch.reject(out.rejects.drain(..));
     });
     if let Some(error) = failure {

@@ -1,10 +1,13 @@
 //! The account of a job that ended, whatever its end was.
 
+use std::time::Duration;
+
 use crate::epoch::Memory;
 use crate::error::BadRecord;
-use crate::job::Job;
-use crate::job::Report;
+use crate::job::{Health, Job, Report};
+use crate::operators::window::{Count, Late, Tumbling};
 use crate::source::MemorySource;
+use crate::time::Timestamp;
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_failed_says_what_is_pending() {
@@ -39,4 +42,52 @@ async fn a_job_without_partitions_ends() {
     let run = job.run(std::future::pending());
     let report = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
     assert_eq!(report.unwrap(), Report::default());
+}
+
+/// Of 200 seconds in order, 20 once more from the beginning, in one window a second; and one in ten is bad.
+async fn run_disordered(most: impl Fn(Unlimited) -> Unlimited) -> (crate::Result<Report>, Health) {
+    let place = Memory::new();
+    let (_, out) = place.collect();
+    let seconds: Vec<i64> = (0..200).chain(0..20).collect();
+    let at = |second: &i64| Timestamp::from_millis(second * 1000);
+    let source = MemorySource::new("seconds", vec![seconds]).event_time(at, Duration::from_secs(5));
+    let windows = Tumbling::of(Duration::from_secs(1)).late(Late::DeadLetter);
+    let odd = |n: i64| if n % 10 == 3 { Err(BadRecord::new("a three")) } else { Ok(n) };
+    let job = most(Job::new("disordered").unwrap()).source(source).anchor(place.clone());
+    let job = job.until_end(true).pipeline(move |seconds| {
+        let good = seconds.map(odd).dead_letter();
+        let counts = good.key_by(|_| ()).window(windows).aggregate("counts", Count);
+        counts.to(place.collect_into(&out))
+    });
+    let health = job.health();
+    (job.run(std::future::pending()).await, health)
+}
+
+type Unlimited = Job<(), (), ()>;
+
+#[tokio::test(start_paused = true)]
+async fn more_that_is_late_or_bad_than_may_be_is_an_error_with_the_figures() {
+    let (ended, health) = run_disordered(|job| job.max_late(0.0819).max_bad(0.1)).await;
+    let report = ended.unwrap();
+    assert_eq!((report.records_in(), report.late, report.dead_lettered), (220, 18, 22));
+    assert_eq!(health.live().unwrap_err().reason(), "the job has ended");
+
+    let (ended, health) = run_disordered(|job| job.max_late(0.08)).await;
+    let error = ended.unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Permanent);
+    let text = error.report();
+    assert!(text.contains("keep late records within 8 % of the input: 18 of the 220"), "{text}");
+    // The second 0 comes again at 199 s, of which its window was over at 1 s: 193 s late at most.
+    assert!(text.contains("3m13s at most"), "{text}");
+    assert!(text.contains("(it is 5s)") && text.contains("3m19s for all"), "{text}");
+    assert!(
+        text.contains("first late: seconds/0 at offset 200: late: its window ended at"),
+        "{text}"
+    );
+    assert!(text.contains("first bad: seconds/0 at offset 3: a three"), "{text}");
+    assert!(health.ready().unwrap_err().reason().contains("keep late records"));
+
+    let (ended, _) = run_disordered(|job| job.max_bad(0.09)).await;
+    let text = ended.unwrap_err().report();
+    assert!(text.contains("keep bad records within 9 % of the input: 22 of the 220"), "{text}");
 }

@@ -14,11 +14,9 @@ use super::keys::Keys;
 use super::places::{Place, Places};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
-use crate::barrier::Class;
 use crate::either::Either;
 use crate::element::{Origin, Record};
-use crate::error::{BadRecord, Result};
-use crate::operators::window::Late;
+use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Chunk, Reader, Writer};
 use crate::time::Timestamp;
@@ -163,15 +161,11 @@ where
         if timestamp >= allowed {
             return false;
         }
-        match late {
-            Late::Drop => out.account(Class::Late, origin),
-            Late::DeadLetter => {
-                let at = Timestamp::from_millis;
-                let (time, watermark) = (at(timestamp), at(self.watermark));
-                let reason = format!("late: its time is {time}, the watermark is {watermark}");
-                out.dead_letter(Class::Late, origin, BadRecord::new(reason));
-            }
-        }
+        let at = Timestamp::from_millis;
+        let (time, watermark) = (at(timestamp), at(self.watermark));
+        out.late(*late, origin, at(allowed).since(time), || {
+            format!("its time is {time}, the watermark is {watermark}")
+        });
         true
     }
 

@@ -10,6 +10,7 @@ use crate::element::{Origin, Record};
 use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::operators::process::timers::{Clock, Edit, Timer};
+use crate::operators::window::Late;
 use crate::time::Timestamp;
 
 /// What is kept for a key.
@@ -137,6 +138,18 @@ impl<K, V, U> Turn<'_, K, V, U> {
     /// Sends the record of this turn to the dead-letter topic, accounted for in this class.
     pub fn dead_letter(&mut self, class: Class, origin: Option<Origin>, reason: BadRecord) {
         self.out.dead_letter(class, origin, reason);
+    }
+
+    /// The record of this turn came too late: the watermark would have had to pass it `by` so much later.
+    /// Does with it what `late` says, and accounts for it.
+    pub fn late(
+        &mut self,
+        late: Late,
+        origin: Option<Origin>,
+        by: Duration,
+        reason: impl FnOnce() -> String,
+    ) {
+        self.out.late(late, origin, by, reason);
     }
 
     /// Sets a timer of the key by event time. Two for the same time are one. At the turn of an event timer

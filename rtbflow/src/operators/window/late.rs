@@ -1,11 +1,10 @@
 //! What becomes of late records: said once, where the windows are laid.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::barrier::Class;
 use crate::either::Either;
 use crate::element::Record;
-use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::time::Timestamp;
 
@@ -54,6 +53,7 @@ pub trait LatePolicy: sealed::Sealed + fmt::Debug + Copy + Send + 'static {
         self,
         record: Record<T>,
         end: Timestamp,
+        allowed: Duration,
         out: &mut Outbox<Self::Out<R, T>>,
     );
 }
@@ -71,17 +71,13 @@ impl LatePolicy for Late {
         self,
         record: Record<T>,
         end: Timestamp,
+        allowed: Duration,
         out: &mut Outbox<R>,
     ) {
-        match self {
-            Self::Drop => out.account(Class::Late, record.origin),
-            Self::DeadLetter => {
-                let watermark = out.watermark_before();
-                let reason =
-                    format!("late: its window ended at {end}, the watermark is {watermark}");
-                out.dead_letter(Class::Late, record.origin, BadRecord::new(reason));
-            }
-        }
+        let watermark = out.watermark_before();
+        out.late(self, record.origin, watermark.since(end + allowed), || {
+            format!("its window ended at {end}, the watermark is {watermark}")
+        });
     }
 }
 
@@ -97,6 +93,7 @@ impl LatePolicy for LateFlow {
         self,
         record: Record<T>,
         _end: Timestamp,
+        _allowed: Duration,
         out: &mut Outbox<Either<R, T>>,
     ) {
         out.push(record.map(Either::Right));

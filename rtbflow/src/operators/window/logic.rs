@@ -118,7 +118,12 @@ where
             (self.windows.window_of(record.timestamp), out.watermark_before());
         let passed = window.end <= watermark;
         if passed && window.end + self.windows.allowed_lateness() <= watermark {
-            return self.windows.late().late(record, window.end, out);
+            return self.windows.late().late(
+                record,
+                window.end,
+                self.windows.allowed_lateness(),
+                out,
+            );
         }
         let key = (self.key)(&record.value);
         if passed && self.panes == Panes::Discarding {

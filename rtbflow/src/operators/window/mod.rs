@@ -54,13 +54,15 @@ pub use distinct::{Distinct, Registers};
 pub use late::{Late, LateFlow, LatePolicy, Undecided};
 pub use logic::WindowLogic;
 pub use numbers::{Max, Mean, Min, Number, Sum};
-pub use quantiles::{Quantiles, Sketch};
+pub use quantiles::Quantiles;
 pub use session::Session;
 pub use session_logic::SessionLogic;
 pub use sliding::Sliding;
 pub use sliding_logic::SlidingLogic;
 pub use top_n::TopN;
 pub use tumbling::Tumbling;
+
+pub use crate::sketch::Sketch;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;

@@ -1,17 +1,10 @@
 //! Medians and other quantiles, nearly: DDSketch.
 
-use std::collections::BTreeMap;
 use std::fmt;
-
-use serde::{Deserialize, Serialize};
 
 use crate::element::Record;
 use crate::operators::window::{Aggregate, Merge};
-
-/// How far a quantile may be off, relative to its value.
-const ACCURACY: f64 = 0.01;
-/// So many bins are kept; beyond, the ones nearest to zero are taken together.
-const MOST_BINS: usize = 2048;
+use crate::sketch::Sketch;
 
 /// Quantiles of a number, such as the median or the 99th percentile: each within 1 % of the value that
 /// stands there. What is put out are the values in the order of the quantiles asked for; `NaN` of no
@@ -85,92 +78,6 @@ where
     }
 }
 
-/// How many numbers are in each bin.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sketch {
-    /// By the logarithm of the number without its sign.
-    negative: BTreeMap<i32, u64>,
-    zero_count: u64,
-    positive: BTreeMap<i32, u64>,
-}
-
-/// The logarithm of the factor by which a bin's upper border is above its lower.
-fn width() -> f64 {
-    ((1.0 + ACCURACY) / (1.0 - ACCURACY)).ln()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "logarithms of finite numbers are small")]
-fn bin_of(number: f64) -> i32 {
-    (number.ln() / width()).ceil() as i32
-}
-
-/// The number that is as far from both borders of a bin, relative to itself.
-fn middle(bin: i32) -> f64 {
-    (f64::from(bin) * width()).exp() * (1.0 - ACCURACY)
-}
-
-/// Takes the bins nearest to zero together if there are too many.
-fn bound(bins: &mut BTreeMap<i32, u64>) {
-    while bins.len() > MOST_BINS {
-        if let Some((_, count)) = bins.pop_first()
-            && let Some(mut next) = bins.first_entry()
-        {
-            *next.get_mut() += count;
-        }
-    }
-}
-
-impl Sketch {
-    fn add(&mut self, number: f64) {
-        let bins = match number {
-            number if !number.is_finite() => return,
-            number if number > 0.0 => &mut self.positive,
-            number if number < 0.0 => &mut self.negative,
-            _ => {
-                self.zero_count += 1;
-                return;
-            }
-        };
-        *bins.entry(bin_of(number.abs())).or_insert(0) += 1;
-        bound(bins);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.zero_count += other.zero_count;
-        let both = [(&mut self.negative, &other.negative), (&mut self.positive, &other.positive)];
-        for (bins, others) in both {
-            for (bin, count) in others {
-                *bins.entry(*bin).or_insert(0) += count;
-            }
-            bound(bins);
-        }
-    }
-
-    /// The number that stands at this quantile when all are sorted.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rank is not negative, and as exact as an f64 is"
-    )]
-    fn quantile(&self, quantile: f64) -> f64 {
-        let count = |bins: &BTreeMap<i32, u64>| bins.values().sum::<u64>();
-        let count = count(&self.negative) + self.zero_count + count(&self.positive);
-        let Some(last) = count.checked_sub(1) else { return f64::NAN };
-        let rank = (quantile.clamp(0.0, 1.0) * last as f64) as u64;
-        let negative = self.negative.iter().rev().map(|(bin, count)| (-middle(*bin), *count));
-        let positive = self.positive.iter().map(|(bin, count)| (middle(*bin), *count));
-        let mut before = 0;
-        for (number, count) in negative.chain([(0.0, self.zero_count)]).chain(positive) {
-            before += count;
-            if before > rank {
-                return number;
-            }
-        }
-        f64::NAN
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -192,14 +99,6 @@ mod tests {
     fn of_no_records_there_is_none_and_odd_numbers_are_left_out() {
         let sketch = of(&asked(), &[f64::NAN, f64::INFINITY]);
         assert!(asked().output(&sketch).iter().all(|number| number.is_nan()));
-    }
-
-    #[test]
-    fn bins_are_bounded() {
-        let numbers: Vec<f64> = (-1000..1000).map(|n| 1.1_f64.powi(n * 3)).collect();
-        let sketch = of(&asked(), &numbers);
-        assert_eq!(sketch.positive.len(), MOST_BINS.min(sketch.positive.len()));
-        assert_eq!(sketch.positive.values().sum::<u64>(), 2000);
     }
 
     proptest! {

@@ -221,7 +221,7 @@ where
             let goes_on =
                 visits.is_some_and(|it| it.visits.iter().any(|it| touch(&it.window, &own)));
             if !goes_on {
-                return self.windows.late().late(record, own.end, out);
+                return self.windows.late().late(record, own.end, self.lateness(), out);
             }
         }
         let slot = known.unwrap_or_else(|| {

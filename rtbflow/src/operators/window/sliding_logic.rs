@@ -156,15 +156,16 @@ where
         F: Fn(&T) -> K,
     {
         let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
+        let allowed = Windows::allowed_lateness(&self.windows);
         let Some((start, end)) = self.grid.slice_of(at) else {
             if at.saturating_add(self.lateness_ms) < watermark {
-                return self.windows.late().late(record, record_end(at), out);
+                return self.windows.late().late(record, record_end(at), allowed, out);
             }
             return out.account(Class::Filtered, record.origin);
         };
         let last = self.grid.last_end(start);
         if self.is_over(last, watermark) {
-            return self.windows.late().late(record, Timestamp::from_millis(last), out);
+            return self.windows.late().late(record, Timestamp::from_millis(last), allowed, out);
         }
         // Whatever ends until here and has something in it was put out.
         self.passed = self.passed.max(watermark);
