@@ -18,14 +18,15 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
+use rtbflow::codec::{Decoder, json_view};
 use rtbflow::operators::window::{Aggregate, Late, Tumbling, Windowed};
 use rtbflow::sink::Sink;
-use rtbflow::{Elements, Flow, Job, Record, Result, Timestamp};
+use rtbflow::{BadRecord, Elements, Flow, Job, Record, Result, Timestamp};
 use rtbflow_kafka::KafkaAnchor;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    AdClick, Click, Compensation, CompensationType, DetectionWindow, RefundReason, ad_clicks,
+    AdClick, Ads, Click, Compensation, CompensationType, DetectionWindow, Object, RefundReason,
 };
 use crate::launch::{Launch, no_preparation};
 use crate::options::{NoMore, Options};
@@ -34,6 +35,21 @@ use crate::process::{Outcome, Shutdown};
 use crate::topics::SystemTopic;
 
 const WINDOW: Duration = Duration::from_mins(5);
+/// 9999-12-31T23:55:00Z. A window that begins here or later ends in a year of five digits, which RFC 3339 does
+/// not have and no reader of `compensation-events` takes.
+const LAST_WINDOW: Timestamp = Timestamp::from_millis(253_402_300_500_000);
+
+/// Decodes `ad-events` for this pipeline: a click whose refund could not be written down is a bad record.
+fn refundable_clicks() -> impl Decoder<Value = AdClick> + Clone {
+    json_view::<Ads, _, _>(|Object(ad)| {
+        let ad = AdClick::from(ad);
+        if ad.timestamp >= LAST_WINDOW && ad.click.is_some() {
+            let reason = "a CLICK whose window of five minutes ends after the year 9999";
+            return Err(BadRecord::new(format!("{reason}: it is of {}", ad.timestamp)));
+        }
+        Ok(ad)
+    })
+}
 
 /// Duplicate clicks: one compensation for each device and ad that has several clicks in a window.
 pub fn duplicate_clicks(
@@ -133,7 +149,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let launch = Launch::new(DUPLICATES, &common)?;
     let kafka = launch.kafka().anchor();
     let ads = launch
-        .source(SystemTopic::AdEvents, ad_clicks())
+        .source(SystemTopic::AdEvents, refundable_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
     let job = Job::new(&common.group)?
         .source(ads)
@@ -145,6 +161,8 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
 
 #[cfg(test)]
 mod tests {
+    use rtbflow::operators::window::Assigner;
+    use rtbflow::source::RawRecord;
     use rtbflow::testing::{run, timed};
 
     use super::*;
@@ -189,6 +207,28 @@ mod tests {
             "compensation_type": "BALANCE_REFUND",
         });
         assert_eq!(found(clicks), [expected]);
+    }
+
+    #[test]
+    fn a_click_whose_window_ends_after_the_year_9999_is_a_bad_record() {
+        let decode = |kind: &str, at: &str| {
+            let json = serde_json::json!({
+                "event_type": kind, "timestamp": at, "device_id": "d", "session_id": "s", "ad_id": "a",
+                "campaign_id": "c", "advertiser_id": "v", "product_id": "p", "placement": "HOME",
+                "bid_price": 3, "actual_price": 2, "category": "shoes",
+            });
+            let (timestamp, value) = (Timestamp::from_millis(0), json.to_string());
+            let value = Some(value.as_bytes());
+            refundable_clicks().decode(&RawRecord { offset: 0, timestamp, key: None, value })
+        };
+        let last = "9999-12-31T23:54:59.999Z";
+        assert!(decode("CLICK", last).is_ok());
+        let bad = decode("CLICK", "9999-12-31T23:55:00Z").unwrap_err();
+        assert!(bad.reason().contains("ends after the year 9999"), "{bad}");
+        assert!(decode("IMPRESSION", "9999-12-31T23:59:59Z").is_ok());
+        let window = Tumbling::of(WINDOW).late(Late::Drop);
+        assert!(window.window_of(last.parse().unwrap()).end.to_string().starts_with("9999-"));
+        assert!(window.window_of(LAST_WINDOW).end.to_string().starts_with("10000-"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `conversion-events`: what outside systems report as bought.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -106,7 +107,8 @@ impl From<ConversionView<'_>> for Conversion {
 /// A conversion under the id of its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identified {
-    /// What was ordered, by what; or where the record was read.
+    /// What was ordered, and what the visitor did with it, parted by `/`; or where the record was read. A
+    /// `/` inside a part is written `%2F` and a `%` is `%25`, so that no two orders have one id.
     pub id: String,
     /// The conversion.
     pub conversion: Conversion,
@@ -116,7 +118,10 @@ impl From<Record<Conversion>> for Identified {
     fn from(Record { value: conversion, origin, .. }: Record<Conversion>) -> Self {
         let Conversion { order_id, product_id, conversion_type, .. } = &conversion;
         let id = match (order_id, origin) {
-            (Some(order), _) => format!("{order}/{product_id}/{}", conversion_type.as_str()),
+            (Some(order), _) => {
+                let (order, product) = (part(order), part(product_id));
+                format!("{order}/{product}/{}", conversion_type.as_str())
+            }
             (None, Some(at)) => {
                 format!("{}-{}-{}", at.topic(), at.partition().number, at.offset())
             }
@@ -124,6 +129,14 @@ impl From<Record<Conversion>> for Identified {
         };
         Self { id, conversion }
     }
+}
+
+/// A part of an id, without what parts are parted by.
+fn part(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '/']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('%', "%25").replace('/', "%2F"))
 }
 
 /// Decodes `conversion-events`.
@@ -158,6 +171,20 @@ mod tests {
         assert_eq!(window(r#","attribution_window":1.0"#), None);
         let longest = window(r#","attribution_window":9223372036854775807"#);
         assert_eq!(longest, Some(Duration::from_secs(u64::MAX)));
+    }
+
+    #[test]
+    fn no_two_orders_have_one_id() {
+        let id = |order: &str, product: &str| {
+            let mut conversion = decode("").unwrap();
+            conversion.order_id = Some(order.into());
+            conversion.product_id = product.into();
+            Identified::from(Record::derived(conversion, Timestamp::default())).id
+        };
+        assert_eq!(id("o1", "p"), "o1/p/SIGNUP");
+        assert_eq!(id("A", "B/C"), "A/B%2FC/SIGNUP");
+        assert_eq!(id("A/B", "C"), "A%2FB/C/SIGNUP");
+        assert_eq!(id("A%2FB", "50 %"), "A%252FB/50 %25/SIGNUP");
     }
 
     #[test]
