@@ -159,13 +159,22 @@ impl Launch {
 
     fn configure<S, A, P>(&self, job: Job<S, A, P>) -> Job<S, A, P> {
         let Common {
-            commit_interval, idle_timeout, until_end, connect_timeout, dead_letter, ..
+            commit_interval,
+            idle_timeout,
+            until_end,
+            connect_timeout,
+            max_late,
+            max_bad,
+            dead_letter,
+            ..
         } = self.common;
         let job = job
             .commit_interval(commit_interval)
             .idle_timeout(idle_timeout)
             .until_end(until_end)
-            .connect_timeout(connect_timeout);
+            .connect_timeout(connect_timeout)
+            .max_late(max_late)
+            .max_bad(max_bad);
         match dead_letter {
             DeadLetterChoice::Topic => {
                 job.dead_letters(self.kafka.dead_letters().pipeline(self.pipeline.name))

@@ -7,6 +7,7 @@
 mod duration;
 mod refusal;
 mod secret;
+mod share;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use rtbflow_sinks::redis::{self, Redis};
 pub use duration::{ParseDurationError, parse_duration, positive_duration};
 pub use refusal::Refusal;
 pub use secret::Secret;
+pub use share::{ParseShareError, parse_share};
 
 use crate::process::Probed;
 
@@ -91,6 +93,15 @@ pub struct Common {
     /// What becomes of records that can not be used
     #[arg(long, value_enum, value_name = "CHOICE", default_value = "topic")]
     pub dead_letter: DeadLetterChoice,
+
+    /// Ends with exit code 1 if a larger share of the input is late, such as 5%: at the end of a run, and
+    /// while live each minute by the last ten minutes
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub max_late: Option<f64>,
+
+    /// Ends with exit code 1 if a larger share of the input is bad, as --max-late
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub max_bad: Option<f64>,
 
     /// An option of the Kafka client (TLS, SASL, anything of librdkafka); can be given many times
     #[arg(long = "kafka-option", value_name = "KEY=VALUE")]

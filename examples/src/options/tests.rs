@@ -39,6 +39,9 @@ fn every_option_is_read() {
         "--metrics",
         "127.0.0.1:9464",
         "--until-end",
+        "--max-late",
+        "5%",
+        "--max-bad=0%",
         "-v",
         "--connect-timeout",
         "1m30s",
@@ -50,6 +53,7 @@ fn every_option_is_read() {
     assert_eq!(options, [("security.protocol", "ssl"), ("sasl.password", "a=b")]);
     assert_eq!((common.verbose, common.connect_timeout), (1, Duration::from_secs(90)));
     assert!(common.metrics.is_some() && common.until_end);
+    assert_eq!((common.max_late, common.max_bad), (Some(0.05), Some(0.0)));
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn help_lists_every_option_and_is_no_error() {
     assert!(!help.is_error());
     let help = help.to_string();
     for option in "--kafka --redis --postgres --redis-ca --postgres-ca --group --create-topics --create-tables --commit-interval \
-                   --out-of-orderness --idle-timeout --max-ahead --dead-letter --kafka-option --metrics \
+                   --out-of-orderness --idle-timeout --max-ahead --dead-letter --max-late --max-bad --kafka-option --metrics \
                    --until-end --print-topology --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
                    RTBFLOW_POSTGRES worker-group"
         .split_whitespace()
@@ -75,6 +79,9 @@ fn a_wrong_option_is_named_and_a_secret_is_not() {
         (&["--commit-interval", "0ms"], "commit-interval"),
         (&["--dead-letter", "drop"], "dead-letter"),
         (&["--metrics", "here"], "metrics"),
+        (&["--max-late", "5"], "max-late"),
+        (&["--max-bad", "-1%"], "max-bad"),
+        (&["--max-bad", "NaN%"], "max-bad"),
         (&["--kafka-option", "sasl.password S3cret"], "--kafka-option number 1"),
         (&["--kafka-option", "=S3cret"], "--kafka-option number 1"),
         (&["--postgress=postgres://u:S3cret@h/x"], "postgress"),
