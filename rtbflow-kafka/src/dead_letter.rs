@@ -137,7 +137,7 @@ impl DeadLetterTopic {
         pipeline: &str,
         letter: &DeadLetter,
     ) -> Result<()> {
-        let topic = Self::name(letter.origin.topic());
+        let topic = Self::name(letter.beside());
         let mut record = Some(self.record(&topic, pipeline, letter));
         let delivery = loop {
             let Some(next) = record.take() else {

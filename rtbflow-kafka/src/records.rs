@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::sink::{Place, Sink, Staged, StagedRows};
 use rtbflow::{BadRecord, Record};
 use serde::Serialize;
 
@@ -223,7 +223,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         let rows = records.len();
         if rows > 0 {
             let batch = Batch { topic: Arc::clone(&self.form.topic), records: Arc::new(records) };
-            out.push(Staged { place: self.form.place, rows, batch: Box::new(batch) });
+            out.push(Staged::new(self.form.place, rows, batch));
         }
     }
 
@@ -239,6 +239,8 @@ pub(crate) struct Batch {
     pub(crate) records: Arc<Outgoing>,
 }
 
+impl StagedRows for Batch {}
+
 impl Batch {
     /// The batches that are staged for a place, in order.
     pub(crate) fn of(
@@ -246,7 +248,7 @@ impl Batch {
         place: Place,
     ) -> impl Iterator<Item = rtbflow::Result<Self>> {
         epoch.staged_for(place).map(|staged| {
-            staged.batch.downcast_ref::<Self>().cloned().ok_or_else(|| {
+            staged.batch::<Self>().cloned().ok_or_else(|| {
                 rtbflow::Error::permanent("write to Kafka what no sink of its own has staged")
             })
         })

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::element::Origin;
 use crate::error::{BadRecord, Error};
+use crate::refused_result::RefusedResult;
 pub use crate::samples::Samples;
 use crate::sink::Staged;
 use crate::state::Chunk;
@@ -96,10 +97,14 @@ pub struct Gathered {
     pub staged: Vec<Staged>,
     /// Records for the dead-letter topic.
     pub rejects: Vec<Reject>,
+    /// Results that their sinks refused, each with its reason.
+    pub refused: Vec<(RefusedResult, BadRecord)>,
     /// How the records ended that were not used for a result.
     pub tally: Tally,
     /// What is noted of late and bad records, for whoever looks into it.
     pub samples: Samples,
+    /// Records that were used though they came behind the watermark.
+    pub behind: u64,
 }
 
 impl Gathered {

@@ -13,6 +13,7 @@ pub struct Error {
     kind: ErrorKind,
     attempted: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    refusals: Vec<Refusal>,
 }
 
 /// What kind of answer an [`Error`] asks for.
@@ -27,6 +28,8 @@ pub enum ErrorKind {
     Fenced,
     /// It failed and would fail again.
     Permanent,
+    /// The place will never take some of the rows, for what they are: they become dead letters.
+    Refused,
 }
 
 impl Error {
@@ -34,7 +37,7 @@ impl Error {
     #[cold]
     #[must_use]
     pub fn new(kind: ErrorKind, attempted: impl Into<String>) -> Self {
-        Self { kind, attempted: attempted.into(), source: None }
+        Self { kind, attempted: attempted.into(), source: None, refusals: Vec::new() }
     }
 
     /// Somebody has to change an option, the pipeline or the stored state.
@@ -63,6 +66,33 @@ impl Error {
     #[must_use]
     pub fn permanent(attempted: impl Into<String>) -> Self {
         Self::new(ErrorKind::Permanent, attempted)
+    }
+
+    /// The place will never take these rows, for what they are. For an [`Anchor`](crate::epoch::Anchor) or a
+    /// [`Writer`](crate::epoch::Writer), which has applied nothing of the epochs it was given.
+    ///
+    /// # Examples
+    /// ```
+    /// use rtbflow::epoch::Refusal;
+    /// use rtbflow::{BadRecord, Error};
+    ///
+    /// let reason = BadRecord::new("value too long for type character varying(10)");
+    /// let error = Error::refused(vec![Refusal { epoch: 0, staged: 1, row: 17, reason }]);
+    /// assert_eq!(error.refusals().len(), 1);
+    /// assert!(!error.is_transient());
+    /// ```
+    #[cold]
+    #[must_use]
+    pub fn refused(refusals: Vec<Refusal>) -> Self {
+        let reason = refusals.first().map_or("no reason", |first| first.reason.reason());
+        let attempted = format!("write {} rows that the place refuses: {reason}", refusals.len());
+        Self { refusals, ..Self::new(ErrorKind::Refused, attempted) }
+    }
+
+    /// The rows that the place refused; none for any other error.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
     }
 
     /// Adds the cause, which [`source`](StdError::source) returns.
@@ -150,6 +180,25 @@ impl BadRecord {
     pub fn reason(&self) -> &str {
         &self.0
     }
+}
+
+/// A row that the place will never take for what it is: too long for an index, out of a column's range,
+/// against a constraint, larger than its topic takes.
+///
+/// An [`Anchor`](crate::epoch::Anchor) or a [`Writer`](crate::epoch::Writer) returns it in
+/// [`Error::refused`](Error::refused), having applied nothing of the epochs that it names. (Other epochs
+/// of the call may have been applied: they are found applied when they are committed again.) What the place
+/// refuses for reasons of its own (rights, a missing table, a full disk) is no refusal but an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which epoch, by its number in the slice that the place was given.
+    pub epoch: usize,
+    /// Which batch, by its number in [`Epoch::staged`](crate::epoch::Epoch::staged).
+    pub staged: usize,
+    /// Which row of the batch, from 0, in the order in which the sink took them.
+    pub row: usize,
+    /// The place's reason.
+    pub reason: BadRecord,
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ pub mod guide;
 mod hash;
 pub mod job;
 pub mod operators;
+mod refused_result;
 mod samples;
 pub mod sink;
 mod sketch;

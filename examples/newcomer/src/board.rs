@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
-use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::sink::{Place, Sink, Staged, StagedRows};
 use rtbflow::state::{Change, Chunk};
 use rtbflow::{Partition, Record, Result};
 
@@ -61,6 +61,13 @@ pub struct Additions {
     sums: BTreeMap<u32, i64>,
 }
 
+/// What is staged for one epoch: the sum of each sensor. The board takes whatever it is given, so that nothing
+/// has to be known of single rows.
+#[derive(Debug)]
+struct Sums(BTreeMap<u32, i64>);
+
+impl StagedRows for Sums {}
+
 impl Sink<Reading> for Additions {
     fn write(&mut self, record: &Record<Reading>) {
         *self.sums.entry(record.value.sensor).or_default() += record.value.value;
@@ -73,7 +80,7 @@ impl Sink<Reading> for Additions {
     fn stage(&mut self, out: &mut Vec<Staged>) {
         let sums = std::mem::take(&mut self.sums);
         if !sums.is_empty() {
-            out.push(Staged { place: self.place, rows: sums.len(), batch: Box::new(sums) });
+            out.push(Staged::new(self.place, sums.len(), Sums(sums)));
         }
     }
 
@@ -140,8 +147,8 @@ impl Anchor for Board {
             Step::Apply => {
                 held.apply(epoch);
                 let staged = epoch.staged_for(self.place);
-                let batches = staged.filter_map(|staged| staged.batch.downcast_ref());
-                for (sensor, sum) in batches.flat_map(|batch: &BTreeMap<u32, i64>| batch) {
+                let batches = staged.filter_map(|staged| staged.batch());
+                for (sensor, sum) in batches.flat_map(|Sums(batch)| batch) {
                     *sums.entry(*sensor).or_default() += sum;
                 }
                 Verdict::COMMITTED

@@ -1,7 +1,7 @@
 //! A source: sensors whose readings follow from their number and the time, a partition each.
 
 use futures::stream;
-use rtbflow::epoch::DeadLetter;
+use rtbflow::epoch::{DeadLetter, Original};
 use rtbflow::source::{Batch, Content, Context, Delivery, FixedFeed, Incoming, Source};
 use rtbflow::{BadRecord, Origin, Partition, Result, Timestamp, Topic};
 
@@ -76,13 +76,9 @@ impl Batch for Readings {
         offset: i64,
         reason: BadRecord,
     ) -> Option<DeadLetter> {
-        (self.from..self.to).contains(&offset).then(|| DeadLetter {
-            origin: Origin::new(partition, offset),
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            reason,
-        })
+        let origin = Origin::new(partition, offset);
+        let letter = || DeadLetter::record(origin, Original::default(), reason);
+        (self.from..self.to).contains(&offset).then(letter)
     }
 
     fn bytes(&self) -> usize {

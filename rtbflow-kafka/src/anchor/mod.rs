@@ -201,8 +201,8 @@ impl KafkaAnchor {
 
     fn order(&self, epoch: &Epoch) -> Result<Order> {
         let batches = Batch::of(epoch, self.inner.place).collect::<Result<_>>()?;
-        let bare = Epoch::new(epoch.task, epoch.advances.clone(), Gathered::default());
-        Ok(Order { epoch: Epoch { chunks: epoch.chunks.clone(), ..bare }, batches })
+        let bare = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
+        Ok(Order { epoch: Epoch::new(epoch.task, epoch.advances.clone(), bare), batches })
     }
 }
 

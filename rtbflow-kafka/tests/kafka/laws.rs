@@ -2,7 +2,7 @@
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rtbflow::codec::{DecodeWith, decode_with};
-use rtbflow::epoch::DeadLetter;
+use rtbflow::epoch::{DeadLetter, Original};
 use rtbflow::source::{ByDecoder, ByTopic, Decoded, RawRecord};
 use rtbflow::testing::laws::{self, SourceUnderTest};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
@@ -76,7 +76,8 @@ async fn two_topics_together_keep_the_laws_of_sources() {
 pub(crate) fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), number), offset);
     let (key, value) = (Some(b"k".to_vec()), Some(offset.to_string().into_bytes()));
-    DeadLetter { origin, key, value, headers: Vec::new(), reason: BadRecord::new("") }
+    let original = Original { key, value, headers: Vec::new() };
+    DeadLetter::record(origin, original, BadRecord::new(""))
 }
 
 #[tokio::test(flavor = "multi_thread")]

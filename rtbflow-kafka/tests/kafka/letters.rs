@@ -11,6 +11,7 @@ use crate::server::{HOUR, kafka, topic, unique};
 fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
     DeadLetter {
         origin: Origin::new(Partition::new(Topic::new(topic), 3), 17),
+        topic: None,
         key: key.map(<[u8]>::to_vec),
         value: value.map(<[u8]>::to_vec),
         headers: vec![

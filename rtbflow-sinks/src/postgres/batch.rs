@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rtbflow::sink::{Place, Staged};
+use rtbflow::sink::{Place, Staged, StagedRows};
 
 use super::cell::Kind;
 use super::columns::{Columns, Rows};
@@ -21,6 +21,8 @@ pub(crate) enum Batch {
     Wrong(String),
 }
 
+impl StagedRows for Batch {}
+
 impl Batch {
     /// Where its statement stands among those of a commit, the same in every commit of every instance.
     pub(crate) fn order(&self) -> (usize, &str) {
@@ -33,7 +35,7 @@ impl Batch {
     }
 
     pub(crate) fn staged(self, place: Place, rows: usize) -> Staged {
-        Staged { place, rows, batch: Box::new(self) }
+        Staged::new(place, rows, self)
     }
 }
 

@@ -153,7 +153,7 @@ enum Group<'a> {
 fn groups<'a>(place: Place, epochs: &[&'a Epoch]) -> Result<BTreeMap<(usize, &'a str), Group<'a>>> {
     let mut groups = BTreeMap::new();
     for staged in epochs.iter().flat_map(|epoch| epoch.staged_for(place)) {
-        let Some(batch) = staged.batch.downcast_ref::<Batch>() else {
+        let Some(batch) = staged.batch::<Batch>() else {
             return Err(Error::permanent("commit to Postgres what no sink of its own has staged"));
         };
         match batch {

@@ -1,6 +1,6 @@
 //! What a sink of this place stages: arguments for the script.
 
-use rtbflow::sink::{Place, Staged};
+use rtbflow::sink::{Place, Staged, StagedRows};
 
 use super::operations::Arguments;
 
@@ -12,12 +12,14 @@ pub(super) struct Batch {
     pub(super) mistake: Option<String>,
 }
 
+impl StagedRows for Batch {}
+
 impl Batch {
     pub(super) fn new(arguments: Arguments) -> Self {
         Self { arguments, mistake: None }
     }
 
     pub(super) fn staged(self, place: Place, rows: usize) -> Staged {
-        Staged { place, rows, batch: Box::new(self) }
+        Staged::new(place, rows, self)
     }
 }

@@ -172,7 +172,7 @@ impl Redis {
     /// A sink that was put together wrongly fails the first commit.
     fn check(&self, epochs: &[Epoch]) -> Result<()> {
         let staged = epochs.iter().flat_map(|epoch| epoch.staged_for(Redis::place(self)));
-        let mut batches = staged.filter_map(|staged| staged.batch.downcast_ref::<Batch>());
+        let mut batches = staged.filter_map(|staged| staged.batch::<Batch>());
         match batches.find_map(|batch| batch.mistake.as_deref()) {
             Some(mistake) => {
                 Err(Error::config(format!("put a sink for Redis together: {mistake}")))
@@ -200,7 +200,7 @@ impl Redis {
             command.arg(change).arg(bucket_text(chunk.bucket, &chunk.operator)).arg(bytes);
         }
         for staged in epoch.staged_for(Redis::place(self)) {
-            if let Some(batch) = staged.batch.downcast_ref::<Batch>() {
+            if let Some(batch) = staged.batch::<Batch>() {
                 for argument in batch.arguments.iter() {
                     command.arg(argument);
                 }

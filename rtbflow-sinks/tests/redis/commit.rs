@@ -24,7 +24,7 @@ fn epoch(room: &Room, owner: &Owner) -> Epoch {
     });
     let change = Change::Append("chunk".into());
     let chunk = Chunk { operator: "windows".into(), bucket: 1, change };
-    Epoch { chunks: vec![chunk], ..owner.epoch(staged) }
+    owner.epoch(staged).with_chunks(vec![chunk])
 }
 
 async fn assert_applied(room: &Room, times: usize) {
@@ -122,7 +122,7 @@ async fn state_is_replaced_dropped_and_read_back_in_pages() {
     chunks.push(chunk("large", -1, text("x".repeat(1000))));
     chunks.push(chunk("ended", 7, text("x".into())));
     chunks.push(chunk("ended", 7, Change::Drop));
-    owner.commit(&Epoch { chunks, ..owner.epoch(vec![]) }).await.unwrap();
+    owner.commit(&owner.epoch(vec![]).with_chunks(chunks)).await.unwrap();
 
     let (mut from, mut pages, mut found) = (None, 0, Vec::new());
     loop {
@@ -160,7 +160,7 @@ async fn state_that_has_ended_does_not_hold_on_to_its_number_of_tasks() {
     let mut owner = room.claim(0).await;
     let chunk = |change| Chunk { operator: "windows".into(), bucket: 1, change };
     let staged = vec![chunk(Change::Append("x".into()))];
-    owner.commit(&Epoch { chunks: staged, ..owner.epoch(vec![]) }).await.unwrap();
+    owner.commit(&owner.epoch(vec![]).with_chunks(staged)).await.unwrap();
     let claim = rtbflow::epoch::Claim {
         task: Task { number: 0, of: 8 },
         partitions: vec![owner.partition],
@@ -169,7 +169,7 @@ async fn state_that_has_ended_does_not_hold_on_to_its_number_of_tasks() {
     let error = room.redis.claim(&room.job, &claim).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("0/4"), "{error:?}");
     let chunks = vec![chunk(Change::Drop)];
-    owner.commit(&Epoch { chunks, ..owner.epoch(vec![]) }).await.unwrap();
+    owner.commit(&owner.epoch(vec![]).with_chunks(chunks)).await.unwrap();
     assert!(room.redis.claim(&room.job, &claim).await.is_ok());
     room.clean().await;
 }

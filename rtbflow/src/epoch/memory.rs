@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
 use crate::element::Partition;
-use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
+use crate::epoch::{
+    Anchor, ChunkPage, Claim, Epoch, JobName, Position, Refusal, Step, Task, Verdict,
+};
 use crate::error::{Error, Result};
 use crate::sink::memory::Batch;
 use crate::sink::{Collect, Collected, Place};
@@ -113,8 +115,8 @@ impl Held {
         }
         let mut found = Tally::NONE;
         for staged in epoch.staged_for(place) {
-            if let Some(batch) = staged.batch.downcast_ref::<Box<dyn Batch>>() {
-                found.merge(batch.apply());
+            if let Some(batch) = staged.batch::<Batch>() {
+                found.merge(batch.apply(staged.refused()));
             }
         }
         self.found.insert(epoch.task, found);
@@ -164,6 +166,10 @@ impl Anchor for Memory {
         let mut store = self.lock();
         let Store { jobs, commits } = &mut *store;
         let held = jobs.entry(job.clone()).or_default();
+        let refusals = violations(self.place, epochs, held);
+        if !refusals.is_empty() {
+            return Err(Error::refused(refusals));
+        }
         Ok(epochs
             .iter()
             .map(|epoch| match epoch.step(|partition| held.positions.get(&partition)) {
@@ -178,6 +184,25 @@ impl Anchor for Memory {
             })
             .collect())
     }
+}
+
+/// The rows that are against a constraint, of epochs that would be applied.
+fn violations(place: Place, epochs: &[Epoch], held: &Held) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for (number, epoch) in epochs.iter().enumerate() {
+        if epoch.step(|partition| held.positions.get(&partition)) != Step::Apply {
+            continue;
+        }
+        for (at, staged) in epoch.staged.iter().enumerate() {
+            let batch = staged.batch::<Batch>().filter(|_| staged.place == place);
+            for (row, reason) in batch.map(Batch::violations).unwrap_or_default() {
+                if !staged.is_refused(row) {
+                    refusals.push(Refusal { epoch: number, staged: at, row, reason });
+                }
+            }
+        }
+    }
+    refusals
 }
 
 #[cfg(test)]

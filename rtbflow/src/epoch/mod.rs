@@ -26,22 +26,29 @@
 //!   positions, so that the verdict on an epoch that stands applied already carries the same.
 //! - **A crash loses memory only.**
 
+mod dead_letter;
 mod log;
 mod memory;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use dead_letter::{DeadLetter, DeadLetters, Original};
 pub use log::{Log, TopicId};
 pub use memory::Memory;
 
-use crate::barrier::{Gathered, Samples, Tally};
-use crate::element::{Origin, Partition};
-use crate::error::{BadRecord, Error, Result};
+pub use crate::error::Refusal;
+pub use crate::refused_result::RefusedResult;
+
+use crate::barrier::{Gathered, Reject, Samples, Tally};
+use crate::element::Partition;
+use crate::error::{Error, Result};
 use crate::sink::{Place, Staged};
+use crate::source::Originals;
 use crate::state::Chunk;
 use crate::time::Timestamp;
 
@@ -177,8 +184,13 @@ pub struct Epoch {
     pub chunks: Vec<Chunk>,
     /// What the sinks staged, for the anchor and for the writers.
     pub staged: Vec<Staged>,
-    /// Records for the dead-letter topic, written before this epoch is committed.
+    /// Records and results for the dead-letter topic, written before this epoch is committed and taken out
+    /// when they are.
     pub dead_letters: Vec<DeadLetter>,
+    /// Records for the dead-letter topic that were read in an earlier epoch, and have to be read again.
+    pub(crate) unread: Vec<Reject>,
+    /// The batches that its records came in: what a refused record is cut out of.
+    pub(crate) originals: Vec<(Partition, Arc<dyn Originals>)>,
     /// Records read.
     pub records_in: u64,
     /// Records without a value, which are skipped.
@@ -187,24 +199,42 @@ pub struct Epoch {
     pub tally: Tally,
     /// What is noted of late and bad records among them.
     pub samples: Samples,
+    /// Results that could not be written: they stand for many records, which stay decoded.
+    pub results_refused: u64,
+    /// Records that were used though they came behind the watermark.
+    pub behind: u64,
 }
 
 impl Epoch {
     /// An epoch of these parts.
     #[must_use]
     pub fn new(task: Task, advances: Vec<Advance>, gathered: Gathered) -> Self {
-        let Gathered { chunks, staged, rejects: _, tally, samples } = gathered;
-        Self {
+        let Gathered { chunks, staged, rejects, refused, tally, samples, behind } = gathered;
+        let mut epoch = Self {
             task,
             advances,
             chunks,
             staged,
             dead_letters: Vec::new(),
+            unread: rejects,
+            originals: Vec::new(),
             records_in: 0,
             skipped: 0,
             tally,
             samples,
+            results_refused: 0,
+            behind,
+        };
+        for (result, reason) in refused {
+            epoch.refuse_result(result, reason);
         }
+        epoch
+    }
+
+    /// The same epoch with these changes of state.
+    #[must_use]
+    pub fn with_chunks(self, chunks: Vec<Chunk>) -> Self {
+        Self { chunks, ..self }
     }
 
     /// What is staged for this place.
@@ -215,7 +245,8 @@ impl Epoch {
     /// Rows, keys or events that it put out: what is staged but for records that were left out in the
     /// place, each of them one row.
     pub(crate) fn rows_out(&self, found: Tally) -> u64 {
-        let staged: u64 = self.staged.iter().map(|staged| staged.rows as u64).sum();
+        let rows = |staged: &Staged| staged.rows.saturating_sub(staged.refused().len()) as u64;
+        let staged: u64 = self.staged.iter().map(rows).sum();
         staged.saturating_sub(found.total())
     }
 
@@ -227,21 +258,6 @@ impl Epoch {
         let first = steps.next().unwrap_or(Step::Fenced);
         if steps.all(|step| step == first) { first } else { Step::Fenced }
     }
-}
-
-/// A record that could not be used, as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Where it was read.
-    pub origin: Origin,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value; `None` also for sources whose records have no bytes.
-    pub value: Option<Vec<u8>>,
-    /// Its own headers, in order; a name may stand there more than once.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Why it was not used.
-    pub reason: BadRecord,
 }
 
 /// What became of an epoch.
@@ -294,6 +310,12 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// The place that this anchor commits for; its sinks carry the same.
     fn place(&self) -> Place;
 
+    /// How long one commit should take: epochs grow while commits are quicker than half of it, and shrink
+    /// when they take longer. A place that serves others meanwhile says less. Default 250 ms.
+    fn aim(&self) -> Duration {
+        Duration::from_millis(250)
+    }
+
     /// Connects and makes what the anchor itself needs. Called once at the start of a job; must be safe
     /// when all instances call it at once.
     ///
@@ -330,9 +352,13 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// applied already is [`Verdict::Committed`], with what was found out when it was, and nothing of it
     /// is applied again.
     ///
+    /// Rows that are [refused](Staged::refused) are left out.
+    ///
     /// # Errors
     /// Transient if the server is away or the outcome is not known: the caller commits the same epochs
-    /// again.
+    /// again. [Refused](Error::refused) if the place will never take some of the rows for what they are: it
+    /// names at least one, nothing of the epochs that it names was applied, and the caller commits all of
+    /// them again without those rows.
     fn commit(
         &self,
         job: &JobName,
@@ -346,12 +372,10 @@ pub trait Writer: Send + Sync + 'static {
     /// The place that it writes to; its sinks carry the same.
     fn place(&self) -> Place;
 
-    /// Writes what the epochs have staged for this place.
+    /// Writes what the epochs have staged for this place, but for rows that are [refused](Staged::refused).
+    ///
+    /// # Errors
+    /// Transient if it is to be tried again; [refused](Error::refused) if the place will never take some of
+    /// the rows: the caller then writes again without them.
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>>;
-}
-
-/// Writes dead letters, before the epochs that skip their records commit.
-pub trait DeadLetters: Send + Sync + 'static {
-    /// Writes them and returns when they are durable.
-    fn deliver<'a>(&'a self, job: &'a str, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>>;
 }

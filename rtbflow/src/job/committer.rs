@@ -3,16 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::element::Partition;
-use crate::epoch::{Anchor, DeadLetters, Epoch, JobName, Position, Verdict, Writer};
-use crate::error::{Error, Result};
+use crate::barrier::Reject;
+use crate::element::{Origin, Partition};
+use crate::epoch::{
+    Anchor, DeadLetter, DeadLetters, Epoch, JobName, Original, Position, Verdict, Writer,
+};
+use crate::error::{BadRecord, Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
 use crate::job::measures::CommitMeasures;
 use crate::job::notes::Notes;
+use crate::job::pace::Pace;
+use crate::job::refusing::refuse;
 use crate::job::report::Account;
 use crate::job::task::Status;
 
@@ -30,16 +36,6 @@ pub(crate) struct Submission {
 /// Who waits for the verdict on an epoch.
 type Waiting = (oneshot::Sender<Verdict>, Arc<Status>);
 
-/// How far the attempts to commit a group got.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    Nothing,
-    /// Its dead letters are durable.
-    DeadLetters,
-    /// The place was asked, and may have applied it.
-    Place,
-}
-
 /// Where records go that can not be used.
 #[derive(Clone, Default)]
 pub(crate) enum Rejected {
@@ -51,6 +47,10 @@ pub(crate) enum Rejected {
     /// The job ends with an error that names the record.
     Fatal,
 }
+
+/// Reads records of the source again.
+pub(crate) type ReadAgain =
+    Box<dyn Fn(Vec<Origin>) -> BoxFuture<'static, Result<Vec<Option<Original>>>> + Send + Sync>;
 
 /// How far was committed, by partition.
 #[derive(Clone, Default)]
@@ -81,6 +81,8 @@ pub(crate) struct Committer<A> {
     pub(crate) measures: CommitMeasures,
     pub(crate) health: Health,
     pub(crate) notes: Notes,
+    pub(crate) pace: Pace,
+    pub(crate) read_again: ReadAgain,
     pub(crate) submissions: mpsc::Receiver<Submission>,
 }
 
@@ -88,7 +90,7 @@ impl<A: Anchor> Committer<A> {
     /// Commits until all tasks are gone.
     ///
     /// # Errors
-    /// If an epoch can not be committed and trying again would not help.
+    /// If an epoch cannot be committed and trying again would not help.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut waiting = Vec::new();
         loop {
@@ -102,58 +104,67 @@ impl<A: Anchor> Committer<A> {
             }
             let (group, behind) = first_of_each_task(waiting);
             waiting = behind;
-            self.commit(group).await?;
+            self.commit(Group::new(group)).await?;
         }
     }
 
     /// Commits a group; tries again for as long as the place is away. An attempt whose outcome is not
-    /// known is simply made again: the place knows which epochs it has.
-    async fn commit(&self, group: Vec<Submission>) -> Result<()> {
-        let (mut epochs, mut waiting): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|Submission { epoch, verdict, status }| (epoch, (verdict, status)))
-            .unzip();
+    /// known is simply made again: the place knows which epochs it has. A group that fails may be too large
+    /// for the place's time: it goes on in halves.
+    async fn commit(&self, group: Group) -> Result<()> {
         let mut backoff = Backoff::new();
-        let mut reached = Reached::Nothing;
-        loop {
+        let mut groups = vec![group];
+        while let Some(mut group) = groups.pop() {
             // What the place may have applied is asked about again, so that it is accounted for.
-            if reached != Reached::Place {
-                drop_orphans(&mut epochs, &mut waiting);
+            if !group.asked {
+                group.drop_orphans();
             }
-            if epochs.is_empty() {
-                return Ok(());
+            if group.epochs.is_empty() {
+                continue;
             }
             let started = Instant::now();
             self.health.commits();
-            match self.attempt(&epochs, &mut reached).await {
+            match self.attempt(&mut group).await {
                 Ok(verdicts) => {
                     backoff.succeeded("commit");
                     self.health.committed();
-                    self.measures.group(started.elapsed());
-                    return self.tell(&epochs, verdicts, waiting);
+                    let took = started.elapsed();
+                    self.measures.group(took);
+                    self.pace.committed(group.rows(), took);
+                    self.acknowledge(group, verdicts)?;
+                }
+                Err(error) if !error.refusals().is_empty() => {
+                    refuse(&mut group.epochs, error.refusals())?;
+                    groups.push(group);
                 }
                 Err(error) if error.is_transient() => {
                     self.health.not_committed(&error);
                     backoff.wait("commit", &error).await;
+                    if group.asked {
+                        self.pace.failed(group.rows());
+                        groups.extend(group.split_off_half());
+                    }
+                    groups.push(group);
                 }
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
-    async fn attempt(&self, epochs: &[Epoch], reached: &mut Reached) -> Result<Vec<Verdict>> {
-        if *reached == Reached::Nothing {
-            self.deliver(epochs).await?;
-            *reached = Reached::DeadLetters;
-        }
+    async fn attempt(&self, group: &mut Group) -> Result<Vec<Verdict>> {
+        self.deliver(&mut group.epochs).await?;
+        let epochs = &group.epochs;
         for writer in &self.writers {
             writer.write(epochs).await?;
         }
-        *reached = Reached::Place;
+        group.asked = true;
         self.anchor.commit(&self.job, epochs).await
     }
 
-    fn tell(&self, epochs: &[Epoch], verdicts: Vec<Verdict>, waiting: Vec<Waiting>) -> Result<()> {
+    /// Reports verdicts to those who wait for them.
+    fn acknowledge(&self, group: Group, verdicts: Vec<Verdict>) -> Result<()> {
+        let Group { epochs, waiting, .. } = group;
         for ((epoch, verdict), (waiting, status)) in epochs.iter().zip(verdicts).zip(waiting) {
             if let Verdict::Committed(found) = verdict {
                 self.account.committed(epoch, found).map_err(Error::permanent)?;
@@ -168,10 +179,16 @@ impl<A: Anchor> Committer<A> {
         Ok(())
     }
 
-    async fn deliver(&self, epochs: &[Epoch]) -> Result<()> {
+    /// Delivers the dead letters of epochs and takes them out, so that none is delivered twice.
+    async fn deliver(&self, epochs: &mut [Epoch]) -> Result<()> {
+        self.read_again(epochs).await?;
         let letters = epochs.iter().flat_map(|epoch| &epoch.dead_letters);
+        let count = letters.clone().count();
+        if count == 0 {
+            return Ok(());
+        }
         match &self.rejected {
-            Rejected::Skipped => self.measures.dead_letters(letters.count()),
+            Rejected::Skipped => {}
             Rejected::Fatal => {
                 if let Some(letter) = letters.into_iter().next() {
                     return Err(Error::permanent(format!(
@@ -182,13 +199,81 @@ impl<A: Anchor> Committer<A> {
             }
             Rejected::Delivered(to) => {
                 let letters: Vec<_> = letters.cloned().collect();
-                if !letters.is_empty() {
-                    to.deliver(self.job.as_str(), &letters).await?;
-                    self.measures.dead_letters(letters.len());
-                }
+                to.deliver(self.job.as_str(), &letters).await?;
+            }
+        }
+        self.measures.dead_letters(count);
+        epochs.iter_mut().for_each(|epoch| epoch.dead_letters.clear());
+        Ok(())
+    }
+
+    /// Reads the records again that are to be dead letters and were read in an earlier epoch.
+    async fn read_again(&self, epochs: &mut [Epoch]) -> Result<()> {
+        for epoch in epochs.iter_mut().filter(|epoch| !epoch.unread.is_empty()) {
+            let origins: Vec<_> = epoch.unread.iter().map(|reject| reject.origin).collect();
+            let mut found = (self.read_again)(origins).await?.into_iter();
+            for Reject { origin, reason } in epoch.unread.drain(..) {
+                let original = found.next().flatten();
+                let reason = match original {
+                    Some(_) => reason,
+                    None => {
+                        BadRecord::new(format!("{reason} (its source does not have it any more)"))
+                    }
+                };
+                let letter = DeadLetter::record(origin, original.unwrap_or_default(), reason);
+                epoch.dead_letters.push(letter);
             }
         }
         Ok(())
+    }
+}
+
+/// Epochs that are committed in one step.
+struct Group {
+    epochs: Vec<Epoch>,
+    waiting: Vec<Waiting>,
+    /// Whether the place was asked, and may have applied some of it.
+    asked: bool,
+}
+
+impl Group {
+    fn new(submissions: Vec<Submission>) -> Self {
+        let (epochs, waiting) = submissions
+            .into_iter()
+            .map(|Submission { epoch, verdict, status }| (epoch, (verdict, status)))
+            .unzip();
+        Self { epochs, waiting, asked: false }
+    }
+
+    /// What the place has to write, in rows; a change of state counts as one.
+    fn rows(&self) -> usize {
+        let rows = |epoch: &Epoch| {
+            epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() + epoch.chunks.len()
+        };
+        self.epochs.iter().map(rows).sum()
+    }
+
+    /// The second half of the epochs, as a group of its own; none of a single epoch.
+    fn split_off_half(&mut self) -> Option<Self> {
+        let half = self.epochs.len().div_ceil(2);
+        (self.epochs.len() > 1).then(|| Self {
+            epochs: self.epochs.split_off(half),
+            waiting: self.waiting.split_off(half),
+            asked: self.asked,
+        })
+    }
+
+    /// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
+    fn drop_orphans(&mut self) {
+        let orphaned: Vec<bool> =
+            self.waiting.iter().map(|(verdict, _)| verdict.is_closed()).collect();
+        let kept = |number: &mut usize| {
+            *number += 1;
+            !orphaned.get(*number - 1).copied().unwrap_or(true)
+        };
+        let (mut epoch, mut verdict) = (0, 0);
+        self.epochs.retain(|_| kept(&mut epoch));
+        self.waiting.retain(|_| kept(&mut verdict));
     }
 }
 
@@ -200,25 +285,16 @@ fn first_of_each_task(waiting: Vec<Submission>) -> (Vec<Submission>, Vec<Submiss
     waiting.into_iter().partition(|submission| tasks.insert(submission.epoch.task))
 }
 
-/// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
-fn drop_orphans(epochs: &mut Vec<Epoch>, waiting: &mut Vec<Waiting>) {
-    let orphaned: Vec<bool> = waiting.iter().map(|(verdict, _)| verdict.is_closed()).collect();
-    let kept = |number: &mut usize| {
-        *number += 1;
-        !orphaned.get(*number - 1).copied().unwrap_or(true)
-    };
-    let (mut epoch, mut verdict) = (0, 0);
-    epochs.retain(|_| kept(&mut epoch));
-    waiting.retain(|_| kept(&mut verdict));
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use futures::FutureExt;
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::element::{Origin, Record, Topic};
+    use crate::element::{Record, Topic};
     use crate::epoch::{Advance, ChunkPage, Claim, Memory, Task};
     use crate::job::Report;
     use crate::sink::{Place, Sink};
@@ -300,6 +376,8 @@ mod tests {
             rejected: Rejected::default(),
             account: account.clone(),
             committed: Committed::default(),
+            pace: Pace::new(Duration::from_millis(250)),
+            read_again: Box::new(|origins| async move { Ok(vec![None; origins.len()]) }.boxed()),
             submissions,
         };
         committer.run().await.unwrap();

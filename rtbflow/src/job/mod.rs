@@ -18,6 +18,8 @@ mod health;
 mod intake;
 mod measures;
 mod notes;
+mod pace;
+mod refusing;
 mod report;
 mod run;
 mod running;

@@ -34,6 +34,12 @@ pub struct Report {
     pub commits: u64,
     /// How often the job started its source again after a transient error.
     pub restarts: u64,
+    /// Results that were not written because their place refuses them; each is a dead letter. They are
+    /// results and no records: no part of [`records_in`](Self::records_in).
+    pub results_refused: u64,
+    /// Records that were used though they came behind the watermark, such as those that a join decided by
+    /// what it still held. They are [`decoded`](Self::decoded) too.
+    pub behind: u64,
 }
 
 impl Report {
@@ -100,6 +106,8 @@ impl Account {
         report.skipped += epoch.skipped;
         report.records_out += epoch.rows_out(found);
         report.commits += 1;
+        report.results_refused += epoch.results_refused;
+        report.behind += epoch.behind;
         Ok(())
     }
 

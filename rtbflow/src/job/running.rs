@@ -22,6 +22,7 @@ use crate::job::committer::{Committed, Committer, Submission};
 use crate::job::health::Tasks;
 use crate::job::intake::Intake;
 use crate::job::measures::{CommitMeasures, TaskMeasures};
+use crate::job::pace::Pace;
 use crate::job::report::Account;
 use crate::job::run::Shutdown;
 use crate::job::task::{Input, Status, TaskLoop, Work};
@@ -48,6 +49,7 @@ pub(crate) struct Running<S: Source, A, P> {
     committed: Committed,
     committer: JoinSet<Result<()>>,
     commits: mpsc::Sender<Submission>,
+    pace: Pace,
     tasks: BTreeMap<Task, Handle>,
     ended: JoinSet<Result<()>>,
     /// Tasks that ended while another was waited for.
@@ -88,6 +90,7 @@ where
     pub(crate) fn start(job: Arc<Job<S, A, P>>, feed: S::Feed, account: Account) -> Self {
         let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
         let committed = Committed::default();
+        let pace = Pace::new(job.anchor.aim());
         let mut committer = JoinSet::new();
         committer.spawn(
             Committer {
@@ -100,6 +103,14 @@ where
                 measures: CommitMeasures::new(&job.name),
                 health: job.health.clone(),
                 notes: job.notes.clone(),
+                pace: pace.clone(),
+                read_again: Box::new({
+                    let job = Arc::clone(&job);
+                    move |origins| {
+                        let job = Arc::clone(&job);
+                        async move { job.source.read_again(&origins).await }.boxed()
+                    }
+                }),
                 submissions,
             }
             .run(),
@@ -113,6 +124,7 @@ where
             committed,
             committer,
             commits,
+            pace,
             tasks: BTreeMap::new(),
             ended: JoinSet::new(),
             backlog: VecDeque::new(),
@@ -256,6 +268,7 @@ where
             commits: self.commits.clone(),
             finish: finished.fuse(),
             status: Arc::clone(&status),
+            pace: self.pace.clone(),
             measures,
             work: Work::new(),
         };
@@ -270,6 +283,7 @@ where
         });
         self.account.begin(task, Arc::clone(&status));
         self.tasks.insert(task, Handle { finish, abort, status });
+        self.pace.share(self.tasks.len());
         Ok(())
     }
 

@@ -20,15 +20,16 @@ use tokio::time::{Instant, Sleep};
 use crate::barrier::{Barrier, Gathered, Gathering};
 use crate::clock::Clock;
 use crate::element::Partition;
-use crate::epoch::{Advance, Anchor, DeadLetter, Epoch, JobName, Position, Task, Verdict};
+use crate::epoch::{Advance, Anchor, Epoch, JobName, Position, Task, Verdict};
 use crate::error::{Error, Result};
 use crate::flow::End;
 use crate::job::backoff::Backoff;
 use crate::job::committer::Submission;
 use crate::job::intake::{Arrival, Mailbox, Progress};
 use crate::job::measures::TaskMeasures;
+use crate::job::pace::Pace;
 use crate::job::settings::Settings;
-use crate::source::{Batch, Delivery};
+use crate::source::{Batch, Delivery, Originals};
 use crate::topology::Activity;
 
 /// Epochs of one task that are on their way to the place.
@@ -73,6 +74,7 @@ pub(crate) struct TaskLoop<B: Batch> {
     /// Ready when the task has to finish its epoch and end.
     pub(crate) finish: Fuse<oneshot::Receiver<()>>,
     pub(crate) status: Arc<Status>,
+    pub(crate) pace: Pace,
     pub(crate) measures: TaskMeasures,
     pub(crate) work: Work,
 }
@@ -88,6 +90,13 @@ pub(crate) struct Input<B> {
     pub(crate) kept: VecDeque<Arc<B>>,
     /// Batches given to the chain and no longer kept.
     pub(crate) released: u64,
+}
+
+impl<B: Batch> Input<B> {
+    /// The batches at hand, for what may have to be cut out of them until their epoch is committed.
+    fn originals(&self) -> impl Iterator<Item = (Partition, Arc<dyn Originals>)> {
+        self.kept.iter().map(|batch| (self.partition, Arc::clone(batch) as Arc<dyn Originals>))
+    }
 }
 
 /// What is under way.
@@ -254,7 +263,7 @@ impl<B: Batch> TaskLoop<B> {
         let Settings { most_records, most_rows, .. } = self.settings;
         let taken = self.work.progress.taken;
         taken >= most_records
-            || self.activity.waiting() >= most_rows
+            || self.activity.waiting() >= most_rows.min(self.pace.rows())
             || (self.is_heavy() && taken > 0)
     }
 
@@ -396,8 +405,7 @@ impl<B: Batch> TaskLoop<B> {
         }
     }
 
-    fn build(&mut self, mut gathered: Gathered) -> Result<Option<Epoch>> {
-        let dead_letters = self.dead_letters(&mut gathered)?;
+    fn build(&mut self, gathered: Gathered) -> Result<Option<Epoch>> {
         let (standings, (records_in, skipped)) = {
             let mut shared = self.mailbox.lock();
             let progress = &mut shared.progress;
@@ -407,7 +415,10 @@ impl<B: Batch> TaskLoop<B> {
             )
         };
         let mut advances = Vec::with_capacity(self.inputs.len());
+        let mut originals = Vec::new();
         for (input, standing) in self.inputs.iter_mut().zip(&standings) {
+            // A batch of which a part is still to be taken belongs to this epoch and to the next.
+            originals.extend(input.originals());
             while input.released < standing.consumed
                 && let Some(batch) = input.kept.pop_front()
             {
@@ -434,39 +445,17 @@ impl<B: Batch> TaskLoop<B> {
             step.from.offset.is_some() && (step.from.offset != step.to.offset || names_log(step))
         });
         let idle = records_in == 0 && gathered.chunks.is_empty() && gathered.staged.is_empty();
-        if idle && !moved && dead_letters.is_empty() {
+        if idle && !moved && gathered.rejects.is_empty() && gathered.refused.is_empty() {
             return Ok(None);
         }
         for (input, advance) in self.inputs.iter_mut().zip(&advances) {
             input.position = advance.to;
         }
         let mut epoch = Epoch::new(self.task, advances, gathered);
-        (epoch.dead_letters, epoch.records_in, epoch.skipped) = (dead_letters, records_in, skipped);
+        (epoch.originals, epoch.records_in, epoch.skipped) = (originals, records_in, skipped);
+        epoch.cut_dead_letters();
         self.measures.epoch(&epoch, &standings, self.work.progress.watermark);
         Ok(Some(epoch))
-    }
-
-    /// Cuts the rejected records out of the batches they came in; each once.
-    fn dead_letters(&self, gathered: &mut Gathered) -> Result<Vec<DeadLetter>> {
-        let mut rejects = std::mem::take(&mut gathered.rejects);
-        rejects.sort_by_key(|reject| (reject.origin.partition(), reject.origin.offset()));
-        rejects.dedup_by_key(|reject| (reject.origin.partition(), reject.origin.offset()));
-        let letter = |reject: crate::barrier::Reject| {
-            let (partition, offset) = (reject.origin.partition(), reject.origin.offset());
-            let input = self.inputs.iter().find(|input| input.partition == partition);
-            input
-                .and_then(|input| {
-                    let mut kept = input.kept.iter();
-                    kept.find_map(|batch| batch.dead_letter(partition, offset, reject.reason.clone()))
-                })
-                .ok_or_else(|| {
-                    Error::permanent(format!(
-                        "make a dead letter of {}: an operator rejected it in a later epoch than it was read in",
-                        reject.origin
-                    ))
-                })
-        };
-        rejects.into_iter().map(letter).collect()
     }
 }
 

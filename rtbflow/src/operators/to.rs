@@ -7,19 +7,29 @@ use pin_project::pin_project;
 
 use crate::barrier::{Class, Reject};
 use crate::element::Element;
+use crate::error::BadRecord;
 use crate::flow::{Drain, Elements, End, Flow};
+use crate::refused_result::RefusedResult;
 use crate::sink::Sink;
 use crate::topology::Activity;
 
 impl<S: Elements> Flow<S> {
     /// Ends the flow in a sink, or in a tuple of sinks each of which takes every record.
     ///
-    /// A record that the sink's place could never take becomes a dead letter. A result of many records,
-    /// such as a window's, was read nowhere and can not: it is dropped, and an error is logged.
+    /// A record that the sink's place could never take becomes a dead letter. So does a result of many
+    /// records, such as a window's: it goes whole to the dead-letter topic, at the position of the last
+    /// record that was read before it, and is counted in
+    /// [`Report::results_refused`](crate::job::Report::results_refused).
     pub fn to<K: Sink<S::Value>>(self, sink: K) -> End {
         let tip = self.tip.end(sink.places());
         let activity = tip.activity();
-        let drain = Box::pin(Drained { stream: self.stream, sink, rejects: Vec::new(), activity });
+        let drain = Box::pin(Drained {
+            stream: self.stream,
+            sink,
+            rejects: Vec::new(),
+            refused: Vec::new(),
+            activity,
+        });
         End { drain, tip }
     }
 }
@@ -30,6 +40,7 @@ struct Drained<S, K> {
     stream: S,
     sink: K,
     rejects: Vec<(Reject, Class)>,
+    refused: Vec<(RefusedResult, BadRecord)>,
     activity: Activity,
 }
 
@@ -48,8 +59,8 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                             this.rejects.push((Reject { origin, reason }, Class::DeadLettered));
                         }
                         None => {
-                            let at = record.timestamp;
-                            tracing::error!(%reason, %at, "a result can not be written: it is dropped");
+                            this.refused.push((this.sink.result(&record), reason));
+                            this.activity.add(1);
                         }
                     },
                 },
@@ -58,6 +69,7 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                     barrier.gather(|epoch| {
                         this.sink.stage(&mut epoch.staged);
                         epoch.reject(this.rejects.drain(..));
+                        epoch.refused.append(this.refused);
                     });
                     barrier.complete();
                 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::barrier::{Class, Tally};
-use crate::element::Record;
-use crate::sink::{Place, Sink, Staged};
+use crate::element::{Origin, Record};
+use crate::error::BadRecord;
+use crate::sink::{Place, Sink, Staged, StagedRows};
 
 /// What [`Memory`](crate::epoch::Memory) has committed of one sink, for all to read.
 pub struct Collected<T> {
@@ -40,7 +41,10 @@ impl<T: Clone> Collected<T> {
 
 impl<T: Clone> Collected<T> {
     /// Adds the records that `same` does not find there already, and counts the others.
-    fn append(&self, batch: &[Record<T>], same: Option<Same<T>>) -> Tally {
+    fn append<'a>(&self, batch: impl Iterator<Item = &'a Record<T>>, same: Option<Same<T>>) -> Tally
+    where
+        T: 'a,
+    {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Tally::NONE;
         for record in batch {
@@ -57,6 +61,9 @@ impl<T: Clone> Collected<T> {
 /// Whether two values are of the same thing.
 type Same<T> = fn(&T, &T) -> bool;
 
+/// Whether the place takes a value.
+type Constraint<T> = fn(&T) -> Result<(), BadRecord>;
+
 impl<T> fmt::Debug for Collected<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.rows.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -70,12 +77,13 @@ pub struct Collect<T> {
     place: Place,
     to: Collected<T>,
     same: Option<Same<T>>,
+    constraint: Option<Constraint<T>>,
     staged: Vec<Record<T>>,
 }
 
 impl<T> Collect<T> {
     pub(crate) fn new(place: Place, to: Collected<T>) -> Self {
-        Self { place, to, same: None, staged: Vec::new() }
+        Self { place, to, same: None, constraint: None, staged: Vec::new() }
     }
 
     /// Leaves out what is there already: the first that is committed stays, and each other one that
@@ -107,6 +115,40 @@ impl<T> Collect<T> {
     pub fn distinct(self, same: fn(&T, &T) -> bool) -> Self {
         Self { same: Some(same), ..self }
     }
+
+    /// What the place takes, as a constraint of a table does: a value that is against it is refused when its
+    /// epoch is committed, and becomes a dead letter. For tests of what becomes of it.
+    ///
+    /// ```
+    /// use rtbflow::epoch::Memory;
+    /// use rtbflow::source::MemorySource;
+    /// use rtbflow::{BadRecord, Job};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let place = Memory::new();
+    /// let (_, prices) = place.collect::<i64>();
+    /// let job = Job::new("prices")?
+    ///     .source(MemorySource::new("prices", vec![vec![120, -5, 90]]))
+    ///     .anchor(place.clone())
+    ///     .pipeline({
+    ///         let prices = prices.clone();
+    ///         let positive = |price: &i64| match price {
+    ///             ..0 => Err(BadRecord::new("the price is negative")),
+    ///             _ => Ok(()),
+    ///         };
+    ///         move |flow| flow.to(place.collect_into(&prices).constraint(positive))
+    ///     });
+    /// let report = job.until_end(true).run(std::future::pending()).await?;
+    /// assert_eq!(prices.values(), [120, 90]);
+    /// assert_eq!((report.decoded, report.dead_lettered), (2, 1));
+    /// # Ok::<(), rtbflow::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn constraint(self, constraint: fn(&T) -> Result<(), BadRecord>) -> Self {
+        Self { constraint: Some(constraint), ..self }
+    }
 }
 
 impl<T> fmt::Debug for Collect<T> {
@@ -128,8 +170,9 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
         let rows = std::mem::take(&mut self.staged);
         if !rows.is_empty() {
             let count = rows.len();
-            let batch: Box<dyn Batch> = Box::new((self.to.clone(), self.same, rows));
-            out.push(Staged { place: self.place, rows: count, batch: Box::new(batch) });
+            let (to, same, constraint) = (self.to.clone(), self.same, self.constraint);
+            let batch = Batch(Box::new(Taken { to, same, constraint, records: rows }));
+            out.push(Staged::new(self.place, count, batch));
         }
     }
 
@@ -139,15 +182,54 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
 }
 
 /// A batch that knows where it goes; the anchor need not know the type of its records.
-pub(crate) trait Batch: Send + Sync {
-    /// Applies it, and tells what was found out about its records.
-    fn apply(&self) -> Tally;
+pub(crate) struct Batch(Box<dyn Rows>);
+
+impl Batch {
+    /// Applies the rows but for those that were refused, and says what was found out about their records.
+    pub(crate) fn apply(&self, refused: &[usize]) -> Tally {
+        self.0.apply(refused)
+    }
+
+    /// The rows that are against the constraint, each with the reason.
+    pub(crate) fn violations(&self) -> Vec<(usize, BadRecord)> {
+        self.0.violations()
+    }
 }
 
-impl<T: Clone + Send + Sync> Batch for (Collected<T>, Option<Same<T>>, Vec<Record<T>>) {
-    fn apply(&self) -> Tally {
-        let (to, same, rows) = self;
-        to.append(rows, *same)
+impl StagedRows for Batch {
+    fn origin(&self, row: usize) -> Option<Origin> {
+        self.0.origin(row)
+    }
+}
+
+trait Rows: Send + Sync {
+    fn apply(&self, refused: &[usize]) -> Tally;
+    fn violations(&self) -> Vec<(usize, BadRecord)>;
+    fn origin(&self, row: usize) -> Option<Origin>;
+}
+
+struct Taken<T> {
+    to: Collected<T>,
+    same: Option<Same<T>>,
+    constraint: Option<Constraint<T>>,
+    records: Vec<Record<T>>,
+}
+
+impl<T: Clone + Send + Sync> Rows for Taken<T> {
+    fn apply(&self, refused: &[usize]) -> Tally {
+        let kept = self.records.iter().enumerate();
+        let kept = kept.filter(|(row, _)| refused.binary_search(row).is_err());
+        self.to.append(kept.map(|(_, record)| record), self.same)
+    }
+
+    fn violations(&self) -> Vec<(usize, BadRecord)> {
+        let Some(constraint) = self.constraint else { return Vec::new() };
+        let rows = self.records.iter().enumerate();
+        rows.filter_map(|(row, record)| Some((row, constraint(&record.value).err()?))).collect()
+    }
+
+    fn origin(&self, row: usize) -> Option<Origin> {
+        self.records.get(row)?.origin
     }
 }
 

@@ -9,10 +9,9 @@ mod closure;
 mod file;
 pub(crate) mod memory;
 mod rows;
+mod staged;
 mod stdout;
 
-use std::any::Any;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use channel::{ChannelWriter, Results, channel};
@@ -20,10 +19,12 @@ pub use closure::{Closure, async_writer, writer};
 pub use file::JsonFiles;
 pub use memory::{Collect, Collected};
 pub use rows::Rows;
+pub use staged::{Staged, StagedRows};
 pub use stdout::{Stdout, stdout};
 
 use crate::element::Record;
 use crate::error::BadRecord;
+use crate::refused_result::RefusedResult;
 
 /// Takes records of one type and stages them for its place.
 ///
@@ -41,6 +42,13 @@ pub trait Sink<T>: Send + 'static {
     fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
         let _ = record;
         Ok(())
+    }
+
+    /// What a dead letter carries of a result that [`check`](Self::check) refuses and that was read nowhere,
+    /// such as a window's: the whole result. Nothing unless a sink says otherwise.
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        let _ = record;
+        RefusedResult::default()
     }
 
     /// Takes one record.
@@ -78,28 +86,19 @@ impl Place {
     }
 }
 
-/// A batch that a sink has staged for its place.
-pub struct Staged {
-    /// The place that knows how to write it.
-    pub place: Place,
-    /// Rows, keys or events in it.
-    pub rows: usize,
-    /// The batch, in a form that only its place knows.
-    pub batch: Box<dyn Any + Send + Sync>,
-}
-
-impl fmt::Debug for Staged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Staged({} rows for {})", self.rows, self.place.kind)
-    }
-}
-
 macro_rules! tuple_of_sinks {
     ($($sink:ident $index:tt),+) => {
         impl<T, $($sink: Sink<T>),+> Sink<T> for ($($sink,)+) {
             fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
                 $(self.$index.check(record)?;)+
                 Ok(())
+            }
+            fn result(&self, record: &Record<T>) -> RefusedResult {
+                // Of the sink that refuses it.
+                $(if self.$index.check(record).is_err() {
+                    return self.$index.result(record);
+                })+
+                RefusedResult::default()
             }
             fn write(&mut self, record: &Record<T>) {
                 $(self.$index.write(record);)+

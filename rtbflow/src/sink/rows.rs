@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::element::Record;
+use crate::element::{Origin, Record};
 use crate::epoch::Epoch;
-use crate::sink::{Place, Sink, Staged};
+use crate::sink::{Place, Sink, Staged, StagedRows};
 
 /// A sink that stages the records that it is given for a writer of one's own.
 ///
@@ -62,6 +62,12 @@ impl<T> fmt::Debug for Rows<T> {
 /// What is staged. The epochs are lent to the writer, so it is shared.
 type Batch<T> = Arc<[Record<T>]>;
 
+impl<T: Send + Sync + 'static> StagedRows for Batch<T> {
+    fn origin(&self, row: usize) -> Option<Origin> {
+        self.get(row)?.origin
+    }
+}
+
 impl<T: Clone + Send + Sync + 'static> Rows<T> {
     /// A sink for this place.
     #[must_use]
@@ -69,10 +75,14 @@ impl<T: Clone + Send + Sync + 'static> Rows<T> {
         Self { place, staged: Vec::new() }
     }
 
-    /// The records that epochs have staged for a place, in order.
+    /// The records that epochs have staged for a place, in order, but for those that were refused.
     pub fn of(epochs: &[Epoch], place: Place) -> impl Iterator<Item = &Record<T>> {
         let staged = epochs.iter().flat_map(move |epoch| epoch.staged_for(place));
-        staged.filter_map(|staged| staged.batch.downcast_ref::<Batch<T>>()).flat_map(|rows| &**rows)
+        staged
+            .filter_map(|staged| Some((staged, staged.batch::<Batch<T>>()?)))
+            .flat_map(|(staged, rows)| rows.iter().enumerate().map(move |row| (staged, row)))
+            .filter(|(staged, (row, _))| !staged.is_refused(*row))
+            .map(|(_, (_, record))| record)
     }
 }
 
@@ -90,7 +100,7 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Rows<T> {
         if !rows.is_empty() {
             let count = rows.len();
             let batch: Batch<T> = rows.into();
-            out.push(Staged { place: self.place, rows: count, batch: Box::new(batch) });
+            out.push(Staged::new(self.place, count, batch));
         }
     }
 

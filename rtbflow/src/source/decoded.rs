@@ -8,8 +8,8 @@ use futures::{FutureExt, StreamExt, future};
 
 use crate::codec::Decoder;
 use crate::either::Either;
-use crate::element::{Partition, Topic};
-use crate::epoch::{DeadLetter, Position};
+use crate::element::{Origin, Partition, Topic};
+use crate::epoch::{DeadLetter, Original, Position};
 use crate::error::{BadRecord, Error, Result};
 use crate::source::{
     Assignment, Batch, CoGroup, Content, Context, Delivery, Feed, Incoming, PartitionInput,
@@ -188,6 +188,13 @@ impl<S: Source<Batch = RawBatch>, D: Decoding> Source for Decoded<S, D> {
         let topics = self.transport.topics();
         let place = topics.iter().position(|name| name == topic.name());
         place.map_or(Duration::ZERO, |place| self.decoding.out_of_orderness(place))
+    }
+
+    fn read_again(
+        &self,
+        origins: &[Origin],
+    ) -> impl Future<Output = Result<Vec<Option<Original>>>> + Send {
+        self.transport.read_again(origins)
     }
 
     fn open(&self, context: Context) -> impl Future<Output = Result<Self::Feed>> + Send {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream;
 
 use crate::element::{Origin, Partition, Topic};
-use crate::epoch::DeadLetter;
+use crate::epoch::{DeadLetter, Original};
 use crate::error::{BadRecord, Result};
 use crate::source::{Batch, Content, Context, Delivery, EventTime, FixedFeed, Incoming, Source};
 use crate::time::Timestamp;
@@ -175,7 +175,7 @@ impl<T: Clone + Send + Sync + 'static> Batch for MemoryBatch<T> {
         let index = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         self.values.get(index)?;
         let origin = Origin::new(partition, offset);
-        Some(DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason })
+        Some(DeadLetter::record(origin, Original::default(), reason))
     }
 
     fn bytes(&self) -> usize {

@@ -45,8 +45,8 @@ pub use tick::TickSource;
 pub use together::Together;
 
 use crate::clock::Clock;
-use crate::element::{Partition, Topic};
-use crate::epoch::{DeadLetter, JobName, Log, Position, Task};
+use crate::element::{Origin, Partition, Topic};
+use crate::epoch::{DeadLetter, JobName, Log, Original, Position, Task};
 use crate::error::{BadRecord, Result};
 use crate::time::Timestamp;
 
@@ -123,6 +123,20 @@ pub trait Source: Send + Sync + 'static {
         R: Source<Feed = FixedFeed<<R as Source>::Batch>>,
     {
         Together::new(self, other)
+    }
+
+    /// Reads single records again, as they stand in the source, in the order of `origins`: for dead letters of
+    /// records that were read in an earlier epoch, such as those that a join has held. `None` for a record
+    /// that is not there any more, and for any where a source cannot do this, which is the default. Has a
+    /// deadline of its own.
+    ///
+    /// # Errors
+    /// Transient if the server is away: it is asked again.
+    fn read_again(
+        &self,
+        origins: &[Origin],
+    ) -> impl Future<Output = Result<Vec<Option<Original>>>> + Send {
+        std::future::ready(Ok(vec![None; origins.len()]))
     }
 
     /// Connects and begins to ask for partitions. A job opens its source again after a transient
@@ -338,6 +352,24 @@ pub trait Batch: Send + Sync + 'static {
 
     /// Bytes that the batch holds on to.
     fn bytes(&self) -> usize;
+}
+
+/// A batch as the committer sees it: what records can be cut out of.
+pub(crate) trait Originals: Send + Sync {
+    /// The record at an offset, unchanged as it was read; `None` if it is not in it.
+    fn letter(&self, partition: Partition, offset: i64, reason: BadRecord) -> Option<DeadLetter>;
+}
+
+impl fmt::Debug for dyn Originals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Originals")
+    }
+}
+
+impl<B: Batch> Originals for B {
+    fn letter(&self, partition: Partition, offset: i64, reason: BadRecord) -> Option<DeadLetter> {
+        self.dead_letter(partition, offset, reason)
+    }
 }
 
 /// A record that comes out of a batch.

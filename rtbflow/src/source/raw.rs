@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::element::Origin;
 use crate::element::Partition;
-use crate::epoch::DeadLetter;
+use crate::epoch::{DeadLetter, Original};
 use crate::error::BadRecord;
 use crate::time::Timestamp;
 
@@ -113,13 +113,12 @@ impl RawBatch {
     ) -> Option<DeadLetter> {
         let index = self.index_of(offset)?;
         let record = self.get(index)?;
-        Some(DeadLetter {
-            origin: Origin::new(partition, offset),
+        let original = Original {
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
             headers: self.headers(index),
-            reason,
-        })
+        };
+        Some(DeadLetter::record(Origin::new(partition, offset), original, reason))
     }
 
     fn index_of(&self, offset: i64) -> Option<usize> {

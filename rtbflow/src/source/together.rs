@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::element::Topic;
+use crate::element::{Origin, Topic};
+use crate::epoch::Original;
 use crate::error::Result;
 use crate::source::{Context, FixedFeed, Source};
 
@@ -38,6 +39,12 @@ where
         } else {
             self.right.out_of_orderness(topic)
         }
+    }
+
+    async fn read_again(&self, origins: &[Origin]) -> Result<Vec<Option<Original>>> {
+        let left = self.left.read_again(origins).await?;
+        let right = self.right.read_again(origins).await?;
+        Ok(left.into_iter().zip(right).map(|(left, right)| left.or(right)).collect())
     }
 
     async fn open(&self, context: Context) -> Result<Self::Feed> {

@@ -1,7 +1,7 @@
 //! Short ways to write down what flows, for tests and examples.
 
 use crate::element::{Element, Origin, Partition, Record, Topic};
-use crate::epoch::DeadLetter;
+use crate::epoch::{DeadLetter, Original};
 use crate::error::BadRecord;
 use crate::time::Timestamp;
 
@@ -47,5 +47,5 @@ pub const fn watermark<T>(ms: i64) -> Element<T> {
 pub fn letter(topic: &str, partition: i32, offset: i64) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), partition), offset);
     let reason = BadRecord::new("");
-    DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason }
+    DeadLetter::record(origin, Original::default(), reason)
 }

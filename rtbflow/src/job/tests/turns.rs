@@ -17,6 +17,7 @@ use crate::flow::Flow;
 use crate::job::committer::Submission;
 use crate::job::intake::Intake;
 use crate::job::measures::TaskMeasures;
+use crate::job::pace::Pace;
 use crate::job::settings::Settings;
 use crate::job::task::{Input, Status, TaskLoop, Work};
 use crate::job::tests::{BOUNDS, Written, positions};
@@ -74,6 +75,7 @@ impl Bench {
             commits,
             finish: finished.fuse(),
             status: Arc::new(Status::default()),
+            pace: Pace::new(Duration::from_millis(250)),
             measures: TaskMeasures::new(&job, TASK, partitions),
             work: Work::new(),
         };

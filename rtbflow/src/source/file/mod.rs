@@ -288,7 +288,7 @@ mod tests {
     use super::*;
     use crate::codec::{DecodeWith, decode_with};
     use crate::element::Origin;
-    use crate::epoch::{DeadLetter, Memory};
+    use crate::epoch::{DeadLetter, Memory, Original};
     use crate::error::BadRecord;
     use crate::job::{Job, Report};
     use crate::sink::Collected;
@@ -359,7 +359,8 @@ mod tests {
                 let origin = Origin::new(Partition::new(Topic::new("files"), number), offset);
                 let value = Some(line.as_bytes().to_vec());
                 let reason = BadRecord::new("");
-                let letter = DeadLetter { origin, key: None, value, headers: Vec::new(), reason };
+                let letter =
+                    DeadLetter::record(origin, Original { value, ..Original::default() }, reason);
                 records.extend((!line.is_empty()).then_some(letter));
             }
         }

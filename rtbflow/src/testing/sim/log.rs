@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::either::Either;
 use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, Task};
+use crate::epoch::{DeadLetter, Original, Task};
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming};
 use crate::testing::sim::Chance;
@@ -211,7 +211,7 @@ impl<T: Clone + Send + Sync + 'static> Batch for SimBatch<T> {
     ) -> Option<DeadLetter> {
         self.0.iter().find(|record| record.offset == offset)?;
         let origin = Origin::new(partition, offset);
-        Some(DeadLetter { origin, key: None, value: None, headers: Vec::new(), reason })
+        Some(DeadLetter::record(origin, Original::default(), reason))
     }
 
     fn bytes(&self) -> usize {

@@ -1,11 +1,9 @@
 //! Laws on positions: where they start, what comes back, and whose they are.
 
-use std::any::Any;
-
 use super::AnchorUnderTest;
 use super::case::{Case, Owner, new_job, partition, patiently};
 use crate::epoch::{Anchor, Claim, Log, Position, Task, TopicId, Verdict};
-use crate::sink::{Place, Staged};
+use crate::sink::{Place, Staged, StagedRows};
 use crate::time::Timestamp;
 
 const TASK: Task = Task { number: 0, of: 2 };
@@ -93,14 +91,18 @@ pub(super) async fn apart<P: AnchorUnderTest>(case: &Case<'_, P>) {
     assert_eq!(again, [Some(5), Some(6), Some(7)], "each job and partition has its own position");
 }
 
+/// What a sink of another place has staged.
+struct Foreign;
+
+impl StagedRows for Foreign {}
+
 pub(super) async fn elsewhere<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let mut owner = case.claim(TASK, &[0]).await;
     let place = Place::new("elsewhere");
     assert_ne!(owner.anchor.place(), place);
     assert_eq!(owner.anchor.place(), case.place.stage(1).place, "the sink's place is the anchor's");
     let mut epoch = case.epoch(&owner, 1, 1);
-    let batch: Box<dyn Any + Send + Sync> = Box::new(());
-    epoch.staged.insert(0, Staged { place, rows: 1, batch });
+    epoch.staged.insert(0, Staged::new(place, 1, Foreign));
     assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     assert_eq!(case.applied().await, 1);
     let claim = Claim { task: TASK, partitions: vec![partition(0)], owner: 9 };

@@ -1,0 +1,124 @@
+//! How much one commit takes, by how long commits last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Rows of a job's first commits, of all tasks together. They double from commit to commit while commits are
+/// quick, so that a fast place is at its full size after some seven of them, and a slow one is never asked
+/// for what it cannot do in its time.
+const FIRST_ROWS: usize = 1_000;
+/// Rows that a commit may grow to.
+const MOST_ROWS: usize = 1 << 20;
+/// A single slow commit shrinks those that follow to no less than this part.
+const SMALLEST_STEP: usize = 8;
+
+/// The bound on the rows of one commit, shared by the committer, which measures, and the tasks, which build
+/// epochs. A clone is the same bound.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    aim: Duration,
+    rows: AtomicUsize,
+    tasks: AtomicUsize,
+}
+
+impl Pace {
+    /// For a place whose commits should take this long.
+    pub(crate) fn new(aim: Duration) -> Self {
+        let (rows, tasks) = (AtomicUsize::new(FIRST_ROWS), AtomicUsize::new(0));
+        Self(Arc::new(Shared { aim: aim.max(Duration::from_millis(1)), rows, tasks }))
+    }
+
+    /// How many tasks share a commit.
+    pub(crate) fn share(&self, tasks: usize) {
+        self.0.tasks.store(tasks, Ordering::Relaxed);
+    }
+
+    /// The most rows of one task's epoch; never 0.
+    pub(crate) fn rows(&self) -> usize {
+        let tasks = self.0.tasks.load(Ordering::Relaxed).max(1);
+        (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
+    }
+
+    /// So many rows were committed within this time.
+    pub(crate) fn committed(&self, rows: usize, took: Duration) {
+        let (bound, aim) = (self.0.rows.load(Ordering::Relaxed), self.0.aim);
+        if took > aim {
+            // What would have fitted, were the time proportional to the rows.
+            let (rows, took, aim) = (rows as u128, took.as_nanos(), aim.as_nanos());
+            let fits = usize::try_from(rows * aim / took.max(1)).unwrap_or(MOST_ROWS);
+            self.set(fits.max(bound / SMALLEST_STEP).min(bound));
+        } else if took * 2 <= aim && rows * 2 >= bound {
+            self.set(bound * 2);
+        }
+    }
+
+    /// A commit of so many rows has failed and may have been too large.
+    pub(crate) fn failed(&self, rows: usize) {
+        self.set((rows / 2).min(self.0.rows.load(Ordering::Relaxed)));
+    }
+
+    fn set(&self, rows: usize) {
+        self.0.rows.store(rows.clamp(1, MOST_ROWS), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AIM: Duration = Duration::from_millis(250);
+
+    /// Commits as much as is allowed, on a place that takes so long for each row.
+    fn settle(a_row: Duration, commits: usize) -> (usize, Duration) {
+        let (pace, mut longest) = (Pace::new(AIM), Duration::ZERO);
+        pace.share(1);
+        for _ in 0..commits {
+            let rows = pace.rows();
+            let took = a_row * u32::try_from(rows).unwrap();
+            longest = longest.max(took);
+            pace.committed(rows, took);
+        }
+        (pace.rows(), longest)
+    }
+
+    #[test]
+    fn a_fast_place_is_soon_given_much() {
+        let (rows, longest) = settle(Duration::from_nanos(500), 12);
+        assert!(rows > 200_000, "{rows}");
+        assert!(longest <= AIM * 2, "{longest:?}");
+    }
+
+    #[test]
+    fn a_slow_place_is_given_what_it_takes_in_time() {
+        let (rows, longest) = settle(Duration::from_millis(1), 12);
+        assert!((125..=250).contains(&rows), "{rows}");
+        assert!(longest <= Duration::from_secs(1), "{longest:?}");
+        assert_eq!(settle(Duration::from_secs(3), 12).0, 1);
+    }
+
+    #[test]
+    fn one_stall_of_a_small_commit_is_soon_made_up_for() {
+        let pace = Pace::new(AIM);
+        pace.share(4);
+        let before = pace.rows();
+        pace.committed(10, AIM * 8);
+        assert_eq!(pace.rows(), before / SMALLEST_STEP);
+        for _ in 0..3 {
+            pace.committed(pace.rows() * 4, AIM / 10);
+        }
+        assert!(pace.rows() >= before * 9 / 10, "{} of {before}", pace.rows());
+    }
+
+    #[test]
+    fn what_fails_is_halved_down_to_one() {
+        let pace = Pace::new(AIM);
+        for _ in 0..20 {
+            pace.failed(pace.rows());
+        }
+        assert_eq!(pace.rows(), 1);
+    }
+}
