@@ -11,17 +11,20 @@ use crate::error::Error;
 pub(crate) struct Backoff {
     since: Option<Instant>,
     next: Duration,
-    told: Option<Instant>,
+    /// When the next log line is due.
+    line_at: Option<Instant>,
 }
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
-/// A log line at most this often.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// The first log line comes at once, the second after this time, for whoever has just begun to look ...
+const SECOND_LINE: Duration = Duration::from_secs(5);
+/// ... and each further one after this time: an outage of a night is not to fill the log.
+const LINE_EVERY: Duration = Duration::from_secs(60);
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { since: None, next: FIRST, told: None }
+        Self { since: None, next: FIRST, line_at: None }
     }
 
     /// How long it has failed by now.
@@ -33,8 +36,9 @@ impl Backoff {
     pub(crate) async fn wait(&mut self, what: &str, error: &Error) {
         let now = Instant::now();
         self.since.get_or_insert(now);
-        if self.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
-            self.told = Some(now);
+        if self.line_at.is_none_or(|at| now >= at) {
+            let pause = if self.line_at.is_none() { SECOND_LINE } else { LINE_EVERY };
+            self.line_at = Some(now + pause);
             let seconds = self.failing_for().as_secs();
             tracing::warn!(error = %error.report(), failing_for_s = seconds, "{what}: trying again");
         }
@@ -48,5 +52,22 @@ impl Backoff {
             tracing::info!(failed_for_s = self.failing_for().as_secs(), "{what}: succeeded again");
         }
         *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_of_ten_minutes_has_a_dozen_lines() {
+        let (mut backoff, mut lines) = (Backoff::new(), 0);
+        let error = Error::transient("commit to the place");
+        while backoff.failing_for() < Duration::from_secs(600) {
+            let before = backoff.line_at;
+            backoff.wait("commit", &error).await;
+            lines += usize::from(backoff.line_at != before);
+        }
+        assert!((10..=12).contains(&lines), "{lines}");
     }
 }
