@@ -28,6 +28,8 @@ const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
 const LONGEST_MAKING: Duration = Duration::from_secs(30);
 /// How long a topic that exists may be unknown to the broker that is asked.
 const LONGEST_BIRTH: Duration = Duration::from_secs(10);
+/// The pause between two looks whether a topic is gone.
+const GONE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A topic as it is to be made if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +184,35 @@ impl<'a> Creation<'a> {
             Some(Err(code)) => Err(Error::new(kind(code), attempt).because(code.to_string())),
             None => Err(Error::transient(attempt + ": nothing is told")),
         }
+    }
+
+    /// Deletes a topic, if there is one, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If the broker does not let us, or it stays.
+    pub(crate) fn delete(&self, topic: &str) -> Result<()> {
+        let attempt = format!("delete topic {topic}");
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.deadline.left()))
+            .operation_timeout(Some(Duration::from_secs(5)));
+        let deleted = block_on(self.admin.delete_topics(&[topic], &options));
+        let deleted = deleted.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        for result in deleted {
+            match result {
+                Ok(name) => info!("deleted topic {name}"),
+                Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {}
+                Err((_, code)) => {
+                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+                }
+            }
+        }
+        while self.count(topic, Duration::ZERO)?.is_some() {
+            if self.deadline.is_over() {
+                return Err(Error::transient(attempt + ": it is still there"));
+            }
+            std::thread::park_timeout(GONE_PAUSE);
+        }
+        Ok(())
     }
 
     /// Makes one topic unless it exists, and returns its count as it is.

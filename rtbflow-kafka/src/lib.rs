@@ -10,6 +10,7 @@
 //!   given.rs   what the group has given           inlet.rs   one partition on its way to its task
 //!   native.rs  the native queues (all `unsafe`)   ends.rs    where partitions end, asked and proved
 //!   range.rs   where reading begins               told.rs    what the group is told
+//!   members.rs who is alive, what the group notes
 //!   dead_letter.rs, create.rs  topics to write
 //!   records.rs what a sink writes, outgoing.rs    writer.rs  writes it before the epochs commit
 //!   anchor/    writes it in the step that commits produce.rs sending, and waiting for the answers
@@ -30,6 +31,7 @@ mod given;
 mod inlet;
 mod kafka;
 mod mailbox;
+mod members;
 mod native;
 mod opening;
 mod option;
@@ -48,6 +50,7 @@ pub use create::{TopicCount, TopicSpec};
 pub use dead_letter::DeadLetterTopic;
 pub use feed::KafkaFeed;
 pub use kafka::Kafka;
+pub use members::Member;
 pub use records::{KafkaSink, Records};
 pub use topic::KafkaTopic;
 pub use writer::KafkaWriter;

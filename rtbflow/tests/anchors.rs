@@ -1,10 +1,13 @@
 //! The laws of anchors tell a broken one from a sound one.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use rtbflow::Result;
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
+use rtbflow::epoch::{
+    Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Memory, Position, Task, Verdict,
+};
 use rtbflow::sink::{Collected, Place, Sink, Staged};
 use rtbflow::testing::builders::record;
 use rtbflow::testing::laws::{self, AnchorUnderTest};
@@ -30,15 +33,24 @@ enum Fault {
     KeepsTheOwner,
     /// Takes state of any number of tasks for its own.
     AnyLayout,
+    /// Says that it has forgotten a job.
+    ForgetsNothing,
+    /// Forgets all jobs.
+    ForgetsAll,
 }
 
 #[derive(Clone)]
 struct Broken {
     memory: Memory,
+    jobs: Arc<Mutex<Vec<JobName>>>,
     fault: Fault,
 }
 
 impl Broken {
+    fn jobs(&self) -> MutexGuard<'_, Vec<JobName>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn job(&self, job: &JobName) -> JobName {
         let one = if self.fault == Fault::MixesJobs { "one" } else { job.as_str() };
         JobName::new(one).unwrap_or_else(|_| job.clone())
@@ -51,6 +63,7 @@ impl Anchor for Broken {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.jobs().push(job.clone());
         self.memory.prepare(job).await
     }
 
@@ -98,6 +111,23 @@ impl Anchor for Broken {
         }
         Ok(verdicts)
     }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        self.memory.kept(&self.job(job)).await
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        if self.fault == Fault::ForgetsNothing {
+            return Ok(());
+        }
+        if self.fault == Fault::ForgetsAll {
+            let jobs = self.jobs().clone();
+            for job in &jobs {
+                self.memory.forget(job).await?;
+            }
+        }
+        self.memory.forget(&self.job(job)).await
+    }
 }
 
 struct UnderTest(Broken, Collected<i64>);
@@ -122,7 +152,10 @@ impl AnchorUnderTest for UnderTest {
 }
 
 async fn keeps_the_laws(fault: Fault) -> bool {
-    let under_test = UnderTest(Broken { memory: Memory::new(), fault }, Collected::default());
+    let under_test = UnderTest(
+        Broken { memory: Memory::new(), jobs: Arc::default(), fault },
+        Collected::default(),
+    );
     AssertUnwindSafe(laws::anchor(&under_test)).catch_unwind().await.is_ok()
 }
 
@@ -139,6 +172,8 @@ async fn anchors_are_told_from_sound_ones() {
         Fault::MixesJobs,
         Fault::KeepsTheOwner,
         Fault::AnyLayout,
+        Fault::ForgetsNothing,
+        Fault::ForgetsAll,
     ] {
         assert!(!keeps_the_laws(fault).await, "{fault:?}");
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
+use rtbflow::epoch::{
+    Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Step, Task, Verdict,
+};
 use rtbflow::sink::{Place, Sink, Staged, StagedRows};
 use rtbflow::state::{Change, Chunk};
 use rtbflow::{Partition, Record, Result};
@@ -118,9 +120,7 @@ impl Anchor for Board {
         let mut shown = self.lock();
         let held = shown.jobs.entry(job.clone()).or_default();
         if let Some((other, ..)) = held.state.keys().find(|(task, ..)| task.of != claim.task.of) {
-            let what =
-                format!("take over task {}: the board holds state of task {other}", claim.task);
-            return Err(rtbflow::Error::config(what));
+            return Err(claim.task.laid_out_for(other.of, job, "the board"));
         }
         let take = |partition: &Partition| {
             let position = held.positions.entry(*partition).or_default();
@@ -155,6 +155,20 @@ impl Anchor for Board {
             }
         };
         Ok(epochs.iter().map(commit).collect())
+    }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        let shown = self.lock();
+        let kept = |held: &Held| Kept {
+            positions: held.positions.clone().into_iter().collect(),
+            buckets: held.state.len() as u64,
+        };
+        Ok(shown.jobs.get(job).map(kept).unwrap_or_default())
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        self.lock().jobs.remove(job);
+        Ok(())
     }
 }
 

@@ -108,6 +108,11 @@ impl Lengths {
         Lengthened(lengthened)
     }
 
+    /// How many buckets have a log.
+    pub(crate) fn buckets(&self) -> usize {
+        self.0.len()
+    }
+
     /// The records are committed.
     pub(crate) fn apply(&mut self, lengthened: Lengthened) {
         for (bucket, length) in lengthened.0 {

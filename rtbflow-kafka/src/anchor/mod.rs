@@ -5,6 +5,7 @@
 //! topics and the task's partition of the changelog.
 
 mod changelog;
+mod forget;
 mod replay;
 mod seat;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rtbflow::barrier::Gathered;
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::Chunk;
 use rtbflow::{Error, Result};
@@ -49,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// [`create_changelog`](Self::create_changelog) forbids it. Each commit writes the task's positions there
 /// behind the changes of its state. Nothing is kept in the group's offsets, which expire when a group is
 /// away for long; so the source may be of another cluster, or no Kafka at all. To make a job begin anew,
-/// stop it and delete the topic.
+/// stop it and let the anchor [`forget`](Anchor::forget) it: what was written stays, and is written again.
 ///
 /// Each task has a transactional id, `{job}-{task}`: whoever claims the task takes it over, and the broker
 /// refuses the former owner from then on.
@@ -189,6 +190,26 @@ impl KafkaAnchor {
         .await
     }
 
+    /// Makes a call on a thread of its own that is about all tasks of a job.
+    async fn with_job<T: Send + 'static>(
+        &self,
+        attempt: String,
+        job: &JobName,
+        longest: Duration,
+        call: impl FnOnce(&Room<'_>, Deadline) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
+        let (inner, job) = (Arc::clone(&self.inner), job.clone());
+        blocking(&attempt, longest + GRACE, move || {
+            let Inner { kafka, creates, lasting, .. } = &*inner;
+            let (askers, creates, job) = (inner.askers()?, *creates, &job);
+            let task = Task { number: 0, of: 1 };
+            let room = Room { kafka, askers, job, task, creates, lasting };
+            call(&room, Deadline::after(longest))
+        })
+        .await
+    }
+
     async fn commit_one(&self, job: &JobName, epoch: &Epoch) -> Result<Verdict> {
         let attempt = format!("commit task {} of job {job} to Kafka", epoch.task);
         let order = self.order(epoch)?;
@@ -256,5 +277,18 @@ impl Anchor for KafkaAnchor {
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let commits = epochs.iter().map(|epoch| self.commit_one(job, epoch));
         join_all(commits).await.into_iter().collect()
+    }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        let attempt = format!("look for what is kept of job {job} in Kafka");
+        self.with_job(attempt, job, LONGEST_RESTORE, forget::kept).await
+    }
+
+    /// Takes over all tasks, and then deletes the changelog, which is the one step: until it is gone, all is
+    /// as it was, but for instances that still run, which are fenced. Results stay; whoever reads them sees
+    /// those of the next run behind them.
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        let attempt = format!("forget job {job} in Kafka");
+        self.with_job(attempt, job, LONGEST_CLAIM, forget::forget).await
     }
 }

@@ -39,7 +39,7 @@ use crate::produce::{Sending, passing, producer};
 use crate::records::Batch;
 
 /// How long an open transaction may be waited for before a new producer ends it.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long reading waits for the transactions of others.
 const LONGEST_DECISION: Duration = Duration::from_secs(20);
 /// How long one call of a new producer may take before it is made again.
@@ -84,7 +84,7 @@ struct Held {
 }
 
 /// The name of the changelog.
-fn changelog(job: &JobName) -> String {
+pub(crate) fn changelog(job: &JobName) -> String {
     TopicSpec::changelog(job, 0).name().to_owned()
 }
 
@@ -96,14 +96,14 @@ impl Room<'_> {
         Ok(Partition::new(Topic::new(&changelog(self.job)), number))
     }
 
-    fn replay(&self) -> Result<Replay<'_>> {
+    pub(crate) fn replay(&self) -> Result<Replay<'_>> {
         let (kafka, askers, job) = (self.kafka, self.askers, self.job);
         Ok(Replay { kafka, askers, job, partition: self.partition()? })
     }
 
     /// How many partitions the changelog has; `None` if there is none, even after a while: a broker that has
     /// just started may not know its topics yet.
-    fn count(&self, patience: Duration) -> Result<Option<u32>> {
+    pub(crate) fn count(&self, patience: Duration) -> Result<Option<u32>> {
         self.kafka.partitions(self.askers.any(), &changelog(self.job), patience)
     }
 
@@ -128,13 +128,7 @@ impl Room<'_> {
         if count == of {
             return self.check_policy(&topic, deadline);
         }
-        Err(Error::config(format!(
-            "take over task {task} of job {}: the topic {topic} holds the positions and the state of {count} \
-             tasks; the number of tasks follows from the partition counts, and neither can be laid out anew: \
-             delete the topic to rebuild everything from the source (what was written before stays, and is \
-             written again), or give the job another name",
-            self.job
-        )))
+        Err(task.laid_out_for(count, self.job, &format!("the topic {topic}")))
     }
 
     /// A changelog that retention shortens would lose positions and state: it has to be compacted only.
@@ -159,7 +153,7 @@ impl Room<'_> {
 
     /// A new producer for the task. When it is there, nothing that a former one has begun is undecided, and
     /// nothing that it sends is taken any more.
-    fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
+    pub(crate) fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
         let id = format!("{}-{}", self.job, self.task.number);
         let own = [("transactional.id", id.as_str()), ("?transaction.timeout.ms", "30000")];
         let producer = producer(self.kafka, "anchor", &own)?;
@@ -453,7 +447,7 @@ impl Seat {
 }
 
 /// The range of the changelog once all is decided in it.
-fn decided(replay: &Replay<'_>, deadline: Deadline) -> Result<Range> {
+pub(crate) fn decided(replay: &Replay<'_>, deadline: Deadline) -> Result<Range> {
     replay.range(deadline.left())?.ok_or_else(|| {
         let topic = replay.partition;
         Error::transient(format!(

@@ -199,11 +199,7 @@ pub(crate) async fn check_layout(
         .map_err(|error| failure(&attempted, &error))?;
     let Some(row) = rows.first() else { return Ok(()) };
     let other: i32 = row.try_get(0).unwrap_or_default();
-    Err(Error::config(format!(
-        "take over task {task} of job {job}: Postgres at {server} holds its state for {other} tasks; the \
-         number of tasks follows from the partition counts, and state can not be laid out anew: delete the \
-         job's rows in rtbflow_state and rtbflow_positions to rebuild it from the source"
-    )))
+    Err(task.laid_out_for(other, job, &format!("Postgres at {server}")))
 }
 
 /// Reads one page of a task's state.

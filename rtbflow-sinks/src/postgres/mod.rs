@@ -28,6 +28,7 @@ mod columns;
 mod commit;
 mod date;
 mod failure;
+mod forget;
 mod identifier;
 mod insert;
 mod options;
@@ -48,7 +49,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::Chunk;
 use rtbflow::{Error, Result};
@@ -193,6 +194,7 @@ impl Postgres {
         let client = lease.client();
         let begin = "begin isolation level read committed read write";
         client.batch_execute(begin).await.map_err(|error| failure(&attempted(), &error))?;
+        forget::share(client, self.server(), job).await?;
         // The positions first: behind their locks no former owner can write state any more.
         let positions = positions::claim(client, self.server(), job, claim).await?;
         chunks::check_layout(client, self.server(), job, claim.task).await?;
@@ -262,5 +264,19 @@ impl Anchor for Postgres {
             Ok(verdicts)
         })
         .await
+    }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        self.within("look for what is kept in", async {
+            let lease = self.reader().await?;
+            let kept = forget::kept(lease.client(), self.server(), job).await?;
+            lease.keep();
+            Ok(kept)
+        })
+        .await
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        self.forget_with(job, |_| Box::pin(std::future::ready(Ok(())))).await
     }
 }

@@ -85,7 +85,7 @@ fn read_log(row: &Row) -> Result<Option<Log>, tokio_postgres::Error> {
     Ok(topic_id.map(|topic_id| Log { topic_id, leader_epoch }))
 }
 
-fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
+pub(crate) fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
     rows.iter().map(read).collect()
 }
 

@@ -54,13 +54,29 @@ const NAME_LOGS: &str =
 /// The advisory lock under which tables are made: the letters `rtbflow` as a number.
 const LOCK: &str = "begin; select pg_advisory_xact_lock(32210592424161143)";
 
+/// What there is of the library's own tables.
+pub(crate) struct Own {
+    /// All of them.
+    pub(crate) there: bool,
+    /// Whether positions name their logs.
+    pub(crate) names_logs: bool,
+}
+
+/// Looks for the library's own tables.
+pub(crate) async fn look(client: &Client, server: &str) -> Result<Own> {
+    let attempted = format!("look for the rtbflow tables in Postgres at {server}");
+    let row = client.query_typed_one(LOOK, &[]).await;
+    let read = |row: tokio_postgres::Row| {
+        Ok(Own { there: row.try_get("there")?, names_logs: row.try_get("names_logs")? })
+    };
+    row.and_then(read).map_err(|error| failure(&attempted, &error))
+}
+
 /// Makes the library's own tables if they are not there.
 pub(crate) async fn own(client: &Client, server: &str, creates: bool) -> Result<()> {
-    let attempted = format!("look for the rtbflow tables in Postgres at {server}");
-    let row =
-        client.query_typed_one(LOOK, &[]).await.map_err(|error| failure(&attempted, &error))?;
-    if row.try_get("there").unwrap_or(false) {
-        return match row.try_get("names_logs").unwrap_or(false) {
+    let found = look(client, server).await?;
+    if found.there {
+        return match found.names_logs {
             true => Ok(()),
             false => name_logs(client, server).await,
         };

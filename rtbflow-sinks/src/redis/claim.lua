@@ -1,7 +1,8 @@
 -- Puts a new owner into the positions of a task and counts one more commit for each.
 --
--- KEYS  positions (hash), tasks with state (set)
+-- KEYS  positions (hash), tasks with state (set), a note that the job is being forgotten
 -- ARGV  owner, number of tasks, partition ...
+if redis.call('EXISTS', KEYS[3]) == 1 then return { 'forgetting' } end
 for _, task in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   if string.match(task, '/(%d+)$') ~= ARGV[2] then return { 'laid out', task } end
 end

@@ -1,13 +1,15 @@
--- Drops all that a job keeps here, other than its results.
+-- Removes a part of the state of a job that is being forgotten, so that no call keeps others waiting for long.
 --
--- KEYS  positions (hash), tasks with state (set), rejected operations (list)
--- ARGV  what the key of a task's index begins with
-for _, task in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local index = ARGV[1] .. task
-  for _, bucket in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-    redis.call('UNLINK', index .. ':' .. bucket)
-  end
-  redis.call('UNLINK', index)
+-- KEYS  tasks with state (set)
+-- ARGV  what the key of a task's index begins with, most buckets to remove
+-- Returns how many tasks are left.
+local task = redis.call('SRANDMEMBER', KEYS[1])
+if not task then return 0 end
+local index = ARGV[1] .. task
+local buckets = redis.call('ZRANGE', index, 0, ARGV[2] - 1)
+for _, bucket in ipairs(buckets) do
+  redis.call('UNLINK', index .. ':' .. bucket)
 end
-redis.call('UNLINK', unpack(KEYS))
-return 'forgotten'
+if #buckets > 0 then redis.call('ZREM', index, unpack(buckets)) end
+if redis.call('EXISTS', index) == 0 then redis.call('SREM', KEYS[1], task) end
+return redis.call('SCARD', KEYS[1])

@@ -22,6 +22,11 @@ impl Keys {
         format!("{}tasks", self.prefix)
     }
 
+    /// A note that the job is being forgotten: nobody may claim.
+    pub(super) fn forgetting(&self) -> String {
+        format!("{}forgetting", self.prefix)
+    }
+
     /// List of the newest operations that Redis refused, as JSON.
     pub(super) fn rejected(&self) -> String {
         format!("{}rejected", self.prefix)

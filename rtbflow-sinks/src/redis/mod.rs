@@ -25,10 +25,12 @@
 //! [`lookup`](rtbflow::KeyedFlow::lookup), outside any commit.
 //!
 //! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
-//! bucket behind it a list of chunks), `…:rejected`. Nothing scans for them.
+//! bucket behind it a list of chunks), `…:rejected`, and `…:forgetting` while the job is forgotten. Nothing scans
+//! for them.
 
 mod call;
 mod fault;
+mod forget;
 mod get;
 mod inspect;
 mod keys;
@@ -36,6 +38,7 @@ mod library;
 mod mark;
 mod merge_hash;
 mod operations;
+mod pattern;
 mod script;
 mod server;
 mod staged;
@@ -53,6 +56,7 @@ use rtbflow::{Error, Result};
 
 pub use merge_hash::MergeHash;
 pub use operations::Operations;
+pub use pattern::Pattern;
 pub use script::{Call, Script};
 pub use write::Write;
 
@@ -85,6 +89,7 @@ struct Shared {
     claim: Text,
     restore: Text,
     forget: Text,
+    remove: Text,
     page_bytes: usize,
 }
 
@@ -127,6 +132,10 @@ impl Redis {
 
     fn forget_text(&self) -> &Text {
         &self.shared.forget
+    }
+
+    fn remove_text(&self) -> &Text {
+        &self.shared.remove
     }
 
     fn page_bytes(&self) -> usize {
@@ -211,6 +220,7 @@ impl Options {
                 claim: Text::new(include_str!("claim.lua")),
                 restore: Text::new(include_str!("restore.lua")),
                 forget: Text::new(include_str!("forget.lua")),
+                remove: Text::new(include_str!("remove.lua")),
                 page_bytes: self.page_bytes,
             }),
         })

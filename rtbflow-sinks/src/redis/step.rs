@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Pipeline, Value};
 use rtbflow::barrier::Tally;
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::{Change, Chunk};
 use rtbflow::{Error, Result};
@@ -47,12 +47,12 @@ impl Anchor for Redis {
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let keys = Keys::of(job);
-        let (positions, tasks) = (keys.positions(), keys.tasks());
+        let (positions, tasks, forgetting) = (keys.positions(), keys.tasks(), keys.forgetting());
         let attempted = format!("take over task {} of {job}", claim.task);
         let answers = self
             .claim_text()
             .send(self.server(), &attempted, 1, |_| {
-                let mut command = self.claim_text().run(&[&positions, &tasks]);
+                let mut command = self.claim_text().run(&[&positions, &tasks, &forgetting]);
                 command.arg(claim.owner).arg(claim.task.of);
                 for partition in &claim.partitions {
                     command.arg(partition.to_string());
@@ -64,11 +64,16 @@ impl Anchor for Redis {
         match text(reply.first()).as_str() {
             "claimed" => {}
             "laid out" => {
+                let other = text(reply.get(1));
+                let tasks = other.rsplit_once('/').map_or(other.as_str(), |(_, tasks)| tasks);
+                let server = format!("Redis at {}", self.server().address());
+                return Err(claim.task.laid_out_for(tasks, job, &server));
+            }
+            "forgetting" => {
                 return Err(Error::config(format!(
-                    "{attempted}: the place holds state of task {}; the number of tasks follows from the \
-                     partition counts, and state can not be laid out anew: restore the counts, or forget \
-                     the job's state and positions to rebuild it from the source",
-                    text(reply.get(1))
+                    "{attempted} in Redis at {}: the job is being forgotten, or that was interrupted: what is left \
+                     of it fits nothing. Forget it again, to the end (`forget`, or `forget_with` and its results)",
+                    self.server().address()
                 )));
             }
             _ => {
@@ -142,33 +147,17 @@ impl Anchor for Redis {
             .collect();
         outcomes.into_iter().collect()
     }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        self.look(job).await
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        self.forget_with(job, &[]).await.map(drop)
+    }
 }
 
 impl Redis {
-    /// Drops positions, state and the list of rejected operations of a job, but none of its results: the
-    /// job then begins from the source again. An instance that still runs is fenced.
-    ///
-    /// # Errors
-    /// Transient if the server is away.
-    pub async fn forget(&self, job: &JobName) -> Result<()> {
-        let keys = Keys::of(job);
-        let attempted = format!("forget {job}");
-        let answers = self
-            .forget_text()
-            .send(self.server(), &attempted, 1, |_| {
-                let mut command =
-                    self.forget_text().run(&[&keys.positions(), &keys.tasks(), &keys.rejected()]);
-                command.arg(keys.indexes());
-                command
-            })
-            .await?;
-        match answers.into_iter().next() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(cause)) => Err(fault::error(&attempted, cause)),
-            None => Err(Error::transient(attempted)),
-        }
-    }
-
     /// A sink that was put together wrongly fails the first commit.
     fn check(&self, epochs: &[Epoch]) -> Result<()> {
         let staged = epochs.iter().flat_map(|epoch| epoch.staged_for(Redis::place(self)));
@@ -227,7 +216,8 @@ impl Redis {
             "fenced" => Ok(Verdict::Fenced),
             "foreign" => Err(Error::config(format!(
                 "{attempted}: {} holds a {} and should hold a {}: another program writes keys that begin \
-                 with rtbflow: and has to stop that; then forget the job's state and positions",
+                 with rtbflow: and has to stop that. Remove the key, and reset the job: its positions, state and \
+                 results together (`forget_with`)",
                 text(reply.get(1)),
                 text(reply.get(2)),
                 text(reply.get(3)),

@@ -5,6 +5,8 @@ mod cuts;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod forget;
+#[cfg(test)]
 mod increments;
 #[cfg(test)]
 mod laws;

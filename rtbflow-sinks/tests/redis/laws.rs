@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
+use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::testing::laws::{self, AnchorUnderTest};
 use rtbflow::{Record, Result};
@@ -39,6 +39,14 @@ impl Anchor for Remembering {
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         self.redis.commit(job, epochs).await
+    }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        self.redis.kept(job).await
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        self.redis.forget(job).await
     }
 }
 

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod commit;
 #[cfg(test)]
+mod forget;
+#[cfg(test)]
 mod get;
 #[cfg(test)]
 mod laws;

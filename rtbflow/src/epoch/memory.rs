@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::barrier::Tally;
 use crate::element::Partition;
 use crate::epoch::{
-    Anchor, ChunkPage, Claim, Epoch, JobName, Position, Refusal, Step, Task, Verdict,
+    Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Refusal, Step, Task, Verdict,
 };
 use crate::error::{Error, Result};
 use crate::sink::memory::Batch;
@@ -91,6 +91,24 @@ impl Memory {
         held.flat_map(|held| held.buckets.values().flatten()).map(Chunk::len).sum()
     }
 
+    /// As [`forget`](Anchor::forget), and in the same step removes results: `results` is called while no
+    /// epoch can be applied.
+    ///
+    /// ```
+    /// use rtbflow::epoch::{JobName, Memory};
+    ///
+    /// let place = Memory::new();
+    /// let (_, out) = place.collect::<u64>();
+    /// place.forget_with(&JobName::new("numbers")?, || out.clear());
+    /// assert!(out.values().is_empty());
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub fn forget_with(&self, job: &JobName, results: impl FnOnce()) {
+        let mut store = self.lock();
+        store.jobs.remove(job);
+        results();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,11 +155,7 @@ impl Anchor for Memory {
         let mut store = self.lock();
         let held = store.jobs.entry(job.clone()).or_default();
         if let Some((other, ..)) = held.buckets.keys().find(|(task, ..)| task.of != claim.task.of) {
-            return Err(Error::config(format!(
-                "take over task {}: the place holds state of task {other}; the number of tasks follows \
-                 from the partition counts, and state can not be laid out anew",
-                claim.task
-            )));
+            return Err(claim.task.laid_out_for(other.of, job, "the place in memory"));
         }
         Ok(claim
             .partitions
@@ -183,6 +197,20 @@ impl Anchor for Memory {
                 Step::Fenced => Verdict::Fenced,
             })
             .collect())
+    }
+
+    async fn kept(&self, job: &JobName) -> Result<Kept> {
+        let store = self.lock();
+        let kept = |held: &Held| Kept {
+            positions: held.positions.clone(),
+            buckets: held.buckets.len() as u64,
+        };
+        Ok(store.jobs.get(job).map(kept).unwrap_or_default())
+    }
+
+    async fn forget(&self, job: &JobName) -> Result<()> {
+        self.forget_with(job, || ());
+        Ok(())
     }
 }
 

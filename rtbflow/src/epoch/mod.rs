@@ -27,6 +27,7 @@
 //! - **A crash loses memory only.**
 
 mod dead_letter;
+mod kept;
 mod log;
 mod memory;
 
@@ -38,6 +39,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 pub use dead_letter::{DeadLetter, DeadLetters, Original};
+pub use kept::Kept;
 pub use log::{Log, TopicId};
 pub use memory::Memory;
 
@@ -105,6 +107,23 @@ pub struct Task {
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.number, self.of)
+    }
+}
+
+impl Task {
+    /// The error of a [claim](Anchor::claim) on this task where `place` (a server and what it is) holds
+    /// state of the job for another number of tasks: what was found, and each way out.
+    #[cold]
+    #[must_use]
+    pub fn laid_out_for(self, tasks: impl fmt::Display, job: &JobName, place: &str) -> Error {
+        Error::config(format!(
+            "take over task {self} of job {job}: {place} holds its state for {tasks} tasks; the number of \
+             tasks follows from the partition counts, and state cannot be laid out anew. If the source still \
+             has every record, reset the job: remove positions, state and results together (`forget_with` of \
+             the place), and start it again. If not, start it under another name with results of its own. \
+             Before partitions are added the next time, run the job to its end (`until_end`): windows and \
+             joins then leave no state behind"
+        ))
     }
 }
 
@@ -364,6 +383,38 @@ pub trait Anchor: Clone + Send + Sync + 'static {
         job: &JobName,
         epochs: &[Epoch],
     ) -> impl Future<Output = Result<Vec<Verdict>>> + Send;
+
+    /// What the place keeps of a job beside its results, as it is at the moment.
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error, unless overridden: such a place cannot be
+    /// looked into.
+    fn kept(&self, job: &JobName) -> impl Future<Output = Result<Kept>> + Send {
+        std::future::ready(Err(cannot("look for what it keeps of", self.place(), job)))
+    }
+
+    /// Removes the positions and the state of a job: started again, it begins at the first record.
+    /// Nobody can commit with a position from before, however long he was frozen; and where this takes
+    /// several steps, the first one sees to that, and nobody can claim before the last. One that was
+    /// interrupted is made again from its beginning.
+    ///
+    /// The results stay, and are written again by the next run. Where that must not be, use what the place
+    /// has for removing them in the same step (`forget_with` of the places of this project).
+    ///
+    /// # Errors
+    /// Transient if the server is away: call it again. A configuration error, unless overridden: such a
+    /// place cannot forget a job.
+    fn forget(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Err(cannot("forget", self.place(), job)))
+    }
+}
+
+fn cannot(what: &str, place: Place, job: &JobName) -> Error {
+    Error::config(format!(
+        "{what} job {job}: the place {} has no way to do so; remove what it keeps by its own means while no \
+         instance runs, results included",
+        place.kind()
+    ))
 }
 
 /// Writes what is staged for another place than the anchor's, before the epochs commit. May be called

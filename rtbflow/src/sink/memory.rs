@@ -25,6 +25,13 @@ impl<T> Default for Collected<T> {
     }
 }
 
+impl<T> Collected<T> {
+    /// Removes all of them, as a job is [forgotten](crate::epoch::Memory::forget_with).
+    pub fn clear(&self) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 impl<T: Clone> Collected<T> {
     /// The committed records, in the order of their commits.
     #[must_use]

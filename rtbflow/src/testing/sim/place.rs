@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 
 use crate::element::Partition;
 use crate::epoch::{
-    Anchor, ChunkPage, Claim, DeadLetter, DeadLetters, Epoch, JobName, Memory, Position, Task,
-    Verdict,
+    Anchor, ChunkPage, Claim, DeadLetter, DeadLetters, Epoch, JobName, Kept, Memory, Position,
+    Task, Verdict,
 };
 use crate::error::{Error, Result};
 use crate::sink::{Collect, Collected, Place};
@@ -101,6 +101,14 @@ impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
         epochs: &[Epoch],
     ) -> impl Future<Output = Result<Vec<Verdict>>> + Send {
         self.memory.commit(job, epochs)
+    }
+
+    fn kept(&self, job: &JobName) -> impl Future<Output = Result<Kept>> + Send {
+        self.memory.kept(job)
+    }
+
+    fn forget(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send {
+        self.memory.forget(job)
     }
 }
 

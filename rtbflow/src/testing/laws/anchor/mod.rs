@@ -3,6 +3,7 @@
 mod case;
 mod chunks;
 mod fences;
+mod forgotten;
 mod found;
 mod positions;
 mod races;
@@ -104,6 +105,11 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
         chunks::order: "chunks come back in the order of their bucket";
         chunks::names: "operators, buckets and bytes come back as they were, whatever they look like";
         chunks::pages: "state of many pages comes back whole, and each page goes on where the last ended";
+        forgotten::anew: "a job that is forgotten begins at the first record, without state";
+        forgotten::fences: "nobody commits from before a job was forgotten";
+        forgotten::apart: "forgetting a job leaves others alone";
+        forgotten::layout: "a job that is forgotten may have another number of tasks";
+        forgotten::race: "a commit comes before a job is forgotten, or is fenced";
         races::prepare: "all instances may prepare at once, and again later";
         races::claims: "of two claims at once, the later one owns";
         races::claim_against_commit: "a claim comes before a commit or after it, never in between";

@@ -1,0 +1,24 @@
+//! What a place keeps of a job beside its results.
+
+use std::collections::BTreeMap;
+
+use crate::element::Partition;
+use crate::epoch::Position;
+
+/// What a place keeps of a job beside its results: what [`Anchor::forget`](crate::epoch::Anchor::forget)
+/// removes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// How far each partition was read.
+    pub positions: BTreeMap<Partition, Position>,
+    /// Buckets of the operators' state, of all tasks together.
+    pub buckets: u64,
+}
+
+impl Kept {
+    /// Whether nothing is kept: a job that starts now begins at the first record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.positions.is_empty() && self.buckets == 0
+    }
+}
