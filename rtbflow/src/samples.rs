@@ -1,4 +1,4 @@
-//! What an epoch notes of the records that were late or bad: the first of each kind, and by how much the
+//! What an epoch notes of records that were late or bad, and of results that were refused: the first of each kind, and by how much the
 //! late ones were late. Enough to tell an operator what to look at, whatever their number.
 
 use std::fmt;
@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::element::Origin;
 use crate::sketch::Sketch;
 
-/// The first late and the first bad record of an epoch, and by how much records came too late.
+/// The first late and the first bad record of an epoch, its first refused result, and by how much records came too late.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     late: Option<Sample>,
     bad: Option<Sample>,
+    refused: Option<Sample>,
     overdue: Option<Box<Overdue>>,
 }
 
@@ -60,10 +61,17 @@ impl Samples {
         self.bad.get_or_insert_with(|| Sample { origin, reason: reason.to_owned(), by: None });
     }
 
+    /// A result can not be written; what was read last before it is here.
+    #[cold]
+    pub(crate) fn refused(&mut self, origin: Origin, reason: &str) {
+        self.refused.get_or_insert_with(|| Sample { origin, reason: reason.to_owned(), by: None });
+    }
+
     /// Adds what was noted later.
     pub(crate) fn merge(&mut self, later: &Self) {
-        let Self { late, bad, overdue } = later;
-        for (first, later) in [(&mut self.late, late), (&mut self.bad, bad)] {
+        let Self { late, bad, refused, overdue } = later;
+        let firsts = [(&mut self.late, late), (&mut self.bad, bad), (&mut self.refused, refused)];
+        for (first, later) in firsts {
             if first.is_none() {
                 first.clone_from(later);
             }
@@ -75,7 +83,8 @@ impl Samples {
 
     /// Whether nothing was noted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.late.is_none() && self.bad.is_none() && self.overdue.is_none()
+        let none = self.late.is_none() && self.bad.is_none() && self.refused.is_none();
+        none && self.overdue.is_none()
     }
 
     /// The first late record.
@@ -86,6 +95,11 @@ impl Samples {
     /// The first bad record.
     pub(crate) fn first_bad(&self) -> Option<&Sample> {
         self.bad.as_ref()
+    }
+
+    /// The first result that could not be written.
+    pub(crate) fn first_refused(&self) -> Option<&Sample> {
+        self.refused.as_ref()
     }
 
     /// By how much records came too late; `None` if none did, or it is not known of any.

@@ -25,6 +25,7 @@ struct Noted {
     fresh: Samples,
     late: Lines,
     bad: Lines,
+    refused: Lines,
 }
 
 /// When a line about a kind of record was written last, and how many of them came since.
@@ -48,20 +49,28 @@ impl Lines {
 
 impl Notes {
     /// An epoch was committed, and its place found this about its records. The first bad record of a run is
-    /// logged and so is the first late one; then one of each kind at most every 10 s.
+    /// logged, and so are the first late one and the first refused result; then one of each kind at most every
+    /// 10 s.
     pub(crate) fn committed(&self, job: &JobName, epoch: &Epoch, found: Tally) {
-        let (late, bad) =
-            (epoch.tally.late + found.late, epoch.tally.dead_lettered + found.dead_lettered);
-        if late + bad == 0 && epoch.samples.is_empty() {
+        let (late, bad) = (
+            epoch.tally.late + found.late + epoch.behind,
+            epoch.tally.dead_lettered + found.dead_lettered,
+        );
+        if late + bad + epoch.results_refused == 0 && epoch.samples.is_empty() {
             return;
         }
         let mut noted = self.lock();
-        let Noted { whole, fresh, late: late_lines, bad: bad_lines } = &mut *noted;
+        let Noted { whole, fresh, late: late_lines, bad: bad_lines, refused } = &mut *noted;
         whole.merge(&epoch.samples);
         fresh.merge(&epoch.samples);
         if let (Some(first), Some(count)) = (epoch.samples.first_bad(), bad_lines.more(bad.max(1)))
         {
             warn(job, first, count, "a record can not be used");
+        }
+        if let Some(first) = epoch.samples.first_refused()
+            && let Some(count) = refused.more(epoch.results_refused.max(1))
+        {
+            warn(job, first, count, "a result can not be written");
         }
         if let Some(first) = epoch.samples.first_late()
             && let Some(count) = late_lines.more(late.max(1))

@@ -34,6 +34,7 @@ impl Epoch {
         self.results_refused += 1;
         let reason = BadRecord::new(format!("a result was refused: {}", reason.reason()));
         if let Some(origin) = self.last_read() {
+            self.samples.refused(origin, reason.reason());
             self.samples.bad(origin, reason.reason());
             self.dead_letters.push(DeadLetter::result(origin, result, reason));
         }
@@ -101,6 +102,7 @@ fn refuse_records(epoch: &mut Epoch, records: &BTreeMap<Origin, BadRecord>) -> u
             true => epoch.tally.add(Class::DeadLettered, 1),
             false => epoch.results_refused += 1,
         }
+        epoch.samples.bad(*origin, reason.reason());
         epoch.samples.bad(*origin, reason.reason());
         epoch.unread.push(Reject { origin: *origin, reason: reason.clone() });
     }

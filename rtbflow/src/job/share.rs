@@ -41,7 +41,7 @@ impl Shares {
         Self {
             records: committed(now).saturating_sub(committed(before)),
             late: now.late.saturating_sub(before.late),
-            behind: 0,
+            behind: now.behind.saturating_sub(before.behind),
             bad: now.dead_lettered.saturating_sub(before.dead_lettered),
         }
     }

@@ -88,6 +88,7 @@ pub struct Outbox<U> {
     elements: VecDeque<Queued<U>>,
     rejects: Vec<(Reject, Class)>,
     tally: Tally,
+    behind: u64,
     samples: Samples,
     activity: Activity,
     /// The watermark that holds before what is put out next.
@@ -118,7 +119,7 @@ impl<U> Outbox<U> {
     fn new(activity: Activity) -> Self {
         let (rejects, tally, watermark) = (Vec::new(), Tally::default(), Timestamp::MIN);
         let samples = Samples::default();
-        Self { elements: VecDeque::new(), rejects, tally, samples, activity, watermark }
+        Self { elements: VecDeque::new(), rejects, tally, behind: 0, samples, activity, watermark }
     }
 
     /// Sends a record on.
@@ -169,6 +170,22 @@ impl<U> Outbox<U> {
                 self.dead_letter(Class::Late, origin, BadRecord::new(reason));
             }
         }
+    }
+
+    /// A record came behind the watermark, by so much, and is used all the same, as far as it can be. The reason
+    /// says of which time it is, and where the watermark stands. It stays accounted for as used.
+    #[cold]
+    pub fn behind(
+        &mut self,
+        origin: Option<Origin>,
+        by: Duration,
+        reason: impl FnOnce() -> String,
+    ) {
+        let Some(at) = origin.filter(Origin::is_accountable) else { return };
+        self.behind += 1;
+        self.samples.late(at, Some(by), || {
+            format!("behind the watermark: {}; it came {} too late", reason(), rough(by))
+        });
     }
 
     /// A record came after a newer version of itself: accounts for it as late, which no watermark decides.
@@ -345,6 +362,7 @@ fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &m
         epoch.chunks.append(&mut chunks);
         epoch.tally.merge(tally);
         epoch.samples.merge(&samples);
+        epoch.behind += std::mem::take(&mut out.behind);
         epoch.reject(out.rejects.drain(..));
     });
     if let Some(error) = failure {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::either::Either::{self, Left, Right};
 use crate::epoch::Memory;
 use crate::error::BadRecord;
 use crate::job::{Health, Job, Report};
+use crate::operators::interval_join::{Bound, IntervalJoin};
 use crate::operators::window::{Count, Late, Tumbling};
 use crate::source::MemorySource;
 use crate::time::Timestamp;
@@ -90,4 +92,37 @@ async fn more_that_is_late_or_bad_than_may_be_is_an_error_with_the_figures() {
     let (ended, _) = run_disordered(|job| job.max_bad(0.09)).await;
     let text = ended.unwrap_err().report();
     assert!(text.contains("keep bad records within 9 % of the input: 22 of the 220"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_join_decides_behind_the_watermark_is_counted_and_judged_as_late() {
+    let run = |most: f64| {
+        let place = Memory::new();
+        let (_, out) = place.collect();
+        // Of the left ones, only the last is decided by what is still held.
+        let events = vec![Right(10), Left(100), Right(101), Left(50)];
+        let at = |event: &Either<i64, i64>| {
+            Timestamp::from_millis(match *event {
+                Left(at) | Right(at) => at,
+            })
+        };
+        let source = MemorySource::new("events", vec![events]).event_time(at, Duration::ZERO);
+        let before = Bound::before(Duration::from_millis(100));
+        let last =
+            IntervalJoin::between(before, Bound::same()).left_outer().last_touch().late_joins();
+        let job = Job::new("joined").unwrap().source(source).anchor(place.clone()).until_end(true);
+        let job = job.max_late(most).pipeline(move |events| {
+            let pairs = events.key_by_either(|_| 0_u8, |_| 0_u8).interval_join("pairs", last);
+            pairs.to(place.collect_into(&out))
+        });
+        (job.account(), job.run(std::future::pending()))
+    };
+    let report = run(0.25).1.await.unwrap();
+    assert_eq!((report.records_in(), report.decoded, report.late, report.behind), (4, 4, 0, 1));
+    let (account, ended) = run(0.24);
+    let text = ended.await.unwrap_err().report();
+    assert!(text.contains("keep late records within 24 % of the input: 1 of the 4"), "{text}");
+    assert!(text.contains("25.0 % (1) were used though behind the watermark"), "{text}");
+    assert!(text.contains("first late: events/0 at offset 3: behind the watermark"), "{text}");
+    assert_eq!(account.report().behind, 1);
 }

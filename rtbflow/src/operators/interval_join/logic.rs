@@ -169,11 +169,34 @@ where
         true
     }
 
-    fn on_left(&mut self, value: L, time: i64, place: Place, out: &mut Outbox<J::Out>) {
+    /// A left record came when the watermark had passed its interval: partners that it could have had may be
+    /// gone.
+    #[cold]
+    fn joins_behind(&self, timestamp: i64, origin: Option<Origin>, out: &mut Outbox<J::Out>) {
+        let (time, watermark) =
+            (Timestamp::from_millis(timestamp), Timestamp::from_millis(self.watermark));
+        out.behind(origin, watermark.since(time), || {
+            format!("its time is {time}, the watermark is {watermark}")
+        });
+    }
+
+    fn on_left(
+        &mut self,
+        value: L,
+        (time, origin): (i64, Option<Origin>),
+        place: Place,
+        out: &mut Outbox<J::Out>,
+    ) {
         let key = (self.left_key)(&value);
         let hash = self.keys.hash(&key);
         let known = self.keys.find(hash, &key);
         let interval = self.interval_of(&value, time);
+        if time < self.watermark
+            && self.passed(interval.1)
+            && self.late.first() == Some(&LateRecords::Joined)
+        {
+            self.joins_behind(time, origin, out);
+        }
         let mut matched = false;
         if self.touch == Touch::All {
             let held = self.held(RIGHT, interval);
@@ -294,7 +317,7 @@ where
         }
         let place = self.places.of(origin);
         match value {
-            Either::Left(left) => self.on_left(left, time, place, out),
+            Either::Left(left) => self.on_left(left, (time, origin), place, out),
             Either::Right(right) => self.on_right(right, time, place, out),
         }
     }
