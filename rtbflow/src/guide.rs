@@ -8,3 +8,6 @@ pub mod kafka_streams {}
 
 #[doc = include_str!("../docs/flink.md")]
 pub mod flink {}
+
+#[doc = include_str!("../docs/watching.md")]
+pub mod watching {}

@@ -8,6 +8,7 @@ use crate::barrier::Tally;
 use crate::element::Partition;
 use crate::epoch::{Epoch, JobName, Task};
 use crate::job::intake::Standing;
+use crate::job::report::Report;
 use crate::time::Timestamp;
 
 /// What one life of a task measures.
@@ -95,5 +96,56 @@ impl CommitMeasures {
     /// So many dead letters were delivered, or skipped.
     pub(crate) fn dead_letters(&self, letters: usize) {
         self.dead_letters.increment(letters as u64);
+    }
+}
+
+/// What a class of the account is called, and how many records are in it.
+type Class = (&'static str, fn(&Report) -> u64);
+
+/// The classes of the account, and what it counts besides.
+const CLASSES: [Class; 9] = [
+    ("rtbflow_decoded_total", |report| report.decoded),
+    ("rtbflow_filtered_total", |report| report.filtered),
+    ("rtbflow_late_total", |report| report.late),
+    ("rtbflow_duplicates_total", |report| report.duplicates),
+    ("rtbflow_dead_lettered_total", |report| report.dead_lettered),
+    ("rtbflow_skipped_total", |report| report.skipped),
+    ("rtbflow_results_refused_total", |report| report.results_refused),
+    ("rtbflow_behind_total", |report| report.behind),
+    ("rtbflow_restarts_total", |report| report.restarts),
+];
+
+/// What is measured by the clock: the account and the health of a job.
+pub(crate) struct JobMeasures {
+    classes: [Counter; CLASSES.len()],
+    pending: Gauge,
+    commit_age: Gauge,
+    ready: Gauge,
+}
+
+impl JobMeasures {
+    pub(crate) fn new(job: &JobName) -> Self {
+        let job = job.to_string();
+        Self {
+            classes: CLASSES.map(|(name, _)| counter!(name, "job" => job.clone())),
+            pending: gauge!("rtbflow_pending", "job" => job.clone()),
+            commit_age: gauge!("rtbflow_commit_age_seconds", "job" => job.clone()),
+            ready: gauge!("rtbflow_ready", "job" => job),
+        }
+    }
+
+    /// The account stands so.
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
+    pub(crate) fn account(&self, report: &Report) {
+        for (counter, (_, count)) in self.classes.iter().zip(CLASSES) {
+            counter.absolute(count(report));
+        }
+        self.pending.set(report.pending as f64);
+    }
+
+    /// The last commit was so long ago, and the job is ready or not.
+    pub(crate) fn health(&self, commit_age: Duration, ready: bool) {
+        self.commit_age.set(commit_age.as_secs_f64());
+        self.ready.set(if ready { 1.0 } else { 0.0 });
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use metrics::{Gauge, gauge};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::epoch::JobName;
 use crate::error::{Error, Result};
 use crate::job::health::Health;
+use crate::job::measures::JobMeasures;
 use crate::job::notes::Notes;
 use crate::job::report::{Account, Report};
 use crate::job::settings::Settings;
@@ -37,8 +37,7 @@ pub(crate) struct Watch {
     out_of_orderness: Duration,
     /// Whether it reads to an end: then it is judged there, by everything.
     until_end: bool,
-    commit_age: Gauge,
-    ready: Gauge,
+    measures: JobMeasures,
     seen: Mutex<Seen>,
 }
 
@@ -56,7 +55,6 @@ impl Watch {
         settings: &Settings,
         out_of_orderness: Duration,
     ) -> Self {
-        let name = job.to_string();
         let sums = VecDeque::from([account.report()]);
         let seen = Seen { next_sum: Instant::now() + SUM_UP_EVERY, sums, exceeded: None };
         Self {
@@ -67,8 +65,7 @@ impl Watch {
             most: settings.most,
             out_of_orderness,
             until_end: settings.until_end,
-            commit_age: gauge!("rtbflow_commit_age_seconds", "job" => name.clone()),
-            ready: gauge!("rtbflow_ready", "job" => name),
+            measures: JobMeasures::new(job),
             seen: Mutex::new(seen),
         }
     }
@@ -91,11 +88,15 @@ impl Watch {
         }
     }
 
+    fn measure(&self) {
+        self.measures.account(&self.account.report());
+        let age = self.health.commit_age().unwrap_or_default();
+        self.measures.health(age, self.health.ready().is_ok());
+    }
+
     /// Looks. An error, which is kept, if more was late or bad than may be.
     fn look(&self) -> Result<(), ()> {
-        let age = self.health.commit_age().unwrap_or_default();
-        self.commit_age.set(age.as_secs_f64());
-        self.ready.set(if self.health.ready().is_ok() { 1.0 } else { 0.0 });
+        self.measure();
         let mut seen = self.seen();
         if Instant::now() < seen.next_sum {
             return Ok(());
@@ -148,6 +149,7 @@ impl Watch {
             }
         });
         self.health.ended(ended.as_ref().err());
+        self.measure();
         ended
     }
 }
