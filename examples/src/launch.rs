@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::options::{Common, DeadLetterChoice};
 use crate::pipeline::Pipeline;
 use crate::process::{Outcome, Shutdown};
+use crate::reach;
 use crate::topics::{SystemTopic, specs};
 
 /// The pause between two attempts to reach a server.
@@ -189,7 +190,8 @@ impl Launch {
         F: Future<Output = Result<()>>,
     {
         let deadline = Instant::now() + self.common.connect_timeout;
-        self.kafka.check(self.common.connect_timeout).await?;
+        reach::kafka(self.common.kafka()?, deadline).await?;
+        self.kafka.check(deadline.saturating_duration_since(Instant::now())).await?;
         retried(deadline, prepare).await?;
         if self.common.create_topics {
             let specs = specs(self.pipeline.reads, self.pipeline.writes);

@@ -12,6 +12,7 @@ pub mod performance;
 pub mod pipeline;
 pub mod process;
 pub mod ranking;
+mod reach;
 pub mod refund;
 pub mod topics;
 

@@ -32,9 +32,9 @@ pub fn exit_code(error: &Error) -> ExitCode {
 #[must_use]
 pub fn exit_message(error: &Error) -> String {
     let advice = match error.kind() {
-        ErrorKind::Config => "nothing was read; correct it and start again",
+        ErrorKind::Config => "correct it and start again; what was committed before is safe",
         ErrorKind::Transient => {
-            "is the server running at this address? --connect-timeout says how long to wait for it"
+            "--connect-timeout says how long a server is waited for at the start"
         }
         ErrorKind::Fenced => {
             "another instance has these partitions now; what was not committed here is read there; \

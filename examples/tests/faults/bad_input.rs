@@ -12,7 +12,11 @@ use crate::worker::Kind;
 const KINDS: [Kind; 2] = [Kind::Balance, Kind::Performance];
 
 /// Sends a record as it is; where it went.
-async fn send(producer: &FutureProducer, partition: i32, record: &Sending) -> (i32, i64) {
+pub(crate) async fn send(
+    producer: &FutureProducer,
+    partition: i32,
+    record: &Sending,
+) -> (i32, i64) {
     let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_ref() })
     });
@@ -23,7 +27,7 @@ async fn send(producer: &FutureProducer, partition: i32, record: &Sending) -> (i
     (delivered.partition, delivered.offset)
 }
 
-fn plain(value: &[u8]) -> Sending {
+pub(crate) fn plain(value: &[u8]) -> Sending {
     Sending { key: Some(b"k".to_vec()), value: Some(value.to_vec()), headers: Vec::new() }
 }
 

@@ -30,6 +30,10 @@ mod spoilt;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod starting;
+#[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod watched;
 #[cfg(test)]
 mod worker;

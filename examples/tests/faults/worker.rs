@@ -47,7 +47,7 @@ impl Stage {
     /// A process with this stage's places. No partition is taken for idle, so that event
     /// time stands where the records are.
     pub(crate) fn start(&self, kind: Kind) -> Start {
-        let start = Start { kind, arguments: Vec::new() }
+        let start = Start::bare(kind)
             .with("--kafka", kafka())
             .with("--idle-timeout", "10m")
             .with("--kafka-option", "session.timeout.ms=3000");
@@ -65,6 +65,11 @@ impl Stage {
 }
 
 impl Start {
+    /// A process of which nothing is said yet.
+    pub(crate) fn bare(kind: Kind) -> Self {
+        Self { kind, arguments: Vec::new() }
+    }
+
     pub(crate) fn flag(mut self, flag: &str) -> Self {
         self.arguments.push(flag.to_owned());
         self
