@@ -13,7 +13,7 @@
 use futures::future::BoxFuture;
 use rtbflow::barrier::Class;
 use rtbflow::sink::Sink;
-use rtbflow::{Elements, Flow, Job, Result};
+use rtbflow::{Elements, Flow, Job, Record, Result};
 use rtbflow_sinks::postgres::{Postgres, Records, Transaction, Value};
 
 use crate::balance;
@@ -41,24 +41,32 @@ pub fn payments(
     refunds
 }
 
+const PAY: &str = include_str!("refund.sql");
+/// `sha256` is as old.
+const OLDEST_SERVER: u32 = 11;
+
+/// The parameters of [`PAY`].
+fn columns<'a>(refunds: impl Iterator<Item = &'a Record<Refund>> + Clone) -> [Value; 9] {
+    let text = |of: fn(&Refund) -> &str| Value::array(refunds.clone().map(|r| of(&r.value)));
+    let origins = || refunds.clone().map(|refund| refund.origin);
+    [
+        text(|refund| &refund.advertiser_id),
+        text(|refund| &refund.campaign_id),
+        text(|refund| &refund.ad_id),
+        text(|refund| &refund.device_id),
+        Value::array(refunds.clone().map(|refund| refund.value.timestamp)),
+        Value::array(refunds.clone().map(|refund| refund.value.amount)),
+        Value::array(origins().map(|at| at.map(|at| at.topic()))),
+        Value::array(origins().map(|at| at.map(|at| at.partition().number))),
+        Value::array(origins().map(|at| at.map(|at| at.offset()))),
+    ]
+}
+
 /// Pays the refunds that were not paid before. Of two for the same clicks the first offset of its partition
 /// wins; between partitions, whichever is committed first.
 fn pay<'a>(tx: &'a Transaction<'a>, refunds: Records<'a, Refund>) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
-        let text = |of: fn(&Refund) -> &str| Value::array(refunds.values().map(of));
-        let origins = || refunds.iter().map(|refund| refund.origin);
-        let columns = [
-            text(|refund| &refund.advertiser_id),
-            text(|refund| &refund.campaign_id),
-            text(|refund| &refund.ad_id),
-            text(|refund| &refund.device_id),
-            Value::array(refunds.values().map(|refund| refund.timestamp)),
-            Value::array(refunds.values().map(|refund| refund.amount)),
-            Value::array(origins().map(|at| at.map(|at| at.topic()))),
-            Value::array(origins().map(|at| at.map(|at| at.partition().number))),
-            Value::array(origins().map(|at| at.map(|at| at.offset()))),
-        ];
-        let paid_before = tx.query(include_str!("refund.sql"), &columns).await?;
+        let paid_before = tx.query(PAY, &columns(refunds.iter())).await?;
         let mut numbered = (1_i64..).zip(refunds.iter());
         for row in paid_before {
             let number: i64 = row.get("number")?;
@@ -72,7 +80,10 @@ fn pay<'a>(tx: &'a Transaction<'a>, refunds: Records<'a, Refund>) -> BoxFuture<'
 
 /// Pays each refund once.
 pub fn paid_once(postgres: &Postgres) -> impl Sink<Refund> + use<> {
-    postgres.transact("pay refunds", pay)
+    postgres
+        .transact("pay refunds", pay)
+        .runs(PAY, &columns(std::iter::empty()))
+        .oldest_server(OLDEST_SERVER)
 }
 
 /// Runs the pipeline.

@@ -78,7 +78,8 @@ pub fn spends(
 
 /// Adds spends to their days, and raises the alerts that the totals call for.
 pub fn days(postgres: &Postgres) -> impl Sink<Spend> + use<> {
-    postgres.transact("add up spends", spend::book)
+    let days = postgres.transact("add up spends", spend::book);
+    spend::statements().iter().fold(days, |days, (sql, parameters)| days.runs(sql, parameters))
 }
 
 /// Runs the pipeline.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::BoxFuture;
-use rtbflow::Result;
+use rtbflow::{Result, Timestamp};
 use rtbflow_sinks::postgres::{Date, Records, Transaction, Value};
 
 use super::Spend;
@@ -101,6 +101,19 @@ where c.campaign_id = used_up.campaign_id and c.status = 'ACTIVE'";
 const CHANGED: &str = "
 select b.campaign_id from rtbflow_budgets b left join campaigns c on c.campaign_id = b.campaign_id
 where b.daily_budget is distinct from c.daily_budget limit 1000";
+
+/// The statements that [`book`] runs, with parameters of their types.
+pub(super) fn statements() -> [(&'static str, Vec<Value>); 4] {
+    let text = || Value::array::<&str>([]);
+    let days = || Value::array::<Date>([]);
+    let (prices, times) = (Value::array::<i64>([]), Value::array::<Timestamp>([]));
+    [
+        (ENTER, vec![text()]),
+        (LOCK, vec![text()]),
+        (ADD, vec![text(), days(), prices, times]),
+        (THRESHOLDS, vec![text(), days()]),
+    ]
+}
 
 /// Adds what is spent, and raises the alerts that the totals call for.
 pub(super) fn book<'a>(

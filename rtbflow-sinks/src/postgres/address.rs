@@ -24,6 +24,8 @@ pub(crate) struct Address {
     pub(crate) ca_file: Option<String>,
     /// Whether the URL itself says how far the server is trusted.
     pub(crate) names_mode: bool,
+    /// Settings of the server, as they stand after `options=`.
+    pub(crate) options: String,
 }
 
 impl Address {
@@ -39,6 +41,7 @@ impl Address {
         let mut mode = "prefer".to_owned();
         let mut names_mode = false;
         let mut ca_file = None;
+        let mut options = String::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("sslmode", value)) => {
@@ -46,6 +49,8 @@ impl Address {
                     names_mode = true;
                 }
                 Some(("sslrootcert", value)) => ca_file = Some(decoded(value)),
+                // Not for the client, which would send them as the session starts.
+                Some(("options", value)) => options = decoded(value),
                 _ => kept.push(pair),
             }
         }
@@ -70,7 +75,7 @@ impl Address {
             return Err(Error::config("read the URL of Postgres: it names no host"));
         }
         config.ssl_mode(ssl_mode);
-        Ok(Self { config, trust, ca_file, names_mode })
+        Ok(Self { config, trust, ca_file, names_mode, options })
     }
 }
 
@@ -156,7 +161,8 @@ mod tests {
         );
         assert_eq!(address.trust, Trust::Verified);
         assert_eq!(address.ca_file.as_deref(), Some("/ca s.pem"));
-        assert_eq!(address.config.get_options(), Some("-c search_path=a"));
+        assert_eq!(address.options, "-c search_path=a");
+        assert_eq!(address.config.get_options(), None);
         assert_eq!(address.config.get_password(), Some(&b"s?cret"[..]));
         assert_eq!(name(&address.config), "db.example:6432/shop");
         assert!(!format!("{address:?}").contains("cret"));

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use rtbflow::epoch::Anchor as _;
 use rtbflow::sink::{Place, Staged, StagedRows};
+use rtbflow::{Error, Result};
 
+use super::Postgres;
 use super::cell::Kind;
 use super::columns::{Columns, Rows};
+use super::identifier::plain;
+use super::needs::{Need, Needs, Table};
 use super::totals::{Totals, TotalsPlan};
 use super::transact::Work;
+use super::value::Value;
 
 /// What a sink has staged for one epoch.
 pub(crate) enum Batch {
@@ -52,14 +58,52 @@ pub(crate) struct RowsPlan {
 pub(crate) struct RowsStage<T> {
     pub(crate) place: Place,
     pub(crate) rank: usize,
+    pub(crate) needs: Needs,
     pub(crate) columns: Columns<T>,
     pub(crate) rows: Rows,
     pub(crate) plan: Option<Arc<RowsPlan>>,
 }
 
 impl<T> RowsStage<T> {
-    pub(crate) fn new(place: Place, rank: usize) -> Self {
-        Self { place, rank, columns: Columns::new(), rows: Rows::default(), plan: None }
+    pub(crate) fn new(postgres: &Postgres, name: &str) -> Self {
+        Self {
+            place: postgres.place(),
+            rank: postgres.rank(name),
+            needs: postgres.needs(),
+            columns: Columns::new(),
+            rows: Rows::default(),
+            plan: None,
+        }
+    }
+
+    /// Whether the sink is put together rightly; then its statement, and the table if it is one's, are
+    /// looked at before anything is read.
+    pub(crate) fn validate(
+        &self,
+        attempted: &str,
+        sql: impl FnOnce(&Columns<T>) -> String,
+        table: Option<&str>,
+    ) -> Result<()> {
+        if let Some(wrong) = &self.columns.wrong {
+            return Err(Error::config(wrong.report()));
+        }
+        let columns = || self.columns.list.iter();
+        let parameters = columns().map(|column| Value::none_of(column.kind)).collect();
+        let table = table.map(|quoted| Table {
+            quoted: quoted.to_owned(),
+            columns: columns()
+                .map(|column| (column.name.clone(), Some(column.kind)))
+                .chain(self.columns.computed.iter().map(|(quoted, _)| (plain(quoted), None)))
+                .collect(),
+        });
+        let need = Need {
+            attempted: attempted.to_owned(),
+            table,
+            statements: vec![(sql(&self.columns), parameters)],
+            oldest: None,
+        };
+        self.needs.note(self.rank, need);
+        Ok(())
     }
 
     /// Hands the rows over; `sql` makes the statement when it is needed for the first time.

@@ -12,6 +12,8 @@ use tokio_postgres::types::{ToSql, Type};
 use super::cell::{Array, Cell, Cells, Kind};
 use super::failure::failure;
 use super::pipeline::{Parameter, parameter};
+use super::session::Lease;
+use super::value::Value;
 
 /// Bytes of chunks that one statement carries.
 const MOST_BYTES: usize = 8 << 20;
@@ -43,6 +45,21 @@ const OTHER_LAYOUT: &str = "(select task_of from rtbflow_state
         where job = $1 and task_of < $2 order by task_of limit 1)
     union all (select task_of from rtbflow_state
         where job = $1 and task_of > $2 order by task_of desc limit 1)";
+
+/// The statements on the table, each with parameters of its types.
+pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
+    let none = Value::none_of;
+    let buckets = || {
+        let kinds = [Kind::Int, Kind::Int, Kind::Text, Kind::BigInt];
+        let mut parameters = vec![Value::from("")];
+        parameters.extend(kinds.map(none));
+        parameters
+    };
+    let mut append = buckets();
+    append.extend([Kind::BigInt, Kind::Bool, Kind::Bytes].map(none));
+    let page = ["".into(), 0_i32.into(), 0_i32.into(), "".into(), 0_i64.into(), 0_i64.into()];
+    vec![(CLEAR, buckets()), (APPEND, append), (PAGE, page.to_vec())]
+}
 
 /// What becomes of a bucket in one commit.
 #[derive(Default)]
@@ -204,33 +221,27 @@ pub(crate) async fn check_layout(
 
 /// Reads one page of a task's state.
 pub(crate) async fn read_page(
-    client: &Client,
-    server: &str,
+    lease: &Lease<'_>,
     job: &JobName,
     task: Task,
     from: Option<&str>,
 ) -> Result<ChunkPage> {
-    let attempted = || format!("read state of job {job} from Postgres at {server}");
+    let attempted = || format!("read state of job {job} from Postgres at {}", lease.server);
     let (operator, bucket, seq) = match from {
         Some(mark) => read_mark(mark).ok_or_else(|| {
             Error::permanent(format!("{}: {mark:?} is no mark of a page", attempted()))
         })?,
         None => ("", i64::MIN, 0),
     };
-    let rows = client
-        .query_typed(
-            PAGE,
-            &[
-                (&job.as_str(), Type::TEXT),
-                (&task.of.cast_signed(), Type::INT4),
-                (&task.number.cast_signed(), Type::INT4),
-                (&operator, Type::TEXT),
-                (&bucket, Type::INT8),
-                (&seq, Type::INT8),
-            ],
-        )
-        .await
-        .map_err(|error| failure(&attempted(), &error))?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&job.as_str(), Type::TEXT),
+        (&task.of.cast_signed(), Type::INT4),
+        (&task.number.cast_signed(), Type::INT4),
+        (&operator, Type::TEXT),
+        (&bucket, Type::INT8),
+        (&seq, Type::INT8),
+    ];
+    let rows = lease.read(PAGE, &parameters, &attempted()).await?;
     let mut page = ChunkPage::default();
     for row in &rows {
         let (chunk, next) = read_chunk(row).map_err(|error| failure(&attempted(), &error))?;

@@ -17,7 +17,6 @@ use rtbflow::barrier::Tally;
 use rtbflow::epoch::{Epoch, JobName, Step, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::{Error, Result};
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::batch::{Batch, RowsPlan};
@@ -27,6 +26,7 @@ use super::columns::Rows;
 use super::failure::failure;
 use super::pipeline::{Parameter, Pipeline, parameter};
 use super::positions::{self, Positions, Standing};
+use super::session::Lease;
 use super::totals::{Totals, TotalsPlan, merged, overflow_at};
 use super::transact::Work;
 use super::transaction::Transaction;
@@ -34,20 +34,19 @@ use super::transaction::Transaction;
 /// Where a commit goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) server: &'a str,
+    pub(crate) lease: &'a Lease<'a>,
     pub(crate) place: Place,
     pub(crate) job: &'a JobName,
 }
 
 /// Commits epochs, each wholly or not at all.
 pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
-    let Target { client, server, job, .. } = target;
-    let mut standings = positions::lock(client, server, job, epochs).await?;
+    let Target { lease, job, .. } = target;
+    let mut standings = positions::lock(lease, job, epochs).await?;
     let (steps, applied, moved) = decide(&mut standings, epochs);
     if applied.is_empty() {
-        let attempted = format!("end a transaction in Postgres at {server}");
-        client.batch_execute("rollback").await.map_err(|error| failure(&attempted, &error))?;
+        let attempted = format!("end a transaction in Postgres at {}", lease.server);
+        lease.run("rollback", &attempted).await?;
     } else {
         standings.extend(apply(target, &applied, moved).await?);
     }
@@ -100,10 +99,10 @@ enum Purpose<'a> {
 
 /// Applies epochs; returns where the place stands then, with what was found out about their records.
 async fn apply(target: Target<'_>, epochs: &[&Epoch], mut moved: Positions) -> Result<Positions> {
-    let Target { client, server, job, .. } = target;
+    let Target { lease, job, .. } = target;
     let groups = groups(target.place, epochs)?;
     let totals = merge_totals(&groups)?;
-    let mut pipeline = Pipeline::new(client);
+    let mut pipeline = Pipeline::new(lease.client());
     for group in groups.values() {
         match group {
             Group::Rows(plan, batches) => {
@@ -118,7 +117,16 @@ async fn apply(target: Target<'_>, epochs: &[&Epoch], mut moved: Positions) -> R
                     pipeline.send(Purpose::Totals(plan, at), plan.sql.clone(), parameters).await;
                 }
             }
-            Group::Own(work) => own(target, work, &mut moved).await?,
+            Group::Own(work) => {
+                if let Err(error) = own(target, work, &mut moved).await {
+                    // A statement that was sent before may have failed, and the function's then failed
+                    // for that alone: the first error is the one that counts.
+                    return Err(match pipeline.finish().await {
+                        Ok(()) => error,
+                        Err((purpose, first)) => explained(target, &totals, purpose, &first).await,
+                    });
+                }
+            }
         }
     }
     for (sql, parameters) in chunks::statements(job, epochs) {
@@ -129,15 +137,30 @@ async fn apply(target: Target<'_>, epochs: &[&Epoch], mut moved: Positions) -> R
     pipeline.send_plain(Purpose::Own, "commit").await;
     match pipeline.finish().await {
         Ok(()) => Ok(moved),
-        Err((Purpose::Rows(plan), error)) => {
-            Err(failure(&format!("{} in Postgres at {server}", plan.attempted), &error))
+        Err((purpose, error)) => Err(explained(target, &totals, purpose, &error).await),
+    }
+}
+
+/// The error of a statement, with what it was for.
+#[cold]
+async fn explained(
+    target: Target<'_>,
+    totals: &[(&TotalsPlan, Vec<Cells>)],
+    purpose: Purpose<'_>,
+    error: &tokio_postgres::Error,
+) -> Error {
+    let server = target.lease.server;
+    match purpose {
+        Purpose::Rows(plan) => {
+            failure(&format!("{} in Postgres at {server}", plan.attempted), error)
         }
-        Err((Purpose::Totals(plan, at), error)) => {
+        Purpose::Totals(plan, at) => {
             let columns = totals.get(at).map_or(&[][..], |(_, columns)| columns);
-            Err(upsert_failed(target, plan, columns, &error).await)
+            upsert_failed(target, plan, columns, error).await
         }
-        Err((Purpose::Own, error)) => {
-            Err(failure(&format!("commit epochs of job {job} to Postgres at {server}"), &error))
+        Purpose::Own => {
+            let job = target.job;
+            failure(&format!("commit epochs of job {job} to Postgres at {server}"), error)
         }
     }
 }
@@ -237,8 +260,8 @@ fn total_parameters<'a>(plan: &TotalsPlan, columns: &'a [Cells]) -> Vec<Paramete
 /// Runs a function of the pipeline's own, and notes what it found out about single records.
 async fn own(target: Target<'_>, work: &[&dyn Work], moved: &mut Positions) -> Result<()> {
     let Some(first) = work.first() else { return Ok(()) };
-    let attempted = format!("run {:?} in Postgres at {}", first.name(), target.server);
-    let tx = Transaction::new(target.client, attempted);
+    let attempted = format!("run {:?} in Postgres at {}", first.name(), target.lease.server);
+    let tx = Transaction::new(target.lease.client(), attempted);
     let returned = first.run(&tx, work).await;
     let ((), found) = tx.outcome(returned)?;
     for (partition, found) in found {
@@ -258,11 +281,13 @@ async fn upsert_failed(
     error: &tokio_postgres::Error,
 ) -> Error {
     const OUT_OF_RANGE: &str = "22003";
-    let told =
-        failure(&format!("upsert into {} in Postgres at {}", plan.table, target.server), error);
+    let told = failure(
+        &format!("upsert into {} in Postgres at {}", plan.table, target.lease.server),
+        error,
+    );
     let out_of_range = error.code().is_some_and(|code| code.code() == OUT_OF_RANGE);
     match &plan.overflow_sql {
-        Some(sql) if out_of_range => match culprit(target.client, plan, sql, columns).await {
+        Some(sql) if out_of_range => match culprit(target.lease, plan, sql, columns).await {
             Some((column, key)) => overflow_at(plan, &column, &key).because(told),
             None => told,
         },
@@ -271,16 +296,17 @@ async fn upsert_failed(
 }
 
 async fn culprit(
-    client: &Client,
+    lease: &Lease<'_>,
     plan: &TotalsPlan,
     sql: &str,
     columns: &[Cells],
 ) -> Option<(String, String)> {
-    client.batch_execute("rollback").await.ok()?;
+    lease.client().batch_execute("rollback").await.ok()?;
     let parameters = total_parameters(plan, columns);
     let parameters: Vec<(&(dyn tokio_postgres::types::ToSql + Sync), Type)> =
         parameters.iter().map(|(value, kind)| (&**value as _, kind.clone())).collect();
-    let row = client.query_typed_opt(sql, &parameters).await.ok()??;
+    let rows = lease.read(sql, &parameters, "look for a sum that is out of range").await.ok()?;
+    let row = rows.first()?;
     let at: i32 = row.try_get(0).ok()?;
     let keys: Vec<String> = row.try_get(1).ok()?;
     let (column, ..) = plan.values.get(usize::try_from(at).ok()?.checked_sub(1)?)?;

@@ -10,6 +10,8 @@ use tokio_postgres::types::Type;
 
 use super::failure::failure;
 use super::positions::read_all;
+use super::session::Lease;
+use super::tables::Own;
 use super::transaction::Transaction;
 use super::{Postgres, tables};
 
@@ -25,9 +27,8 @@ const SHARE: &str = "select pg_advisory_xact_lock_shared($1, hashtext($2))";
 
 const TAKE: &str = "select pg_advisory_xact_lock($1, hashtext($2))";
 
-/// What holds for this transaction instead of the connection's time-outs.
-const PATIENT: &str = "begin isolation level read committed read write;
-    set local statement_timeout = '600s'; set local lock_timeout = '60s'";
+/// What holds for this transaction instead of the usual time-outs.
+const PATIENT: &str = "set local statement_timeout = '600s'; set local lock_timeout = '60s'";
 
 /// Each row of positions is locked by the commit that moves it, so that this waits for what is under way.
 const REMOVE: [&str; 2] =
@@ -59,13 +60,26 @@ async fn lock(client: &Client, server: &str, job: &JobName, sql: &str) -> Result
 }
 
 /// What is kept of a job; nothing where there are no tables.
-pub(crate) async fn kept(client: &Client, server: &str, job: &JobName) -> Result<Kept> {
-    let found = tables::look(client, server).await?;
-    if !found.there {
-        return Ok(Kept::default());
-    }
-    let sql = if found.names_logs { POSITIONS } else { OLD_POSITIONS };
-    let attempted = || format!("look for what is kept of job {job} in Postgres at {server}");
+pub(crate) async fn kept(lease: &Lease<'_>, job: &JobName) -> Result<Kept> {
+    let attempted =
+        || format!("look for what is kept of job {job} in Postgres at {}", lease.server);
+    lease.begin(&attempted()).await?;
+    let kept = match tables::look(lease).await? {
+        Own { there: false, .. } => Kept::default(),
+        Own { names_logs: false, .. } => read(lease, job, OLD_POSITIONS, &attempted).await?,
+        Own { .. } => read(lease, job, POSITIONS, &attempted).await?,
+    };
+    lease.run("commit", &attempted()).await?;
+    Ok(kept)
+}
+
+async fn read(
+    lease: &Lease<'_>,
+    job: &JobName,
+    sql: &str,
+    attempted: impl Fn() -> String,
+) -> Result<Kept> {
+    let client = lease.client();
     let job_name: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
         [(&job.as_str(), Type::TEXT)];
     let rows = client.query_typed(sql, &job_name).await;
@@ -112,14 +126,15 @@ impl Postgres {
         V: Send,
         F: for<'a> FnOnce(&'a Transaction<'a>) -> BoxFuture<'a, Result<V>> + Send,
     {
-        self.within_more(LONGEST, "forget a job in", async {
+        self.within_more(&self.inner.reader, LONGEST, "forget a job in", async {
             let attempted = format!("forget job {job} in Postgres at {}", self.server());
             let lease = self.reader().await?;
             let client = lease.client();
             let failed = |error: tokio_postgres::Error| -> Error { failure(&attempted, &error) };
-            client.batch_execute(PATIENT).await.map_err(failed)?;
+            lease.begin(&attempted).await?;
+            lease.run(PATIENT, &attempted).await?;
             lock(client, self.server(), job, TAKE).await?;
-            if tables::look(client, self.server()).await?.there {
+            if tables::look(&lease).await?.there {
                 for sql in REMOVE {
                     let job_name: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
                         [(&job.as_str(), Type::TEXT)];
@@ -129,7 +144,7 @@ impl Postgres {
             let tx = Transaction::new(client, attempted.clone());
             let returned = results(&tx).await;
             let (value, _) = tx.outcome(returned)?;
-            client.batch_execute("commit").await.map_err(failed)?;
+            lease.run("commit", &attempted).await?;
             lease.keep();
             Ok(value)
         })

@@ -21,6 +21,12 @@ pub(crate) fn table(name: &str) -> Result<String> {
     }
 }
 
+/// A quoted name as it was before.
+pub(crate) fn plain(quoted: &str) -> String {
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(quoted).replace("\"\"", "\"")
+}
+
 fn quoted(name: &str, what: &str) -> Result<String> {
     if name.is_empty() || name.len() > MOST_BYTES || name.contains('\0') {
         return Err(Error::config(format!(

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use rtbflow::epoch::Anchor as _;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Record, Timestamp};
+use rtbflow::{BadRecord, Record, Result, Timestamp};
 
 use super::Postgres;
 use super::batch::{RowsStage, unnest};
@@ -52,7 +51,7 @@ impl Postgres {
     /// ```
     #[must_use]
     pub fn insert<T>(&self, table: &str) -> Insert<T> {
-        let mut stage = RowsStage::new(self.place(), self.rank(&format!("insert {table}")));
+        let mut stage = RowsStage::new(self, &format!("insert {table}"));
         let quoted = stage.columns.keep_error(identifier::table(table)).unwrap_or_default();
         Insert { stage, table: quoted, ignores_conflicts: false }
     }
@@ -121,6 +120,12 @@ impl<T: 'static> Sink<T> for Insert<T> {
             || format!("insert into {table}"),
             |columns| sql(table, ignores_conflicts, columns),
         );
+    }
+
+    fn validate(&self) -> Result<()> {
+        let table = &self.table;
+        let sql = |columns: &Columns<T>| sql(table, self.ignores_conflicts, columns);
+        self.stage.validate(&format!("insert into {table}"), sql, Some(table))
     }
 
     fn places(&self) -> Vec<Place> {

@@ -19,6 +19,12 @@
 //! thousand rows a statement. Binary `COPY` was measured against it: 184 against 160 thousand rows a
 //! second for a ledger of ten columns and two indexes; it costs a round trip for each table and knows
 //! neither conflicts nor casts.
+//!
+//! # Poolers
+//! PgBouncer may stand before the server, with its default settings, pooling sessions or transactions: every
+//! transaction brings its settings with it, advisory locks end with their transaction, and no statement is
+//! prepared by name. Where sessions are pooled each instance holds two of the pool's for as long as it
+//! runs. A pooler of single statements is refused as the job starts, since a commit is a transaction.
 
 mod address;
 mod batch;
@@ -31,11 +37,14 @@ mod failure;
 mod forget;
 mod identifier;
 mod insert;
+mod look;
+mod needs;
 mod options;
 mod pipeline;
 mod positions;
 mod select;
 mod session;
+mod settings;
 mod statement;
 mod tables;
 mod tls;
@@ -63,7 +72,8 @@ pub use transaction::Transaction;
 pub use upsert::Upsert;
 pub use value::{Element, FromColumn, Row, Value};
 
-use failure::failure;
+use failure::{Blame, blamed};
+use needs::Needs;
 use session::{Lease, Seat, Server};
 
 /// A Postgres: the place of a job's results, state and positions. A clone is another handle on it.
@@ -84,6 +94,8 @@ struct Inner {
     reader: Seat,
     /// The sinks' names in the order in which they were first made.
     ranks: Arc<Mutex<Vec<String>>>,
+    /// What the sinks will need, as far as the pipeline was drawn.
+    needs: Needs,
 }
 
 impl Postgres {
@@ -106,6 +118,7 @@ impl Postgres {
             committer: Seat::default(),
             reader: Seat::default(),
             ranks: Arc::default(),
+            needs: Needs::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -114,7 +127,7 @@ impl Postgres {
     /// do not wait for those of this one.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let Inner { place, server, call_timeout, creates_tables, ranks, .. } = &*self.inner;
+        let Inner { place, server, call_timeout, creates_tables, ranks, needs, .. } = &*self.inner;
         let inner = Inner {
             place: *place,
             server: server.clone(),
@@ -123,6 +136,7 @@ impl Postgres {
             committer: Seat::default(),
             reader: Seat::default(),
             ranks: Arc::clone(ranks),
+            needs: needs.clone(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -133,9 +147,9 @@ impl Postgres {
     /// # Errors
     /// Transient if the server is away; a configuration error if it refuses.
     pub async fn create_table(&self, sql: &str) -> Result<()> {
-        self.within("create tables in", async {
+        self.within(&self.inner.reader, "create tables in", async {
             let lease = self.reader().await?;
-            tables::create(lease.client(), self.server(), sql).await?;
+            tables::create(&lease, sql).await?;
             lease.keep();
             Ok(())
         })
@@ -150,6 +164,10 @@ impl Postgres {
             ranks.push(name.to_owned());
             ranks.len() - 1
         })
+    }
+
+    fn needs(&self) -> Needs {
+        self.inner.needs.clone()
     }
 
     fn server(&self) -> &str {
@@ -167,23 +185,34 @@ impl Postgres {
     /// The outer deadline of every call. What it interrupts loses its connection.
     async fn within<V>(
         &self,
+        seat: &Seat,
         attempted: &str,
         call: impl Future<Output = Result<V>> + Send,
     ) -> Result<V> {
-        self.within_more(Duration::ZERO, attempted, call).await
+        self.within_more(seat, Duration::ZERO, attempted, call).await
     }
 
+    /// A call that has timed out, here or on the server, gets more time when it is made again.
     async fn within_more<V>(
         &self,
+        seat: &Seat,
         more: Duration,
         attempted: &str,
         call: impl Future<Output = Result<V>> + Send,
     ) -> Result<V> {
         let timeout = self.inner.call_timeout.saturating_add(more);
-        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
+        let timeout = timeout.saturating_mul(seat.patience.times());
+        let answer = tokio::time::timeout(timeout, call).await;
+        match &answer {
+            Ok(Ok(_)) => seat.patience.shorten(),
+            Ok(Err(error)) if blamed(error).0 == Blame::Time => seat.patience.lengthen(),
+            Ok(Err(_)) => {}
+            Err(_) => seat.patience.lengthen(),
+        }
+        answer.unwrap_or_else(|_| {
             let server = self.server();
             Err(Error::transient(format!(
-                "{attempted} Postgres at {server}: no answer in {timeout:?}"
+                "{attempted} Postgres at {server}: no answer in {timeout:?}; the next attempt may take longer"
             )))
         })
     }
@@ -192,13 +221,12 @@ impl Postgres {
         let attempted = || format!("claim positions in Postgres at {}", self.server());
         let lease = self.reader().await?;
         let client = lease.client();
-        let begin = "begin isolation level read committed read write";
-        client.batch_execute(begin).await.map_err(|error| failure(&attempted(), &error))?;
+        lease.begin(&attempted()).await?;
         forget::share(client, self.server(), job).await?;
         // The positions first: behind their locks no former owner can write state any more.
         let positions = positions::claim(client, self.server(), job, claim).await?;
         chunks::check_layout(client, self.server(), job, claim.task).await?;
-        client.batch_execute("commit").await.map_err(|error| failure(&attempted(), &error))?;
+        lease.run("commit", &attempted()).await?;
         lease.keep();
         Ok(positions)
     }
@@ -227,9 +255,9 @@ impl Anchor for Postgres {
     }
 
     async fn prepare(&self, _job: &JobName) -> Result<()> {
-        self.within("prepare", async {
+        self.within(&self.inner.reader, "prepare", async {
             let lease = self.reader().await?;
-            tables::own(lease.client(), self.server(), self.inner.creates_tables).await?;
+            look::look(&lease, &self.inner.needs.all(), self.inner.creates_tables).await?;
             lease.keep();
             Ok(())
         })
@@ -237,14 +265,14 @@ impl Anchor for Postgres {
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
-        self.within("claim positions in", self.claim_positions(job, claim)).await
+        let claimed = self.claim_positions(job, claim);
+        self.within(&self.inner.reader, "claim positions in", claimed).await
     }
 
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
-        self.within("restore state from", async {
+        self.within(&self.inner.reader, "restore state from", async {
             let lease = self.reader().await?;
-            let page = chunks::read_page(lease.client(), self.server(), job, task, from.as_deref())
-                .await?;
+            let page = chunks::read_page(&lease, job, task, from.as_deref()).await?;
             lease.keep();
             Ok(page)
         })
@@ -255,10 +283,10 @@ impl Anchor for Postgres {
         if epochs.is_empty() {
             return Ok(Vec::new());
         }
-        self.within_more(time_to_write(epochs), "commit epochs to", async {
+        let more = time_to_write(epochs);
+        self.within_more(&self.inner.committer, more, "commit epochs to", async {
             let lease = self.committer().await?;
-            let (client, server, place) = (lease.client(), self.server(), self.inner.place);
-            let target = commit::Target { client, server, place, job };
+            let target = commit::Target { lease: &lease, place: self.inner.place, job };
             let verdicts = commit::commit(target, epochs).await?;
             lease.keep();
             Ok(verdicts)
@@ -267,9 +295,9 @@ impl Anchor for Postgres {
     }
 
     async fn kept(&self, job: &JobName) -> Result<Kept> {
-        self.within("look for what is kept in", async {
+        self.within(&self.inner.reader, "look for what is kept in", async {
             let lease = self.reader().await?;
-            let kept = forget::kept(lease.client(), self.server(), job).await?;
+            let kept = forget::kept(&lease, job).await?;
             lease.keep();
             Ok(kept)
         })

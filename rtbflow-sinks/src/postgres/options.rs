@@ -11,6 +11,7 @@ use tokio_postgres::config::SslMode;
 use super::Postgres;
 use super::address::{Address, Trust, name};
 use super::session::Server;
+use super::settings::{Settings, own_settings};
 use super::tls;
 
 /// How a [`Postgres`] is reached; see [`Postgres::connect_to`].
@@ -60,13 +61,15 @@ impl Options {
     }
 
     /// How long a call may take as a whole, connecting included (15 s); a large commit may take longer by
-    /// a second for each 5,000 rows or 2 MiB of state.
+    /// a second for each 5,000 rows or 2 MiB of state. After a call that has timed out, here or on the
+    /// server, the next may take twice as long, up to 64 times, and half as long after one that has not.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
     }
 
-    /// How long the server may run one statement (10 s).
+    /// How long the server may run one statement (10 s); longer after one that has timed out, as
+    /// [`call_timeout`](Self::call_timeout).
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
         self
@@ -108,12 +111,17 @@ impl Options {
     /// # Errors
     /// If the URL or the file of authorities can not be used.
     pub fn build(self) -> Result<Postgres> {
-        let settings = self.settings();
-        let Address { mut config, mut trust, ca_file, names_mode } = self.url?;
+        let Address { mut config, mut trust, ca_file, names_mode, options } = self.url?;
         if self.ca_file.is_some() && !names_mode {
             trust = Trust::Verified;
             config.ssl_mode(SslMode::Require);
         }
+        let settings = Settings {
+            statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+            idle_in_transaction_timeout: self.idle_in_transaction_timeout,
+            own: own_settings(&options)?,
+        };
         let tls = match trust {
             Trust::None => None,
             Trust::Anyone | Trust::Verified => {
@@ -129,10 +137,6 @@ impl Options {
                 )));
             }
         }
-        // The URL's own settings come last: they win.
-        let own = config.get_options().unwrap_or_default();
-        let all = format!("{settings} {own}");
-        config.options(all.trim_end());
         if config.get_application_name().is_none() {
             config.application_name("rtbflow");
         }
@@ -143,20 +147,9 @@ impl Options {
             .keepalives_idle(self.keepalive)
             .keepalives_interval(self.keepalive / 3)
             .keepalives_retries(3);
-        let server =
-            Server { name: name(&config), config, tls, connect_timeout: self.connect_timeout };
+        let (name, connect_timeout) = (name(&config), self.connect_timeout);
+        let server = Server { config, tls, name, connect_timeout, settings };
         Ok(Postgres::new(server, self.call_timeout, self.creates_tables))
-    }
-
-    /// Settings of a connection, sent as it starts.
-    fn settings(&self) -> String {
-        [
-            ("statement_timeout", self.statement_timeout),
-            ("lock_timeout", self.lock_timeout),
-            ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
-        ]
-        .map(|(name, timeout)| format!("-c {name}={}", timeout.as_millis()))
-        .join(" ")
     }
 }
 

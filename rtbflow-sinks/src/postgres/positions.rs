@@ -12,6 +12,8 @@ use super::cell::{Cell, Cells, Kind};
 use super::chunks::column;
 use super::failure::failure;
 use super::pipeline::{Parameter, parameter};
+use super::session::Lease;
+use super::value::Value;
 
 /// Positions as they stand, and what the commit that moved them there found out.
 pub(crate) type Positions = BTreeMap<Partition, Standing>;
@@ -48,6 +50,17 @@ pub(crate) const MOVE: &str = "update rtbflow_positions p set next_offset = u.ne
         as u(topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
             dead_lettered, topic_id, leader_epoch)
     where p.job = $1 and p.topic = u.topic and p.partition = u.partition";
+
+/// The statements on the table, each with parameters of its types.
+pub(crate) fn statements() -> Vec<(&'static str, Vec<Value>)> {
+    let none = Value::none_of;
+    let named = || vec![Value::from(""), none(Kind::Text), none(Kind::Int)];
+    let mut claim = named();
+    claim.push(Value::from(0_i64));
+    let mut moved = named();
+    moved.extend(std::iter::repeat_n(Kind::BigInt, 8).chain([Kind::Text, Kind::Int]).map(none));
+    vec![(READ, named()), (CLAIM, claim), (MOVE, moved)]
+}
 
 /// The two columns that name partitions.
 fn named(partitions: impl Iterator<Item = Partition>) -> (Cells, Cells) {
@@ -90,13 +103,8 @@ pub(crate) fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error>
 }
 
 /// Begins a transaction, and locks and reads the positions of these epochs.
-pub(crate) async fn lock(
-    client: &Client,
-    server: &str,
-    job: &JobName,
-    epochs: &[Epoch],
-) -> Result<Positions> {
-    let attempted = || format!("read positions of job {job} in Postgres at {server}");
+pub(crate) async fn lock(lease: &Lease<'_>, job: &JobName, epochs: &[Epoch]) -> Result<Positions> {
+    let attempted = || format!("read positions of job {job} in Postgres at {}", lease.server);
     let advances = epochs.iter().flat_map(|epoch| &epoch.advances);
     let (topics, numbers) = named(advances.map(|advance| advance.partition));
     let (topics, _) = column(Kind::Text, topics);
@@ -108,8 +116,8 @@ pub(crate) async fn lock(
     ];
     // One round trip for both.
     let (begun, rows) = futures::future::join(
-        client.batch_execute("begin isolation level read committed read write"),
-        client.query_typed(READ, &parameters),
+        lease.client().batch_execute(&lease.begin),
+        lease.client().query_typed(READ, &parameters),
     )
     .await;
     begun.and(rows).and_then(|rows| read_all(&rows)).map_err(|error| failure(&attempted(), &error))

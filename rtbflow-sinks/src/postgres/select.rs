@@ -9,7 +9,6 @@ use rtbflow::operators::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
 use tokio_postgres::types::ToSql;
 
-use super::failure::failure;
 use super::value::{Element, FromColumn, Row, Value};
 use super::{Postgres, identifier};
 
@@ -100,13 +99,11 @@ impl Postgres {
 
     /// The rows that a statement returns, outside any transaction.
     async fn rows_of(&self, attempted: &str, sql: &str, parameter: Value) -> Result<Vec<Row>> {
-        self.within(attempted, async {
+        self.within(&self.inner.reader, attempted, async {
             let lease = self.reader().await?;
             let parameter: (&(dyn ToSql + Sync), _) = (&parameter, parameter.kind());
-            let answer = lease.client().query_typed(sql, &[parameter]).await;
-            let answer = answer.map_err(|error| {
-                failure(&format!("{attempted} Postgres at {}", self.server()), &error)
-            })?;
+            let attempted = format!("{attempted} Postgres at {}", self.server());
+            let answer = lease.read(sql, &[parameter], &attempted).await?;
             lease.keep();
             Row::of(&answer)
         })

@@ -1,15 +1,19 @@
-//! Connections that are made again when they break.
+//! Connections that are made again when they break, and the transactions on them.
 
 use std::time::Duration;
 
+use futures::future::join3;
 use rtbflow::{Error, Result};
+use tokio::net::lookup_host;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
-use tokio_postgres::NoTls;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::config::Host;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::failure::failure;
+use super::failure::{failure, unreachable};
+use super::settings::{Patience, Settings, Version};
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -19,33 +23,67 @@ pub(crate) struct Server {
     /// `host:port/database`.
     pub(crate) name: String,
     pub(crate) connect_timeout: Duration,
+    pub(crate) settings: Settings,
 }
 
 impl Server {
     async fn connect(&self) -> Result<Session> {
-        let attempted = || format!("connect to Postgres at {}", self.name);
         // Boxed: a handshake is large, and every call would carry room for one.
         let connect = Box::pin(async {
             match &self.tls {
                 Some(tls) => {
                     let (client, connection) = self.config.connect(tls.clone()).await?;
-                    Ok((client, tokio::spawn(drive(connection))))
+                    let version = connection.parameter("server_version").map(Version::read);
+                    Ok((client, version, tokio::spawn(drive(connection))))
                 }
                 None => {
                     let (client, connection) = self.config.connect(NoTls).await?;
-                    Ok((client, tokio::spawn(drive(connection))))
+                    let version = connection.parameter("server_version").map(Version::read);
+                    Ok((client, version, tokio::spawn(drive(connection))))
                 }
             }
         });
-        match tokio::time::timeout(self.connect_timeout, connect).await {
-            Ok(Ok((client, driver))) => Ok(Session { client, driver, broken: true }),
-            Ok(Err(error)) => Err(failure(&attempted(), &error)),
+        let deadline = tokio::time::Instant::now() + self.connect_timeout;
+        self.find_hosts(deadline).await?;
+        match tokio::time::timeout_at(deadline, connect).await {
+            Ok(Ok((client, version, driver))) => {
+                let version = version.unwrap_or_else(|| Version::read(""));
+                Ok(Session { client, version, driver, broken: true })
+            }
+            Ok(Err(error)) => Err(unreachable(&self.name, &error)),
             Err(_) => Err(Error::transient(format!(
-                "{}: no answer within {:?}",
-                attempted(),
-                self.connect_timeout
+                "connect to Postgres at {}: no answer within {:?}; is the address right, and does a \
+                 firewall let it through?",
+                self.name, self.connect_timeout
             ))),
         }
+    }
+
+    /// Looks up the names of the hosts, so that a name that is not known is told apart from a server that
+    /// does not answer.
+    async fn find_hosts(&self, deadline: tokio::time::Instant) -> Result<()> {
+        if !self.config.get_hostaddrs().is_empty() {
+            return Ok(());
+        }
+        let mut unknown = Ok(());
+        for host in self.config.get_hosts() {
+            let Host::Tcp(name) = host else { return Ok(()) };
+            let found = tokio::time::timeout_at(deadline, lookup_host((name.as_str(), 0))).await;
+            let attempted = format!("connect to Postgres at {}", self.name);
+            unknown = Err(match found {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => Error::transient(format!(
+                    "{attempted}: the host {name:?} is not known; correct it in the URL, or mend the \
+                     name service"
+                ))
+                .because(error),
+                Err(_) => Error::transient(format!(
+                    "{attempted}: the name service does not say within {:?} where the host {name:?} is",
+                    self.connect_timeout
+                )),
+            });
+        }
+        unknown
     }
 }
 
@@ -59,6 +97,7 @@ async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error
 /// One connection.
 pub(crate) struct Session {
     client: Client,
+    version: Version,
     driver: JoinHandle<()>,
     broken: bool,
 }
@@ -75,18 +114,22 @@ impl Drop for Session {
 
 /// Room for one connection, used by one call at a time.
 #[derive(Default)]
-pub(crate) struct Seat(Mutex<Option<Session>>);
+pub(crate) struct Seat {
+    session: Mutex<Option<Session>>,
+    pub(crate) patience: Patience,
+}
 
 impl Seat {
     /// The connection, made if there is none.
-    pub(crate) async fn lease(&self, server: &Server) -> Result<Lease<'_>> {
-        let mut seat = self.0.lock().await;
+    pub(crate) async fn lease<'a>(&'a self, server: &'a Server) -> Result<Lease<'a>> {
+        let mut seat = self.session.lock().await;
         let mut session = match seat.take().filter(|session| !session.client.is_closed()) {
             Some(session) => session,
             None => server.connect().await?,
         };
         session.broken = true;
-        Ok(Lease { seat, session })
+        let begin = server.settings.begin(session.version, self.patience.times());
+        Ok(Lease { seat, session, server: &server.name, begin })
     }
 }
 
@@ -95,11 +138,50 @@ impl Seat {
 pub(crate) struct Lease<'a> {
     seat: MutexGuard<'a, Option<Session>>,
     session: Session,
+    /// What the server is called in messages.
+    pub(crate) server: &'a str,
+    /// What a transaction begins with: to be sent as one message.
+    pub(crate) begin: String,
 }
 
 impl Lease<'_> {
     pub(crate) fn client(&self) -> &Client {
         &self.session.client
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.session.version
+    }
+
+    /// Begins a transaction.
+    pub(crate) async fn begin(&self, attempted: &str) -> Result<()> {
+        self.run(&self.begin, attempted).await
+    }
+
+    /// Runs statements that return nothing.
+    pub(crate) async fn run(&self, sql: &str, attempted: &str) -> Result<()> {
+        let answer = self.client().batch_execute(sql).await;
+        answer.map_err(|error| failure(attempted, &error))
+    }
+
+    /// The rows of a statement in a transaction of its own: one round trip.
+    pub(crate) async fn read(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+        attempted: &str,
+    ) -> Result<Vec<Row>> {
+        let client = self.client();
+        let (begun, rows, ended) = join3(
+            client.batch_execute(&self.begin),
+            client.query_typed(sql, parameters),
+            client.batch_execute("commit"),
+        )
+        .await;
+        begun
+            .and(rows)
+            .and_then(|rows| ended.map(|()| rows))
+            .map_err(|error| failure(attempted, &error))
     }
 
     /// Puts the connection back: nothing is under way on it.

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use rtbflow::epoch::Anchor as _;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Record, Timestamp};
+use rtbflow::{BadRecord, Record, Result, Timestamp};
 
 use super::Postgres;
 use super::batch::RowsStage;
@@ -43,7 +42,7 @@ impl Postgres {
     /// ```
     #[must_use]
     pub fn statement<T>(&self, name: &str, sql: &str) -> Statement<T> {
-        let mut stage = RowsStage::new(self.place(), self.rank(&format!("statement {name}")));
+        let mut stage = RowsStage::new(self, &format!("statement {name}"));
         stage.columns.keep_error(statement_is_plain(sql));
         Statement { stage, name: name.to_owned(), sql: sql.to_owned() }
     }
@@ -74,6 +73,10 @@ impl<T: 'static> Sink<T> for Statement<T> {
     fn stage(&mut self, out: &mut Vec<Staged>) {
         let (name, sql) = (&self.name, &self.sql);
         self.stage.stage(out, || name.clone(), |_| sql.clone());
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.stage.validate(&self.name, |_| self.sql.clone(), None)
     }
 
     fn places(&self) -> Vec<Place> {

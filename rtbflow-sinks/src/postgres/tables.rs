@@ -1,9 +1,9 @@
 //! The tables of the library's own, and how tables are made when all instances start at once.
 
 use rtbflow::{Error, Result};
-use tokio_postgres::Client;
 
 use super::failure::failure;
+use super::session::Lease;
 
 /// `next_offset` and `event_time_ms` are null before the first record, `topic_id` and `leader_epoch` where the
 /// source does not know which log it reads. The marks of owners are
@@ -51,8 +51,9 @@ const NAME_LOGS: &str =
     "alter table rtbflow_positions add column if not exists topic_id text collate \"C\",
     add column if not exists leader_epoch int";
 
-/// The advisory lock under which tables are made: the letters `rtbflow` as a number.
-const LOCK: &str = "begin; select pg_advisory_xact_lock(32210592424161143)";
+/// The advisory lock under which tables are made: the letters `rtbflow` as a number. It ends with the
+/// transaction, so that it works through poolers as well.
+const LOCK: &str = "select pg_advisory_xact_lock(32210592424161143)";
 
 /// What there is of the library's own tables.
 pub(crate) struct Own {
@@ -62,10 +63,10 @@ pub(crate) struct Own {
     pub(crate) names_logs: bool,
 }
 
-/// Looks for the library's own tables.
-pub(crate) async fn look(client: &Client, server: &str) -> Result<Own> {
-    let attempted = format!("look for the rtbflow tables in Postgres at {server}");
-    let row = client.query_typed_one(LOOK, &[]).await;
+/// Looks for the library's own tables, within a transaction.
+pub(crate) async fn look(lease: &Lease<'_>) -> Result<Own> {
+    let attempted = format!("look for the rtbflow tables in Postgres at {}", lease.server);
+    let row = lease.client().query_typed_one(LOOK, &[]).await;
     let read = |row: tokio_postgres::Row| {
         Ok(Own { there: row.try_get("there")?, names_logs: row.try_get("names_logs")? })
     };
@@ -73,40 +74,43 @@ pub(crate) async fn look(client: &Client, server: &str) -> Result<Own> {
 }
 
 /// Makes the library's own tables if they are not there.
-pub(crate) async fn own(client: &Client, server: &str, creates: bool) -> Result<()> {
-    let found = look(client, server).await?;
+pub(crate) async fn own(lease: &Lease<'_>, creates: bool) -> Result<()> {
+    let server = lease.server;
+    let attempted = format!("look for the rtbflow tables in Postgres at {server}");
+    lease.begin(&attempted).await?;
+    let found = look(lease).await?;
+    lease.run("commit", &attempted).await?;
     if found.there {
-        return match found.names_logs {
-            true => Ok(()),
-            false => name_logs(client, server).await,
-        };
+        return if found.names_logs { Ok(()) } else { name_logs(lease).await };
     }
     if !creates {
         return Err(Error::config(format!(
-            "find the tables rtbflow_positions and rtbflow_state in Postgres at {server}: \
-             start once with --create-tables, or correct the search_path"
+            "find the tables rtbflow_positions and rtbflow_state in Postgres at {server}: let them be made \
+             once, by Options::create_tables(true), or correct the search_path"
         )));
     }
-    create(client, server, OWN_TABLES).await
+    create(lease, OWN_TABLES).await
 }
 
 /// Adds to a table of positions what an earlier release did not keep there.
-async fn name_logs(client: &Client, server: &str) -> Result<()> {
-    create(client, server, NAME_LOGS).await.map_err(|error| match error.is_transient() {
+async fn name_logs(lease: &Lease<'_>) -> Result<()> {
+    create(lease, NAME_LOGS).await.map_err(|error| match error.is_transient() {
         true => error,
         false => Error::config(format!(
-            "add two columns to the table rtbflow_positions in Postgres at {server}: they hold which log an \
-             offset is of; run as its owner: {NAME_LOGS}"
+            "add two columns to the table rtbflow_positions in Postgres at {}: they hold which log an offset \
+             is of; run as its owner: {NAME_LOGS}",
+            lease.server
         ))
         .because(error),
     })
 }
 
 /// Runs statements that make tables, one instance after the other.
-pub(crate) async fn create(client: &Client, server: &str, sql: &str) -> Result<()> {
-    let attempted = format!("create tables in Postgres at {server}");
+pub(crate) async fn create(lease: &Lease<'_>, sql: &str) -> Result<()> {
+    let attempted = format!("create tables in Postgres at {}", lease.server);
+    lease.begin(&attempted).await?;
     for sql in [LOCK, sql, "commit"] {
-        client.batch_execute(sql).await.map_err(|error| failure(&attempted, &error))?;
+        lease.run(sql, &attempted).await?;
     }
     Ok(())
 }

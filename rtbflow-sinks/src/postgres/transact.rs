@@ -11,7 +11,10 @@ use rtbflow::{Error, Record, Result};
 
 use super::Postgres;
 use super::batch::Batch;
+use super::needs::{Need, Needs};
+use super::settings::Version;
 use super::transaction::Transaction;
+use super::value::Value;
 
 impl Postgres {
     /// Runs a function over the records of the epochs that a commit takes together, inside the
@@ -69,6 +72,8 @@ impl Postgres {
             name: name.into(),
             function: Arc::new(function),
             records: Vec::new(),
+            needs: self.needs(),
+            need: Need { attempted: format!("run {name:?}"), ..Need::default() },
         }
     }
 }
@@ -80,6 +85,27 @@ pub struct Transact<T, F> {
     name: Arc<str>,
     function: Arc<F>,
     records: Vec<Record<T>>,
+    needs: Needs,
+    need: Need,
+}
+
+impl<T, F> Transact<T, F> {
+    /// Names a statement that the function will run, so that it is looked at before the job reads anything:
+    /// missing tables, columns and rights are then found as the job starts. It is planned and not run;
+    /// the parameters give the types.
+    #[must_use]
+    pub fn runs(mut self, sql: &str, parameters: &[Value]) -> Self {
+        self.need.statements.push((sql.to_owned(), parameters.to_vec()));
+        self
+    }
+
+    /// The oldest major version of Postgres, such as 11, that the function's statements work with: an older
+    /// server is refused as the job starts.
+    #[must_use]
+    pub fn oldest_server(mut self, major: u32) -> Self {
+        self.need.oldest = Some(Version::major(major));
+        self
+    }
 }
 
 impl<T, F> Sink<T> for Transact<T, F>
@@ -108,6 +134,11 @@ where
         }
     }
 
+    fn validate(&self) -> Result<()> {
+        self.needs.note(self.rank, self.need.clone());
+        Ok(())
+    }
+
     fn places(&self) -> Vec<Place> {
         vec![self.place]
     }
@@ -126,7 +157,7 @@ pub struct Records<'a, T> {
 
 impl<'a, T> Records<'a, T> {
     /// The records.
-    pub fn iter(&self) -> impl Iterator<Item = &'a Record<T>> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a Record<T>> + Clone + use<'a, T> {
         self.parts.clone().into_iter().flatten()
     }
 

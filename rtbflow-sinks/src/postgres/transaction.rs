@@ -50,16 +50,14 @@ impl Postgres {
         V: Send,
         F: for<'a> FnOnce(&'a Transaction<'a>) -> BoxFuture<'a, Result<V>> + Send,
     {
-        self.within(&format!("{name} in"), async {
+        self.within(&self.inner.reader, &format!("{name} in"), async {
             let attempted = format!("{name} in Postgres at {}", self.server());
             let lease = self.reader().await?;
-            let client = lease.client();
-            let begin = "begin isolation level read committed read write";
-            client.batch_execute(begin).await.map_err(|error| failure(&attempted, &error))?;
-            let tx = Transaction::new(client, attempted.clone());
+            lease.begin(&attempted).await?;
+            let tx = Transaction::new(lease.client(), attempted.clone());
             let returned = function(&tx).await;
             let (value, _) = tx.outcome(returned)?;
-            client.batch_execute("commit").await.map_err(|error| failure(&attempted, &error))?;
+            lease.run("commit", &attempted).await?;
             lease.keep();
             Ok(value)
         })
@@ -172,7 +170,7 @@ pub(crate) fn statement_is_plain(sql: &str) -> Result<()> {
 }
 
 /// The first word behind blanks and comments.
-fn first_word(mut sql: &str) -> &str {
+pub(crate) fn first_word(mut sql: &str) -> &str {
     loop {
         sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         sql = if let Some(comment) = sql.strip_prefix("--") {

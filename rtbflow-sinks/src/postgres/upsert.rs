@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rtbflow::epoch::Anchor as _;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Record, Timestamp};
+use rtbflow::{BadRecord, Error, Record, Result, Timestamp};
 
 use super::Postgres;
 use super::batch::{Batch, unnest};
@@ -13,7 +13,9 @@ use super::cell::{Cell, Cells, Kind};
 use super::columns::Columns;
 use super::date::Date;
 use super::identifier;
+use super::needs::{Need, Needs, Table};
 use super::totals::{Fold, Totals, TotalsPlan};
+use super::value::Value;
 
 impl Postgres {
     /// Inserts or changes the row of each record's key. For one row a record see
@@ -65,6 +67,7 @@ impl Postgres {
         Upsert {
             place: self.place(),
             rank: self.rank(&format!("upsert {table}")),
+            needs: self.needs(),
             table: table.to_owned(),
             quoted,
             keys,
@@ -82,6 +85,7 @@ impl Postgres {
 pub struct Upsert<T> {
     place: Place,
     rank: usize,
+    needs: Needs,
     table: String,
     quoted: String,
     keys: Columns<T>,
@@ -349,6 +353,27 @@ impl<T: 'static> Sink<T> for Upsert<T> {
             };
             out.push(Batch::Totals(plan, totals).staged(self.place, count));
         }
+    }
+
+    fn validate(&self) -> Result<()> {
+        if let Some(wrong) = self.wrong() {
+            return Err(Error::config(wrong));
+        }
+        let plain = self.keys.list.iter().chain(&self.values.list);
+        let columns = plain.map(|column| (column.name.clone(), Some(column.kind)));
+        let computed =
+            self.values.computed.iter().map(|(quoted, _)| (identifier::plain(quoted), None));
+        let need = Need {
+            attempted: format!("upsert into {}", self.quoted),
+            table: Some(Table {
+                quoted: self.quoted.clone(),
+                columns: columns.chain(computed).collect(),
+            }),
+            statements: vec![(self.sql(), self.kinds().into_iter().map(Value::none_of).collect())],
+            oldest: None,
+        };
+        self.needs.note(self.rank, need);
+        Ok(())
     }
 
     fn places(&self) -> Vec<Place> {

@@ -46,6 +46,11 @@ impl Value {
         }
     }
 
+    /// An array of this kind without elements.
+    pub(crate) fn none_of(kind: Kind) -> Self {
+        Self(Repr::Many(kind, Cells::default()))
+    }
+
     /// An array of these values.
     pub fn array<V: Element>(values: impl IntoIterator<Item = V>) -> Self {
         let mut cells = Cells::default();

@@ -25,6 +25,20 @@ async fn an_unreachable_server_is_transient_and_a_wrong_database_is_not() {
 }
 
 #[tokio::test]
+async fn an_unknown_host_and_a_closed_port_are_told_apart() {
+    let soon = std::time::Duration::from_secs(6);
+    let unknown = prepared("postgres://me:geheim@no-such-host.invalid/shop");
+    let unknown = tokio::time::timeout(soon, unknown).await.unwrap();
+    assert!(unknown.is_transient(), "{unknown:?}");
+    let said = unknown.report();
+    assert!(said.contains("\"no-such-host.invalid\"") && said.contains("name"), "{said}");
+    assert!(!said.contains("is the server running"), "{said}");
+    let closed = prepared("postgres://me:geheim@127.0.0.1:1/shop");
+    let closed = tokio::time::timeout(soon, closed).await.unwrap().report();
+    assert!(closed.contains("is the server running") && closed.contains("127.0.0.1:1"), "{closed}");
+}
+
+#[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let behind = if url().contains('?') { '&' } else { '?' };
     let error = prepared(&format!("{}{behind}sslmode=verify-full", url())).await;
@@ -48,7 +62,7 @@ async fn a_table_or_column_that_is_not_there_is_named() {
     let mut sink = postgres.insert("nowhere").bigint("n", |n: &i64| *n);
     let error = owner.write(&mut sink, &[record(1, 0, 0)]).await.unwrap_err();
     assert!(error.is_config(), "{error:?}");
-    assert!(error.to_string().contains("--create-tables"), "{error:?}");
+    assert!(error.to_string().contains("create the table"), "{error:?}");
     assert!(error.report().contains("nowhere"), "{error:?}");
     postgres.create_table("create table t (n bigint)").await.unwrap();
     let mut sink = postgres.insert("t").bigint("m", |n: &i64| *n);

@@ -11,9 +11,13 @@ use tokio_postgres::Client;
 
 use super::schema::{Schema, job, one, record};
 
-struct Place {
-    postgres: Postgres,
-    reader: Client,
+/// The table that the laws write to.
+pub(crate) const NUMBERS: &str = "create table if not exists numbers (value bigint)";
+
+/// A place as the laws see it.
+pub(crate) struct Place {
+    pub(crate) postgres: Postgres,
+    pub(crate) reader: Client,
 }
 
 impl AnchorUnderTest for Place {
@@ -59,7 +63,7 @@ impl AnchorUnderTest for Place {
 async fn the_anchor_keeps_the_laws() {
     let schema = Schema::new().await;
     let postgres = schema.place().await;
-    postgres.create_table("create table if not exists numbers (value bigint)").await.unwrap();
+    postgres.create_table(NUMBERS).await.unwrap();
     laws::anchor(&Place { postgres, reader: schema.reader().await }).await;
 }
 
@@ -82,7 +86,10 @@ async fn missing_tables_are_not_made_unless_asked_for() {
     let schema = Schema::new().await;
     let postgres = schema.options().create_tables(false).build().unwrap();
     let error = postgres.prepare(&job()).await.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("--create-tables"), "{error:?}");
+    assert!(
+        error.is_config() && error.to_string().contains("Options::create_tables(true)"),
+        "{error:?}"
+    );
     schema.place().await;
     postgres.prepare(&job()).await.unwrap();
 }

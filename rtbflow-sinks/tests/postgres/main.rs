@@ -11,6 +11,10 @@ mod increments;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod needs;
+#[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod select;
@@ -20,3 +24,5 @@ mod sinks;
 mod tls;
 #[cfg(test)]
 mod upgrade;
+#[cfg(test)]
+mod waits;

@@ -23,7 +23,7 @@ pub use staged::{Staged, StagedRows};
 pub use stdout::{Stdout, stdout};
 
 use crate::element::Record;
-use crate::error::BadRecord;
+use crate::error::{BadRecord, Result};
 use crate::refused_result::RefusedResult;
 
 /// Takes records of one type and stages them for its place.
@@ -49,6 +49,16 @@ pub trait Sink<T>: Send + 'static {
     fn result(&self, record: &Record<T>) -> RefusedResult {
         let _ = record;
         RefusedResult::default()
+    }
+
+    /// Whether the sink is put together rightly. It is asked as the pipeline is drawn, before anything is read;
+    /// a sink also says here to its place what it will need there, so that the place can look for it as the
+    /// job starts. Right unless overridden.
+    ///
+    /// # Errors
+    /// A configuration error that says what is wrong: the job does not start.
+    fn validate(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Takes one record.
@@ -99,6 +109,10 @@ macro_rules! tuple_of_sinks {
                     return self.$index.result(record);
                 })+
                 RefusedResult::default()
+            }
+            fn validate(&self) -> Result<()> {
+                $(self.$index.validate()?;)+
+                Ok(())
             }
             fn write(&mut self, record: &Record<T>) {
                 $(self.$index.write(record);)+
