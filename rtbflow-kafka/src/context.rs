@@ -16,6 +16,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::option::Secrets;
 
+/// What librdkafka says, by `debug=topic`, when it finds a topic with another id than it knew, and before it
+/// fetches of that one. It says so nowhere else.
+const NEW_ID: &str = " changed id from ";
+
 /// A rebalance that is to be answered by `assign` or `unassign`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
@@ -36,6 +40,10 @@ pub(crate) struct Context {
     /// The first record that could not be delivered: its topic, and why.
     undelivered: Mutex<Option<(String, RDKafkaErrorCode)>>,
     rebalance: Mutex<Option<Rebalance>>,
+    /// How often a topic turned out to have another id than this client knew, or its first one.
+    renamed: AtomicU64,
+    /// Whether somebody wants librdkafka's debug lines.
+    debugs: bool,
     /// Set before the consumer is dropped: rebalances are then answered at once.
     closing: AtomicBool,
 }
@@ -48,7 +56,7 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// A context for one client; `secrets` never reach a log line.
-    pub(crate) fn new(client: &str, secrets: Secrets) -> Self {
+    pub(crate) fn new(client: &str, secrets: Secrets, debugs: bool) -> Self {
         Self {
             client: client.to_owned(),
             secrets,
@@ -56,6 +64,8 @@ impl Context {
             last_error: Mutex::default(),
             undelivered: Mutex::default(),
             rebalance: Mutex::default(),
+            renamed: AtomicU64::new(0),
+            debugs,
             closing: AtomicBool::new(false),
         }
     }
@@ -67,6 +77,11 @@ impl Context {
     /// How many events were served so far.
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// How often a topic turned out to have another id. What is fetched afterwards is of the new topic.
+    pub(crate) fn renamed(&self) -> u64 {
+        self.renamed.load(Ordering::Relaxed)
     }
 
     /// The rebalance that came, if one did.
@@ -103,7 +118,14 @@ impl ClientContext for Context {
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 info!(client, facility, "librdkafka: {message}");
             }
-            RDKafkaLogLevel::Debug => debug!(client, facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Debug => {
+                if message.contains(NEW_ID) {
+                    self.renamed.fetch_add(1, Ordering::Relaxed);
+                }
+                if self.debugs {
+                    debug!(client, facility, "librdkafka: {message}");
+                }
+            }
         }
     }
 

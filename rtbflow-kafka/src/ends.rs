@@ -5,24 +5,29 @@
 //! millisecond, and its answer is a proof: what it says holds as of the question. An answer that does
 //! not come proves nothing.
 //!
-//! Now and then it looks how many partitions there are. The group notices that of the topic that it is
-//! held on only, and only once a member happens to be given a new one.
+//! Now and then it looks at the topics: whether they are still the same, by their ids, and how many partitions
+//! they have. The group notices that of the topic that it is held on only, and only once a member happens to
+//! be given a new one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rtbflow::{Clock, Partition, Result, Timestamp, Topic};
+use rtbflow::epoch::TopicId;
+use rtbflow::{Clock, ErrorKind, Partition, Result, Timestamp, Topic};
 use tracing::{info, warn};
 
 use crate::blocking::spawn;
 use crate::context::Context;
+use crate::cut::{Doubt, cuts};
 use crate::deadline::Deadline;
+use crate::failure::kind;
 use crate::kafka::{Kafka, serve_events};
 use crate::mailbox::Mailbox;
+use crate::native::{Described, describe, term_of};
 
 /// How long one question may take.
 const LONGEST_QUESTION: Duration = Duration::from_secs(1);
@@ -38,8 +43,30 @@ pub(crate) struct Ends {
     pub(crate) asked: Timestamp,
     /// The last stable offset of each partition, where it is known.
     pub(crate) ends: BTreeMap<Partition, i64>,
-    /// The first offset of each partition, and the assignment that wanted to know.
-    pub(crate) starts: Option<(u64, BTreeMap<Partition, i64>)>,
+    /// The term of each partition's leader.
+    pub(crate) terms: BTreeMap<Partition, i32>,
+    /// Where the partitions begin, if somebody wanted to know.
+    pub(crate) starts: Option<Starts>,
+}
+
+/// What an assignment has to know before it begins to read.
+#[derive(Debug)]
+pub(crate) struct Starts {
+    /// The assignment.
+    pub(crate) generation: u64,
+    /// The first offset of each partition.
+    pub(crate) offsets: BTreeMap<Partition, i64>,
+    /// The ids of the topics, where the brokers know ids.
+    pub(crate) ids: BTreeMap<Topic, TopicId>,
+    /// Where the log was cut below a position.
+    pub(crate) cuts: BTreeMap<Partition, i64>,
+}
+
+/// Offsets of one kind, and the terms of the leaders that know them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) offsets: BTreeMap<Partition, i64>,
+    pub(crate) terms: BTreeMap<Partition, i32>,
 }
 
 /// Asks for one kind of offset of these partitions, in one question.
@@ -48,29 +75,64 @@ pub(crate) fn offsets(
     partitions: &[Partition],
     kind: Offset,
     longest: Duration,
-) -> KafkaResult<BTreeMap<Partition, i64>> {
+) -> KafkaResult<Found> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition_offset(partition.topic.name(), partition.number, kind)?;
     }
     let list = client.offsets_for_times(list, longest)?;
-    let found = partitions.iter().filter_map(|partition| {
-        let element = list.find_partition(partition.topic.name(), partition.number)?;
-        let offset = element.error().is_ok().then(|| element.offset().to_raw())??;
-        (offset >= 0).then_some((*partition, offset))
-    });
-    Ok(found.collect())
+    let mut found = Found::default();
+    for partition in partitions {
+        let element = list.find_partition(partition.topic.name(), partition.number);
+        let offset = element.filter(|element| element.error().is_ok());
+        let offset = offset.and_then(|element| element.offset().to_raw()).filter(|at| *at >= 0);
+        let Some(offset) = offset else { continue };
+        found.offsets.insert(*partition, offset);
+        found.terms.extend(term_of(&list, *partition).map(|term| (*partition, term)));
+    }
+    Ok(found)
 }
 
-/// The topics whose partitions are counted now and then.
+/// A topic as it was when the source was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) topic: Topic,
+    pub(crate) partitions: u32,
+    /// Its id; `None` where the brokers are older than the ids.
+    pub(crate) id: Option<TopicId>,
+}
+
+/// What is not any more as it was when the source was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Changed {
+    /// A topic has so many partitions now.
+    Recounted(Topic, u32),
+    /// A topic was deleted and made anew: its id, and the new one.
+    MadeAnew(Topic, TopicId, TopicId),
+}
+
+/// The topics that are looked at now and then.
 #[derive(Debug)]
-pub(crate) struct Counts {
+pub(crate) struct Looks {
     /// Where they are.
     pub(crate) kafka: Kafka,
-    /// How many partitions each had when the source was opened.
-    pub(crate) known: Vec<(Topic, u32)>,
+    pub(crate) known: Vec<Known>,
     /// The pause between two looks.
     pub(crate) pause: Duration,
+}
+
+impl Looks {
+    /// What is not any more as it was. A topic that is not there now is not there for the moment.
+    fn compare(&self, found: &BTreeMap<String, Described>) -> Option<Changed> {
+        self.known.iter().find_map(|known| {
+            let now = found.get(known.topic.name())?;
+            match (known.id, now.id) {
+                (Some(was), Some(is)) if was != is => Some(Changed::MadeAnew(known.topic, was, is)),
+                _ => (now.partitions != known.partitions)
+                    .then_some(Changed::Recounted(known.topic, now.partitions)),
+            }
+        })
+    }
 }
 
 /// The thread that asks; it ends when this is dropped.
@@ -87,6 +149,10 @@ struct Wishes {
 struct Wish {
     partitions: Vec<Partition>,
     starts_for: Option<u64>,
+    /// The positions that reading is to begin at, whose terms are known.
+    doubts: BTreeMap<Partition, Doubt>,
+    /// The topics are to be looked at; the number goes with the answer.
+    look_for: Option<u64>,
     stop: bool,
 }
 
@@ -96,13 +162,13 @@ impl Asker {
         client: BaseConsumer<Context>,
         clock: Arc<dyn Clock>,
         interval: Duration,
-        counts: Counts,
+        looks: Looks,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self> {
         let wishes = Arc::new(Wishes::default());
         let asker = Self(Arc::clone(&wishes));
-        let next_count = Deadline::after(counts.pause);
-        let asking = Asking { client, clock, mailbox, counts, next_count, silent: None };
+        let next_look = Deadline::after(looks.pause);
+        let asking = Asking { client, clock, mailbox, looks, next_look, silent: None };
         spawn("rtbflow-kafka-ends", move || asking.run(&wishes, interval))?;
         Ok(asker)
     }
@@ -112,9 +178,14 @@ impl Asker {
         self.0.change(|wish| wish.partitions = partitions);
     }
 
+    /// Looks at the topics at once, and says so with this number.
+    pub(crate) fn look(&self, number: u64) {
+        self.0.change(|wish| wish.look_for = Some(number));
+    }
+
     /// Asks at once, and for the partitions' starts too, until an answer comes.
-    pub(crate) fn ask_starts(&self, generation: u64) {
-        self.0.change(|wish| wish.starts_for = Some(generation));
+    pub(crate) fn ask_starts(&self, generation: u64, doubts: BTreeMap<Partition, Doubt>) {
+        self.0.change(|wish| (wish.starts_for, wish.doubts) = (Some(generation), doubts));
     }
 }
 
@@ -137,7 +208,9 @@ impl Wishes {
     /// The wish after a pause, which ends early when somebody wants the starts or the end of it all.
     fn wait(&self, pause: Duration, patient: bool) -> Wish {
         let wish = self.lock();
-        let idle = |wish: &mut Wish| !wish.stop && (patient || wish.starts_for.is_none());
+        let idle = |wish: &mut Wish| {
+            !wish.stop && (patient || (wish.starts_for.is_none() && wish.look_for.is_none()))
+        };
         let woken = self.changed.wait_timeout_while(wish, pause, idle);
         woken.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
@@ -153,8 +226,8 @@ struct Asking {
     client: BaseConsumer<Context>,
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
-    counts: Counts,
-    next_count: Deadline,
+    looks: Looks,
+    next_look: Deadline,
     silent: Option<Silence>,
 }
 
@@ -168,15 +241,15 @@ impl Asking {
                 return;
             }
             serve_events(&self.client);
-            if self.next_count.is_over() {
-                self.next_count = Deadline::after(self.counts.pause);
-                self.count();
+            failed = false;
+            if self.next_look.is_over() || wish.look_for.is_some() {
+                failed = self.look(wish.look_for, wishes).is_err();
             }
             if wish.partitions.is_empty() {
                 continue;
             }
             let answer = self.ask(&wish);
-            failed = answer.is_err();
+            failed |= answer.is_err();
             match answer {
                 Ok(answer) => self.hand_over(answer, wishes),
                 Err(error) => self.complain(&error),
@@ -184,33 +257,70 @@ impl Asking {
         }
     }
 
-    /// Tells of a topic that has another count of partitions than when the source was opened. No answer
-    /// is no news.
-    fn count(&self) {
-        let Counts { kafka, known, .. } = &self.counts;
-        for (topic, before) in known {
-            let found = kafka.partitions(&self.client, topic.name(), Duration::ZERO);
-            if let Some(count) = found.ok().flatten().filter(|count| count != before) {
-                self.mailbox.put(|slots| slots.recounted = Some((*topic, count)));
+    /// Looks whether the topics are still as they were when the source was opened. No answer is no news.
+    fn look(&mut self, number: Option<u64>, wishes: &Wishes) -> KafkaResult<()> {
+        let names: Vec<&str> = self.looks.known.iter().map(|known| known.topic.name()).collect();
+        let found = match describe(&self.client, &names, LONGEST_QUESTION) {
+            Ok(found) => found,
+            // Whoever may not look has not been told any ids either.
+            Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
+                BTreeMap::new()
             }
+            Err(error) => return Err(error),
+        };
+        self.next_look = Deadline::after(self.looks.pause);
+        let changed = self.looks.compare(&found);
+        if number.is_some() {
+            wishes.change(|wish| {
+                wish.look_for = wish.look_for.filter(|wanted| Some(*wanted) != number)
+            });
         }
+        if changed.is_some() || number.is_some() {
+            self.mailbox.put(|slots| {
+                slots.changed = changed.or(slots.changed);
+                slots.looked = number.unwrap_or(slots.looked);
+            });
+        }
+        Ok(())
+    }
+
+    /// The ids that the topics have now, of those that had ids when the source was opened.
+    fn ids(&self) -> KafkaResult<BTreeMap<Topic, TopicId>> {
+        let known = self.looks.known.iter().filter(|known| known.id.is_some());
+        let topics: Vec<Topic> = known.map(|known| known.topic).collect();
+        if topics.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
+        let found = describe(&self.client, &names, LONGEST_QUESTION)?;
+        let id = |topic: &Topic| Some((*topic, found.get(topic.name())?.id?));
+        Ok(topics.iter().filter_map(id).collect())
     }
 
     fn ask(&self, wish: &Wish) -> KafkaResult<Ends> {
         let asked = self.clock.now();
         let ask = |kind| offsets(&self.client, &wish.partitions, kind, LONGEST_QUESTION);
-        let ends = ask(Offset::End)?;
-        let starts = wish
-            .starts_for
-            .map(|generation| ask(Offset::Beginning).map(|starts| (generation, starts)));
-        Ok(Ends { asked, ends, starts: starts.transpose()? })
+        let Found { offsets: ends, terms } = ask(Offset::End)?;
+        let starts = wish.starts_for.map(|generation| {
+            let offsets = ask(Offset::Beginning)?.offsets;
+            let mut doubts = wish.doubts.clone();
+            // In one term a log only grows.
+            doubts.retain(|partition, doubt| {
+                let beyond = ends.get(partition).is_some_and(|end| doubt.offset > *end);
+                !beyond && terms.get(partition).is_some_and(|term| *term != doubt.term)
+            });
+            let cuts = cuts(&self.looks.kafka, &doubts)?;
+            Ok(Starts { generation, offsets, ids: self.ids()?, cuts })
+        });
+        let starts: Option<KafkaResult<Starts>> = starts;
+        Ok(Ends { asked, ends, terms, starts: starts.transpose()? })
     }
 
     fn hand_over(&mut self, mut answer: Ends, wishes: &Wishes) {
         if self.silent.take().is_some() {
             info!("Kafka answers again where partitions end");
         }
-        let answered = answer.starts.as_ref().map(|(generation, _)| *generation);
+        let answered = answer.starts.as_ref().map(|starts| starts.generation);
         if answered.is_some() {
             wishes.change(|wish| {
                 if wish.starts_for == answered {
@@ -238,4 +348,8 @@ impl Asking {
             );
         }
     }
+}
+
+fn is_passing(code: RDKafkaErrorCode) -> bool {
+    kind(code) == ErrorKind::Transient
 }

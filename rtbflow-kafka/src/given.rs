@@ -10,11 +10,12 @@ use rtbflow::source::{Layout, PartitionInput, RawBatch, TaskInput};
 use rtbflow::{Error, Partition, Result};
 use tracing::{info, warn};
 
-use crate::ends::Ends;
+use crate::cut::Doubt;
+use crate::ends::{Ends, Starts};
 use crate::inlet::{Inlet, Served};
 use crate::mailbox::{Begin, Mailbox};
 use crate::native::Queue;
-use crate::range::begin_at;
+use crate::range::{Beginning, Range, begin_at};
 use crate::watchdog::Advice;
 
 /// An offset for each partition.
@@ -86,6 +87,20 @@ impl Given {
         self.inlets.iter().map(|inlet| inlet.partition).collect()
     }
 
+    /// The positions that reading is to begin at or stands at, whose terms are known, of topics that are still
+    /// the same as far as is known.
+    pub(crate) fn doubts(&self) -> BTreeMap<Partition, Doubt> {
+        let doubt = |inlet: &Inlet| {
+            let at = match &self.positions {
+                Some(positions) => *positions.get(&inlet.partition)?,
+                None => inlet.position(),
+            };
+            let doubt = Doubt { offset: at.offset?, term: at.log?.leader_epoch? };
+            Some((inlet.partition, doubt))
+        };
+        self.inlets.iter().filter_map(doubt).collect()
+    }
+
     /// Takes the claimed positions. Whether they are for this assignment and of any use.
     pub(crate) fn prepare(&mut self, begin: Begin) -> bool {
         let ours = self.generation == begin.generation && !self.inlets.is_empty();
@@ -101,30 +116,29 @@ impl Given {
     /// If a queue can not be made.
     pub(crate) fn begin(
         &mut self,
-        starts: &Offsets,
+        starts: &Starts,
         ends: &Offsets,
+        anew: bool,
         queue: impl Fn() -> Option<Queue>,
     ) -> Result<Begun> {
         let Some(positions) = self.positions.take() else { return Ok(Begun::Nothing) };
-        let known = |inlet: &Inlet| {
-            starts.contains_key(&inlet.partition) && ends.contains_key(&inlet.partition)
-        };
+        let known = |inlet: &Inlet| range(starts, ends, inlet.partition).is_some();
         if !self.inlets.iter().all(known) {
             self.positions = Some(positions);
             return Ok(Begun::Unknown);
         }
         for inlet in &mut self.inlets {
-            let bound = |of: &Offsets| of.get(&inlet.partition).copied().unwrap_or(0);
-            let (start, end) = (bound(starts), bound(ends));
-            let position = positions.get(&inlet.partition).and_then(|position| position.offset);
-            match begin_at(inlet.partition, position, start, end) {
+            let Some(range) = range(starts, ends, inlet.partition) else { continue };
+            let position = positions.get(&inlet.partition).copied().unwrap_or_default();
+            match begin_at(inlet.partition, &position, &range, anew) {
                 Err(error) => inlet.fail(error),
-                Ok(from) => {
+                Ok(beginning) => {
                     let queue = queue();
                     let queue =
                         queue.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
-                    info!(partition = %inlet.partition, from, end, "begin to read");
-                    inlet.begin(from, queue);
+                    let Beginning { from, .. } = beginning;
+                    info!(partition = %inlet.partition, from, end = range.end, "begin to read");
+                    inlet.begin(beginning, queue);
                 }
             }
         }
@@ -132,20 +146,28 @@ impl Given {
     }
 
     /// Answers for partitions whose offset was out of range while they were read.
-    pub(crate) fn settle_doubts(&mut self, starts: &Offsets, ends: &Offsets) {
+    pub(crate) fn settle_doubts(&mut self, starts: &Starts, ends: &Offsets, anew: bool) {
         for inlet in self.inlets.iter_mut().filter(|inlet| inlet.doubtful) {
-            let (start, end) = (starts.get(&inlet.partition), ends.get(&inlet.partition));
-            let (Some(start), Some(end)) = (start, end) else { continue };
-            let at = inlet.next;
-            let error = begin_at(inlet.partition, Some(at), *start, *end).err();
-            let passing = || {
-                Error::transient(format!(
-                    "read {} from offset {at}: the broker does not find it, though the log goes from \
-                     {start} to {end}",
-                    inlet.partition
-                ))
+            let Some(range) = range(starts, ends, inlet.partition) else { continue };
+            let at = inlet.position();
+            let error = begin_at(inlet.partition, &at, &range, false).err();
+            let passing = |error: Option<Error>| {
+                let Range { start, end, .. } = range;
+                let attempt = format!(
+                    "read {} from offset {}: the broker does not find it, and the log goes from {start} to \
+                     {end}: begin again where it was committed",
+                    inlet.partition, inlet.next
+                );
+                match error {
+                    Some(error) => Error::transient(attempt).because(error),
+                    None => Error::transient(attempt),
+                }
             };
-            let error = error.unwrap_or_else(passing);
+            let error = match error {
+                // By choice reading begins anew, with the next opening.
+                Some(error) if !anew => error,
+                error => passing(error),
+            };
             inlet.doubtful = false;
             inlet.fail(error);
         }
@@ -158,7 +180,8 @@ impl Given {
         for inlet in &mut self.inlets {
             let Some(end) = ends.ends.get(&inlet.partition) else { continue };
             let position = positions.get(&inlet.partition).copied().unwrap_or(-1);
-            let advice = inlet.ends_at(*end, position, ends.asked);
+            let term = ends.terms.get(&inlet.partition).copied();
+            let advice = inlet.ends_at(*end, term, position, ends.asked);
             match (advice, &inlet.queue) {
                 (Advice::Forward, Some(queue)) => {
                     queue.forward(inlet.partition.topic.name(), inlet.partition.number);
@@ -222,15 +245,15 @@ impl Given {
         round
     }
 
-    /// Whether what came out of the native queues could say that an agreed end is reached.
-    pub(crate) fn awaits_end(&self) -> bool {
-        self.inlets.iter().any(Inlet::awaits_end)
+    /// Whether something may have come out of the native queues that is never handed over.
+    pub(crate) fn awaits_passage(&self) -> bool {
+        self.inlets.iter().any(Inlet::awaits_passage)
     }
 
-    /// Notices partitions that reach their agreed end by what is never handed over: transaction markers
-    /// and aborted records.
+    /// Notices partitions that have passed what is never handed over: transaction markers and aborted
+    /// records.
     pub(crate) fn passed(&mut self, positions: &Offsets) {
-        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.awaits_end()) {
+        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.awaits_passage()) {
             if let Some(position) = positions.get(&inlet.partition) {
                 inlet.passed(*position);
             }
@@ -249,4 +272,14 @@ pub(crate) fn open(
     let until = until.unwrap_or(i64::MAX);
     let (inlet, deliveries) = Inlet::new(job, partition, until, patience, Arc::clone(mailbox));
     (inlet, PartitionInput { partition, deliveries })
+}
+
+/// The log of a partition as it is; `None` where it is not known where it begins or ends.
+fn range(starts: &Starts, ends: &Offsets, partition: Partition) -> Option<Range> {
+    Some(Range {
+        topic_id: starts.ids.get(&partition.topic).copied(),
+        start: *starts.offsets.get(&partition)?,
+        end: *ends.get(&partition)?,
+        cut: starts.cuts.get(&partition).copied(),
+    })
 }

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 use futures::stream::{self, BoxStream, StreamExt};
 use metrics::{Gauge, gauge};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rtbflow::epoch::JobName;
+use rtbflow::epoch::{JobName, Log, Position};
 use rtbflow::source::{Delivery, RawBatch};
 use rtbflow::{Error, Partition, Result, Timestamp};
 use tokio::sync::mpsc;
@@ -15,10 +15,13 @@ use tracing::debug;
 use crate::failure;
 use crate::mailbox::Mailbox;
 use crate::native::{self, Door, Queue};
+use crate::range::Beginning;
 use crate::watchdog::{Advice, Watchdog};
 
-/// Deliveries between the reading thread and a task.
-const MOST_DELIVERIES: usize = 2;
+/// Deliveries between the reading thread and a task: two batches, and where the second one begins.
+const MOST_DELIVERIES: usize = 3;
+/// What is handed over at a time, at most: a batch, and before it where it begins.
+const AT_A_TIME: usize = 2;
 /// What a batch should hold at most; how many messages are taken follows from the last batch.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -34,6 +37,10 @@ pub(crate) struct Inlet {
     pub(crate) next: i64,
     /// Its offset was out of range: where the log begins has been asked.
     pub(crate) doubtful: bool,
+    /// Which log is read, where the brokers tell: as it was told with the last delivery.
+    log: Option<Log>,
+    /// Where reading stands has to be told; whether that is not where it was to begin.
+    untold: Option<bool>,
     /// The offset to stop at.
     until: i64,
     /// Closed after the last delivery, or when the task let go of it.
@@ -42,6 +49,8 @@ pub(crate) struct Inlet {
     ended: bool,
     /// Whether the last batch emptied the native queue.
     drained: bool,
+    /// Whether what is never handed over may have come out of it behind that batch.
+    passing: bool,
     bytes_per_message: usize,
     watchdog: Watchdog,
     /// Offsets up to the partition's end, and that end.
@@ -76,11 +85,14 @@ impl Inlet {
             queue: None,
             next: 0,
             doubtful: false,
+            log: None,
+            untold: None,
             until,
             outlet: Some(outlet),
             failure: None,
             ended: false,
             drained: true,
+            passing: false,
             bytes_per_message: 1,
             watchdog: Watchdog::new(patience),
             lag: gauge!("rtbflow_lag", &labels),
@@ -101,8 +113,10 @@ impl Inlet {
     }
 
     /// Begins at an offset.
-    pub(crate) fn begin(&mut self, from: i64, queue: Queue) {
-        self.next = from;
+    pub(crate) fn begin(&mut self, beginning: Beginning, queue: Queue) {
+        let Beginning { from, anew, log } = beginning;
+        (self.next, self.log) = (from, log);
+        self.untold = (anew || log.is_some()).then_some(anew);
         self.ended = from >= self.until;
         self.queue = Some(queue);
     }
@@ -118,17 +132,37 @@ impl Inlet {
     }
 
     fn room(&self) -> bool {
-        self.outlet.as_ref().is_some_and(|outlet| outlet.capacity() > 0)
+        self.outlet.as_ref().is_some_and(|outlet| outlet.capacity() >= AT_A_TIME)
     }
 
-    /// Whether `position` could say that the agreed end is reached.
-    pub(crate) fn awaits_end(&self) -> bool {
-        self.until < i64::MAX && self.is_open() && self.drained && self.queue.is_some()
+    /// Where reading stands.
+    pub(crate) fn position(&self) -> Position {
+        Position { offset: Some(self.next), log: self.log, ..Position::default() }
     }
 
-    /// Notes that everything below `position` has come out of the native queue.
+    /// Whether `position` could say that something was passed that is never handed over, and with it perhaps
+    /// the agreed end.
+    pub(crate) fn awaits_passage(&self) -> bool {
+        let asked = self.passing || self.until < i64::MAX;
+        asked && self.is_open() && self.drained && self.queue.is_some()
+    }
+
+    /// Notes that everything below `position` has come out of the native queue. A position that is left
+    /// standing before a marker falls below the beginning of the log one day.
     pub(crate) fn passed(&mut self, position: i64) {
-        self.ended |= position.max(self.next) >= self.until;
+        self.passing = false;
+        self.stand_at(position.min(self.until), None);
+        self.ended |= self.next >= self.until;
+    }
+
+    /// Takes note that nothing below `at` will be handed over, and of the term of the leader that says so. The
+    /// term of what was passed is not known otherwise.
+    fn stand_at(&mut self, at: i64, term: Option<i32>) {
+        let log = self.log.map(|log| Log { leader_epoch: term, ..log });
+        if at > self.next || (at == self.next && term.is_some() && log != self.log) {
+            (self.next, self.log) = (at, log);
+            self.untold = self.untold.or(Some(false));
+        }
     }
 
     /// Hands over what there is room for: records, else the end or the error behind them.
@@ -137,10 +171,13 @@ impl Inlet {
             debug!(partition = %self.partition, "the task let go of the partition");
             self.outlet = None;
         }
-        let Some(outlet) = &self.outlet else { return Served::Idle };
-        let Ok(permit) = outlet.try_reserve() else { return Served::Idle };
+        let Some(outlet) = self.outlet.clone().filter(|_| self.room()) else { return Served::Idle };
+        if let Some(anew) = self.untold.take() {
+            hand_over(&outlet, self.reached(anew));
+            return Served::Busy;
+        }
         if self.failure.is_some() || self.ended {
-            permit.send(self.failure.take().map_or(Ok(Delivery::Finished), Err));
+            hand_over(&outlet, self.failure.take().map_or(Ok(Delivery::Finished), Err));
             self.outlet = None;
             return Served::Busy;
         }
@@ -151,13 +188,20 @@ impl Inlet {
         let taken = queue.take(most, Door { from: self.next, until: self.until });
         let (count, bytes) = (taken.count, taken.records.as_ref().map_or(0, RawBatch::bytes));
         if let Some(records) = taken.records {
-            permit.send(Ok(Delivery::Batch(records)));
-        } else {
-            drop(permit);
+            let log = self.log.map(|log| Log { leader_epoch: taken.term, ..log });
+            if log != self.log {
+                self.log = log;
+                hand_over(&outlet, self.reached(false));
+            }
+            hand_over(&outlet, Ok(Delivery::Batch(records)));
+            self.passing = true;
         }
         self.drained = count < most;
         self.next = taken.next;
-        self.ended = taken.beyond || self.next >= self.until;
+        if taken.beyond {
+            self.stand_at(self.until, None);
+        }
+        self.ended = self.next >= self.until;
         if let Some(bytes_per_message) = bytes.checked_div(count) {
             self.bytes_per_message = bytes_per_message.max(1);
         }
@@ -165,6 +209,10 @@ impl Inlet {
             self.note(&failure);
         }
         if count > 0 || self.ended { Served::Busy } else { Served::Idle }
+    }
+
+    fn reached(&self, anew: bool) -> Result<Delivery<RawBatch>> {
+        Ok(Delivery::Reached { offset: self.next, log: self.log, anew })
     }
 
     fn note(&mut self, failure: &native::Failure) {
@@ -177,22 +225,34 @@ impl Inlet {
         self.fail(Error::new(failure::kind(failure.code), attempt).because(reason));
     }
 
-    /// Takes notice of the partition's end as it was at `asked`; `position` is what came out of the
-    /// native queue.
-    pub(crate) fn ends_at(&mut self, end: i64, position: i64, asked: Timestamp) -> Advice {
+    /// Takes notice of the partition's end as it was at `asked`, and of its leader's term; `position` is what
+    /// came out of the native queue.
+    pub(crate) fn ends_at(
+        &mut self,
+        end: i64,
+        term: Option<i32>,
+        position: i64,
+        asked: Timestamp,
+    ) -> Advice {
         let at = position.max(self.next);
         self.show(end, at);
         if !self.is_open() || self.doubtful || self.queue.is_none() {
             return Advice::Nothing;
         }
-        if at >= end
-            && let Some(outlet) = &self.outlet
-        {
-            // No room means that records wait for the task: the partition is not quiet, and another
-            // question follows.
-            let _ = outlet.try_send(Ok(Delivery::AtEnd { asked, offset: at }));
-        }
         let room = self.room();
+        // No room means that records wait for the task: the partition is not quiet, and another question
+        // follows.
+        if at >= end
+            && room
+            && let Some(outlet) = self.outlet.clone()
+        {
+            self.stand_at(at.min(self.until), term.filter(|_| at == end));
+            if let Some(anew) = self.untold.take() {
+                hand_over(&outlet, self.reached(anew));
+            }
+            let offset = at.min(self.until);
+            hand_over(&outlet, Ok(Delivery::AtEnd { asked, offset }));
+        }
         self.watchdog.look(at, end, room)
     }
 
@@ -203,6 +263,16 @@ impl Inlet {
     fn show(&self, end: i64, at: i64) {
         self.lag.set((end - at).max(0) as f64);
         self.end.set(end as f64);
+    }
+}
+
+/// There is room: whoever calls has looked, and is the only one to hand over.
+fn hand_over(
+    outlet: &mpsc::Sender<Result<Delivery<RawBatch>>>,
+    delivery: Result<Delivery<RawBatch>>,
+) {
+    if outlet.try_send(delivery).is_err() {
+        debug!("a task lets go of its partition as it is handed something");
     }
 }
 

@@ -200,7 +200,7 @@ impl Kafka {
         C: FromClientConfigAndContext<Context>,
     {
         let config = self.config(role, own)?;
-        let context = Context::new(purpose, self.secrets());
+        let context = Context::new(purpose, self.secrets(), self.options.contains_key("debug"));
         let made = config.create_with_context(context);
         made.map_err(|error| {
             let attempt = format!("make a Kafka client for {}", self.servers);
@@ -228,6 +228,11 @@ impl Kafka {
         for (key, value) in own {
             match key.strip_prefix('?') {
                 Some(key) if self.options.contains_key(key) => {}
+                None if *key == "debug" => {
+                    let wanted = self.options.get(*key).map(|wanted| format!("{wanted},{value}"));
+                    config.set_log_level(RDKafkaLogLevel::Debug);
+                    config.set(*key, wanted.unwrap_or_else(|| (*value).to_owned()));
+                }
                 Some(key) => drop(config.set(key, *value)),
                 None => drop(config.set(*key, *value)),
             }

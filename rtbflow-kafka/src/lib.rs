@@ -8,8 +8,8 @@
 //!   feed.rs    an opened topic, as the job sees it
 //!   reader.rs  the thread that reads              mailbox.rs what others ask of that thread
 //!   given.rs   what the group has given           inlet.rs   one partition on its way to its task
-//!   native.rs  the native queues (all `unsafe`)   ends.rs    where partitions end, asked and proved
-//!   range.rs   where reading begins               told.rs    what the group is told
+//!   native/    the native calls (all `unsafe`)     ends.rs    where partitions end, asked and proved
+//!   range.rs, cut.rs  where reading begins        told.rs    what the group is told
 //!   members.rs who is alive, what the group notes
 //!   dead_letter.rs, create.rs  topics to write
 //!   records.rs what a sink writes, outgoing.rs    writer.rs  writes it before the epochs commit
@@ -20,6 +20,7 @@ mod anchor;
 mod blocking;
 mod context;
 mod create;
+mod cut;
 mod dead_letter;
 mod deadline;
 mod ends;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
+use rtbflow::Partition;
 use rtbflow::epoch::Position;
-use rtbflow::{Partition, Topic};
 
-use crate::ends::Ends;
+use crate::ends::{Changed, Ends};
 
 /// The slots, and the thread that reads them.
 #[derive(Debug, Default)]
@@ -34,8 +34,10 @@ pub(crate) struct Slots {
     pub(crate) committed: BTreeMap<Partition, i64>,
     /// The newest assignment whose revocation was answered.
     pub(crate) released: u64,
-    /// A topic whose count of partitions has changed, and what it is now.
-    pub(crate) recounted: Option<(Topic, u32)>,
+    /// What is not any more as it was when the source was opened.
+    pub(crate) changed: Option<Changed>,
+    /// The number of the last look at the topics that somebody wanted.
+    pub(crate) looked: u64,
     /// Leave and end.
     pub(crate) close: bool,
     /// For so many rounds nothing is forwarded.

@@ -108,10 +108,10 @@ impl Kafka {
             let found = offsets(client, &partitions, Offset::Beginning, LONGEST);
             serve_events(client);
             let found = found.map_err(|error| failure(attempt, &error, &kafka.secrets()))?;
-            if found.len() < partitions.len() {
+            if found.offsets.len() < partitions.len() {
                 return Err(Error::transient(format!("{attempt}: a partition has no leader")));
             }
-            Ok(found)
+            Ok(found.offsets)
         })
         .await
     }

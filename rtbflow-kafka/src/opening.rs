@@ -1,7 +1,7 @@
 //! Opens topics: looks at them, makes the clients, and joins the group.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::context;
-use crate::ends::{Asker, Counts, offsets};
+use crate::ends::{Asker, Known, Looks, offsets};
 use crate::failure::failure;
 use crate::given::Offsets;
 use crate::mailbox::Mailbox;
+use crate::native::describe;
 use crate::option::Role;
 use crate::reader::{Event, Plan, Reader};
 use crate::topic::{KafkaTopic, Named};
@@ -26,10 +27,10 @@ const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 const LONGEST_BIRTH: Duration = Duration::from_secs(3);
 /// How long making the coordination topic may take.
 const LONGEST_MAKING: Duration = Duration::from_secs(5);
-/// The session time-out and the pause between two looks at the counts of partitions, unless librdkafka's
-/// options of that name say otherwise.
+/// The session time-out, unless librdkafka's option of that name says otherwise, and the pause between two
+/// looks at the topics.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-const COUNT_PAUSE: Duration = Duration::from_mins(1);
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
 /// A fetch ahead for one partition is never smaller.
 const LEAST_PREFETCH_BYTES: usize = 256 << 10;
 /// How often the ends are asked for at most, and at least.
@@ -49,6 +50,7 @@ impl KafkaTopic {
         self.check_topics()?;
         let asking = self.kafka.asking_client("ends")?;
         let layout = self.layout(&asking)?;
+        let known = self.known(&asking, &layout)?;
         let held_on = self.held_on(&layout, context.job.as_str())?;
         let until = if context.until_end { self.ends(&asking, &layout)? } else { Offsets::new() };
         let consumer = self.consumer(context, layout.partitions().len())?;
@@ -64,6 +66,7 @@ impl KafkaTopic {
         let plan = Plan {
             job: context.job.clone(),
             layout,
+            begins_anew: self.begins_anew,
             until,
             most_records: self.max_poll_records,
             patience: u32::try_from(looks).unwrap_or(u32::MAX),
@@ -72,12 +75,13 @@ impl KafkaTopic {
             secrets: self.kafka.secrets(),
         };
         let clock = Arc::clone(&context.clock);
-        let counts = Counts {
+        let pause = self.kafka.millis("topic.metadata.refresh.interval.ms");
+        let looks = Looks {
             kafka: self.kafka.clone(),
-            known: plan.layout.topics().to_vec(),
-            pause: self.kafka.millis("topic.metadata.refresh.interval.ms").unwrap_or(COUNT_PAUSE),
+            known,
+            pause: pause.unwrap_or(LOOK_PAUSE).min(LOOK_PAUSE),
         };
-        let asker = Asker::start(asking, clock, interval, counts, Arc::clone(&mailbox))?;
+        let asker = Asker::start(asking, clock, interval, looks, Arc::clone(&mailbox))?;
         Ok(Reader::new(consumer, plan, mailbox, asker, events))
     }
 
@@ -142,6 +146,28 @@ impl KafkaTopic {
         Ok((Topic::new(name), count))
     }
 
+    /// The topics as they are now, with their ids where the brokers know ids.
+    fn known(
+        &self,
+        asking: &BaseConsumer<context::Context>,
+        layout: &Layout,
+    ) -> Result<Vec<Known>> {
+        let names: Vec<&str> = layout.topics().iter().map(|(topic, _)| topic.name()).collect();
+        let attempt =
+            format!("ask Kafka at {} for the ids of {}", self.kafka.servers(), self.names());
+        let found = describe(asking, &names, LONGEST_QUESTION);
+        let found = found.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        let known = layout.topics().iter().map(|(topic, partitions)| {
+            let id = found.get(topic.name()).and_then(|found| found.id);
+            Known { topic: *topic, partitions: *partitions, id }
+        });
+        let known: Vec<Known> = known.collect();
+        if known.iter().any(|known| known.id.is_none()) {
+            warn_of_old_brokers(&self.names(), self.kafka.servers());
+        }
+        Ok(known)
+    }
+
     /// The topic that the group is held on: it hands out as many partitions as there are tasks.
     fn held_on(&self, layout: &Layout, group: &str) -> Result<String> {
         let tasks = layout.tasks();
@@ -176,7 +202,7 @@ impl KafkaTopic {
         let partitions = layout.partitions();
         let attempt = format!("ask where {} ends", self.names());
         let ends = offsets(asking, &partitions, Offset::End, LONGEST_QUESTION);
-        let ends = ends.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        let ends = ends.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?.offsets;
         let whole = partitions.iter().all(|partition| ends.contains_key(partition));
         if whole {
             Ok(ends)
@@ -209,6 +235,8 @@ impl KafkaTopic {
             ("enable.partition.eof", "false"),
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
+            // The only way to learn of a topic with another id before its records come.
+            ("debug", "topic"),
             ("?check.crcs", "true"),
             ("?fetch.wait.max.ms", "10"),
             ("?fetch.queue.backoff.ms", "10"),
@@ -226,4 +254,15 @@ impl KafkaTopic {
         consumer.set_nonempty_callback(move || reader.unpark());
         Ok(Arc::new(consumer))
     }
+}
+
+/// Says once what can not be noticed.
+fn warn_of_old_brokers(topics: &str, servers: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        warn!(
+            "Kafka at {servers} gives its topics no ids (it is older than 2.8): if {topics} is deleted and made \
+             anew, that can only be noticed while the new topic is shorter than what was read"
+        );
+    });
 }

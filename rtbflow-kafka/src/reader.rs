@@ -27,13 +27,14 @@ use tracing::{debug, info, warn};
 
 use crate::context::{Context, Rebalance};
 use crate::deadline::Deadline;
-use crate::ends::{Asker, Ends};
+use crate::ends::{Asker, Changed, Ends, Starts};
 use crate::failure::{failure, kind};
 use crate::given::{self, Begun, Given, Offsets};
 use crate::inlet::Served;
 use crate::mailbox::{Begin, Mailbox};
 use crate::native::Queue;
 use crate::option::Secrets;
+use crate::range::made_anew;
 use crate::told::Told;
 use crate::watchdog::Advice;
 
@@ -51,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) job: JobName,
     /// Topics and tasks.
     pub(crate) layout: Layout,
+    /// Whether reading begins anew where the log does not hold a position.
+    pub(crate) begins_anew: bool,
     /// Where each partition is to end; empty to go on for ever.
     pub(crate) until: Offsets,
     /// Messages in one batch at most.
@@ -77,6 +80,8 @@ pub(crate) struct Reader {
     generation: u64,
     given: Option<Given>,
     told: Told,
+    /// How often the client has found a topic with another id: the last look at the topics that was wanted.
+    renamed: u64,
 }
 
 /// Why the thread ends.
@@ -103,7 +108,7 @@ impl Reader {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (given, told) = (None, Told::new());
-        Self { consumer, plan, mailbox, asker, events, generation: 0, given, told }
+        Self { consumer, plan, mailbox, asker, events, generation: 0, given, told, renamed: 0 }
     }
 
     /// Reads until the feed is closed or something fails; then leaves the group.
@@ -131,8 +136,8 @@ impl Reader {
             return Ok(());
         }
         self.read_mailbox()?;
-        let served = self.serve();
-        self.look_for_the_end();
+        let served = if self.knows_the_topics() { self.serve() } else { Served::Idle };
+        self.look_for_passage();
         if self.told.is_due() {
             self.told.tell(&self.consumer);
         }
@@ -140,6 +145,17 @@ impl Reader {
             thread::park_timeout(LONGEST_SLEEP);
         }
         Ok(())
+    }
+
+    /// Whether the topics are known to be those of the positions. What comes after the client has found one with
+    /// another id may be of a topic made anew: nothing of it is handed over before that was looked at.
+    fn knows_the_topics(&mut self) -> bool {
+        let renamed = self.consumer.context().renamed();
+        if renamed != self.renamed {
+            self.renamed = renamed;
+            self.asker.look(renamed);
+        }
+        self.renamed == 0 || self.mailbox.look(|slots| slots.looked) == self.renamed
     }
 
     /// Serves the consumer's events. Records never come this way.
@@ -249,14 +265,26 @@ impl Reader {
     }
 
     fn read_mailbox(&mut self) -> Result<()> {
-        let (begin, ends, committed, recounted) = self.mailbox.look(|slots| {
+        let (begin, ends, committed, changed) = self.mailbox.look(|slots| {
             let committed = std::mem::take(&mut slots.committed);
-            (slots.begin.take(), slots.ends.take(), committed, slots.recounted.take())
+            (slots.begin.take(), slots.ends.take(), committed, slots.changed.take())
         });
-        if let Some((topic, count)) = recounted {
-            return Err(Error::transient(format!(
-                "read {topic}: it has {count} partitions now, and had others when the source was opened"
-            )));
+        match changed {
+            Some(Changed::Recounted(topic, count)) => {
+                return Err(Error::transient(format!(
+                    "read {topic}: it has {count} partitions now, and had others when the source was opened"
+                )));
+            }
+            Some(Changed::MadeAnew(topic, was, is)) => {
+                let error = made_anew(topic, was, is);
+                let begin_anew = || Error::transient(format!("read {topic}: begin anew"));
+                return Err(if self.plan.begins_anew {
+                    begin_anew().because(error)
+                } else {
+                    error
+                });
+            }
+            None => {}
         }
         self.told.note(committed);
         #[cfg(test)]
@@ -299,13 +327,13 @@ impl Reader {
         let Some(given) = &mut self.given else { return };
         if given.prepare(begin) {
             self.asker.watch(given.partitions());
-            self.asker.ask_starts(given.generation);
+            self.asker.ask_starts(given.generation, given.doubts());
         }
     }
 
     fn note_ends(&mut self, ends: &Ends) -> Result<()> {
-        if let Some((generation, starts)) = &ends.starts
-            && self.given.as_ref().is_some_and(|given| given.generation == *generation)
+        if let Some(starts) = &ends.starts
+            && self.given.as_ref().is_some_and(|given| given.generation == starts.generation)
         {
             self.begin(starts, &ends.ends)?;
         }
@@ -324,15 +352,16 @@ impl Reader {
     }
 
     /// Begins to read, now that starts and ends are known; answers for what was doubtful.
-    fn begin(&mut self, starts: &Offsets, ends: &Offsets) -> Result<()> {
+    fn begin(&mut self, starts: &Starts, ends: &Offsets) -> Result<()> {
         let Some(given) = &mut self.given else { return Ok(()) };
         let queue = || Queue::new(&self.consumer, thread::current(), self.plan.most_records);
-        let begun = given.begin(starts, ends, queue)?;
-        given.settle_doubts(starts, ends);
+        let anew = self.plan.begins_anew;
+        let begun = given.begin(starts, ends, anew, queue)?;
+        given.settle_doubts(starts, ends, anew);
         match begun {
             Begun::Nothing => Ok(()),
             Begun::Unknown => {
-                self.asker.ask_starts(given.generation);
+                self.asker.ask_starts(given.generation, given.doubts());
                 Ok(())
             }
             Begun::All => self.assign_all(),
@@ -353,13 +382,14 @@ impl Reader {
         let Some(given) = &mut self.given else { return Served::Idle };
         let round = given.serve(self.plan.most_records);
         if round.doubtful {
-            self.asker.ask_starts(given.generation);
+            self.asker.ask_starts(given.generation, given.doubts());
         }
         round.served
     }
 
-    fn look_for_the_end(&mut self) {
-        if self.given.as_ref().is_some_and(Given::awaits_end) {
+    /// Looks for what was passed and is never handed over.
+    fn look_for_passage(&mut self) {
+        if self.given.as_ref().is_some_and(Given::awaits_passage) {
             let positions = self.positions();
             if let Some(given) = &mut self.given {
                 given.passed(&positions);

@@ -46,8 +46,9 @@ const PREFETCH_BYTES: usize = 16 << 20;
 /// complete, and it takes in no more than 50,000 records or some 16 MiB for one.
 ///
 /// # Errors
-/// A position that the log does not hold any more, or not yet, is an error with both offsets: nothing is
-/// skipped or read again silently.
+/// A position that the log does not hold any more, or not yet, is an error with both offsets, and a topic that
+/// was deleted and made anew is one with both its ids, also while it is read: nothing is skipped or read again
+/// silently. See [`begin_anew`](Self::begin_anew). Brokers older than 2.8 give topics no ids.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,6 +76,7 @@ pub struct KafkaTopic {
     pub(crate) max_poll_records: usize,
     pub(crate) prefetch_bytes: usize,
     pub(crate) stall_timeout: Duration,
+    pub(crate) begins_anew: bool,
 }
 
 /// A topic by its name.
@@ -94,6 +96,7 @@ impl KafkaTopic {
             max_poll_records: MOST_RECORDS,
             prefetch_bytes: PREFETCH_BYTES,
             stall_timeout: Duration::from_secs(10),
+            begins_anew: false,
         }
     }
 
@@ -131,6 +134,20 @@ impl KafkaTopic {
     #[must_use]
     pub fn stall_timeout(self, patience: Duration) -> Self {
         Self { stall_timeout: patience, ..self }
+    }
+
+    /// Whether reading goes on where the log does not hold a position, instead of stopping with an error that says
+    /// what was found: it stops unless it is said otherwise, since somebody has to look first. It goes on
+    ///
+    /// - at the beginning of a topic that was deleted and made anew,
+    /// - at the first record that is left where retention has removed what was not read yet,
+    /// - at the cut where a broker that had fallen behind has cut the log (an unclean leader election).
+    ///
+    /// What was made of what was read before stays, state and event time included; where it goes on is in the
+    /// log. To undo it as well, reset the job.
+    #[must_use]
+    pub fn begin_anew(self, begins_anew: bool) -> Self {
+        Self { begins_anew, ..self }
     }
 
     /// Reads the topics of another one together with these, all decoded alike; for records of two kinds see

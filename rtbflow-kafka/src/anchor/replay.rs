@@ -75,6 +75,7 @@ impl Replay<'_> {
         serve_events(client);
         let found = found.map_err(|error| failure(attempt(), &error, &self.kafka.secrets()))?;
         found
+            .offsets
             .get(&self.partition)
             .copied()
             .ok_or_else(|| Error::transient(attempt() + ": it has no leader"))

@@ -1,7 +1,7 @@
 //! Dead letters: unchanged, with five headers behind their own, in the partition of their key.
 
 use rtbflow::epoch::{DeadLetter, DeadLetters};
-use rtbflow::source::{Feed, RawBatch};
+use rtbflow::source::{Delivery, Feed, RawBatch};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
 use rtbflow_kafka::TopicSpec;
 
@@ -28,8 +28,12 @@ async fn all(topic: &str) -> Vec<(i32, RawBatch)> {
     let mut feed = open(&kafka().topic(topic), &unique("group"), true).await;
     let mut batches = Vec::new();
     for (number, mut input) in begin(&mut feed, &[]).await {
-        while let rtbflow::source::Delivery::Batch(batch) = delivery(&mut input).await.unwrap() {
-            batches.push((number, batch));
+        loop {
+            match delivery(&mut input).await.unwrap() {
+                Delivery::Batch(batch) => batches.push((number, batch)),
+                Delivery::Reached { .. } | Delivery::AtEnd { .. } => {}
+                Delivery::Finished => break,
+            }
         }
     }
     feed.close().await;

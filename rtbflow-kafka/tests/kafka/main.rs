@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::panic, reason = "a test that can not go on has failed")]
 
+mod anew;
 mod cogroups;
 mod committed;
 mod cuts;
@@ -17,6 +18,7 @@ mod laws;
 mod letters;
 mod member;
 mod mock;
+mod passed;
 mod place;
 mod positions;
 mod pressure;

@@ -24,7 +24,7 @@ async fn reading_begins_at_the_given_offsets_and_at_the_beginning_without_one() 
     feed.close().await;
 }
 
-async fn delete_before(topic: &str, offset: i64) {
+pub(crate) async fn delete_before(topic: &str, offset: i64) {
     let mut config = ClientConfig::new();
     let admin: AdminClient<DefaultClientContext> =
         config.set("bootstrap.servers", address()).create().unwrap();

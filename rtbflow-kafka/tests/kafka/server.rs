@@ -110,6 +110,18 @@ pub(crate) async fn topics_like(prefix: &str) -> Vec<String> {
     asked.await.unwrap()
 }
 
+/// Deletes a topic and makes another one of the same name, with one partition.
+pub(crate) async fn make_anew(topic: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    for answer in admin.delete_topics(&[topic], &options).await.unwrap() {
+        answer.map_err(|(topic, code)| format!("{topic}: {code}")).unwrap();
+    }
+    kafka().create_topics(&[TopicSpec::new(topic, 1, HOUR)]).await.unwrap();
+}
+
 /// Gives a topic more partitions: so many in all.
 pub(crate) async fn add_partitions(topic: &str, count: usize) {
     let mut config = ClientConfig::new();

@@ -213,7 +213,12 @@ async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
     for input in reading.inputs() {
         let letters = expected.records.get(&input.partition).cloned().unwrap_or_default();
         let mut letters = letters.into_iter().peekable();
-        while let Some(Ok(Delivery::Batch(batch))) = input.deliveries.next().await {
+        while let Some(Ok(delivery)) = input.deliveries.next().await {
+            let batch = match delivery {
+                Delivery::Batch(batch) => batch,
+                Delivery::Reached { .. } => continue,
+                Delivery::AtEnd { .. } | Delivery::Finished => break,
+            };
             assert_eq!(batch.is_empty(), batch.len() == 0);
             assert!(batch.get(batch.len()).is_none(), "a record beyond the batch");
             // The last is asked for first: a batch keeps its records until it goes.

@@ -1,10 +1,13 @@
 //! The native calls that rdkafka has no face for: a queue for each partition, read in batches.
 //!
-//! This is the only file with `unsafe` code. Everything rests on three facts of librdkafka: a client
+//! This folder is the only one with `unsafe` code. Everything rests on three facts of librdkafka: a client
 //! may be used from any thread, and so may a message; queues and messages must be destroyed before their
 //! client, which [`Queue`] and [`Messages`] see to by holding the consumer; and a message is ours from the
 //! moment a batch call returns it until it is destroyed.
 #![expect(unsafe_code, reason = "the native calls; each is explained where it stands")]
+
+mod describe;
+mod term;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -19,6 +22,9 @@ use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 
 use crate::blocking::drop_elsewhere;
 use crate::context::Context;
+
+pub(crate) use describe::{Described, describe};
+pub(crate) use term::{set_term, term_of};
 
 /// A native queue that partitions are forwarded to.
 pub(crate) struct Queue {
@@ -50,6 +56,8 @@ pub(crate) struct Taken {
     pub(crate) count: usize,
     /// A record at or beyond the door's end was seen: everything before it has passed.
     pub(crate) beyond: bool,
+    /// The term of the leader that wrote the last of the records, if the broker says so.
+    pub(crate) term: Option<i32>,
     /// An error of the partition.
     pub(crate) failure: Option<Failure>,
 }
@@ -110,8 +118,14 @@ impl Queue {
             sys::rd_kafka_consume_batch_queue(queue, 0, buffer, most)
         };
         let count = usize::try_from(count).unwrap_or(0).min(most);
-        let mut taken =
-            Taken { records: None, next: door.from, count, beyond: false, failure: None };
+        let mut taken = Taken {
+            records: None,
+            next: door.from,
+            count,
+            beyond: false,
+            term: None,
+            failure: None,
+        };
         let (mut list, mut bytes) = (Vec::with_capacity(count), 0);
         for slot in self.buffer.iter_mut().take(count) {
             // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
@@ -123,7 +137,8 @@ impl Queue {
                 list.push(message);
             }
         }
-        if !list.is_empty() {
+        if let Some(last) = list.last() {
+            taken.term = last.term();
             let consumer = Arc::clone(&self.consumer);
             let (headers, consumer) = (Mutex::new(()), Some(consumer));
             taken.records = Some(RawBatch::new(Messages { list, bytes, headers, consumer }));
@@ -265,6 +280,13 @@ impl Message {
             return Timestamp::MIN;
         }
         Timestamp::from_millis(ms)
+    }
+
+    /// The term of the leader that wrote it.
+    fn term(&self) -> Option<i32> {
+        // SAFETY: the message is alive; its term is copied.
+        let term = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        (term >= 0).then_some(term)
     }
 
     /// The headers, in order. Only for one thread at a time: they are parsed when they are asked for first.
