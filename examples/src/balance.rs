@@ -12,6 +12,7 @@ use crate::launch::Launch;
 use crate::options::{NoMore, Options};
 use crate::pipeline::BALANCE;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InPostgres, Removal};
 use crate::topics::SystemTopic;
 
 /// The tables, as they are made where they are missing.
@@ -36,6 +37,26 @@ create table if not exists balance_ledger (
     unique (topic, partition, "offset")
 );
 "#;
+
+/// How charges are taken back. Balances are locked in the order in which everybody locks them, since refunds go
+/// on meanwhile.
+pub const REMOVALS: &[Removal] = &[Removal {
+    tables: &["balance_ledger", "advertiser_balances"],
+    what: "rows CLICK_CHARGE of balance_ledger; the balances are corrected by them",
+    count: "select count(*) as count from balance_ledger where kind = 'CLICK_CHARGE'",
+    remove: &[
+        "select from advertiser_balances b where exists (select from balance_ledger l
+            where l.advertiser_id = b.advertiser_id and l.kind = 'CLICK_CHARGE')
+            order by octet_length(advertiser_id), advertiser_id collate \"C\" for update",
+        "with gone as (
+            delete from balance_ledger where kind = 'CLICK_CHARGE' returning advertiser_id, amount
+        ), sums as (
+            select advertiser_id, sum(amount) as amount from gone group by advertiser_id
+        )
+        update advertiser_balances b set balance = b.balance - sums.amount, updated_at = now()
+        from sums where sums.advertiser_id = b.advertiser_id",
+    ],
+}];
 
 /// What is to be charged: every click.
 pub fn charges(ads: Flow<impl Elements<Value = AdClick>>) -> Flow<impl Elements<Value = Click>> {
@@ -72,6 +93,9 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let launch = Launch::new(BALANCE, &common)?;
     let creates = common.create_tables;
     let postgres = common.to_postgres()?.build()?;
+    if launch.is_reset() {
+        return launch.reset(InPostgres::new(&postgres, REMOVALS)).await;
+    }
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

@@ -32,7 +32,12 @@ use crate::launch::{Launch, no_preparation};
 use crate::options::{NoMore, Options};
 use crate::pipeline::DUPLICATES;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::InKafka;
 use crate::topics::SystemTopic;
+
+/// What a reset means for what was sent.
+const KEEPS: &str = "refunds that were sent to compensation-events cannot be taken back, and the next run sends them \
+                     again; compensation-worker pays none twice, since it knows them by device, ad and window";
 
 const WINDOW: Duration = Duration::from_mins(5);
 /// 9999-12-31T23:55:00Z. A window that begins here or later ends in a year of five digits, which RFC 3339 does
@@ -148,6 +153,9 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let common = options.common;
     let launch = Launch::new(DUPLICATES, &common)?;
     let kafka = launch.kafka().anchor();
+    if launch.is_reset() {
+        return launch.reset(InKafka::new(&kafka, KEEPS)).await;
+    }
     let ads = launch
         .source(SystemTopic::AdEvents, refundable_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

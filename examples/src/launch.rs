@@ -15,7 +15,7 @@ use rtbflow_kafka::{Kafka, KafkaTopic};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
-use crate::options::{Common, DeadLetterChoice};
+use crate::options::{Command, Common, DeadLetterChoice};
 use crate::pipeline::Pipeline;
 use crate::process::{Outcome, Shutdown};
 use crate::reach;
@@ -52,6 +52,20 @@ impl Launch {
         &self.kafka
     }
 
+    /// Whether the pipeline is to be reset rather than run.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.common.command == Some(Command::Reset)
+    }
+
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        self.pipeline
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
+    }
+
     /// A topic as the pipeline's source.
     #[must_use]
     pub fn source<D: Decoder>(
@@ -59,7 +73,13 @@ impl Launch {
         topic: SystemTopic,
         decoder: D,
     ) -> Decoded<KafkaTopic, ByDecoder<D>> {
-        self.kafka.topic(topic.name()).expected_partitions(topic.partitions()).decode(decoder)
+        let (common, partitions) = (&self.common, topic.partitions());
+        let topic = self.kafka.topic(topic.name()).expected_partitions(partitions);
+        match &common.instance {
+            Some(name) => topic.instance(name),
+            None => topic,
+        }
+        .decode(decoder)
     }
 
     /// Runs the job until it ends or `shutdown` is ready. `prepare` makes what the pipeline itself needs,
@@ -203,9 +223,9 @@ impl Launch {
 }
 
 /// Tries again while a server is away, until the deadline.
-async fn retried<F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<()>
+pub(crate) async fn retried<T, F>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T>
 where
-    F: Future<Output = Result<()>>,
+    F: Future<Output = Result<T>>,
 {
     loop {
         match attempt().await {

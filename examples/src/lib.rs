@@ -14,6 +14,7 @@ pub mod process;
 pub mod ranking;
 mod reach;
 pub mod refund;
+pub mod reset;
 pub mod topics;
 
 #[cfg(doctest)]

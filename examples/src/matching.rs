@@ -24,6 +24,7 @@ use crate::launch::Launch;
 use crate::options::{Options, parse_duration};
 use crate::pipeline::MATCHING;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InPostgres, Removal};
 use crate::topics::SystemTopic;
 
 /// The options of this pipeline.
@@ -54,6 +55,14 @@ create table if not exists conversion_results (
     delay_ms bigint
 );
 ";
+
+/// How results are taken back.
+pub const REMOVALS: &[Removal] = &[Removal {
+    tables: &["conversion_results"],
+    what: "rows of conversion_results",
+    count: "select count(*) as count from conversion_results",
+    remove: &["delete from conversion_results"],
+}];
 
 /// For so long the ids of conversions are remembered; the topic keeps no record for longer.
 const REPEATS: Duration = Duration::from_hours(3 * 24);
@@ -129,6 +138,9 @@ pub async fn run(options: Options<MatchingOptions>, shutdown: Shutdown) -> Resul
     let launch = Launch::new(MATCHING, &common)?;
     let creates = common.create_tables;
     let postgres = common.to_postgres()?.build()?;
+    if launch.is_reset() {
+        return launch.reset(InPostgres::new(&postgres, REMOVALS)).await;
+    }
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

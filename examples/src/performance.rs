@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use rtbflow::operators::window::{Aggregate, Late, Tumbling, Windowed};
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Record, Result};
-use rtbflow_sinks::redis::Redis;
+use rtbflow_sinks::redis::{Pattern, Redis};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{AdMetric, Happened, ad_metrics};
@@ -19,6 +19,7 @@ use crate::launch::{Launch, no_preparation};
 use crate::options::{Options, parse_duration, positive_duration};
 use crate::pipeline::PERFORMANCE;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InRedis, Written};
 use crate::topics::SystemTopic;
 
 const WINDOW: Duration = Duration::from_mins(5);
@@ -127,6 +128,11 @@ fn metric_cache(redis: &Redis, ttl: Duration) -> impl Sink<CampaignWindow> + use
         .expire(ttl)
 }
 
+/// The keys that a reset removes.
+fn written() -> Vec<Written> {
+    vec![Written::new("windows of campaigns", Pattern::hashes("perf:*").having("window_start"))]
+}
+
 /// Runs the pipeline.
 ///
 /// # Errors
@@ -135,6 +141,9 @@ pub async fn run(options: Options<PerformanceOptions>, shutdown: Shutdown) -> Re
     let Options { common, pipeline } = options;
     let launch = Launch::new(PERFORMANCE, &common)?;
     let redis = common.to_redis()?.build()?;
+    if launch.is_reset() {
+        return launch.reset(InRedis::new(&redis, written())).await;
+    }
     let ads = launch
         .source(SystemTopic::AdEvents, ad_metrics())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);

@@ -22,6 +22,7 @@ use crate::launch::Launch;
 use crate::options::{NoMore, Options};
 use crate::pipeline::COMPENSATION;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InPostgres, Removal};
 use crate::topics::SystemTopic;
 
 /// Which refunds were paid, and by which record: as lasting as the ledger.
@@ -33,6 +34,34 @@ create table if not exists rtbflow_refunds (
     "offset" bigint not null
 );
 "#;
+
+/// How refunds are taken back, in the order in which everybody locks. Those that were paid are remembered in a
+/// table of their own, which goes as well: they are to be paid again.
+pub const REMOVALS: &[Removal] = &[
+    Removal {
+        tables: &["rtbflow_refunds"],
+        what: "refunds that rtbflow_refunds remembers as paid",
+        count: "select count(*) as count from rtbflow_refunds",
+        remove: &["delete from rtbflow_refunds"],
+    },
+    Removal {
+        tables: &["balance_ledger", "advertiser_balances"],
+        what: "rows DUPLICATE_REFUND of balance_ledger; the balances are corrected by them",
+        count: "select count(*) as count from balance_ledger where kind = 'DUPLICATE_REFUND'",
+        remove: &[
+            "select from advertiser_balances b where exists (select from balance_ledger l
+                where l.advertiser_id = b.advertiser_id and l.kind = 'DUPLICATE_REFUND')
+                order by octet_length(advertiser_id), advertiser_id collate \"C\" for update",
+            "with gone as (
+                delete from balance_ledger where kind = 'DUPLICATE_REFUND' returning advertiser_id, amount
+            ), sums as (
+                select advertiser_id, sum(amount) as amount from gone group by advertiser_id
+            )
+            update advertiser_balances b set balance = b.balance - sums.amount, updated_at = now()
+            from sums where sums.advertiser_id = b.advertiser_id",
+        ],
+    },
+];
 
 /// What is to be paid: every refund. Which of them were paid before, only the place knows.
 pub fn payments(
@@ -95,6 +124,9 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let launch = Launch::new(COMPENSATION, &common)?;
     let creates = common.create_tables;
     let postgres = common.to_postgres()?.build()?;
+    if launch.is_reset() {
+        return launch.reset(InPostgres::new(&postgres, REMOVALS)).await;
+    }
     let compensations = launch
         .source(SystemTopic::CompensationEvents, refunds())
         .event_time(|refund| refund.timestamp, common.out_of_orderness);

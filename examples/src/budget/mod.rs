@@ -31,12 +31,14 @@ use rtbflow::epoch::{Anchor, JobName};
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result, Timestamp};
 use rtbflow_sinks::postgres::{Date, Postgres};
+use rtbflow_sinks::redis::Pattern;
 
 use crate::events::{AdClick, ad_clicks};
 use crate::launch::Launch;
 use crate::options::Options;
 use crate::pipeline::BUDGET;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InPostgres, Written};
 use crate::topics::SystemTopic;
 
 pub use spend::TABLES;
@@ -82,6 +84,16 @@ pub fn days(postgres: &Postgres) -> impl Sink<Spend> + use<> {
     spend::statements().iter().fold(days, |days, (sql, parameters)| days.runs(sql, parameters))
 }
 
+/// The keys that a reset removes.
+fn written() -> Vec<Written> {
+    let budgets = Pattern::hashes("budget:*:[0-9]*-[0-9]*-[0-9]*").having("spent");
+    let versions = Pattern::strings("rtbflow:budget:*:[0-9]*-[0-9]*-[0-9]*");
+    vec![
+        Written::new("budgets of campaigns and days", budgets),
+        Written::new("versions of them", versions),
+    ]
+}
+
 /// Runs the pipeline.
 ///
 /// # Errors
@@ -92,6 +104,10 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
     let creates = common.create_tables;
     let postgres = common.to_postgres()?.build()?;
     let redis = common.to_redis()?.build()?;
+    if launch.is_reset() {
+        let place = InPostgres::new(&postgres, spend::REMOVALS).passed_on(&redis, written());
+        return launch.reset(place).await;
+    }
     let watch = Watch::new(&postgres, &redis);
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())

@@ -7,6 +7,7 @@ use rtbflow::{Result, Timestamp};
 use rtbflow_sinks::postgres::{Date, Records, Transaction, Value};
 
 use super::Spend;
+use crate::reset::Removal;
 
 /// The tables, as they are made where they are missing.
 ///
@@ -40,6 +41,39 @@ create table if not exists rtbflow_budget_days (
 create index if not exists rtbflow_budget_days_unpublished
     on rtbflow_budget_days (campaign_id, day) where published < version;
 ";
+
+/// How all of it is taken back. A campaign that was paused here is active again; it is paused once more if the
+/// clicks that are read again use its budget up.
+pub(super) const REMOVALS: &[Removal] = &[
+    Removal {
+        tables: &["campaigns", "budget_alerts", "rtbflow_budgets"],
+        what: "campaigns that were paused for their budget: they are ACTIVE again until it is found used up again",
+        count: PAUSED,
+        remove: &[
+            "select from rtbflow_budgets order by campaign_id collate \"C\" for update",
+            "update campaigns c set status = 'ACTIVE', paused_reason = null, updated_at = now()
+                where c.status = 'PAUSED' and c.paused_reason = 'DAILY_BUDGET' and exists (
+                    select from budget_alerts a where a.campaign_id = c.campaign_id and a.threshold = 100)",
+        ],
+    },
+    Removal {
+        tables: &["budget_alerts"],
+        what: "rows of budget_alerts",
+        count: "select count(*) as count from budget_alerts",
+        remove: &["delete from budget_alerts"],
+    },
+    Removal {
+        tables: &["rtbflow_budget_days", "rtbflow_budgets"],
+        what: "days of campaigns in rtbflow_budget_days",
+        count: "select count(*) as count from rtbflow_budget_days",
+        remove: &["delete from rtbflow_budget_days", "delete from rtbflow_budgets"],
+    },
+];
+
+const PAUSED: &str = "
+select count(*) as count from campaigns c
+where c.status = 'PAUSED' and c.paused_reason = 'DAILY_BUDGET' and exists (
+    select from budget_alerts a where a.campaign_id = c.campaign_id and a.threshold = 100)";
 
 const ENTER: &str = "
 insert into rtbflow_budgets (campaign_id) select * from unnest($1::text[]) on conflict do nothing";

@@ -277,6 +277,9 @@ macro_rules! names {
         }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The name on the wire.
             #[must_use]
             pub fn as_str(self) -> &'static str {

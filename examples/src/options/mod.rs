@@ -37,9 +37,32 @@ pub enum DeadLetterChoice {
     Fail,
 }
 
+/// What to do instead of running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Command {
+    /// Removes what the pipeline keeps and what it has written, so that it can begin anew
+    Reset,
+}
+
 /// The options that every pipeline has.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
+    /// What to do instead of running; says what that would be unless --confirm is given
+    #[arg(value_enum, value_name = "COMMAND")]
+    pub command: Option<Command>,
+
+    /// Does what the command would do
+    #[arg(long, requires = "command")]
+    pub confirm: bool,
+
+    /// For results that a reset cannot take back: they stay, and are written again by the next run
+    #[arg(long, requires = "command")]
+    pub keep_results: bool,
+
+    /// For a reset though the first records are gone: results of them are lost for good
+    #[arg(long, requires = "command")]
+    pub accept_loss: bool,
+
     /// Kafka's bootstrap servers, host:port[,host:port...]
     #[arg(long, value_name = "HOST:PORT", env = "RTBFLOW_KAFKA", hide_env_values = true)]
     kafka: Option<Secret>,
@@ -65,6 +88,11 @@ pub struct Common {
     /// The consumer group, and the name of all that the pipeline keeps
     #[arg(long, default_value = "")]
     pub group: String,
+
+    /// A name of this instance, different for each: restarted before its session runs out, it gets its
+    /// partitions back and the others are not disturbed
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
 
     /// Creates the topics that are missing
     #[arg(long)]
@@ -202,11 +230,29 @@ impl Common {
     /// The options of the Kafka client, in order.
     ///
     /// # Errors
-    /// If one has no `=`; the message does not repeat it.
+    /// If one has no `=`; the message does not repeat it. If one has a flag of its own.
     pub fn kafka_options(&self) -> Result<Vec<(&str, &str)>> {
-        self.kafka_options.iter().zip(1..).map(|(option, number)| pair(option, number)).collect()
+        let pairs = self.kafka_options.iter().zip(1..);
+        let pairs =
+            pairs.map(|(option, number)| pair(option, number)).collect::<Result<Vec<_>>>()?;
+        for (key, _) in &pairs {
+            if let Some((_, flag)) = OWN_FLAGS.iter().find(|(owned, _)| owned == key) {
+                return Err(Error::config(format!(
+                    "read --kafka-option {key}: give {flag} instead"
+                )));
+            }
+        }
+        Ok(pairs)
     }
 }
+
+/// Options of the Kafka client that have a flag of their own.
+const OWN_FLAGS: [(&str, &str); 4] = [
+    ("bootstrap.servers", "--kafka"),
+    ("metadata.broker.list", "--kafka"),
+    ("group.id", "--group"),
+    ("group.instance.id", "--instance"),
+];
 
 fn pair(option: &Secret, number: usize) -> Result<(&str, &str)> {
     match option.expose().split_once('=') {

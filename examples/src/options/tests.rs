@@ -63,7 +63,7 @@ fn help_lists_every_option_and_is_no_error() {
     let help = help.to_string();
     for option in "--kafka --redis --postgres --redis-ca --postgres-ca --group --create-topics --create-tables --commit-interval \
                    --out-of-orderness --idle-timeout --max-ahead --dead-letter --max-late --max-bad --kafka-option --metrics \
-                   --until-end --print-topology --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
+                   --until-end --print-topology --instance --confirm --keep-results --accept-loss reset --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
                    RTBFLOW_POSTGRES worker-group"
         .split_whitespace()
     {
@@ -135,4 +135,22 @@ fn debug_shows_no_secret() {
     .unwrap();
     assert!(!format!("{options:?}").contains("S3cret"));
     assert_eq!(options.common.redis().unwrap(), "redis://:S3cret@h");
+}
+
+#[test]
+fn a_reset_may_stand_anywhere_and_what_belongs_to_it_stands_with_it_only() {
+    for arguments in
+        [&["reset", "--group", "g", "--confirm"][..], &["--group", "g", "reset", "--confirm"]]
+    {
+        let common = read(arguments).unwrap().common;
+        assert_eq!((common.command, common.confirm), (Some(Command::Reset), true));
+    }
+    assert_eq!(read(&["--instance", "a"]).unwrap().common.instance.as_deref(), Some("a"));
+    for arguments in [&["--confirm"][..], &["--keep-results"], &["--accept-loss"], &["rest"]] {
+        assert!(read(arguments).unwrap_err().is_error(), "{arguments:?}");
+    }
+    for (option, flag) in OWN_FLAGS {
+        let refused = read(&["--kafka-option", &format!("{option}=a")]).unwrap_err();
+        assert!(refused.is_error() && refused.to_string().contains(flag), "{refused}");
+    }
 }

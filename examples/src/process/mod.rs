@@ -35,8 +35,10 @@ pub enum Outcome {
     Ran(Report),
     /// It ended with an error; what it committed until then is accounted for.
     Failed(Report, Error),
-    /// It only described itself.
+    /// It only described itself, or what it did instead of running.
     Described(String),
+    /// It said what it would do if that were confirmed.
+    Unconfirmed(String),
 }
 
 /// Runs a binary: reads its options, starts `run` with them, and says how it ended.
@@ -63,6 +65,11 @@ where
         ended
     }) {
         Ok(Outcome::Described(text)) => print(&text),
+        Ok(Outcome::Unconfirmed(text)) => {
+            // That nothing was done is the answer, whether or not anybody reads what it would have been.
+            let _ = print(&text);
+            ExitCode::from(exit::CONFIG)
+        }
         Ok(Outcome::Ran(report)) => print(&accounting_line(name, &report)),
         Ok(Outcome::Failed(report, error)) => {
             // The error says how it ended, whether or not anybody reads the account.

@@ -24,13 +24,14 @@ use rtbflow::operators::Latest;
 use rtbflow::operators::process::Retention;
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result};
-use rtbflow_sinks::redis::Redis;
+use rtbflow_sinks::redis::{Pattern, Redis};
 
-use crate::events::{Campaign, CampaignStatus, campaigns};
+use crate::events::{Campaign, CampaignStatus, Placement, campaigns};
 use crate::launch::{Launch, no_preparation};
 use crate::options::Options;
 use crate::pipeline::RANKING;
 use crate::process::{Outcome, Shutdown};
+use crate::reset::{InRedis, Written};
 use crate::topics::SystemTopic;
 
 pub use alias::{Alias, Aliases};
@@ -83,6 +84,21 @@ pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<>
     })
 }
 
+/// The keys that a reset removes: rankings first, each as a whole.
+fn written() -> Vec<Written> {
+    let rankings = Placement::ALL.iter().map(|placement| {
+        let keys = Pattern::sorted_sets(format!("rtb:{}:*", placement.as_str()));
+        Written::new("rankings", keys)
+    });
+    let campaigns = Pattern::hashes("rtb:campaign:*").having("event_timestamp");
+    let versions = Pattern::hashes("rtbflow:rank:*").having("timestamp");
+    let more = [
+        Written::new("campaigns", campaigns),
+        Written::new("campaigns whose newest version is known", versions),
+    ];
+    rankings.chain(more).collect()
+}
+
 /// Runs the pipeline.
 ///
 /// # Errors
@@ -91,6 +107,9 @@ pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result
     let Options { common, pipeline: RankingOptions { category_aliases } } = options;
     let launch = Launch::new(RANKING, &common)?;
     let redis = common.to_redis()?.build()?;
+    if launch.is_reset() {
+        return launch.reset(InRedis::new(&redis, written())).await;
+    }
     let snapshots = launch
         .source(SystemTopic::CampaignEvents, campaigns())
         .event_time(|campaign| campaign.timestamp, common.out_of_orderness);

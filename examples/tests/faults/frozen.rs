@@ -53,14 +53,18 @@ impl Pair {
         let (flag, url) = match kind {
             Kind::Balance | Kind::Matching => ("--postgres", postgres()),
             Kind::Performance => ("--redis", redis()),
-            Kind::Duplicates => panic!("no proxy stands before its place"),
+            Kind::Duplicates | Kind::Compensation | Kind::Budget | Kind::Ranking => {
+                panic!("no proxy stands before its place")
+            }
         };
         let proxy = Proxy::to(address(&url)).await.unwrap();
         let by = proxy.address().to_string();
         let by = match kind {
             Kind::Balance | Kind::Matching => stage.ledger.url_by(&by),
             Kind::Performance => stage.cache.url_by(&by),
-            Kind::Duplicates => panic!("no proxy stands before its place"),
+            Kind::Duplicates | Kind::Compensation | Kind::Budget | Kind::Ranking => {
+                panic!("no proxy stands before its place")
+            }
         };
         let frozen = stage.start(kind).with(flag, by).run();
         let other = stage.start(kind).run();
@@ -111,7 +115,9 @@ async fn read_on(stage: &Stage, kind: Kind, sent: &Sent) {
     match kind {
         Kind::Balance | Kind::Matching => stage.ledger.until_read(&sent.ends).await,
         Kind::Performance => stage.cache.until_read(&sent.ends).await,
-        Kind::Duplicates => panic!("its positions are not looked at"),
+        Kind::Duplicates | Kind::Compensation | Kind::Budget | Kind::Ranking => {
+            panic!("its positions are not looked at")
+        }
     }
 }
 

@@ -26,6 +26,8 @@ mod outage;
 #[cfg(test)]
 mod refunds;
 #[cfg(test)]
+mod reset;
+#[cfg(test)]
 mod spoilt;
 #[cfg(test)]
 mod stage;

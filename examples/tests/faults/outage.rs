@@ -43,14 +43,18 @@ impl Reached {
         let (flag, url) = match kind {
             Kind::Balance | Kind::Matching => ("--postgres", postgres()),
             Kind::Performance => ("--redis", redis()),
-            Kind::Duplicates => panic!("no proxy stands before its place"),
+            Kind::Duplicates | Kind::Compensation | Kind::Budget | Kind::Ranking => {
+                panic!("no proxy stands before its place")
+            }
         };
         let proxy = Proxy::to(address(&url)).await.unwrap();
         let by = proxy.address().to_string();
         let by = match kind {
             Kind::Balance | Kind::Matching => stage.ledger.url_by(&by),
             Kind::Performance => stage.cache.url_by(&by),
-            Kind::Duplicates => panic!("no proxy stands before its place"),
+            Kind::Duplicates | Kind::Compensation | Kind::Budget | Kind::Ranking => {
+                panic!("no proxy stands before its place")
+            }
         };
         let worker = stage.start(kind).with(flag, by).run();
         worker.until_assigned().await;

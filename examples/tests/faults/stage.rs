@@ -8,13 +8,17 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rtbflow::{Clock, SystemClock};
+use rtbflow_examples::topics::specs;
+use rtbflow_kafka::Kafka;
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 use crate::cache::Cache;
 use crate::ledger::Ledger;
+use crate::worker::Kind;
 
 /// The topic that both pipelines read.
 pub(crate) const ADS: &str = "ad-events";
@@ -27,7 +31,16 @@ pub(crate) const DEAD_CONVERSIONS: &str = "conversion-events.dead-letter";
 /// Where refunds go.
 pub(crate) const COMPENSATIONS: &str = "compensation-events";
 /// All that a test may make.
-const TOPICS: [&str; 5] = [ADS, DEAD_LETTERS, CONVERSIONS, DEAD_CONVERSIONS, COMPENSATIONS];
+const TOPICS: [&str; 8] = [
+    ADS,
+    DEAD_LETTERS,
+    CONVERSIONS,
+    DEAD_CONVERSIONS,
+    COMPENSATIONS,
+    "compensation-events.dead-letter",
+    "campaign-events",
+    "campaign-events.dead-letter",
+];
 
 /// The longest wait for anything that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -109,6 +122,24 @@ impl Stage {
         let ledger = Ledger::new(&name).await;
         let cache = Cache::new(&name).await;
         Self { ledger, cache, _turn: turn }
+    }
+}
+
+impl Stage {
+    /// Makes the topics that a pipeline reads and writes, as it would itself.
+    pub(crate) async fn make_topics_of(&self, kind: Kind) {
+        let pipeline = kind.pipeline();
+        Kafka::new(kafka()).create_topics(&specs(pipeline.reads, pipeline.writes)).await.unwrap();
+    }
+
+    /// Removes the records of a partition below an offset, as retention does.
+    pub(crate) async fn delete_records(&self, topic: &str, partition: i32, below: i64) {
+        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(below)).unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(SOON));
+        let left = admin.delete_records(&list, &options).await.unwrap();
+        assert_eq!(left.find_partition(topic, partition).unwrap().offset(), Offset::Offset(below));
     }
 }
 

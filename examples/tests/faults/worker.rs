@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use rtbflow_examples::pipeline::{self, Pipeline};
+
 use crate::stage::{SOON, Stage, kafka};
 
 /// The pipelines.
@@ -23,6 +25,12 @@ pub(crate) enum Kind {
     Matching,
     /// S4, `duplicate-clicks`.
     Duplicates,
+    /// W3, `compensation-worker`.
+    Compensation,
+    /// W2, `budget-worker`.
+    Budget,
+    /// S1, `rtb-ranking`.
+    Ranking,
 }
 
 /// How a process is to be started.
@@ -32,14 +40,33 @@ pub(crate) struct Start {
 }
 
 impl Kind {
+    /// All of them, each behind those whose results it reads.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Balance,
+        Self::Duplicates,
+        Self::Compensation,
+        Self::Matching,
+        Self::Budget,
+        Self::Ranking,
+        Self::Performance,
+    ];
+
+    /// What is known of it.
+    pub(crate) fn pipeline(self) -> Pipeline {
+        match self {
+            Self::Balance => pipeline::BALANCE,
+            Self::Performance => pipeline::PERFORMANCE,
+            Self::Matching => pipeline::MATCHING,
+            Self::Duplicates => pipeline::DUPLICATES,
+            Self::Compensation => pipeline::COMPENSATION,
+            Self::Budget => pipeline::BUDGET,
+            Self::Ranking => pipeline::RANKING,
+        }
+    }
+
     /// The name that its dead letters carry.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Balance => "balance-worker",
-            Self::Performance => "performance",
-            Self::Matching => "conversion-matching",
-            Self::Duplicates => "duplicate-clicks",
-        }
+        self.pipeline().name
     }
 }
 
@@ -52,11 +79,16 @@ impl Stage {
             .with("--idle-timeout", "10m")
             .with("--kafka-option", "session.timeout.ms=3000");
         match kind {
-            Kind::Balance | Kind::Matching => start
+            Kind::Balance | Kind::Matching | Kind::Compensation => start
                 .with("--group", &self.ledger.group)
                 .with("--postgres", self.ledger.url())
                 .flag("--create-tables"),
-            Kind::Performance => {
+            Kind::Budget => start
+                .with("--group", &self.ledger.group)
+                .with("--postgres", self.ledger.url())
+                .with("--redis", self.cache.url())
+                .flag("--create-tables"),
+            Kind::Performance | Kind::Ranking => {
                 start.with("--group", &self.cache.group).with("--redis", self.cache.url())
             }
             Kind::Duplicates => start.with("--group", &self.ledger.group),
@@ -91,6 +123,9 @@ impl Start {
             Kind::Performance => env!("CARGO_BIN_EXE_performance"),
             Kind::Matching => env!("CARGO_BIN_EXE_conversion-matching"),
             Kind::Duplicates => env!("CARGO_BIN_EXE_duplicate-clicks"),
+            Kind::Compensation => env!("CARGO_BIN_EXE_compensation-worker"),
+            Kind::Budget => env!("CARGO_BIN_EXE_budget-worker"),
+            Kind::Ranking => env!("CARGO_BIN_EXE_rtb-ranking"),
         };
         let mut child = Command::new(program)
             .args(self.arguments)
@@ -131,7 +166,9 @@ pub(crate) struct Worker {
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) log: String,
-    /// The last line on stdout.
+    /// What it wrote to stdout.
+    pub(crate) said: String,
+    /// The last line of that.
     accounting: Option<Value>,
 }
 
@@ -226,9 +263,8 @@ impl Worker {
         // An error says that the log is complete.
         let _ = log.wait_for(|_| false).await;
         let said = (&mut self.said).await.unwrap();
-        let accounting =
-            said.lines().last().map(|line| serde_json::from_str(line).expect("an account"));
-        Ended { code, log: self.log.borrow().clone(), accounting }
+        let accounting = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        Ended { code, log: self.log.borrow().clone(), said, accounting }
     }
 }
 
