@@ -97,14 +97,20 @@ where
             };
             let started = Instant::now();
             let running = Running::start(Arc::clone(job), feed, account.clone());
-            let error = match running.run(shutdown.as_mut()).await {
-                Err(error) if error.is_transient() => error,
-                Err(error) => return Err(error),
+            let (error, mut unsettled) = match running.run(shutdown.as_mut()).await {
+                Err((error, unsettled)) if error.is_transient() => (error, unsettled),
+                Err((error, _)) => return Err(error),
                 Ok(()) => return Ok(account.report()),
             };
             account.restarted();
             health.starting("run from the source again");
             health.not_started(&error);
+            // What is claimed again can not be asked about any more.
+            tokio::select! {
+                biased;
+                settled = unsettled.settle() => settled?,
+                () = &mut *shutdown => return Ok(account.report()),
+            }
             if Instant::now().duration_since(started) > STEADY {
                 backoff = Backoff::new();
             }

@@ -65,6 +65,25 @@ pub(crate) struct Running<S: Source, A, P> {
     tell: Interval,
 }
 
+/// What a committer has under way whose tasks are gone.
+#[derive(Default)]
+pub(crate) struct Unsettled(JoinSet<Result<()>>);
+
+impl Unsettled {
+    /// Waits until nothing is left whose outcome is not known; for as long as the place is away. Cancel safe.
+    ///
+    /// # Errors
+    /// If something can not be committed for good.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        while let Some(ended) = self.0.join_next().await {
+            ended.map_err(|error| {
+                Error::permanent("run the committer: it panicked").because(error)
+            })??;
+        }
+        Ok(())
+    }
+}
+
 /// A task at work. Letting go of `finish` makes it finish its epoch and end.
 struct Handle {
     finish: oneshot::Sender<()>,
@@ -136,14 +155,15 @@ where
         }
     }
 
-    /// Runs until the source is finished or the job has to stop.
+    /// Runs until the source is finished or the job has to stop. With an error comes the committer, if it has
+    /// not ended: the place may have applied what it did not answer, and only this owner can find out.
     pub(crate) async fn run<F: Future<Output = ()>>(
         mut self,
         shutdown: Shutdown<'_, F>,
-    ) -> Result<()> {
+    ) -> Result<(), (Error, Unsettled)> {
         let answer = self.serve(shutdown).await;
         match answer {
-            Ok(()) => self.stop().await,
+            Ok(()) => self.stop().await.map_err(|error| (error, Unsettled::default())),
             Err(error) => {
                 // A task may notice that the committer has ended before the committer's error is here.
                 let error = match self.commits.is_closed() {
@@ -153,9 +173,16 @@ where
                 // What was not committed is read again: by the next run, or by another instance.
                 self.ended.abort_all();
                 let claimed = self.tasks_being_claimed();
-                let _ = self.let_go(&claimed, Vec::new(), Instant::now() + CLOSE_DEADLINE).await;
-                let _ = timeout(CLOSE_DEADLINE, self.feed.close()).await;
-                Err(error)
+                let deadline = Instant::now() + CLOSE_DEADLINE;
+                let _ = self.let_go(&claimed, Vec::new(), deadline).await;
+                let Self { feed, committer, commits, ended, .. } = self;
+                drop((commits, ended));
+                let mut unsettled = Unsettled(committer);
+                // While the partitions are held nobody else claims them.
+                let settled = timeout_at(deadline, unsettled.settle()).await;
+                let _ = timeout(CLOSE_DEADLINE, feed.close()).await;
+                let error = settled.unwrap_or(Ok(())).err().unwrap_or(error);
+                Err((error, unsettled))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::element::{Partition, Topic};
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
@@ -23,6 +23,8 @@ use crate::source::{
 enum Say {
     Assigned(&'static [u32]),
     Revoked(&'static [u32]),
+    /// The source fails, and may be opened again.
+    Fails,
 }
 
 /// A source that says what was written down. Each task has one record, and then is quiet.
@@ -58,6 +60,7 @@ impl Feed for Telling {
         sleep(*pause).await;
         let Some((_, say)) = self.0.pop_front() else { return pending().await };
         Ok(match say {
+            Say::Fails => return Err(Error::transient("read")),
             Say::Assigned(tasks) => {
                 let input = |number: &u32| {
                     let partition =
@@ -83,6 +86,63 @@ impl Feed for Telling {
     async fn close(self) {
         self.1.lock().unwrap().push("closed");
     }
+}
+
+/// A place that applies the first commit, loses its answer, and is then away for a while.
+#[derive(Debug, Clone)]
+struct Forgetful {
+    place: Memory,
+    back: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Anchor for Forgetful {
+    fn place(&self) -> Place {
+        self.place.place()
+    }
+
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        self.place.prepare(job).await
+    }
+
+    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
+        self.place.claim(job, claim).await
+    }
+
+    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
+        self.place.restore(job, task, from).await
+    }
+
+    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let back = *self.back.lock().unwrap();
+        match back {
+            Some(back) if Instant::now() < back => Err(Error::transient("commit: it is away")),
+            Some(_) => self.place.commit(job, epochs).await,
+            None => {
+                self.place.commit(job, epochs).await?;
+                *self.back.lock().unwrap() = Some(Instant::now() + Duration::from_secs(30));
+                Err(Error::transient("commit: the answer is lost"))
+            }
+        }
+    }
+}
+
+/// What was applied without an answer is asked about before its partitions are claimed again: after that nobody
+/// could find out, and its records would be in no account.
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_before_the_source_failed_is_accounted_for() {
+    let place = Forgetful { place: Memory::new(), back: Arc::default() };
+    let says =
+        vec![(Duration::ZERO, Say::Assigned(&[0, 1])), (Duration::from_millis(500), Say::Fails)];
+    let (results, out) = (place.place.clone(), Collected::default());
+    let job = Job::new("answers").unwrap().source(Told(says, Log::default())).anchor(place.clone());
+    let job = job.pipeline({
+        let out = out.clone();
+        move |numbers| numbers.to(results.collect_into(&out))
+    });
+    let report = job.run(sleep(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(out.values(), [1, 1]);
+    assert_eq!((report.decoded, report.records_in(), report.commits), (2, 2, 2));
+    assert!(report.restarts >= 1, "{report:?}");
 }
 
 /// A place that is away for some claims, and fences some tasks.
