@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use rtbflow::epoch::Anchor as _;
+use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Staged, StagedRows};
-use rtbflow::{Error, Result};
+use rtbflow::{Error, Origin, Result};
 
-use super::Postgres;
 use super::cell::Kind;
 use super::columns::{Columns, Rows};
 use super::identifier::plain;
@@ -14,6 +13,7 @@ use super::needs::{Need, Needs, Table};
 use super::totals::{Totals, TotalsPlan};
 use super::transact::Work;
 use super::value::Value;
+use super::{Postgres, json};
 
 /// What a sink has staged for one epoch.
 pub(crate) enum Batch {
@@ -27,7 +27,28 @@ pub(crate) enum Batch {
     Wrong(String),
 }
 
-impl StagedRows for Batch {}
+impl StagedRows for Batch {
+    fn origin(&self, row: usize) -> Option<Origin> {
+        match self {
+            Self::Rows(_, rows) => rows.origins.get(row).copied().flatten(),
+            Self::Totals(_, totals) => totals.origin(row),
+            Self::Own(_, work) => work.origin(row),
+            Self::Wrong(_) => None,
+        }
+    }
+
+    fn result(&self, row: usize) -> RefusedResult {
+        match self {
+            Self::Rows(plan, rows) => {
+                let columns = plan.names.iter().map(String::as_str).zip(plan.kinds.iter().copied());
+                json::wire_row(columns, rows.row(row))
+            }
+            Self::Totals(plan, totals) => totals.result(plan, row),
+            Self::Own(_, work) => work.result(row),
+            Self::Wrong(_) => RefusedResult::default(),
+        }
+    }
+}
 
 impl Batch {
     /// Where its statement stands among those of a commit, the same in every commit of every instance.
@@ -49,6 +70,7 @@ impl Batch {
 pub(crate) struct RowsPlan {
     pub(crate) rank: usize,
     pub(crate) sql: String,
+    pub(crate) names: Vec<String>,
     pub(crate) kinds: Vec<Kind>,
     /// What it does, for messages.
     pub(crate) attempted: String,
@@ -118,18 +140,19 @@ impl<T> RowsStage<T> {
             return;
         }
         let rows = std::mem::take(&mut self.rows);
-        if rows.count == 0 {
+        let count = rows.count();
+        if count == 0 {
             return;
         }
         let plan = self.plan.get_or_insert_with(|| {
             Arc::new(RowsPlan {
                 rank: self.rank,
                 sql: sql(&self.columns),
+                names: self.columns.list.iter().map(|column| column.name.clone()).collect(),
                 kinds: self.columns.list.iter().map(|column| column.kind).collect(),
                 attempted: attempted(),
             })
         });
-        let count = rows.count;
         out.push(Batch::Rows(Arc::clone(plan), rows).staged(self.place, count));
     }
 }

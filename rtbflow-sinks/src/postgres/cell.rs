@@ -85,6 +85,25 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// Reads an element of this kind in wire form.
+    pub(crate) fn read(kind: Kind, element: &[u8]) -> Cell<'_> {
+        let Some((length, bytes)) = element.split_first_chunk::<4>() else { return Cell::Null };
+        if i32::from_be_bytes(*length) < 0 {
+            return Cell::Null;
+        }
+        let long = || bytes.try_into().map(i64::from_be_bytes).unwrap_or_default();
+        let short = || bytes.try_into().map(i32::from_be_bytes).unwrap_or_default();
+        match kind {
+            Kind::Text | Kind::Bytes => Cell::Text(String::from_utf8_lossy(bytes)),
+            Kind::BigInt => Cell::BigInt(long()),
+            Kind::Int => Cell::Int(short()),
+            Kind::Bool => Cell::Bool(bytes.first().is_some_and(|truth| *truth != 0)),
+            Kind::Double => Cell::Double(f64::from_bits(long().cast_unsigned())),
+            Kind::Timestamp => Cell::Timestamp(from_micros(long())),
+            Kind::Date => Cell::Date(from_days(short())),
+        }
+    }
+
     /// Whether Postgres can take this value.
     pub(crate) fn check(&self, column: &str) -> Result<(), BadRecord> {
         let outside = |what: &dyn fmt::Display| {
@@ -202,11 +221,6 @@ impl Cells {
         &self.bytes
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self { bytes: std::mem::take(&mut self.bytes), ..Self::default() };
-        self.bytes.clear();
-    }
-
     /// Adds a value. What [`Cell::check`] refuses never comes here; a time beyond the calendar would
     /// become infinite.
     pub(crate) fn push(&mut self, cell: &Cell<'_>) {
@@ -242,9 +256,26 @@ impl Cells {
 
     /// Adds an element that is in wire form already.
     pub(crate) fn push_element(&mut self, element: &[u8]) {
+        const NULL: &[u8] = &(-1_i32).to_be_bytes();
+        self.nulls |= element == NULL;
         self.count += 1;
         self.bytes.put_slice(element);
     }
+}
+
+/// Elements in wire form one behind the other, each with its length.
+pub(crate) fn elements(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (element, rest) = bytes.split_at_checked(element_length(bytes)?)?;
+        bytes = rest;
+        Some(element)
+    })
+}
+
+fn element_length(bytes: &[u8]) -> Option<usize> {
+    let length = i32::from_be_bytes(*bytes.first_chunk::<4>()?);
+    // A null has no bytes behind its length, which is -1.
+    usize::try_from(length.max(0)).ok()?.checked_add(4)
 }
 
 /// An array parameter made of the cells of several batches.

@@ -1,9 +1,10 @@
 //! The columns of a sink: their names, their types and where their values come from.
 
-use rtbflow::{BadRecord, Error, Record};
+use rtbflow::epoch::RefusedResult;
+use rtbflow::{BadRecord, Error, Origin, Record};
 
-use super::cell::{Cell, Cells, Kind};
-use super::identifier;
+use super::cell::{Cell, Cells, Kind, elements};
+use super::{identifier, json};
 
 /// Gives the value of one column of a record.
 pub(crate) type Accessor<T> = Box<dyn for<'a> Fn(&'a Record<T>) -> Cell<'a> + Send>;
@@ -71,6 +72,11 @@ impl<T> Columns<T> {
         }
     }
 
+    /// The record's row as a dead letter carries it.
+    pub(crate) fn result(&self, record: &Record<T>) -> RefusedResult {
+        json::row(self.list.iter().map(|column| (&*column.name, (column.cell)(record))))
+    }
+
     pub(crate) fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
         self.list
             .iter()
@@ -80,14 +86,15 @@ impl<T> Columns<T> {
 }
 
 /// Rows in columnar form, in pieces of bounded size.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
     pub(crate) pieces: Vec<Piece>,
-    pub(crate) count: usize,
+    /// Where the record of each row was read.
+    pub(crate) origins: Vec<Option<Origin>>,
 }
 
 /// Some thousand rows, column by column.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) columns: Vec<Cells>,
     pub(crate) rows: usize,
@@ -98,6 +105,22 @@ impl Piece {
     /// enough that a statement costs nothing beside its rows.
     const MOST_ROWS: usize = 8192;
     const MOST_BYTES: usize = 4 << 20;
+
+    fn pick(&self, rows: impl Iterator<Item = usize> + Clone) -> Self {
+        let column = |cells: &Cells| {
+            let mut picked = Cells::default();
+            let mut at = 0;
+            let mut all = elements(cells.bytes());
+            for row in rows.clone() {
+                if let Some(element) = all.nth(row - at) {
+                    picked.push_element(element);
+                }
+                at = row + 1;
+            }
+            picked
+        };
+        Self { columns: self.columns.iter().map(column).collect(), rows: rows.clone().count() }
+    }
 
     fn bytes(&self) -> usize {
         self.columns.iter().map(|cells| cells.bytes().len()).sum()
@@ -121,7 +144,39 @@ impl Rows {
             cells.push(&(column.cell)(record));
         }
         piece.rows += 1;
-        self.count += 1;
+        self.origins.push(record.origin);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// These rows alone, by their numbers, ascending.
+    pub(crate) fn pick(&self, rows: &[usize]) -> Self {
+        let mut picked = Self::default();
+        let (mut first, mut rows) = (0, rows);
+        for piece in &self.pieces {
+            let end = first + piece.rows;
+            let (here, behind) = rows.split_at(rows.partition_point(|row| *row < end));
+            if !here.is_empty() {
+                picked.pieces.push(piece.pick(here.iter().map(|row| row - first)));
+            }
+            picked.origins.extend(here.iter().map(|row| self.origins.get(*row).copied().flatten()));
+            (first, rows) = (end, behind);
+        }
+        picked
+    }
+
+    /// The elements of a row, in wire form.
+    pub(crate) fn row(&self, mut row: usize) -> Vec<&[u8]> {
+        for piece in &self.pieces {
+            if row < piece.rows {
+                let columns = piece.columns.iter();
+                return columns.filter_map(|cells| elements(cells.bytes()).nth(row)).collect();
+            }
+            row -= piece.rows;
+        }
+        Vec::new()
     }
 }
 

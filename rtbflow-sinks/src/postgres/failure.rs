@@ -46,6 +46,25 @@ pub(crate) fn failure(attempted: &str, error: &tokio_postgres::Error) -> Error {
         .because(Cause { text: described(server), blame: blame(server) })
 }
 
+/// The error of an attempt that no row has a part in.
+#[cold]
+pub(crate) fn place_failure(attempted: &str, error: &tokio_postgres::Error) -> Error {
+    let failure = failure(attempted, error);
+    match blamed(&failure) {
+        (Blame::Row, reason) => {
+            let kind = failure.kind();
+            Error::new(kind, attempted).because(Cause { text: reason, blame: Blame::Other })
+        }
+        _ => failure,
+    }
+}
+
+/// The error of a row that was not sent at all, since it cannot be taken.
+#[cold]
+pub(crate) fn row_failure(attempted: &str, reason: String) -> Error {
+    Error::permanent(attempted).because(Cause { text: reason, blame: Blame::Row })
+}
+
 /// What a failure of [`failure`]'s is due to, and the server's reason, on one line.
 pub(crate) fn blamed(error: &Error) -> (Blame, String) {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Cause>());

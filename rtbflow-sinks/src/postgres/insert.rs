@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Record, Result, Timestamp};
 
@@ -21,8 +22,11 @@ impl Postgres {
     /// thousand of them, in the transaction that commits the epoch.
     ///
     /// # Errors
-    /// A constraint that a row does not meet fails the job for good, with the server's message. A table
-    /// or column that is not there is a configuration error. Text with U+0000 becomes a dead letter.
+    /// What Postgres refuses for what it is (a constraint or a trigger that says no, a value that is too long
+    /// or out of range, text that the database's encoding does not have, U+0000) becomes a dead letter, with
+    /// Postgres's reason, and everything else is written: see [the module](crate::postgres). A row whose
+    /// foreign key names a row that is not there waits for it. A table or column that is not there is a
+    /// configuration error as the job starts.
     ///
     /// # Examples
     /// ```
@@ -110,7 +114,7 @@ impl<T: 'static> Sink<T> for Insert<T> {
     }
 
     fn pending(&self) -> usize {
-        self.stage.rows.count
+        self.stage.rows.count()
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
@@ -120,6 +124,10 @@ impl<T: 'static> Sink<T> for Insert<T> {
             || format!("insert into {table}"),
             |columns| sql(table, ignores_conflicts, columns),
         );
+    }
+
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        self.stage.columns.result(record)
     }
 
     fn validate(&self) -> Result<()> {
@@ -135,6 +143,6 @@ impl<T: 'static> Sink<T> for Insert<T> {
 
 impl<T> fmt::Debug for Insert<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Insert({}, {} rows)", self.table, self.stage.rows.count)
+        write!(f, "Insert({}, {} rows)", self.table, self.stage.rows.count())
     }
 }

@@ -20,6 +20,20 @@
 //! second for a ledger of ten columns and two indexes; it costs a round trip for each table and knows
 //! neither conflicts nor casts.
 //!
+//! # What Postgres refuses
+//! A row that Postgres never takes, for what it is, becomes a dead letter with Postgres's reason, and everything
+//! else of its epoch is applied, exactly once: a value that is out of range or too long for its column or
+//! index, a sum that no longer fits, text that the database's encoding does not have, a constraint or a
+//! trigger that says no, a key that is there already. A record is left out with all its rows, whichever
+//! sink they are of. To find it among n the commit's rows are written again by halves, in a
+//! transaction that is rolled back: some log₂ n statements of each sink, over no more than three times the
+//! rows, for one record; two or three for each where they lie close together. No transaction has more
+//! than 60 savepoints.
+//!
+//! A row whose foreign key names a row that is not there waits for it, and holds back what comes behind it in its
+//! task; the log names constraint and key. What Postgres refuses for reasons of its own
+//! (rights, a missing table, a full disk) is no reason to leave anything out: it is an error, or waited for.
+//!
 //! # Poolers
 //! PgBouncer may stand before the server, with its default settings, pooling sessions or transactions: every
 //! transaction brings its settings with it, advisory locks end with their transaction, and no statement is
@@ -35,13 +49,17 @@ mod commit;
 mod date;
 mod failure;
 mod forget;
+mod groups;
 mod identifier;
 mod insert;
+mod json;
 mod look;
 mod needs;
 mod options;
 mod pipeline;
 mod positions;
+mod probe;
+mod search;
 mod select;
 mod session;
 mod settings;
@@ -286,10 +304,13 @@ impl Anchor for Postgres {
         let more = time_to_write(epochs);
         self.within_more(&self.inner.committer, more, "commit epochs to", async {
             let lease = self.committer().await?;
-            let target = commit::Target { lease: &lease, place: self.inner.place, job };
-            let verdicts = commit::commit(target, epochs).await?;
-            lease.keep();
-            Ok(verdicts)
+            let search = self.inner.call_timeout / 3;
+            let target = commit::Target { lease: &lease, place: self.inner.place, job, search };
+            let verdicts = commit::commit(target, epochs).await;
+            if verdicts.as_ref().err().is_none_or(|error| !error.refusals().is_empty()) {
+                lease.keep();
+            }
+            verdicts
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Record, Result, Timestamp};
 
@@ -67,12 +68,16 @@ impl<T: 'static> Sink<T> for Statement<T> {
     }
 
     fn pending(&self) -> usize {
-        self.stage.rows.count
+        self.stage.rows.count()
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
         let (name, sql) = (&self.name, &self.sql);
         self.stage.stage(out, || name.clone(), |_| sql.clone());
+    }
+
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        self.stage.columns.result(record)
     }
 
     fn validate(&self) -> Result<()> {
@@ -86,6 +91,6 @@ impl<T: 'static> Sink<T> for Statement<T> {
 
 impl<T> fmt::Debug for Statement<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Statement({}, {} records)", self.name, self.stage.rows.count)
+        write!(f, "Statement({}, {} records)", self.name, self.stage.rows.count())
     }
 }

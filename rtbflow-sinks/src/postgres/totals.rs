@@ -1,13 +1,16 @@
 //! Changes of rows, folded in memory to one a key before they are written.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
-use rtbflow::{Error, Record, Result};
+use rtbflow::epoch::RefusedResult;
+use rtbflow::{Error, Origin, Record, Result};
 
-use super::cell::{Cell, Cells, Kind, from_days, from_micros};
+use super::cell::{Cell, Cells, Kind, elements};
 use super::columns::Column;
+use super::failure::row_failure;
+use super::json;
 
 /// How the values of one key become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +29,17 @@ pub(crate) enum Fold {
 pub(crate) struct TotalsPlan {
     pub(crate) rank: usize,
     pub(crate) sql: String,
-    /// Finds a row whose sum does not fit any more.
-    pub(crate) overflow_sql: Option<String>,
     /// The table's name as the pipeline wrote it.
     pub(crate) table: String,
     pub(crate) keys: Vec<(String, Kind)>,
     pub(crate) values: Vec<(String, Kind, Fold)>,
+}
+
+impl TotalsPlan {
+    /// What it does, for messages.
+    pub(crate) fn what(&self) -> String {
+        format!("upsert into {}", self.table)
+    }
 }
 
 /// What the values of one column and key have come to.
@@ -73,41 +81,115 @@ impl Slot {
 }
 
 /// The changes of an epoch, one a key. The key is that of its columns' cells in wire form.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     rows: HashMap<Box<[u8]>, Box<[Slot]>, RandomState>,
+    /// What was folded, record by record: the cells of its key, then those of its values. Should the place
+    /// refuse one of the records, the others are folded again.
+    log: Cells,
+    /// Where each record was read.
+    origins: Vec<Option<Origin>>,
 }
 
 impl Totals {
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.rows.len()
     }
 
-    /// Folds a record in; `key` is its key in wire form.
+    /// How many records were folded.
+    pub(crate) fn count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// Where a record was read.
+    pub(crate) fn origin(&self, record: usize) -> Option<Origin> {
+        self.origins.get(record).copied().flatten()
+    }
+
+    /// Folds a record in.
     pub(crate) fn fold<T>(
         &mut self,
-        key: &[u8],
+        keys: &[Column<T>],
         values: &[Column<T>],
         folds: &[Fold],
         record: &Record<T>,
     ) {
-        let slots = values
-            .iter()
-            .zip(folds)
-            .map(|(column, fold)| (*fold, Slot::new(*fold, (column.cell)(record))));
-        if let Some(held) = self.rows.get_mut(key) {
-            for (held, (fold, slot)) in held.iter_mut().zip(slots) {
-                held.merge(fold, slot);
-            }
-        } else if let Entry::Vacant(entry) = self.rows.entry(key.into()) {
-            entry.insert(slots.map(|(_, slot)| slot).collect());
+        let Self { rows, log, origins } = self;
+        let begin = log.bytes().len();
+        for column in keys {
+            log.push(&(column.cell)(record));
         }
+        let values = values.iter().zip(folds).map(|(column, fold)| (*fold, (column.cell)(record)));
+        let key = log.bytes().get(begin..).unwrap_or_default();
+        if let Some(held) = rows.get_mut(key) {
+            for (held, (fold, cell)) in held.iter_mut().zip(values) {
+                log.push(&cell);
+                held.merge(fold, Slot::new(fold, cell));
+            }
+        } else {
+            let key = key.into();
+            let slot = |(fold, cell)| {
+                log.push(&cell);
+                Slot::new(fold, cell)
+            };
+            rows.insert(key, values.map(slot).collect());
+        }
+        origins.push(record.origin);
+    }
+
+    /// These records alone, by their numbers, ascending.
+    pub(crate) fn pick(&self, plan: &TotalsPlan, records: &[usize]) -> Self {
+        let mut picked = Self::default();
+        let mut all = self.records(plan);
+        let mut next = 0;
+        for record in records {
+            if let Some(cells) = all.nth(record - next) {
+                picked.fold_wire(plan, &cells, self.origin(*record));
+            }
+            next = record + 1;
+        }
+        picked
+    }
+
+    fn fold_wire(&mut self, plan: &TotalsPlan, cells: &[&[u8]], origin: Option<Origin>) {
+        let (key, values) = cells.split_at(plan.keys.len().min(cells.len()));
+        let key: Box<[u8]> = key.concat().into();
+        let slots = plan.values.iter().zip(values);
+        let mut slots = slots.map(|((_, kind, fold), element)| {
+            (*fold, Slot::new(*fold, Cell::read(*kind, element)))
+        });
+        match self.rows.get_mut(&key) {
+            Some(held) => {
+                held.iter_mut().zip(slots).for_each(|(held, (fold, slot))| held.merge(fold, slot));
+            }
+            None => {
+                let slots = slots.by_ref().map(|(_, slot)| slot).collect();
+                self.rows.insert(key, slots);
+            }
+        }
+        cells.iter().for_each(|element| self.log.push_element(element));
+        self.origins.push(origin);
+    }
+
+    /// The cells of each record, in wire form.
+    fn records<'a>(&'a self, plan: &TotalsPlan) -> impl Iterator<Item = Vec<&'a [u8]>> + use<'a> {
+        let columns = plan.keys.len() + plan.values.len();
+        let mut cells = elements(self.log.bytes());
+        (0..self.count()).map(move |_| cells.by_ref().take(columns).collect())
+    }
+
+    /// A record as a dead letter carries it.
+    pub(crate) fn result(&self, plan: &TotalsPlan, record: usize) -> RefusedResult {
+        let keys = plan.keys.iter().map(|(name, kind)| (&**name, *kind));
+        let values = plan.values.iter().map(|(name, kind, _)| (&**name, *kind));
+        let cells = self.records(plan).nth(record).unwrap_or_default();
+        json::wire_row(keys.chain(values), cells)
     }
 }
 
 /// The changes of several epochs as columns, one row a key, in the order of the keys: every instance
 /// locks rows in the same order, so that they wait for each other but never in a circle.
-pub(crate) fn merged(plan: &TotalsPlan, batches: &[&Totals]) -> Result<Vec<Vec<Cells>>> {
+pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<Vec<Vec<Cells>>> {
     /// Keys a statement.
     const MOST_ROWS: usize = 16_384;
     let mut rows: Vec<(&[u8], &[Slot])> = Vec::new();
@@ -161,40 +243,10 @@ fn finished(kind: Kind, slot: Slot) -> Option<Cell<'static>> {
 fn overflow(plan: &TotalsPlan, column: &str, key: &[u8]) -> Error {
     let shown: Vec<String> = elements(key)
         .zip(&plan.keys)
-        .map(|(element, (name, kind))| format!("{name} = {}", show(*kind, element)))
+        .map(|(element, (name, kind))| format!("{name} = {}", Cell::read(*kind, element)))
         .collect();
-    overflow_at(plan, column, &shown.join(", "))
-}
-
-#[cold]
-pub(crate) fn overflow_at(plan: &TotalsPlan, column: &str, key: &str) -> Error {
-    Error::permanent(format!(
-        "add to column {column:?} of table {:?} where {key}: the sum is out of range",
-        plan.table
-    ))
-}
-
-/// The elements of a key in wire form, each with its length.
-fn elements(mut key: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = key.first_chunk::<4>()?;
-        let whole = usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(4)?;
-        let (element, rest) = key.split_at_checked(whole)?;
-        key = rest;
-        Some(element)
-    })
-}
-
-fn show(kind: Kind, element: &[u8]) -> String {
-    let bytes = element.get(4..).unwrap_or_default();
-    let long = || bytes.try_into().map(i64::from_be_bytes).unwrap_or_default();
-    let short = || bytes.try_into().map(i32::from_be_bytes).unwrap_or_default();
-    match kind {
-        Kind::Text => format!("{:?}", String::from_utf8_lossy(bytes)),
-        Kind::BigInt => long().to_string(),
-        Kind::Int => short().to_string(),
-        Kind::Timestamp => from_micros(long()).to_string(),
-        Kind::Date => from_days(short()).to_string(),
-        Kind::Bool | Kind::Double | Kind::Bytes => format!("{bytes:?}"),
-    }
+    row_failure(
+        &plan.what(),
+        format!("the sum of column {column:?} where {} is out of range", shown.join(", ")),
+    )
 }

@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rtbflow::epoch::Anchor as _;
+use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{Error, Record, Result};
+use rtbflow::{Error, Origin, Record, Result};
 
 use super::Postgres;
 use super::batch::Batch;
@@ -24,8 +25,9 @@ impl Postgres {
     ///
     /// # Time and state
     /// Records are cloned and kept until their epoch commits. The function is called once a commit; if
-    /// that fails it is called again, on the same records or more, so it must do nothing outside the
-    /// transaction. Rows of a table that other instances change as well are to be locked in one order,
+    /// that fails it is called again, on the same records, more or fewer, so it must do nothing outside the
+    /// transaction. If Postgres refuses what it does for the sake of a record, it is called with fewer and
+    /// fewer of them, within savepoints, until the record is found: it becomes a dead letter. Rows of a table that other instances change as well are to be locked in one order,
     /// such as that of their keys.
     ///
     /// # Errors
@@ -73,6 +75,7 @@ impl Postgres {
             function: Arc::new(function),
             records: Vec::new(),
             needs: self.needs(),
+            describe: None,
             need: Need { attempted: format!("run {name:?}"), ..Need::default() },
         }
     }
@@ -85,6 +88,7 @@ pub struct Transact<T, F> {
     name: Arc<str>,
     function: Arc<F>,
     records: Vec<Record<T>>,
+    describe: Option<Describe<T>>,
     needs: Needs,
     need: Need,
 }
@@ -96,6 +100,15 @@ impl<T, F> Transact<T, F> {
     #[must_use]
     pub fn runs(mut self, sql: &str, parameters: &[Value]) -> Self {
         self.need.statements.push((sql.to_owned(), parameters.to_vec()));
+        self
+    }
+
+    /// How a dead letter shows a value that was read nowhere, such as a window's result, and that Postgres
+    /// refuses: the whole value, such as JSON. Without it such a dead letter carries the reason alone; one
+    /// of a record that was read carries that record.
+    #[must_use]
+    pub fn described(mut self, describe: impl Fn(&T) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.describe = Some(Arc::new(describe));
         self
     }
 
@@ -129,7 +142,8 @@ where
         let count = records.len();
         if count > 0 {
             let name = Arc::clone(&self.name);
-            let work = Own { name, function: Arc::clone(&self.function), records };
+            let (function, describe) = (Arc::clone(&self.function), self.describe.clone());
+            let work = Own { name, function, describe, records };
             out.push(Batch::Own(self.rank, Arc::new(work)).staged(self.place, count));
         }
     }
@@ -189,20 +203,45 @@ impl<T> fmt::Debug for Records<'_, T> {
 pub(crate) trait Work: Any + Send + Sync {
     fn name(&self) -> &str;
 
-    /// Runs the function over the records of all of these, which came from sinks of the same place in the
-    /// pipeline.
-    fn run<'a>(
-        &'a self,
-        tx: &'a Transaction<'a>,
-        all: &[&'a dyn Work],
-    ) -> BoxFuture<'a, Result<()>>;
+    /// How many records there are.
+    fn count(&self) -> usize;
+
+    /// Where a record was read.
+    fn origin(&self, record: usize) -> Option<Origin>;
+
+    /// A record as a dead letter carries it.
+    fn result(&self, record: usize) -> RefusedResult;
+
+    /// Runs the function over these records, which came from sinks of the same place in the pipeline.
+    fn run<'a>(&'a self, tx: &'a Transaction<'a>, all: &[Part<'a>]) -> BoxFuture<'a, Result<()>>;
 
     fn as_any(&self) -> &dyn Any;
 }
 
+/// Some of the records of an epoch.
+pub(crate) struct Part<'a> {
+    pub(crate) work: &'a dyn Work,
+    /// Which, by their numbers.
+    pub(crate) ranges: Vec<Range<usize>>,
+}
+
+impl<'a> Part<'a> {
+    /// The records, if they are for this function.
+    fn records<T, F>(&self) -> Option<impl Iterator<Item = &'a [Record<T>]>>
+    where
+        Own<T, F>: Work,
+    {
+        let own = self.work.as_any().downcast_ref::<Own<T, F>>()?;
+        Some(self.ranges.iter().filter_map(|range| own.records.get(range.clone())))
+    }
+}
+
+type Describe<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
+
 struct Own<T, F> {
     name: Arc<str>,
     function: Arc<F>,
+    describe: Option<Describe<T>>,
     records: Vec<Record<T>>,
 }
 
@@ -218,22 +257,33 @@ where
         &self.name
     }
 
-    fn run<'a>(
-        &'a self,
-        tx: &'a Transaction<'a>,
-        all: &[&'a dyn Work],
-    ) -> BoxFuture<'a, Result<()>> {
-        let own: Option<Vec<&'a [Record<T>]>> = all
-            .iter()
-            .map(|work| work.as_any().downcast_ref::<Self>().map(|own| own.records.as_slice()))
-            .collect();
-        match own {
-            Some(parts) => (self.function)(tx, Records { parts }),
-            None => Box::pin(std::future::ready(Err(Error::config(format!(
-                "run {:?}: two different functions of a pipeline carry this name",
-                self.name
-            ))))),
+    fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    fn origin(&self, record: usize) -> Option<Origin> {
+        self.records.get(record)?.origin
+    }
+
+    fn result(&self, record: usize) -> RefusedResult {
+        let described = self.describe.as_ref().zip(self.records.get(record));
+        described.map_or_else(RefusedResult::default, |(describe, record)| {
+            RefusedResult::new(describe(&record.value))
+        })
+    }
+
+    fn run<'a>(&'a self, tx: &'a Transaction<'a>, all: &[Part<'a>]) -> BoxFuture<'a, Result<()>> {
+        let mut parts = Vec::new();
+        for part in all {
+            let Some(records) = part.records::<T, F>() else {
+                return Box::pin(std::future::ready(Err(Error::config(format!(
+                    "run {:?}: two different functions of a pipeline carry this name",
+                    self.name
+                )))));
+            };
+            parts.extend(records);
         }
+        (self.function)(tx, Records { parts })
     }
 
     fn as_any(&self) -> &dyn Any {

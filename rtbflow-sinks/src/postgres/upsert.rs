@@ -3,19 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rtbflow::epoch::Anchor as _;
+use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Error, Record, Result, Timestamp};
 
 use super::Postgres;
 use super::batch::{Batch, unnest};
-use super::cell::{Cell, Cells, Kind};
+use super::cell::{Cell, Kind};
 use super::columns::Columns;
 use super::date::Date;
-use super::identifier;
 use super::needs::{Need, Needs, Table};
 use super::totals::{Fold, Totals, TotalsPlan};
 use super::value::Value;
+use super::{identifier, json};
 
 impl Postgres {
     /// Inserts or changes the row of each record's key. For one row a record see
@@ -25,13 +25,14 @@ impl Postgres {
     /// moment of the commit, in the transaction that moves the positions.
     ///
     /// # Time and state
-    /// The changes of an epoch are folded in memory to one a key. A commit locks rows in the order of
+    /// The changes of an epoch are folded in memory to one a key; what was folded is kept until the commit, so
+    /// that a record which the place refuses can be left out. A commit locks rows in the order of
     /// their keys, so that instances wait for each other but never in a circle; with two upserts into one
     /// table they may, and the server then ends one of them, which is tried again.
     ///
     /// # Errors
-    /// A sum that is out of range fails the job for good, naming table, column and key. The rest as
-    /// [`insert`](Self::insert).
+    /// As [`insert`](Self::insert). Of two additions of which only one fits into its column the first is
+    /// taken.
     ///
     /// # Examples
     /// ```
@@ -57,7 +58,7 @@ impl Postgres {
     /// }
     /// let mut staged = Vec::new();
     /// balances.stage(&mut staged);
-    /// assert_eq!(staged[0].rows, 1);
+    /// assert_eq!(staged[0].rows, 2, "what was folded into one row can be told apart");
     /// # Ok::<(), rtbflow::Error>(())
     /// ```
     #[must_use]
@@ -73,9 +74,7 @@ impl Postgres {
             keys,
             values: Columns::new(),
             folds: Vec::new(),
-            scratch: Cells::default(),
             totals: Totals::default(),
-            taken: 0,
             plan: None,
         }
     }
@@ -91,9 +90,7 @@ pub struct Upsert<T> {
     keys: Columns<T>,
     values: Columns<T>,
     folds: Vec<Fold>,
-    scratch: Cells,
     totals: Totals,
-    taken: usize,
     plan: Option<Arc<TotalsPlan>>,
 }
 
@@ -234,7 +231,6 @@ impl<T: 'static> Upsert<T> {
         TotalsPlan {
             rank: self.rank,
             sql: self.sql(),
-            overflow_sql: self.overflow_sql(),
             table: self.table.clone(),
             keys: self.keys.list.iter().map(|column| (column.name.clone(), column.kind)).collect(),
             values: values
@@ -285,38 +281,6 @@ impl<T: 'static> Upsert<T> {
             keys.join(", "),
         )
     }
-
-    /// Asks which row's sum does not fit: the server's error does not say.
-    fn overflow_sql(&self) -> Option<String> {
-        let key_count = self.keys.list.len();
-        let sums: Vec<String> = (self.values.list.iter().zip(&self.folds).zip(1..))
-            .filter(|((column, fold), _)| **fold == Fold::Add && column.kind == Kind::BigInt)
-            .map(|((column, _), at): (_, usize)| {
-                let name = &column.quoted;
-                format!(
-                    "when abs(coalesce(t.{name}, 0)::numeric + u.c{}) > case pg_typeof(t.{name})::text \
-                     when 'smallint' then 32767 when 'integer' then 2147483647 \
-                     else 9223372036854775807 end then {at}",
-                    key_count + at,
-                )
-            })
-            .collect();
-        let same: Vec<String> = (self.keys.list.iter().zip(1..))
-            .map(|(column, at): (_, usize)| format!("t.{} = u.c{at}", column.quoted))
-            .collect();
-        let shown: Vec<String> = (1..=key_count).map(|at| format!("u.c{at}::text")).collect();
-        (!sums.is_empty()).then(|| {
-            format!(
-                "select * from (select case {} end as at, array[{}] as keys from {} join {} t on {}) x \
-                 where at is not null limit 1",
-                sums.join(" "),
-                shown.join(", "),
-                unnest(&self.kinds()),
-                self.quoted,
-                same.join(" and "),
-            )
-        })
-    }
 }
 
 impl<T: 'static> Sink<T> for Upsert<T> {
@@ -326,16 +290,11 @@ impl<T: 'static> Sink<T> for Upsert<T> {
     }
 
     fn write(&mut self, record: &Record<T>) {
-        self.scratch.clear();
-        for column in &self.keys.list {
-            self.scratch.push(&(column.cell)(record));
-        }
-        self.totals.fold(self.scratch.bytes(), &self.values.list, &self.folds, record);
-        self.taken += 1;
+        self.totals.fold(&self.keys.list, &self.values.list, &self.folds, record);
     }
 
     fn pending(&self) -> usize {
-        self.taken
+        self.totals.count()
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
@@ -343,7 +302,6 @@ impl<T: 'static> Sink<T> for Upsert<T> {
             out.push(Batch::Wrong(wrong).staged(self.place, 0));
             return;
         }
-        self.taken = 0;
         let totals = std::mem::take(&mut self.totals);
         let count = totals.count();
         if count > 0 {
@@ -353,6 +311,11 @@ impl<T: 'static> Sink<T> for Upsert<T> {
             };
             out.push(Batch::Totals(plan, totals).staged(self.place, count));
         }
+    }
+
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        let columns = self.keys.list.iter().chain(&self.values.list);
+        json::row(columns.map(|column| (&*column.name, (column.cell)(record))))
     }
 
     fn validate(&self) -> Result<()> {
@@ -383,6 +346,6 @@ impl<T: 'static> Sink<T> for Upsert<T> {
 
 impl<T> fmt::Debug for Upsert<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Upsert({}, {} keys)", self.quoted, self.totals.count())
+        write!(f, "Upsert({}, {} keys)", self.quoted, self.totals.keys())
     }
 }

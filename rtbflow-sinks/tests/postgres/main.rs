@@ -15,6 +15,8 @@ mod needs;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod select;

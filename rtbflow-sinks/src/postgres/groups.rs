@@ -1,0 +1,245 @@
+//! What a commit writes: the rows of all its epochs, one group a statement.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use rtbflow::barrier::Tally;
+use rtbflow::{Error, Partition, Result};
+
+use super::batch::{Batch, RowsPlan};
+use super::cell::{Array, Cells};
+use super::columns::{Piece, Rows};
+use super::failure::{failure, place_failure};
+use super::pipeline::{Parameter, Pipeline, parameter};
+use super::session::Lease;
+use super::totals::{Totals, TotalsPlan, merged};
+use super::transact::{Part, Work};
+use super::transaction::Transaction;
+
+/// Which rows of a batch are meant.
+pub(crate) enum Picked {
+    All,
+    /// These, by their numbers, ascending.
+    Some(Vec<usize>),
+}
+
+/// The batches of one statement together, in the order in which the pipeline made the sinks.
+pub(crate) struct Groups<'a>(BTreeMap<(usize, &'a str), Group<'a>>);
+
+/// What one statement writes, gathered from all epochs.
+enum Group<'a> {
+    Rows(&'a RowsPlan, Vec<Cow<'a, Rows>>),
+    /// Columns of folded rows, some thousand each.
+    Totals(&'a TotalsPlan, Vec<Cow<'a, Totals>>, Vec<Vec<Cells>>),
+    Own(&'a dyn Work, Vec<Part<'a>>),
+}
+
+/// What a statement was sent for.
+pub(crate) struct Sent {
+    /// What it does, such as `insert into "t"`.
+    pub(crate) what: String,
+    /// Whether it is about rows: then one of them may be to blame if it fails.
+    pub(crate) is_about_rows: bool,
+}
+
+impl Sent {
+    fn rows(what: String) -> Self {
+        Self { what, is_about_rows: true }
+    }
+}
+
+/// A statement that has failed.
+pub(crate) struct Failed {
+    /// What it does, such as `insert into "t"`.
+    pub(crate) what: String,
+    pub(crate) error: Error,
+}
+
+impl Failed {
+    /// Something that has no statement.
+    pub(crate) fn alone(error: Error) -> Self {
+        Self { what: String::new(), error }
+    }
+}
+
+impl<'a> Groups<'a> {
+    /// Gathers batches, in the order of their epochs.
+    pub(crate) fn of(
+        batches: impl IntoIterator<Item = (&'a Batch, Picked)>,
+    ) -> Result<Self, Failed> {
+        let mut groups: BTreeMap<(usize, &'a str), Group<'a>> = BTreeMap::new();
+        for (batch, picked) in batches {
+            if matches!(&picked, Picked::Some(rows) if rows.is_empty()) {
+                continue;
+            }
+            match batch {
+                Batch::Wrong(why) => return Err(Failed::alone(Error::config(why.clone()))),
+                Batch::Rows(plan, rows) => {
+                    let group = groups.entry(batch.order());
+                    let group = group.or_insert_with(|| Group::Rows(plan, Vec::new()));
+                    if let Group::Rows(_, all) = group {
+                        all.push(match picked {
+                            Picked::All => Cow::Borrowed(rows),
+                            Picked::Some(picked) => Cow::Owned(rows.pick(&picked)),
+                        });
+                    }
+                }
+                Batch::Totals(plan, totals) => {
+                    let group = groups.entry(batch.order());
+                    let group =
+                        group.or_insert_with(|| Group::Totals(plan, Vec::new(), Vec::new()));
+                    if let Group::Totals(_, all, _) = group {
+                        all.push(match picked {
+                            Picked::All => Cow::Borrowed(totals),
+                            Picked::Some(picked) => Cow::Owned(totals.pick(plan, &picked)),
+                        });
+                    }
+                }
+                Batch::Own(_, work) => {
+                    let group = groups.entry(batch.order());
+                    let group = group.or_insert_with(|| Group::Own(&**work, Vec::new()));
+                    if let Group::Own(_, all) = group {
+                        let ranges = match picked {
+                            Picked::All => std::iter::once(0..work.count()).collect(),
+                            Picked::Some(rows) => ranges(&rows),
+                        };
+                        all.push(Part { work: &**work, ranges });
+                    }
+                }
+            }
+        }
+        let mut groups = Self(groups);
+        groups.merge()?;
+        Ok(groups)
+    }
+
+    /// Merges what upserts have folded in each epoch.
+    fn merge(&mut self) -> Result<(), Failed> {
+        for group in self.0.values_mut() {
+            if let Group::Totals(plan, all, columns) = group {
+                *columns =
+                    merged(plan, all).map_err(|error| Failed { what: plan.what(), error })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything: statements are sent without waiting, but for the pipeline's own functions, which
+    /// wait for theirs. `found` takes what these find out about records.
+    pub(crate) async fn write<'s>(
+        &'s self,
+        lease: &'s Lease<'_>,
+        pipeline: &mut Pipeline<'s, Sent>,
+        mut found: impl FnMut(Partition, Tally),
+    ) -> Result<(), Failed> {
+        for group in self.0.values() {
+            match group {
+                Group::Rows(plan, batches) => {
+                    for parameters in row_parameters(plan, batches) {
+                        let sent = Sent::rows(plan.attempted.clone());
+                        pipeline.send(sent, plan.sql.clone(), parameters).await;
+                    }
+                }
+                Group::Totals(plan, _, statements) => {
+                    for columns in statements {
+                        let parameters = total_parameters(plan, columns);
+                        let sent = Sent::rows(plan.what());
+                        pipeline.send(sent, plan.sql.clone(), parameters).await;
+                    }
+                }
+                Group::Own(work, parts) => {
+                    let what = format!("run {:?}", work.name());
+                    let attempted = format!("{what} in Postgres at {}", lease.server);
+                    let tx = Transaction::new(lease.client(), attempted);
+                    let returned = work.run(&tx, parts).await;
+                    match tx.outcome(returned) {
+                        Ok(((), tallies)) => {
+                            tallies
+                                .into_iter()
+                                .for_each(|(partition, tally)| found(partition, tally));
+                        }
+                        Err(error) => {
+                            // A statement that was sent before may have failed, and the function's then
+                            // failed for that alone: the first error is the one that counts.
+                            finish(lease, pipeline).await?;
+                            return Err(Failed { what, error });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits for all answers; the first error is the one that counts.
+pub(crate) async fn finish(
+    lease: &Lease<'_>,
+    pipeline: &mut Pipeline<'_, Sent>,
+) -> Result<(), Failed> {
+    pipeline.finish().await.map_err(|(Sent { what, is_about_rows }, error)| {
+        let attempted = format!("{what} in Postgres at {}", lease.server);
+        let error = match is_about_rows {
+            true => failure(&attempted, &error),
+            false => place_failure(&attempted, &error),
+        };
+        Failed { what, error }
+    })
+}
+
+/// Numbers that follow each other, as ranges.
+fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
+    rows.chunk_by(|a, b| a + 1 == *b)
+        .filter_map(|run| Some(*run.first()?..run.last()? + 1))
+        .collect()
+}
+
+/// The parameters of each run of a statement: pieces of rows, up to a bounded number of rows.
+fn row_parameters<'a>(plan: &RowsPlan, batches: &'a [Cow<'_, Rows>]) -> Vec<Vec<Parameter<'a>>> {
+    /// Rows a statement, unless one piece has more.
+    const MOST_ROWS: usize = 16_384;
+    let mut statements = Vec::new();
+    let mut taken = Vec::new();
+    let mut rows = 0;
+    for piece in batches.iter().flat_map(|batch| &batch.pieces) {
+        if rows > 0 && rows + piece.rows > MOST_ROWS {
+            statements.push(std::mem::take(&mut taken));
+            rows = 0;
+        }
+        rows += piece.rows;
+        taken.push(piece);
+    }
+    statements.push(taken);
+    let column = |pieces: &[&'a Piece], at: usize| {
+        pieces.iter().filter_map(|piece| piece.columns.get(at)).collect::<Vec<&'a Cells>>()
+    };
+    statements
+        .iter()
+        .map(|pieces| {
+            (plan.kinds.iter().enumerate())
+                .map(|(at, kind)| parameter(Array::new(*kind, column(pieces, at)), kind.array()))
+                .collect()
+        })
+        .collect()
+}
+
+fn total_parameters<'a>(plan: &TotalsPlan, columns: &'a [Cells]) -> Vec<Parameter<'a>> {
+    let keys = plan.keys.iter().map(|(_, kind)| *kind);
+    let kinds = keys.chain(plan.values.iter().map(|(_, kind, _)| *kind));
+    kinds
+        .zip(columns)
+        .map(|(kind, cells)| parameter(Array::new(kind, [cells]), kind.array()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_follow_each_other_are_one_range() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), [0..3, 5..6, 7..9]);
+        assert!(ranges(&[]).is_empty());
+    }
+}

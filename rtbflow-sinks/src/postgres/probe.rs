@@ -1,0 +1,192 @@
+//! Finds out which records of a commit Postgres refuses for what they are.
+//!
+//! In a transaction that is rolled back, behind the locks of the positions, records are written from the
+//! left to the right, by halves, each half behind a savepoint; all rows of a record together, whatever the
+//! sinks. One record among n costs log₂ n + 2 statements of each sink, over no more than three times the
+//! rows. One transaction has at most 60 savepoints: with the 65th a server's snapshots overflow, for everybody on
+//! it. What was accepted is then written again by the next transaction, without savepoints.
+
+use std::collections::HashMap;
+
+use rtbflow::epoch::{Epoch, Refusal, Step};
+use rtbflow::sink::StagedRows as _;
+use rtbflow::{BadRecord, Error, Origin, Result};
+use tokio::time::Instant;
+
+use super::batch::Batch;
+use super::commit::{Target, applied, batch, decide, rollback};
+use super::failure::{Blame, blamed};
+use super::groups::{Failed, Groups, Picked, Sent, finish};
+use super::pipeline::Pipeline;
+use super::positions;
+use super::search::Search;
+use super::session::Lease;
+
+/// Savepoints of one transaction.
+const MOST_SAVEPOINTS: usize = 60;
+
+/// What rows have deferred is looked at with them; a constraint that needs the rows of several sinks finds
+/// them.
+const DEFER: &str = "set constraints all deferred";
+const LOOK: &str = "set constraints all immediate; set constraints all deferred";
+
+/// Finds the records that are refused, and returns the error that names them.
+///
+/// # Errors
+/// What the place cannot do for reasons of its own.
+pub(crate) async fn probe(target: Target<'_>, epochs: &[Epoch], steps: &[Step]) -> Result<Error> {
+    let parts = parts(target, epochs, steps)?;
+    let units = units(&parts);
+    let mut search = Search::among(units.len());
+    let deadline = Instant::now() + target.search;
+    let probed = Probed { target, epochs, steps, parts: &parts, units: &units };
+    while !search.is_over() && (search.refused().is_empty() || Instant::now() < deadline) {
+        if !probed.transaction(&mut search).await? {
+            break;
+        }
+    }
+    let refusals: Vec<Refusal> = search
+        .refused()
+        .iter()
+        .filter_map(|(unit, reason)| probed.refusal(*unit, reason))
+        .collect();
+    Ok(match refusals.is_empty() {
+        false => Error::refused(refusals),
+        true => Error::transient(format!(
+            "commit epochs of job {} to Postgres at {}: rows were refused together and none by itself; \
+             trying again",
+            target.job, target.lease.server
+        )),
+    })
+}
+
+/// A batch that takes part.
+struct Part<'a> {
+    epoch: usize,
+    staged: usize,
+    batch: &'a Batch,
+    /// The rows that were not refused before.
+    rows: Vec<usize>,
+}
+
+/// One record, with all rows that were made of it: the part and the row of each. A row that was read nowhere
+/// stands alone.
+type Unit = Vec<(usize, usize)>;
+
+fn parts<'a>(target: Target<'_>, epochs: &'a [Epoch], steps: &[Step]) -> Result<Vec<Part<'a>>> {
+    let mut parts = Vec::new();
+    for (epoch, of) in applied(epochs, steps) {
+        for (number, staged) in of.staged.iter().enumerate() {
+            if staged.place == target.place {
+                let rows = (0..staged.rows).filter(|row| !staged.is_refused(*row)).collect();
+                parts.push(Part { epoch, staged: number, batch: batch(staged)?, rows });
+            }
+        }
+    }
+    parts.sort_by_key(|part| (part.epoch, part.batch.order()));
+    Ok(parts)
+}
+
+/// The records in the order in which their tasks saw them.
+fn units(parts: &[Part<'_>]) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut known: HashMap<(usize, Origin), usize> = HashMap::new();
+    for (number, part) in parts.iter().enumerate() {
+        for row in &part.rows {
+            let origin = part.batch.origin(*row);
+            let unit = match origin {
+                Some(origin) => *known.entry((part.epoch, origin)).or_insert(units.len()),
+                None => units.len(),
+            };
+            match units.get_mut(unit) {
+                Some(unit) => unit.push((number, *row)),
+                None => units.push(vec![(number, *row)]),
+            }
+        }
+    }
+    units
+}
+
+/// What is searched.
+#[derive(Clone, Copy)]
+struct Probed<'a> {
+    target: Target<'a>,
+    epochs: &'a [Epoch],
+    steps: &'a [Step],
+    parts: &'a [Part<'a>],
+    units: &'a [Unit],
+}
+
+impl Probed<'_> {
+    /// Goes on with the search in one transaction, which is rolled back. Returns whether it makes sense to go
+    /// on in another.
+    async fn transaction(&self, search: &mut Search) -> Result<bool> {
+        let Target { lease, job, .. } = self.target;
+        let mut standings = positions::lock(lease, job, self.epochs).await?;
+        let (steps, _) = decide(&mut standings, self.epochs);
+        let stands = steps == self.steps;
+        let goes_on = stands && self.goes_on(search).await?;
+        rollback(lease).await?;
+        Ok(goes_on)
+    }
+
+    async fn goes_on(&self, search: &mut Search) -> Result<bool> {
+        let lease = self.target.lease;
+        let attempted = format!("look for rows that are refused in Postgres at {}", lease.server);
+        lease.run(DEFER, &attempted).await?;
+        let accepted: Vec<usize> = search.accepted().collect();
+        if !accepted.is_empty() {
+            match self.write(accepted.into_iter()).await {
+                Ok(()) => {}
+                // Others have changed what it was taken beside.
+                Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => return Ok(false),
+                Err(Failed { error, .. }) => return Err(error),
+            }
+        }
+        for _ in 0..MOST_SAVEPOINTS {
+            let Some(range) = search.range() else { return Ok(true) };
+            lease.run("savepoint rtbflow_probe", &attempted).await?;
+            match self.write(range.clone()).await {
+                Ok(()) => {
+                    lease.run("release savepoint rtbflow_probe", &attempted).await?;
+                    search.taken(&range);
+                }
+                Err(Failed { what, error }) => {
+                    let (Blame::Row, reason) = blamed(&error) else { return Err(error) };
+                    let undo =
+                        "rollback to savepoint rtbflow_probe; release savepoint rtbflow_probe";
+                    lease.run(undo, &attempted).await?;
+                    search.refuse(&range, BadRecord::new(format!("{what}: {reason}")));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the rows of these records, and looks at what they have deferred.
+    async fn write(&self, units: impl Iterator<Item = usize>) -> Result<(), Failed> {
+        let lease: &Lease<'_> = self.target.lease;
+        let mut picked: Vec<Vec<usize>> = self.parts.iter().map(|_| Vec::new()).collect();
+        for (part, row) in units.filter_map(|unit| self.units.get(unit)).flatten() {
+            if let Some(rows) = picked.get_mut(*part) {
+                rows.push(*row);
+            }
+        }
+        let batches = self.parts.iter().zip(picked).map(|(part, mut rows)| {
+            rows.sort_unstable();
+            (part.batch, Picked::Some(rows))
+        });
+        let groups = Groups::of(batches)?;
+        let mut pipeline = Pipeline::new(lease.client());
+        groups.write(lease, &mut pipeline, |_, _| {}).await?;
+        let look = Sent { what: "commit what was deferred".to_owned(), is_about_rows: true };
+        pipeline.send_plain(look, LOOK).await;
+        finish(lease, &mut pipeline).await
+    }
+
+    fn refusal(&self, unit: usize, reason: &BadRecord) -> Option<Refusal> {
+        let (part, row) = *self.units.get(unit)?.first()?;
+        let Part { epoch, staged, .. } = *self.parts.get(part)?;
+        Some(Refusal { epoch, staged, row, reason: reason.clone() })
+    }
+}
