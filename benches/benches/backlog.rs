@@ -114,7 +114,7 @@ fn read<P: clap::Args>(pipeline: Pipeline, arguments: &[&str]) -> Answer<Options
 async fn pipeline(run: impl Future<Output = rtbflow::Result<Outcome>>) -> Answer<u64> {
     match Box::pin(run).await? {
         Outcome::Ran(account) => Ok(account.decoded),
-        Outcome::Described(text) => Err(text.into()),
+        Outcome::Described(text) | Outcome::Unconfirmed(text) => Err(text.into()),
         Outcome::Failed(_, error) => Err(error.into()),
     }
 }

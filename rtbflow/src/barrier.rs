@@ -283,8 +283,10 @@ impl Gathering {
         unknown.sort_unstable();
         if !unknown.is_empty() {
             return Err(Error::config(format!(
-                "restore the state of operator {unknown:?}, which the pipeline does not have: give the \
-                 operator its old name back, or drop the job's state and positions to rebuild it from the source"
+                "restore the state of operator {unknown:?}, which the pipeline does not have. If it was renamed, \
+                 say so (`Job::renamed`). If it is gone for good, run the program that has it to its end \
+                 (`until_end`), which closes what is open, and then this one; or give its state up \
+                 (`Job::removed`)"
             )));
         }
         Ok(Ok(std::mem::take(&mut shared.gathered)))

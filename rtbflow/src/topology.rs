@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
     nodes: Vec<Node>,
+    names: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,11 @@ struct Node {
 }
 
 impl Topology {
+    /// Whether an operator that keeps state has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// The graph in [Mermaid](https://mermaid.js.org/syntax/flowchart.html) syntax.
     #[must_use]
     pub fn mermaid(&self) -> String {
@@ -228,7 +234,10 @@ impl Tip {
         let mut drawn = self.drawn();
         match drawn.failure.take() {
             Some(error) => Err(error),
-            None => Ok((drawn.topology.clone(), drawn.places.clone())),
+            None => {
+                let (topology, names) = (drawn.topology.clone(), drawn.names.clone());
+                Ok((Topology { names, ..topology }, drawn.places.clone()))
+            }
         }
     }
 }

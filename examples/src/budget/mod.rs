@@ -124,7 +124,7 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
         }
         watch.finds_campaigns().await
     };
-    launch.run_beside(job, prepare, |ended| watch.run(ended), shutdown).await
+    Box::pin(launch.run_beside(job, prepare, |ended| watch.run(ended), shutdown)).await
 }
 
 #[cfg(test)]

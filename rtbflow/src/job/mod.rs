@@ -20,6 +20,7 @@ mod measures;
 mod notes;
 mod pace;
 mod refusing;
+mod renaming;
 mod report;
 mod run;
 mod running;
@@ -41,6 +42,7 @@ pub use report::{Account, Report};
 use committer::Rejected;
 use intake::Bounds;
 use notes::Notes;
+use renaming::Renames;
 use settings::Settings;
 
 use crate::clock::{Clock, SystemClock};
@@ -92,6 +94,7 @@ pub struct Job<S = (), A = (), P = ()> {
     account: Account,
     health: Health,
     notes: Notes,
+    renames: Renames,
 }
 
 impl<S, A, P> fmt::Debug for Job<S, A, P> {
@@ -118,6 +121,7 @@ impl Job {
             account: Account::default(),
             health: Health::default(),
             notes: Notes::default(),
+            renames: Renames::default(),
         })
     }
 }
@@ -137,6 +141,7 @@ impl<A, P> Job<(), A, P> {
             account,
             health,
             notes,
+            renames,
         } = self;
         Job {
             name,
@@ -150,6 +155,7 @@ impl<A, P> Job<(), A, P> {
             account,
             health,
             notes,
+            renames,
         }
     }
 }
@@ -169,6 +175,7 @@ impl<S, P> Job<S, (), P> {
             account,
             health,
             notes,
+            renames,
         } = self;
         Job {
             name,
@@ -182,6 +189,7 @@ impl<S, P> Job<S, (), P> {
             account,
             health,
             notes,
+            renames,
         }
     }
 }
@@ -206,6 +214,7 @@ impl<S, A> Job<S, A, ()> {
             account,
             health,
             notes,
+            renames,
         } = self;
         Job {
             name,
@@ -219,6 +228,7 @@ impl<S, A> Job<S, A, ()> {
             account,
             health,
             notes,
+            renames,
         }
     }
 }
@@ -304,6 +314,39 @@ impl<S, A, P> Job<S, A, P> {
         self
     }
 
+    /// The operator that is now called `new` was called `old`: what is kept under the old name becomes its
+    /// state, and is kept under the new one from the first epoch that changes it, or soon after. May be said
+    /// for as long as instances of the old program are about, and left out when nothing is kept under the old
+    /// name any more. An instance of the old program cannot take the state back.
+    ///
+    /// # Errors
+    /// [`run`](Self::run) ends with a configuration error if the pipeline has no operator `new`, or still has
+    /// one called `old`.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> rtbflow::Result<()> {
+    /// let job = rtbflow::Job::new("clicks")?.renamed("windows", "clicks-per-ad").removed("repeats");
+    /// assert!(format!("{job:?}").contains("clicks"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn renamed(mut self, old: &str, new: &str) -> Self {
+        self.renames.add(old, Some(new));
+        self
+    }
+
+    /// The operator called `old` is gone for good, and so is what is kept of it: results that would have come
+    /// of that never come. If they should, run the program that has the operator to its end first
+    /// ([`until_end`](Self::until_end)), which closes what is open.
+    ///
+    /// # Errors
+    /// [`run`](Self::run) ends with a configuration error if the pipeline still has an operator called `old`.
+    pub fn removed(mut self, old: &str) -> Self {
+        self.renames.add(old, None);
+        self
+    }
+
     /// The clock; the system's by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -367,7 +410,9 @@ where
             *place == self.anchor.place()
                 || self.writers.iter().any(|writer| writer.place() == *place)
         };
-        match self.draw()?.1.into_iter().find(|place| !known(place)) {
+        let (topology, places) = self.draw()?;
+        self.renames.check(&topology)?;
+        match places.into_iter().find(|place| !known(place)) {
             None => Ok(()),
             Some(place) => Err(Error::config(format!(
                 "run job {}: a sink writes to {}, which is neither the job's anchor nor one of its writers",

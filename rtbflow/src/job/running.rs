@@ -297,7 +297,7 @@ where
             status: Arc::clone(&status),
             pace: self.pace.clone(),
             measures,
-            work: Work::new(),
+            work: Work::new(&job.renames),
         };
         let restoring = job.health.restoring();
         let abort = self.ended.spawn(async move {

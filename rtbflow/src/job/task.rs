@@ -28,6 +28,7 @@ use crate::job::committer::Submission;
 use crate::job::intake::{Arrival, Mailbox, Progress};
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
+use crate::job::renaming::{Moves, Renames};
 use crate::job::settings::Settings;
 use crate::source::{Batch, Delivery, Originals};
 use crate::topology::Activity;
@@ -110,10 +111,11 @@ pub(crate) struct Work {
     ending: bool,
     ended: bool,
     progress: Progress,
+    moves: Moves,
 }
 
 impl Work {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(renames: &Renames) -> Self {
         let now = Instant::now();
         Self {
             gathering: None,
@@ -125,6 +127,7 @@ impl Work {
             ending: false,
             ended: false,
             progress: Progress::default(),
+            moves: Moves::new(renames),
         }
     }
 }
@@ -163,7 +166,8 @@ impl<B: Batch> TaskLoop<B> {
             bytes += page.chunks.iter().map(crate::state::Chunk::len).sum::<usize>();
             from = page.next;
             let last = from.is_none();
-            let (barrier, gathering) = Barrier::restoring(self.clock.now(), page.chunks, last);
+            let named = self.work.moves.restored(page.chunks)?;
+            let (barrier, gathering) = Barrier::restoring(self.clock.now(), named, last);
             self.mailbox.send(barrier);
             self.pass(gathering).await?;
             if last {
@@ -405,7 +409,8 @@ impl<B: Batch> TaskLoop<B> {
         }
     }
 
-    fn build(&mut self, gathered: Gathered) -> Result<Option<Epoch>> {
+    fn build(&mut self, mut gathered: Gathered) -> Result<Option<Epoch>> {
+        self.work.moves.join(&mut gathered.chunks, self.work.progress.closed);
         let (standings, (records_in, skipped)) = {
             let mut shared = self.mailbox.lock();
             let progress = &mut shared.progress;

@@ -18,6 +18,7 @@ use crate::job::committer::Submission;
 use crate::job::intake::Intake;
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
+use crate::job::renaming::Renames;
 use crate::job::settings::Settings;
 use crate::job::task::{Input, Status, TaskLoop, Work};
 use crate::job::tests::{BOUNDS, Written, positions};
@@ -77,7 +78,7 @@ impl Bench {
             status: Arc::new(Status::default()),
             pace: Pace::new(Duration::from_millis(250)),
             measures: TaskMeasures::new(&job, TASK, partitions),
-            work: Work::new(),
+            work: Work::new(&Renames::default()),
         };
         Self { run, submissions, finish, place, counts }
     }

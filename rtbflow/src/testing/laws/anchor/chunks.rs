@@ -101,6 +101,22 @@ pub(super) async fn order<P: AnchorUnderTest>(case: &Case<'_, P>) {
     check(case, groups).await;
 }
 
+/// As an operator that is renamed takes its state along, bucket by bucket.
+pub(super) async fn moved<P: AnchorUnderTest>(case: &Case<'_, P>) {
+    let old = |bucket| [append("old", bucket, "1"), append("old", bucket, "2")];
+    let new = |bucket| [end("old", bucket), append("new", bucket, "1"), append("new", bucket, "2")];
+    check(
+        case,
+        vec![
+            (0..3).flat_map(old).collect(),
+            new(1).into_iter().chain([append("new", 1, "3")]).collect(),
+            vec![end("old", 2), replace("new", 2, "whole")],
+            vec![end("old", 0), end("new", 0), append("new", 5, "4")],
+        ],
+    )
+    .await;
+}
+
 pub(super) async fn names<P: AnchorUnderTest>(case: &Case<'_, P>) {
     let operators = [
         "a", "a:1", "a:", ":", "A", "win'dows", "\"", "x\\", "{a}", "한글", "%_*", "a b", "0", "-1",

@@ -103,6 +103,7 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
         found::once: "what is found out in the place is told the same however often an epoch is committed";
         found::apart: "what is found out about one task's records is not told of another's";
         chunks::order: "chunks come back in the order of their bucket";
+        chunks::moved: "a bucket of one operator becomes one of another in one epoch";
         chunks::names: "operators, buckets and bytes come back as they were, whatever they look like";
         chunks::pages: "state of many pages comes back whole, and each page goes on where the last ended";
         forgotten::anew: "a job that is forgotten begins at the first record, without state";
