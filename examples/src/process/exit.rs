@@ -31,7 +31,14 @@ pub fn exit_code(error: &Error) -> ExitCode {
 /// What failed and what to do, in one line.
 #[must_use]
 pub fn exit_message(error: &Error) -> String {
+    let report = error.report().replace(['\n', '\r'], " ");
+    let lacks_tables = ["there is no table", "Options::create_tables"]
+        .iter()
+        .any(|missing| report.contains(missing));
     let advice = match error.kind() {
+        ErrorKind::Config if lacks_tables => {
+            "--create-tables makes the pipeline's own tables; what was committed before is safe"
+        }
         ErrorKind::Config => "correct it and start again; what was committed before is safe",
         ErrorKind::Transient => {
             "--connect-timeout says how long a server is waited for at the start"
@@ -42,7 +49,6 @@ pub fn exit_message(error: &Error) -> String {
         }
         ErrorKind::Permanent | _ => "what was committed is safe; see to the cause and start again",
     };
-    let report = error.report().replace(['\n', '\r'], " ");
     format!("error: {report} ({advice})")
 }
 
@@ -66,5 +72,7 @@ mod tests {
         assert_eq!(message.lines().count(), 1);
         assert!(message.contains("127.0.0.1:1: connection refused"), "{message}");
         assert!(message.contains("--connect-timeout"), "{message}");
+        let missing = exit_message(&Error::config("insert into \"t\": there is no table \"t\""));
+        assert!(missing.contains("--create-tables"), "{missing}");
     }
 }

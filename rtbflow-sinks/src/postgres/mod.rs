@@ -30,8 +30,8 @@
 //! rows, for one record; two or three for each where they lie close together. No transaction has more
 //! than 60 savepoints.
 //!
-//! A row whose foreign key names a row that is not there waits for it, and holds back what comes behind it in its
-//! task; the log names constraint and key. What Postgres refuses for reasons of its own
+//! A row whose foreign key names a row that is not there waits for it, and holds back the commits of its
+//! instance; the log names constraint and key, once a minute. What Postgres refuses for reasons of its own
 //! (rights, a missing table, a full disk) is no reason to leave anything out: it is an error, or waited for.
 //!
 //! # Poolers

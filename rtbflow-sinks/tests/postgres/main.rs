@@ -23,6 +23,8 @@ mod select;
 #[cfg(test)]
 mod sinks;
 #[cfg(test)]
+mod standby;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod upgrade;

@@ -149,7 +149,7 @@ async fn rights_that_are_missing_are_listed() {
 }
 
 /// A database of its own in this encoding.
-async fn in_encoding(encoding: &str, test: impl AsyncFnOnce(Postgres)) {
+pub(crate) async fn in_encoding(encoding: &str, test: impl AsyncFnOnce(Postgres)) {
     let schema = Schema::new().await;
     let (name, client) = (format!("{}_db", schema.name), connect(&url()).await);
     let create = format!(

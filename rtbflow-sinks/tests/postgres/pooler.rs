@@ -9,6 +9,7 @@ use rtbflow_sinks::postgres::{Postgres, Records};
 
 use super::laws::{NUMBERS, Place};
 use super::schema::{Owner, Schema, job, one, record, server};
+use super::standby::is_root;
 
 /// A PgBouncer of its own before the tests' server; it ends with this value.
 struct Pooler {
@@ -52,14 +53,10 @@ impl Pooler {
 
 /// PgBouncer refuses to run as root, where the tests may be.
 fn run(file: &std::path::Path) -> std::process::Child {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| {
-        use std::os::unix::fs::MetadataExt;
-        me.uid() == 0
-    });
     // Where Debian puts it, which is not in everybody's path.
     let there = std::path::Path::new("/usr/sbin/pgbouncer").exists();
     let program = if there { "/usr/sbin/pgbouncer" } else { "pgbouncer" };
-    let mut command = if is_root {
+    let mut command = if is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "nobody", "--clear-groups", program]);
         command

@@ -13,6 +13,7 @@ use rtbflow::{Job, Record, Timestamp};
 use rtbflow_sinks::postgres::{Postgres, Records, Value};
 use tokio_postgres::Client;
 
+use super::needs::in_encoding;
 use super::schema::{Owner, Schema, job, one, record};
 
 #[derive(Debug, Clone)]
@@ -357,4 +358,28 @@ async fn a_row_waits_for_the_one_that_its_foreign_key_names() {
     }
     reader.batch_execute("insert into parents values (42)").await.unwrap();
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_the_databases_encoding_does_not_have_is_a_dead_letter() {
+    in_encoding("LATIN1", async |postgres| {
+        let table = "create table balances (advertiser text primary key, balance bigint not null)";
+        postgres.create_table(table).await.unwrap();
+        let charges = vec![vec![charge("café", 1), charge("한국", 2), charge("café", 3)]];
+        let balances = |postgres: &Postgres| {
+            postgres
+                .upsert("balances")
+                .key_text("advertiser", |charge: &Charge| &charge.advertiser)
+                .add("balance", |charge| charge.price)
+        };
+        let (report, letters) = run(&postgres, &charges, balances).await;
+        assert_eq!((report.decoded, report.dead_lettered), (2, 1));
+        assert!(letters.seen()[&(0, 1)].contains("22P05"), "{:?}", letters.seen());
+        let sum = postgres.transaction("sum up", |tx| {
+            let sql = "select balance from balances where advertiser = $1";
+            Box::pin(async move { tx.query(sql, &["café".into()]).await })
+        });
+        assert_eq!(sum.await.unwrap()[0].get::<i64>("balance").unwrap(), 4);
+    })
+    .await;
 }
