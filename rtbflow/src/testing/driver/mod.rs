@@ -21,8 +21,9 @@ use crate::barrier::{Barrier, Gathered, Gathering, Tally};
 use crate::clock::Clock;
 use crate::element::Element;
 use crate::epoch::{Epoch, Task};
-use crate::error::BadRecord;
+use crate::error::{BadRecord, Error, Result};
 use crate::flow::{End, Flow};
+use crate::state::Chunk;
 use crate::testing::ManualClock;
 use crate::testing::builders::{at, read};
 use crate::time::Timestamp;
@@ -123,6 +124,31 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         };
         driver.restore();
         driver
+    }
+
+    /// A driver of a pipeline that goes on from state which another has committed: the same pipeline in an
+    /// earlier release, say, whose [`stored`](Self::stored) chunks are kept in the repository. Nothing else
+    /// is brought back: say where the watermark was by [`advance_watermark`](Self::advance_watermark).
+    ///
+    /// # Errors
+    /// If an operator refuses the state.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[track_caller]
+    pub fn opening(
+        chunks: Vec<Chunk>,
+        pipeline: impl Fn(Flow<Line<T>>, &Outputs) -> End + 'static,
+    ) -> Result<Self> {
+        let mut driver = Self::new(pipeline);
+        driver.store = Store::holding(chunks);
+        let (barrier, gathering) = Barrier::restoring(driver.clock.now(), driver.stored(), true);
+        driver.input.put_first(barrier);
+        driver.poll();
+        match gathering.finish()? {
+            Ok(_) => Ok(driver),
+            Err(_) => Err(Error::permanent("bring state back: an operator keeps the barrier")),
+        }
     }
 
     /// By how much a record may be out of order: the watermark stays so far behind the highest event
@@ -274,6 +300,12 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     #[must_use]
     pub fn state(&self) -> Vec<StateBucket> {
         self.store.state()
+    }
+
+    /// The chunks of state that are committed, in the order in which they are brought back.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Chunk> {
+        self.store.chunks()
     }
 
     /// Bytes of state of the operator of this name that are committed, in all its buckets.

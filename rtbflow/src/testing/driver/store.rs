@@ -41,6 +41,16 @@ struct Standing {
 }
 
 impl Store {
+    /// A place that holds these chunks and has seen no commit.
+    pub(super) fn holding(chunks: Vec<Chunk>) -> Self {
+        let mut store = Self::default();
+        for chunk in chunks {
+            let key = (chunk.operator.to_string(), chunk.bucket);
+            store.stands.buckets.entry(key).or_default().push(chunk);
+        }
+        store
+    }
+
     pub(super) fn commits(&self) -> usize {
         self.after.len()
     }
