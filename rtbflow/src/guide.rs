@@ -1,7 +1,10 @@
-//! Pages to read: how time is understood, and what the constructs of other stream processors become here.
+//! Pages to read: how time is understood, what is stored of a program and how it may change, and what the constructs of other stream processors become here.
 
 #[doc = include_str!("../docs/time.md")]
 pub mod time {}
+
+#[doc = include_str!("../docs/state.md")]
+pub mod state {}
 
 #[doc = include_str!("../docs/kafka-streams.md")]
 pub mod kafka_streams {}

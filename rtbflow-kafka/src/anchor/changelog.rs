@@ -136,9 +136,9 @@ pub(crate) fn write_positions(positions: &Positions, out: &mut Outgoing) -> Resu
     for (partition, at) in positions {
         let time = at.event_time.map(Timestamp::as_millis);
         let topic = partition.topic.name();
-        writer.put(&(topic, partition.number, at.offset, time, at.commit, at.owner));
         let log: WrittenLog = at.log.map(|log| (log.topic_id.to_string(), log.leader_epoch));
-        writer.put(&log);
+        let position = (topic, partition.number, at.offset, time, at.commit, at.owner);
+        writer.put_as::<(Written, WrittenLog)>(&(position, log));
     }
     out.put(POSITIONS, Some(&[&writer.finish()?]));
     Ok(())
@@ -159,9 +159,12 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     let version = if names_logs { POSITIONS_VERSION } else { WITHOUT_LOGS };
     let mut reader = Reader::open(&chunk, version)?;
     let mut positions = Positions::new();
-    while let Some((topic, number, offset, time, commit, owner)) = reader.next_entry::<Written>()? {
+    let mut next = || match names_logs {
+        true => reader.next_entry::<(Written, WrittenLog)>(),
+        false => Ok(reader.next_entry::<Written>()?.map(|position| (position, None))),
+    };
+    while let Some(((topic, number, offset, time, commit, owner), log)) = next()? {
         let event_time = time.map(Timestamp::from_millis);
-        let log = if names_logs { reader.next_entry::<WrittenLog>()?.flatten() } else { None };
         let log = log.map(|(topic_id, leader_epoch)| {
             Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
         });
@@ -384,10 +387,10 @@ mod tests {
         let mut out = Outgoing::default();
         write_positions(&positions, &mut out).unwrap();
         assert_eq!(scan([&out]).unwrap().positions, positions);
-        let mut before = Writer::new(WITHOUT_LOGS);
-        before.put(&("ads", 3, Some(9), None::<i64>, 2_u64, 5_u64));
+        // As a build before the logs had names wrote it, in the format of that time.
+        let before = b"\x00\x01\xf5\x43\xac\x5a\x96\xa3ads\x03\x09\xc0\x02\x05";
         let mut old = Outgoing::default();
-        old.put(POSITIONS, Some(&[&before.finish().unwrap()]));
+        old.put(POSITIONS, Some(&[before]));
         let stood = Position { offset: Some(9), commit: 2, owner: 5, ..Position::default() };
         assert_eq!(scan([&old]).unwrap().positions, Positions::from([(partition(3), stood)]));
         let value = out.messages().next().unwrap().value.unwrap().to_vec();

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::Late;
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Bucket, Chunk, Format, Reader, Writer};
 use crate::time::{Timestamp, millis};
 
 /// How long an id is remembered, and what becomes of a record that comes later than that.
@@ -156,6 +156,10 @@ pub struct DedupLogic<K, T, U, F> {
     values: PhantomData<fn(T)>,
 }
 
+fn format() -> Format {
+    Format::new(VERSION, "ids")
+}
+
 /// Ids that are forgotten together.
 struct Generation<K> {
     start: Timestamp,
@@ -163,6 +167,7 @@ struct Generation<K> {
     ids: HashTable<(K, Timestamp)>,
     /// Those that came since the last barrier.
     fresh: Option<Writer>,
+    bucket: Bucket,
     /// Whether the place has any of them.
     logged: bool,
 }
@@ -175,7 +180,7 @@ impl<K, T, U, F> fmt::Debug for DedupLogic<K, T, U, F> {
 
 impl<K, T, U, F> DedupLogic<K, T, U, F>
 where
-    K: Hash + Eq + Serialize,
+    K: Hash + Eq + Serialize + DeserializeOwned + 'static,
 {
     fn new(key: F, dedup: Dedup, first: fn(T) -> U, repeat: Option<fn(T) -> U>) -> Self {
         Self {
@@ -225,7 +230,8 @@ where
                 // As many will come as in the one before: nothing is moved while it grows.
                 let follows = before.filter(|before| before.end == start);
                 let ids = HashTable::with_capacity(follows.map_or(0, |before| before.ids.len()));
-                let generation = Generation { start, end, ids, fresh: None, logged: false };
+                let (fresh, bucket) = (None, Bucket::default());
+                let generation = Generation { start, end, ids, fresh, bucket, logged: false };
                 self.generations.insert(next, generation);
                 next
             }
@@ -237,12 +243,13 @@ where
     fn remember(&mut self, hash: u64, key: K, at: Timestamp, held_from: Timestamp) {
         let hasher = self.hasher.clone();
         let Some(generation) = self.generation(held_from) else { return };
-        let fresh = generation.fresh.get_or_insert_with(|| {
-            let mut fresh = Writer::new(VERSION);
-            fresh.put(&generation.start);
+        let Generation { start, bucket, fresh, .. } = generation;
+        let fresh = fresh.get_or_insert_with(|| {
+            let mut fresh = bucket.writer(&format());
+            fresh.put_head::<Timestamp>(start);
             fresh
         });
-        fresh.put(&(&key, generation.start.as_millis().saturating_sub(at.as_millis())));
+        fresh.put_as::<(K, i64)>(&(&key, start.as_millis().saturating_sub(at.as_millis())));
         generation.ids.insert_unique(hash, (key, at), |(id, _)| hasher.hash_one(id));
     }
 
@@ -329,8 +336,8 @@ where
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, Self::VERSION)?;
-        let Some(start) = entries.next_entry::<Timestamp>()? else { return Ok(()) };
+        let mut entries = Reader::open(chunk, format())?;
+        let Some(start) = entries.next_head::<Timestamp>()? else { return Ok(()) };
         let span = Duration::from_millis(self.span_ms.unsigned_abs());
         let fits = start.as_millis().rem_euclid(self.span_ms) == 0
             && (start + span).as_millis() == chunk.bucket;

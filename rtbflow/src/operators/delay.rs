@@ -12,7 +12,7 @@ use crate::element::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
-use crate::state::{Chunk, KeyedState, SlotId};
+use crate::state::{Chunk, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 /// So many records are put out before what is below has taken them.
@@ -77,7 +77,7 @@ where
         let logic = Delay {
             longest,
             until,
-            held: KeyedState::new(1),
+            held: KeyedState::new(Format::new(1, "delayed records").emptied_at_end()),
             due: BTreeMap::new(),
             next_number: 0,
             watermark: Timestamp::MIN,

@@ -7,7 +7,7 @@ use crate::element::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Chunk, Format, Reader, Writer};
 use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
@@ -93,14 +93,14 @@ where
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         if let Some(highest) = self.highest.filter(|_| self.highest > self.logged) {
             self.logged = Some(highest);
-            let mut entry = Writer::new(Self::VERSION);
+            let mut entry = Writer::new(Format::of_watermark(Self::VERSION));
             entry.put(&highest);
             snapshot.replace(0, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        self.highest = Reader::open(chunk, Self::VERSION)?.next_entry()?;
+        self.highest = Reader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
         self.logged = self.highest;
         Ok(())
     }

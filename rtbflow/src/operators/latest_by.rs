@@ -13,7 +13,7 @@ use crate::element::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
-use crate::state::{Chunk, KeyedState};
+use crate::state::{Chunk, Format, KeyedState};
 use crate::time::Timestamp;
 
 /// Which version of a key is the newest, and how long it is remembered.
@@ -129,7 +129,7 @@ where
         let logic = LatestBy {
             key: self.key,
             latest,
-            newest: KeyedState::new(VERSION),
+            newest: KeyedState::new(Format::new(VERSION, "newest version")),
             watermark: Timestamp::MIN,
             values: PhantomData,
         };
@@ -316,7 +316,7 @@ mod tests {
         let mut logic = LatestBy {
             key: |value: &i64| *value,
             latest: TEN.into(),
-            newest: KeyedState::new(VERSION),
+            newest: KeyedState::new(Format::new(VERSION, "newest version")),
             watermark: Timestamp::MIN,
             values: PhantomData,
         };

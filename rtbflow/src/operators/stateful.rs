@@ -12,11 +12,11 @@ use pin_project::pin_project;
 
 use crate::barrier::{Barrier, Class, Reject, Samples, Tally};
 use crate::element::{Element, Origin, Record};
-use crate::error::{BadRecord, Result};
+use crate::error::{BadRecord, Error, Result};
 use crate::flow::{Elements, Flow};
 use crate::operators::window::Late;
-use crate::state::Chunk;
 pub use crate::state::Snapshot;
+use crate::state::{Chunk, words};
 use crate::time::{Timestamp, rough};
 use crate::topology::{Activity, Tip};
 
@@ -316,7 +316,7 @@ impl<S: Elements> Flow<S> {
     ///         snapshot.replace(0, count);
     ///     }
     ///     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-    ///         self.0 = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+    ///         self.0 = Reader::open(chunk, Self::VERSION)?.only_entry()?.unwrap_or(0);
     ///         Ok(())
     ///     }
     /// }
@@ -341,12 +341,22 @@ impl<S, L: Logic> Stateful<S, L> {
     }
 }
 
+/// An error of state that can not be read, with what is stored: only one of an operator's chunks says it.
+fn named(error: Error, chunks: &[Chunk]) -> Error {
+    match chunks.iter().find_map(words) {
+        Some(stored) if error.is_config() && std::error::Error::source(&error).is_none() => {
+            error.because(format!("the operator's state was stored as `{stored}`"))
+        }
+        _ => error,
+    }
+}
+
 /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
 fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &mut Outbox<L::Out>) {
     if let Some(chunks) = barrier.restored(operator) {
         for chunk in &chunks {
             if let Err(error) = logic.restore(chunk) {
-                return barrier.fail(error);
+                return barrier.fail(named(error, &chunks));
             }
         }
         if barrier.is_last_restoring() {

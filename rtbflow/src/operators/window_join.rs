@@ -116,6 +116,10 @@ where
     fn output(&self, state: &Self::State) -> Self::Output {
         state.clone()
     }
+
+    fn describe(&self) -> String {
+        "both sides".into()
+    }
 }
 
 impl<L, R> Merge<Either<L, R>> for BothSides<L, R>

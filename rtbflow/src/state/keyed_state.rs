@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::state::segment::{Entry, Segment, Slot};
-use crate::state::{Chunk, Reader, Snapshot};
+use crate::state::segment::{Entry, Segment, Slot, Written};
+use crate::state::{Chunk, Format, Reader, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots of a segment.
@@ -42,7 +42,7 @@ const MOST_SEGMENTS: usize = 1 << 24;
 /// assert_eq!((state.find(&"ann"), state.len()), (None, 1));
 /// ```
 pub struct KeyedState<K, V> {
-    version: u16,
+    format: Format,
     hasher: RandomState,
     index: HashTable<SlotId>,
     segments: Vec<Segment<K, V>>,
@@ -76,11 +76,11 @@ impl<K, V> fmt::Debug for KeyedState<K, V> {
 }
 
 impl<K, V> KeyedState<K, V> {
-    /// An empty table, whose chunks are of this version.
+    /// An empty table, whose chunks are of this [`Format`], or simply of this version.
     #[must_use]
-    pub fn new(version: u16) -> Self {
+    pub fn new(format: impl Into<Format>) -> Self {
         Self {
-            version,
+            format: format.into(),
             hasher: RandomState::default(),
             index: HashTable::new(),
             segments: Vec::new(),
@@ -269,13 +269,13 @@ impl<K: Hash + Eq, V> KeyedState<K, V> {
 
 impl<K, V> KeyedState<K, V>
 where
-    K: Hash + Eq + Serialize + DeserializeOwned,
-    V: Serialize + DeserializeOwned,
+    K: Hash + Eq + Serialize + DeserializeOwned + 'static,
+    V: Serialize + DeserializeOwned + 'static,
 {
     /// Hands over what changed since the last call.
     pub fn snapshot(&mut self, snapshot: &mut Snapshot) {
         for (bucket, segment) in (0..).zip(&mut self.segments) {
-            segment.snapshot(self.version, bucket, snapshot);
+            segment.snapshot(&self.format, bucket, snapshot);
         }
     }
 
@@ -284,16 +284,21 @@ where
     /// # Errors
     /// If the chunk can not be read, or is of another kind of operator.
     pub fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, self.version)?;
+        if chunk.bucket == i64::MIN {
+            // An operator that went by windows has finished here, and left how far it came.
+            let left = Reader::open(chunk, Format::of_watermark(0))?;
+            return left.only_entry::<i64>().map(drop);
+        }
+        let mut entries = Reader::open(chunk, self.format.clone())?;
         let number = usize::try_from(chunk.bucket).ok().filter(|number| *number < MOST_SEGMENTS);
-        let number = number.ok_or_else(|| {
-            Error::config(format!(
-                "restore state of operator {:?}, bucket {}: another kind of operator wrote it; give the \
-                 operator another name, or drop the job's state and positions to rebuild it from the source",
-                chunk.operator, chunk.bucket
-            ))
-        })?;
-        while let Some((key, kept)) = entries.next_entry::<(K, Option<(V, Timestamp)>)>()? {
+        while let Some((key, kept)) = entries.next_entry::<Written<K, V>>()? {
+            let number = number.ok_or_else(|| {
+                Error::config(format!(
+                    "restore state of operator {:?}, bucket {}: another kind of operator stored it; go on with \
+                     that; or reset the job, which removes its positions, state and results",
+                    chunk.operator, chunk.bucket
+                ))
+            })?;
             if self.segments.len() <= number {
                 self.segments.resize_with(number + 1, Segment::default);
             }
@@ -301,6 +306,7 @@ where
                 segment.logged = true;
                 segment.bucket.restored(1);
             }
+            let kept = kept.map(|(value, until)| (value, Timestamp::from_millis(until)));
             self.restore_entry(number, key, kept);
         }
         Ok(())
@@ -362,7 +368,7 @@ mod tests {
         fn entries(&self) -> usize {
             let count = |chunk: &Chunk| {
                 let mut entries = Reader::open(chunk, 1).unwrap();
-                let next = || entries.next_entry::<(u16, Option<(i64, Timestamp)>)>().unwrap();
+                let next = || entries.next_entry::<Written<u16, i64>>().unwrap();
                 std::iter::from_fn(next).count()
             };
             self.0.values().flatten().map(count).sum()
@@ -477,7 +483,7 @@ mod tests {
     #[test]
     fn a_chunk_of_another_kind_of_operator_is_refused() {
         let mut entries = Writer::new(1);
-        entries.put(&(1_u16, Some((1_i64, at(1)))));
+        entries.put(&(1_u16, Some((1_i64, 1_i64))));
         let change = Change::Append(entries.finish().unwrap());
         let chunk = Chunk { operator: "windows".into(), bucket: 1_700_000_000_000, change };
         let error = State::new(1).restore(&chunk).unwrap_err();

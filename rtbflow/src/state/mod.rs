@@ -15,8 +15,10 @@
 //! [`KeyedState`] is all of this for a table whose entries expire.
 
 mod bucket;
+mod format;
 mod frame;
 mod keyed_state;
+mod older;
 mod segment;
 mod snapshot;
 
@@ -25,9 +27,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use bucket::Bucket;
-pub use frame::{Reader, Writer};
+pub(crate) use frame::words;
+pub use frame::{Format, Reader, Writer};
 pub use keyed_state::{KeyedState, SlotId};
 pub use snapshot::Snapshot;
+
+/// The name of a type, without where it is and what it is made of: what stays the same when code moves.
+pub(crate) fn short_name<T: ?Sized>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
 
 /// A change of one bucket of one operator's state.
 #[derive(Debug, Clone, PartialEq, Eq)]

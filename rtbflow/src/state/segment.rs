@@ -1,8 +1,9 @@
 //! A stretch of a table of values by key, which stands together in memory and is one bucket of its log.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::state::{Bucket, Snapshot, Writer};
+use crate::state::{Bucket, Format, Snapshot, Writer};
 use crate::time::Timestamp;
 
 /// Slots that stand together: a bucket of the state.
@@ -59,34 +60,47 @@ impl<K, V> Segment<K, V> {
     }
 }
 
-impl<K: Serialize, V: Serialize> Entry<K, V> {
+/// An entry of a chunk: a key with its value and when it expires, in milliseconds, or that it is gone.
+pub(super) type Written<K, V> = (K, Option<(V, i64)>);
+
+impl<K, V> Entry<K, V>
+where
+    K: Serialize + DeserializeOwned + 'static,
+    V: Serialize + DeserializeOwned + 'static,
+{
     fn write(&mut self, entries: &mut Writer) {
         self.logged = true;
-        entries.put(&(&self.key, Some((&self.value, self.expires))));
+        let kept = Some((&self.value, self.expires.as_millis()));
+        entries.put_as::<Written<K, V>>(&(&self.key, kept));
     }
 }
 
-impl<K: Serialize, V: Serialize> Segment<K, V> {
-    pub(super) fn snapshot(&mut self, version: u16, bucket: i64, snapshot: &mut Snapshot) {
+impl<K, V> Segment<K, V>
+where
+    K: Serialize + DeserializeOwned + 'static,
+    V: Serialize + DeserializeOwned + 'static,
+{
+    pub(super) fn snapshot(&mut self, format: &Format, bucket: i64, snapshot: &mut Snapshot) {
         let change_count = self.changed.len() + self.removed.len();
         if change_count == 0 {
             return;
         }
-        let mut entries = Writer::new(version);
         if self.live == 0 {
             self.bucket = Bucket::default();
             if std::mem::take(&mut self.logged) {
                 snapshot.drop_bucket(bucket);
             }
         } else if self.bucket.rewrites(self.live, change_count) {
+            let mut entries = self.bucket.writer(format);
             let all = self.slots.iter_mut().filter_map(|slot| slot.entry.as_mut());
             all.for_each(|entry| entry.write(&mut entries));
             snapshot.replace(bucket, entries);
             self.logged = true;
         } else {
+            let mut entries = self.bucket.writer(format);
             // What was removed first: a key may have come back.
             for key in &self.removed {
-                entries.put(&(key, None::<(V, Timestamp)>));
+                entries.put_as::<Written<K, V>>(&(key, None::<(&V, i64)>));
             }
             for number in &self.changed {
                 let slot = self.slots.get_mut(*number as usize);

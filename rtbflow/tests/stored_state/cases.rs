@@ -115,34 +115,41 @@ pub(crate) const CASES: [(&str, Pipeline); 18] = [
         .key_by(|click| (click.device.clone(), click.campaign))
         .window(tumbling())
         .sum("tumbling-sum", |click| click.paid)),
-    case!("tumbling-numbers", |flow| flow.key_by(|click| click.campaign).window(tumbling()).aggregate(
-        "tumbling-numbers",
-        (Count, Mean::of(|click: &Click| click.paid), Max::of(|click: &Click| click.paid))
-    )),
+    case!("tumbling-numbers", |flow| flow
+        .key_by(|click| click.campaign)
+        .window(tumbling())
+        .aggregate(
+            "tumbling-numbers",
+            (Count, Mean::of(|click: &Click| click.paid), Max::of(|click: &Click| click.paid))
+        )),
     case!("tumbling-early", |flow| flow
         .key_by(|click| click.campaign)
         .window(tumbling())
         .early_after(3)
         .count("tumbling-early")),
-    case!("tumbling-reduce", |flow| flow
-        .key_by(|click| click.campaign)
-        .window(tumbling())
-        .reduce("tumbling-reduce", |one: &mut Click, other: &Click| {
+    case!("tumbling-reduce", |flow| flow.key_by(|click| click.campaign).window(tumbling()).reduce(
+        "tumbling-reduce",
+        |one: &mut Click, other: &Click| {
             if other.paid > one.paid {
                 *one = other.clone();
             }
-        })),
-    case!("tumbling-sketches", |flow| flow.key_by(|click| click.campaign).window(tumbling()).aggregate(
-        "tumbling-sketches",
-        (
-            Distinct::of(|click: &Click| &click.device),
-            Quantiles::new([0.5, 0.9], |click: &Click| click.paid as f64)
-        )
+        }
     )),
-    case!("tumbling-top", |flow| flow
+    case!("tumbling-sketches", |flow| flow
         .key_by(|click| click.campaign)
         .window(tumbling())
-        .top_n("tumbling-top", 3, |click: &Click| click.paid)),
+        .aggregate(
+            "tumbling-sketches",
+            (
+                Distinct::of(|click: &Click| &click.device),
+                Quantiles::new([0.5, 0.9], |click: &Click| click.paid as f64)
+            )
+        )),
+    case!("tumbling-top", |flow| flow.key_by(|click| click.campaign).window(tumbling()).top_n(
+        "tumbling-top",
+        3,
+        |click: &Click| click.paid
+    )),
     case!("sliding", |flow| flow
         .key_by(|click| click.device.clone())
         .window(Sliding::of(8 * SECOND).every(2 * SECOND).late(Late::Drop))
@@ -178,10 +185,14 @@ pub(crate) const CASES: [(&str, Pipeline); 18] = [
     case!("latest-by", |flow| flow
         .key_by(|click| click.campaign)
         .latest_by("latest-by", Latest::kept_for(60 * SECOND))),
-    case!("delay", |flow| flow.delay("delay", 3 * SECOND, |record| record.timestamp
-        + SECOND * record.value.campaign)),
-    case!("debounce", |flow| flow.key_by(|click| click.device.clone()).debounce("debounce", 2 * SECOND)),
-    case!("throttle", |flow| flow.key_by(|click| click.device.clone()).throttle("throttle", 3 * SECOND)),
+    case!("delay", |flow| flow
+        .delay("delay", 3 * SECOND, |record| record.timestamp + SECOND * record.value.campaign)),
+    case!("debounce", |flow| flow
+        .key_by(|click| click.device.clone())
+        .debounce("debounce", 2 * SECOND)),
+    case!("throttle", |flow| flow
+        .key_by(|click| click.device.clone())
+        .throttle("throttle", 3 * SECOND)),
     case!("scan", |flow| flow.key_by(|click| click.campaign).scan(
         "scan",
         60 * SECOND,
@@ -191,7 +202,9 @@ pub(crate) const CASES: [(&str, Pipeline); 18] = [
             format!("{state:?}")
         }
     )),
-    case!("process", |flow| flow
-        .key_by(|click| click.device.clone())
-        .process("process", 60 * SECOND, Silence)),
+    case!("process", |flow| flow.key_by(|click| click.device.clone()).process(
+        "process",
+        60 * SECOND,
+        Silence
+    )),
 ];

@@ -18,9 +18,10 @@ use crate::either::Either;
 use crate::element::{Origin, Record};
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Chunk, Format, Reader, Writer, short_name};
 use crate::time::Timestamp;
 
+const VERSION: u16 = 1;
 /// The bucket of the watermark; records have others.
 const WATERMARK: i64 = i64::MIN;
 const LEFT: usize = 0;
@@ -58,6 +59,7 @@ pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     /// Kept for their memory.
     pub(super) partners: Vec<u32>,
     pub(super) deciding: Vec<Due>,
+    pub(super) format: Format,
     pub(super) kind: PhantomData<fn() -> J>,
 }
 
@@ -106,6 +108,8 @@ where
         let left_waits = J::LEFT || touch == Touch::Last;
         let held_back_ms = [(left_waits, upper), (J::RIGHT, unmatched_right), (true, 0)];
         let held_back_ms = held_back_ms.iter().filter(|(waits, _)| *waits).map(|(_, ms)| *ms);
+        let newest = if supersedes { ", newest right" } else { "" };
+        let format = format!("join {}, {touch:?} touch{newest}", short_name::<J>());
         Self {
             left_key,
             right_key,
@@ -126,6 +130,7 @@ where
             due: BinaryHeap::new(),
             partners: Vec::new(),
             deciding: Vec::new(),
+            format: Format::new(VERSION, format).emptied_at_end(),
             kind: PhantomData,
         }
     }
@@ -305,7 +310,7 @@ where
 {
     type In = Either<L, R>;
     type Out = J::Out;
-    const VERSION: u16 = 1;
+    const VERSION: u16 = VERSION;
 
     #[inline]
     fn on_record(&mut self, record: Record<Either<L, R>>, out: &mut Outbox<Self::Out>) {
@@ -343,28 +348,29 @@ where
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        self.left.snapshot(Self::VERSION, &self.places, snapshot);
-        self.right.snapshot(Self::VERSION, &self.places, snapshot);
+        self.left.snapshot(&self.format, &self.places, snapshot);
+        self.right.snapshot(&self.format, &self.places, snapshot);
         // The end of all time is that of one run: nothing is held then, and another may go on from here.
         if std::mem::take(&mut self.decided) && self.watermark < i64::MAX {
-            let mut entry = Writer::new(Self::VERSION);
+            let mut entry = Writer::new(Format::of_watermark(Self::VERSION));
             entry.put(&self.watermark);
             snapshot.replace(WATERMARK, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let Self { keys, places, left_key, right_key, .. } = self;
+        let Self { keys, places, left_key, right_key, format, .. } = self;
         if chunk.bucket == WATERMARK {
-            let watermark = Reader::open(chunk, Self::VERSION)?.next_entry()?;
+            let watermark =
+                Reader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
             self.watermark = watermark.unwrap_or(i64::MIN);
             return Ok(());
         }
-        let chunk_and_version = (chunk, Self::VERSION);
-        if chunk.bucket & 1 == 0 {
-            self.left.restore(chunk_and_version, keys, places, &*left_key)
+        let chunk = (chunk, &*format);
+        if chunk.0.bucket & 1 == 0 {
+            self.left.restore(chunk, keys, places, &*left_key)
         } else {
-            self.right.restore(chunk_and_version, keys, places, &*right_key)
+            self.right.restore(chunk, keys, places, &*right_key)
         }
     }
 

@@ -11,7 +11,7 @@ use super::pages::Pages;
 use super::places::{Place, Places};
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Chunk, Format, Reader};
 
 /// A record that is held.
 #[derive(Debug)]
@@ -245,9 +245,9 @@ impl<T> Side<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Side<T> {
+impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
     /// Hands over what changed.
-    pub(super) fn snapshot(&mut self, version: u16, places: &Places, snapshot: &mut Snapshot) {
+    pub(super) fn snapshot(&mut self, format: &Format, places: &Places, snapshot: &mut Snapshot) {
         for bucket in self.buckets.ended.drain(..) {
             snapshot.drop_bucket(bucket);
         }
@@ -274,11 +274,11 @@ impl<T: Serialize + DeserializeOwned> Side<T> {
             if changed == 0 {
                 continue;
             }
-            let mut written = Writer::new(version);
+            let mut written = bucket.log.writer(format);
             let first = bucket.slots.iter().find_map(|slot| self.slots.get(*slot));
             let base = first.map_or(0, |slot| slot.timestamp);
             let head: Head<&str> = (base, places.written(), std::mem::take(&mut bucket.marks));
-            written.put(&head);
+            written.put_head::<Head<String>>(&head);
             for (number, at) in bucket.slots.iter().enumerate().skip(kept) {
                 let Some(slot) = self.slots.get_mut(*at) else { continue };
                 slot.number = u32::try_from(number).unwrap_or(NONE);
@@ -286,7 +286,7 @@ impl<T: Serialize + DeserializeOwned> Side<T> {
                     let since = slot.timestamp.wrapping_sub(base);
                     let entry: Entry<&T> =
                         (since, slot.partition, slot.offset, slot.matched, value);
-                    written.put(&entry);
+                    written.put_as::<Entry<T>>(&entry);
                 }
             }
             bucket.logged_count = bucket.slots.len();
@@ -301,13 +301,13 @@ impl<T: Serialize + DeserializeOwned> Side<T> {
     /// Takes back a chunk.
     pub(super) fn restore<K: Hash + Eq>(
         &mut self,
-        (chunk, version): (&Chunk, u16),
+        (chunk, format): (&Chunk, &Format),
         keys: &mut Keys<K>,
         places: &mut Places,
         key_of: impl Fn(&T) -> K,
     ) -> Result<()> {
-        let mut entries = Reader::open(chunk, version)?;
-        let Some((base, partitions, marks)) = entries.next_entry::<Head<String>>()? else {
+        let mut entries = Reader::open(chunk, format.clone())?;
+        let Some((base, partitions, marks)) = entries.next_head::<Head<String>>()? else {
             return Ok(());
         };
         let numbers = places.numbers(&partitions);

@@ -13,7 +13,7 @@ use crate::operators::process::timers::{Clock, Edit, Queue};
 use crate::operators::process::turn::{Cause, Kept};
 use crate::operators::process::{Process, Retention, Turn};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, KeyedState, SlotId};
+use crate::state::{Chunk, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
@@ -43,11 +43,12 @@ where
     P: Process<K, T>,
 {
     pub(in crate::operators) fn new(key: F, retention: Retention, process: P) -> Self {
+        let kept = KeyedState::new(Format::new(P::VERSION, process.describe()));
         Self {
             key,
             retention,
             process,
-            kept: KeyedState::new(P::VERSION),
+            kept,
             event_timers: Queue::default(),
             wall_timers: Queue::default(),
             next_number: 0,

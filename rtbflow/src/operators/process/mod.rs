@@ -22,6 +22,7 @@ pub use turn::Turn;
 use crate::element::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
+use crate::state::short_name;
 use crate::time::Timestamp;
 
 /// What is done at each turn of a key; see [`KeyedFlow::process`].
@@ -35,6 +36,13 @@ pub trait Process<K, T>: Send + 'static {
 
     /// The version of the state's form: to be raised when its type changes.
     const VERSION: u16 = 1;
+
+    /// What it does, in a word or two: state that another process has stored is refused, also where it is of
+    /// the same type. The name of the type, unless it says otherwise; one whose type gets another name, and whose
+    /// stored state is to be read on, says the former.
+    fn describe(&self) -> String {
+        short_name::<Self>().to_owned()
+    }
 
     /// A record of the key came.
     fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, Self::State, Self::Output>);

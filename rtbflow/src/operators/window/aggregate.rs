@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::element::Record;
+use crate::state::short_name;
 
 /// Turns the records of one key in one window into a result.
 ///
@@ -30,6 +31,13 @@ pub trait Aggregate<T>: Send + 'static {
 
     /// The result of what was added so far.
     fn output(&self, state: &Self::State) -> Self::Output;
+
+    /// What it makes of the records, in a word or two: state that another aggregate has stored is refused, also
+    /// where it is of the same type. The name of the type, unless an aggregate says otherwise; one whose type
+    /// gets another name, and whose stored state is to be read on, says the former.
+    fn describe(&self) -> String {
+        short_name::<Self>().to_owned()
+    }
 }
 
 /// An aggregate whose states can be merged, as those of windows that share parts must be: sliding windows,
@@ -75,6 +83,10 @@ impl<T> Aggregate<T> for Count {
 
     fn output(&self, state: &u64) -> u64 {
         *state
+    }
+
+    fn describe(&self) -> String {
+        "count".into()
     }
 }
 
@@ -169,6 +181,10 @@ where
     fn output(&self, state: &A) -> A {
         state.clone()
     }
+
+    fn describe(&self) -> String {
+        "fold".into()
+    }
 }
 
 /// Reduces records to one value of their own type: the first, merged with each that follows; `None` of no
@@ -227,6 +243,10 @@ where
     fn output(&self, state: &Option<T>) -> Option<T> {
         state.clone()
     }
+
+    fn describe(&self) -> String {
+        "reduce".into()
+    }
 }
 
 impl<T, F> Merge<T> for Reduce<F>
@@ -258,6 +278,9 @@ macro_rules! tuple_of_aggregates {
             }
             fn output(&self, state: &Self::State) -> Self::Output {
                 ($(self.$index.output(&state.$index),)+)
+            }
+            fn describe(&self) -> String {
+                format!("({})", [$(self.$index.describe()),+].join(", "))
             }
         }
 

@@ -40,6 +40,12 @@ pub trait Windows: Send + 'static {
 
     /// What the topology says of it.
     fn describe(&self) -> String;
+
+    /// Where the windows lie: state of windows that lie elsewhere is refused. What may change on stored state,
+    /// such as the allowed lateness, does not belong in it.
+    fn layout(&self) -> String {
+        self.describe()
+    }
 }
 
 /// Windows of which each time belongs to exactly one, whatever the key and whatever else came: all that

@@ -15,7 +15,7 @@ use crate::operators::window::{
     Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,
 };
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, KeyedState};
+use crate::state::{Chunk, Format, KeyedState};
 use crate::time::Timestamp;
 
 /// Windows of so many records of a key, in the order in which they come: the last hundred clicks. For
@@ -179,7 +179,9 @@ impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
         merge: fn(&A, &mut A::State, &A::State),
     ) -> Self {
         let Statement { key, aggregate, panes: _, early: _ } = statement;
-        let keys = KeyedState::new(VERSION);
+        let SlidingCount { size, slide, .. } = windows;
+        let format = format!("{size} records every {slide}, {}", aggregate.describe());
+        let keys = KeyedState::new(Format::new(VERSION, format));
         Self { key, windows, aggregate, merge, keys, values: PhantomData }
     }
 }

@@ -75,6 +75,10 @@ where
     fn output(&self, state: &Registers) -> u64 {
         state.count()
     }
+
+    fn describe(&self) -> String {
+        "distinct".into()
+    }
 }
 
 impl<T, F, B> Merge<T> for Distinct<F>

@@ -75,6 +75,10 @@ macro_rules! with_lateness {
             fn describe(&self) -> String {
                 self.lateness.described(&self.kind())
             }
+
+            fn layout(&self) -> String {
+                self.kind().into()
+            }
         }
     };
 }

@@ -17,9 +17,10 @@ use crate::operators::window::open::{Open, Slot};
 use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
 use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Bucket, Chunk, Reader, Writer};
+use crate::state::{Bucket, Chunk, Format, Reader, Writer};
 use crate::time::Timestamp;
 
+const VERSION: u16 = 2;
 /// The bucket of the watermark; no window ends there.
 const WATERMARK: i64 = i64::MIN;
 
@@ -32,6 +33,7 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     key: F,
     windows: W,
     aggregate: A,
+    format: Format,
     panes: Panes,
     /// How long a window that was put out is kept, to be corrected.
     kept: Duration,
@@ -71,10 +73,13 @@ where
             Panes::Accumulating => windows.allowed_lateness(),
             Panes::Discarding => Duration::ZERO,
         };
+        let discarding = if panes == Panes::Discarding { ", discarding" } else { "" };
+        let format = format!("{}, {}{discarding}", windows.layout(), aggregate.describe());
         Self {
             key,
             windows,
             aggregate,
+            format: Format::new(VERSION, format).emptied_at_end(),
             panes,
             kept,
             early: EarlyResults::new(early),
@@ -260,7 +265,7 @@ where
 {
     type In = T;
     type Out = Out<K, T, W, A>;
-    const VERSION: u16 = 2;
+    const VERSION: u16 = VERSION;
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
@@ -338,26 +343,27 @@ where
             snapshot.drop_bucket(bucket);
         }
         for open in &mut self.open {
-            open.write(Self::VERSION, snapshot);
+            open.write(&self.format, snapshot);
         }
         // The end of all time is that of one run: another may go on from here.
         if self.keeps() && self.watermark > self.logged_watermark && self.watermark < Timestamp::MAX
         {
             self.logged_watermark = self.watermark;
-            let mut entry = Writer::new(Self::VERSION);
+            let mut entry = Writer::new(Format::of_watermark(VERSION));
             entry.put(&self.watermark);
             snapshot.replace(WATERMARK, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, Self::VERSION)?;
-        let Some(first) = entries.next_entry::<Timestamp>()? else { return Ok(()) };
         if chunk.bucket == WATERMARK {
-            self.watermark = first;
-            self.logged_watermark = first;
+            let watermark = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            self.watermark = watermark.unwrap_or(self.watermark);
+            self.logged_watermark = self.watermark;
             return Ok(());
         }
+        let mut entries = Reader::open(chunk, self.format.clone())?;
+        let Some(first) = entries.next_head::<Timestamp>()? else { return Ok(()) };
         let end = Timestamp::from_millis(chunk.bucket);
         let at = self.open(Window { start: first, end }, false);
         let Some(open) = self.open.get_mut(at) else { return Ok(()) };

@@ -139,6 +139,10 @@ where
     fn output(&self, state: &N::Wide) -> N {
         N::narrow(*state)
     }
+
+    fn describe(&self) -> String {
+        "sum".into()
+    }
 }
 
 impl<T, F, N> Merge<T> for Sum<F>
@@ -194,6 +198,10 @@ where
 
     fn output(&self, state: &Self::State) -> f64 {
         N::mean(state.0, state.1)
+    }
+
+    fn describe(&self) -> String {
+        "mean".into()
     }
 }
 
@@ -274,6 +282,10 @@ macro_rules! extreme {
 
             fn output(&self, state: &Option<N>) -> Option<N> {
                 state.clone()
+            }
+
+            fn describe(&self) -> String {
+                stringify!($aggregate).to_lowercase()
             }
         }
 

@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::operators::Snapshot;
 use crate::operators::window::results::EarlyResults;
 use crate::operators::window::{Aggregate, Window};
-use crate::state::{Bucket, Reader, Writer};
+use crate::state::{Bucket, Format, Reader};
 use crate::table::Table;
+use crate::time::Timestamp;
 
 /// A window that has not ended for good.
 pub(crate) struct Open<K, S> {
@@ -93,23 +94,24 @@ impl<K: Hash + Eq, S> Open<K, S> {
 
 impl<K, S> Open<K, S>
 where
-    K: Hash + Eq + Serialize + DeserializeOwned,
-    S: Serialize + DeserializeOwned,
+    K: Hash + Eq + Serialize + DeserializeOwned + 'static,
+    S: Serialize + DeserializeOwned + 'static,
 {
     /// Writes what changed since the last barrier.
-    pub(crate) fn write(&mut self, version: u16, snapshot: &mut Snapshot) {
+    pub(crate) fn write(&mut self, format: &Format, snapshot: &mut Snapshot) {
         let change_count = self.change_count();
         if change_count == 0 {
             return;
         }
         let bucket = self.window.end.as_millis();
-        let mut entries = Writer::new(version);
-        entries.put(&self.window.start);
+        let rewrites = self.bucket.rewrites(self.keys.len(), change_count);
+        let mut entries = self.bucket.writer(format);
+        entries.put_head::<Timestamp>(&self.window.start);
         self.logged = true;
         let mut put = |(key, slot): &(K, Slot<S>)| {
-            entries.put(&(key, &slot.state, slot.unseen_count));
+            entries.put_as::<(K, S, u32)>(&(key, &slot.state, slot.unseen_count));
         };
-        if self.bucket.rewrites(self.keys.len(), change_count) {
+        if rewrites {
             self.keys.iter().for_each(&mut put);
             snapshot.replace(bucket, entries);
         } else {

@@ -67,6 +67,10 @@ where
     fn output(&self, state: &Sketch) -> Vec<f64> {
         self.quantiles.iter().map(|quantile| state.quantile(*quantile)).collect()
     }
+
+    fn describe(&self) -> String {
+        "quantiles".into()
+    }
 }
 
 impl<T, F> Merge<T> for Quantiles<F>

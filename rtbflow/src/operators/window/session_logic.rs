@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
 use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, KeyedState, SlotId};
+use crate::state::{Chunk, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 1;
@@ -107,12 +107,13 @@ where
 {
     pub(crate) fn new(windows: Session<L>, statement: Statement<F, A>) -> Self {
         let Statement { key, aggregate, panes: _, early } = statement;
+        let format = format!("{}, {}", Windows::layout(&windows), aggregate.describe());
         Self {
             key,
             windows,
             aggregate,
             early: EarlyResults::new(early),
-            keys: KeyedState::new(VERSION),
+            keys: KeyedState::new(Format::new(VERSION, format).emptied_at_end()),
             arrivals: 0,
             timers: BTreeSet::new(),
             watermark: Timestamp::MIN,

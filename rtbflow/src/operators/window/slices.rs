@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::operators::Snapshot;
 use crate::operators::window::lane::Lane;
-use crate::state::{Bucket, Writer};
+use crate::state::{Bucket, Format};
 use crate::table::Table;
 
 /// The slices that the place has.
@@ -41,26 +42,31 @@ impl Slices {
     }
 
     /// Writes what changed of each slice since the last barrier: that of the keys that stand there.
-    pub(crate) fn write<K: Hash + Eq + Serialize, S: Serialize>(
+    pub(crate) fn write<K, S>(
         &mut self,
-        version: u16,
+        format: &Format,
         keys: &mut Table<K, Lane<S>>,
         changed: impl Iterator<Item = usize>,
         snapshot: &mut Snapshot,
-    ) {
+    ) where
+        K: Hash + Eq + Serialize + DeserializeOwned + 'static,
+        S: Serialize + DeserializeOwned + 'static,
+    {
         for bucket in self.ended.drain(..) {
             snapshot.drop_bucket(bucket);
         }
         for (end, changed) in self.changed(keys, changed) {
             let Some(slice) = self.live.get_mut(&end) else { continue };
-            let mut entries = Writer::new(version);
+            let rewrites = slice.bucket.rewrites(slice.key_count, changed.len());
+            let mut entries = slice.bucket.writer(format);
             let mut put = |(key, lane): &(K, Lane<S>)| {
                 let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
                 if let Some(part) = part {
-                    entries.put(&(key, lane.arrival, &part.state, part.unseen_count));
+                    let entry = (key, lane.arrival, &part.state, part.unseen_count);
+                    entries.put_as::<(K, u64, S, u32)>(&entry);
                 }
             };
-            if slice.bucket.rewrites(slice.key_count, changed.len()) {
+            if rewrites {
                 keys.iter().for_each(&mut put);
                 snapshot.replace(end, entries);
             } else {

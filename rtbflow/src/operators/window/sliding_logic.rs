@@ -20,7 +20,7 @@ use crate::operators::window::sliding::Grid;
 use crate::operators::window::stacks::Stacks;
 use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Chunk, Format, Reader, Writer};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};
 
@@ -37,6 +37,7 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     grid: Grid,
     lateness_ms: i64,
     aggregate: A,
+    format: Format,
     early: EarlyResults,
     keys: Table<K, Lane<A::State>>,
     /// The number of the next key that comes.
@@ -76,9 +77,11 @@ where
 {
     pub(crate) fn new(windows: Sliding<L>, statement: Statement<F, A>) -> Self {
         let Statement { key, aggregate, panes: _, early } = statement;
+        let format = format!("{}, {}", Windows::layout(&windows), aggregate.describe());
         Self {
             key,
             windows,
+            format: Format::new(VERSION, format).emptied_at_end(),
             grid: windows.grid,
             lateness_ms: millis(Windows::allowed_lateness(&windows)),
             aggregate,
@@ -398,24 +401,25 @@ where
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        self.slices.write(Self::VERSION, &mut self.keys, self.changed.drain(..), snapshot);
+        self.slices.write(&self.format, &mut self.keys, self.changed.drain(..), snapshot);
         // The end of all time is that of one run: another may go on from here.
         if self.passed > self.logged_passed && self.passed < i64::MAX {
             self.logged_passed = self.passed;
-            let mut entry = Writer::new(Self::VERSION);
+            let mut entry = Writer::new(Format::of_watermark(VERSION));
             entry.put(&self.passed);
             snapshot.replace(PASSED, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, Self::VERSION)?;
         if chunk.bucket == PASSED {
-            if let Some(passed) = entries.next_entry()? {
+            let passed = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            if let Some(passed) = passed {
                 (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
             }
             return Ok(());
         }
+        let mut entries = Reader::open(chunk, self.format.clone())?;
         let end = chunk.bucket;
         while let Some((key, arrival, state, unseen_count)) =
             entries.next_entry::<(K, u64, A::State, u32)>()?

@@ -82,6 +82,10 @@ where
     fn output(&self, state: &Vec<T>) -> Vec<T> {
         state.clone()
     }
+
+    fn describe(&self) -> String {
+        format!("top {}", self.count)
+    }
 }
 
 impl<T, F, R> Merge<T> for TopN<F>

@@ -1,0 +1,506 @@
+//! Writes a value.
+
+use serde::ser::{self, Serialize, Serializer};
+
+use super::Failure;
+use super::tags::*;
+
+/// The names of fields and variants, by their numbers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names<'n> {
+    known: Vec<&'n str>,
+    /// The one that mostly comes next.
+    next: usize,
+    /// Fields that were left out, of values that came back without them as they were.
+    left_out: Vec<(&'static str, &'static str)>,
+    /// Whether the value that is written leaves out another, or has a name that was not there before.
+    is_new: bool,
+}
+
+impl<'n> Names<'n> {
+    pub(crate) fn new(known: &[&'n str]) -> Self {
+        Self { known: known.to_vec(), ..Self::default() }
+    }
+
+    pub(crate) fn known(&self) -> &[&'n str] {
+        &self.known
+    }
+
+    /// A type and a field that it left out, if there was one.
+    pub(crate) fn left_out(&self) -> Option<(&'static str, &'static str)> {
+        self.left_out.first().copied()
+    }
+
+    /// Whether there was something new since this was last asked.
+    #[inline]
+    pub(crate) fn take_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    /// The number of a name; if it has none, the one that it is given.
+    #[inline]
+    fn number(&mut self, name: &'static str) -> Result<usize, usize> {
+        if let Some(next) = self.known.get(self.next)
+            && std::ptr::eq(*next, name)
+        {
+            self.next += 1;
+            return Ok(self.next - 1);
+        }
+        self.search(name)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, name: &'static str) -> Result<usize, usize> {
+        let same = |known: &&str| std::ptr::eq(*known, name);
+        let found = self.known.iter().position(same);
+        let found = found.or_else(|| self.known.iter().position(|known| *known == name));
+        let number = found.unwrap_or(self.known.len());
+        self.next = number + 1;
+        match self.known.get_mut(number) {
+            // The same text may lie in several places: from now on it is found where it is asked for.
+            Some(known) => {
+                *known = name;
+                Ok(number)
+            }
+            None => {
+                self.known.push(name);
+                self.is_new = true;
+                Err(number)
+            }
+        }
+    }
+
+    /// Notes that a type leaves out a field.
+    fn leave_out(&mut self, of: &'static str, name: &'static str) {
+        if !self.left_out.contains(&(of, name)) {
+            self.left_out.push((of, name));
+            self.is_new = true;
+        }
+    }
+}
+
+/// Writes a value.
+#[derive(Debug)]
+pub(crate) struct Encoder<'a, 'n> {
+    bytes: &'a mut Vec<u8>,
+    names: &'a mut Names<'n>,
+    /// Whether its type is read by what comes: then types have their names too, and what has a form for
+    /// people is written in that, as serde reads it so once it has looked at it.
+    dynamic: bool,
+}
+
+impl<'a, 'n> Encoder<'a, 'n> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a mut Vec<u8>, names: &'a mut Names<'n>, dynamic: bool) -> Self {
+        Self { bytes, names, dynamic }
+    }
+
+    #[inline]
+    fn name(&mut self, name: &'static str) {
+        match self.names.number(name) {
+            Ok(number) => put_unsigned(self.bytes, number as u64),
+            Err(number) => {
+                put_unsigned(self.bytes, number as u64);
+                put_unsigned(self.bytes, name.len() as u64);
+                self.bytes.extend_from_slice(name.as_bytes());
+            }
+        }
+    }
+
+    #[inline]
+    fn type_name(&mut self, name: &'static str) {
+        if self.dynamic {
+            self.bytes.push(NAMED);
+            self.name(name);
+        }
+    }
+
+    /// Begins what has so many parts: in one byte, if there are few.
+    #[inline]
+    fn begin(&mut self, (long, short): (u8, u8), len: usize) {
+        match u8::try_from(len) {
+            Ok(few) if few < 16 => self.bytes.push(short + few),
+            _ => {
+                self.bytes.push(long);
+                put_unsigned(self.bytes, len as u64);
+            }
+        }
+    }
+
+    /// Begins what says its length only at its end, or now.
+    fn begin_open(self, tag: u8, len: Option<usize>) -> Parts<'a, 'n> {
+        self.bytes.push(tag);
+        let at = self.bytes.len();
+        if let Some(len) = len {
+            put_unsigned(self.bytes, len as u64);
+        }
+        Parts { encoder: self, of: "", expected: len.ok_or(at), found: 0 }
+    }
+
+    #[inline]
+    fn parts(self, of: &'static str, len: usize) -> Parts<'a, 'n> {
+        Parts { encoder: self, of, expected: Ok(len), found: 0 }
+    }
+
+    #[inline]
+    fn again(&mut self) -> Encoder<'_, 'n> {
+        Encoder { bytes: self.bytes, names: self.names, dynamic: self.dynamic }
+    }
+}
+
+/// A number that is written with its tag, and in the tag if it is small.
+macro_rules! number {
+    ($method:ident: $type:ty, |$bytes:ident, $number:ident| $write:expr) => {
+        #[inline]
+        fn $method(self, $number: $type) -> Result<(), Failure> {
+            let $bytes = self.bytes;
+            $write;
+            Ok(())
+        }
+    };
+}
+
+impl<'a, 'n> Serializer for Encoder<'a, 'n> {
+    type Ok = ();
+    type Error = Failure;
+    type SerializeSeq = Parts<'a, 'n>;
+    type SerializeTuple = Parts<'a, 'n>;
+    type SerializeTupleStruct = Parts<'a, 'n>;
+    type SerializeTupleVariant = Parts<'a, 'n>;
+    type SerializeMap = Parts<'a, 'n>;
+    type SerializeStruct = Parts<'a, 'n>;
+    type SerializeStructVariant = Parts<'a, 'n>;
+
+    fn is_human_readable(&self) -> bool {
+        self.dynamic
+    }
+
+    number!(serialize_bool: bool, |bytes, is| bytes.push(if is { TRUE } else { FALSE }));
+    number!(serialize_u8: u8, |bytes, n| bytes.extend_from_slice(&[U8, n]));
+    number!(serialize_i8: i8, |bytes, n| bytes.extend_from_slice(&[I8, n.cast_unsigned()]));
+    number!(serialize_u16: u16, |bytes, n| tagged(bytes, U16, n.into()));
+    number!(serialize_i16: i16, |bytes, n| tagged(bytes, I16, folded(n.into())));
+    number!(serialize_i32: i32, |bytes, n| tagged(bytes, I32, folded(n.into())));
+    number!(serialize_char: char, |bytes, c| tagged(bytes, CHAR, u32::from(c).into()));
+
+    #[inline]
+    fn serialize_u32(self, number: u32) -> Result<(), Failure> {
+        match u8::try_from(number) {
+            Ok(small) if small < SMALL_U32_END - SMALL_U32 => self.bytes.push(SMALL_U32 + small),
+            _ => tagged(self.bytes, U32, number.into()),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_u64(self, number: u64) -> Result<(), Failure> {
+        match u8::try_from(number) {
+            Ok(small) if small < SMALL_U64_END - SMALL_U64 => self.bytes.push(SMALL_U64 + small),
+            _ if number < WIDE => tagged(self.bytes, U64, number),
+            _ => fixed(self.bytes, U64_WIDE, &number.to_le_bytes()),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_i64(self, number: i64) -> Result<(), Failure> {
+        match u8::try_from(number) {
+            Ok(small) if small < SMALL_I64_END - SMALL_I64 => self.bytes.push(SMALL_I64 + small),
+            _ if folded(number) < WIDE => tagged(self.bytes, I64, folded(number)),
+            _ => fixed(self.bytes, I64_WIDE, &number.to_le_bytes()),
+        }
+        Ok(())
+    }
+
+    fn serialize_u128(self, number: u128) -> Result<(), Failure> {
+        self.bytes.push(U128);
+        put_wide(self.bytes, number);
+        Ok(())
+    }
+
+    fn serialize_i128(self, number: i128) -> Result<(), Failure> {
+        self.bytes.push(I128);
+        put_wide(self.bytes, folded_wide(number));
+        Ok(())
+    }
+
+    fn serialize_f32(self, number: f32) -> Result<(), Failure> {
+        fixed(self.bytes, F32, &number.to_bits().to_le_bytes());
+        Ok(())
+    }
+
+    fn serialize_f64(self, number: f64) -> Result<(), Failure> {
+        fixed(self.bytes, F64, &number.to_bits().to_le_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_str(self, text: &str) -> Result<(), Failure> {
+        match u8::try_from(text.len()) {
+            Ok(short) if short < SHORT_STR_END - SHORT_STR => self.bytes.push(SHORT_STR + short),
+            _ => tagged(self.bytes, STR, text.len() as u64),
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+        tagged(self.bytes, BYTES, bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_none(self) -> Result<(), Failure> {
+        self.bytes.push(NONE);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+        self.bytes.push(SOME);
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Failure> {
+        self.bytes.push(UNIT);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(mut self, name: &'static str) -> Result<(), Failure> {
+        self.type_name(name);
+        self.bytes.push(UNIT_STRUCT);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_unit_variant(
+        mut self,
+        name: &'static str,
+        _number: u32,
+        variant: &'static str,
+    ) -> Result<(), Failure> {
+        self.type_name(name);
+        self.bytes.push(UNIT_VARIANT);
+        self.name(variant);
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        self.type_name(name);
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        mut self,
+        name: &'static str,
+        _number: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        self.type_name(name);
+        self.bytes.push(NEWTYPE_VARIANT);
+        self.name(variant);
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_seq(mut self, len: Option<usize>) -> Result<Parts<'a, 'n>, Failure> {
+        let Some(len) = len else { return Ok(self.begin_open(SEQ, None)) };
+        self.begin((SEQ, SHORT_SEQ), len);
+        Ok(self.parts("", len))
+    }
+
+    #[inline]
+    fn serialize_tuple(mut self, len: usize) -> Result<Parts<'a, 'n>, Failure> {
+        self.begin((TUPLE, SHORT_TUPLE), len);
+        Ok(self.parts("", len))
+    }
+
+    fn serialize_tuple_struct(
+        mut self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a, 'n>, Failure> {
+        self.type_name(name);
+        self.serialize_tuple(len)
+    }
+
+    fn serialize_tuple_variant(
+        mut self,
+        name: &'static str,
+        _number: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a, 'n>, Failure> {
+        self.type_name(name);
+        self.bytes.push(TUPLE_VARIANT);
+        self.name(variant);
+        self.serialize_tuple(len)
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Parts<'a, 'n>, Failure> {
+        Ok(self.begin_open(MAP, len))
+    }
+
+    #[inline]
+    fn serialize_struct(
+        mut self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a, 'n>, Failure> {
+        self.type_name(name);
+        self.begin((STRUCT, SHORT_STRUCT), len);
+        Ok(self.parts(name, len))
+    }
+
+    fn serialize_struct_variant(
+        mut self,
+        name: &'static str,
+        _number: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Parts<'a, 'n>, Failure> {
+        self.type_name(name);
+        self.bytes.push(STRUCT_VARIANT);
+        self.name(variant);
+        self.begin((STRUCT, SHORT_STRUCT), len);
+        Ok(self.parts(variant, len))
+    }
+}
+
+#[inline]
+fn tagged(bytes: &mut Vec<u8>, tag: u8, number: u64) {
+    bytes.push(tag);
+    put_unsigned(bytes, number);
+}
+
+#[inline]
+fn fixed(bytes: &mut Vec<u8>, tag: u8, number: &[u8]) {
+    bytes.push(tag);
+    bytes.extend_from_slice(number);
+}
+
+/// What has parts, and of which some are written.
+#[derive(Debug)]
+pub(crate) struct Parts<'a, 'n> {
+    encoder: Encoder<'a, 'n>,
+    /// Of which type or variant.
+    of: &'static str,
+    /// How many parts there are to be, or where their number belongs.
+    expected: Result<usize, usize>,
+    found: usize,
+}
+
+impl Parts<'_, '_> {
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        self.found += 1;
+        value.serialize(self.encoder.again())
+    }
+
+    #[inline]
+    fn field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        self.encoder.name(name);
+        self.part(value).map_err(|failure| failure.within(name))
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Failure> {
+        match self.expected {
+            Ok(expected) if expected == self.found => Ok(()),
+            Ok(expected) => Err(Failure::new(format!(
+                "its type says that {expected} parts follow, and writes {}",
+                self.found
+            ))),
+            Err(at) => {
+                let mut count = Vec::new();
+                put_unsigned(&mut count, self.found as u64);
+                self.encoder.bytes.splice(at..at, count);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Parts without names.
+macro_rules! parts {
+    ($($trait:ident $method:ident),+) => {$(
+        impl ser::$trait for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Failure;
+
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                self.part(value)
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), Failure> {
+                Parts::end(self)
+            }
+        }
+    )+};
+}
+parts!(
+    SerializeSeq serialize_element,
+    SerializeTuple serialize_element,
+    SerializeTupleStruct serialize_field,
+    SerializeTupleVariant serialize_field
+);
+
+/// Parts with names.
+macro_rules! fields {
+    ($($trait:ident),+) => {$(
+        impl ser::$trait for Parts<'_, '_> {
+            type Ok = ();
+            type Error = Failure;
+
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Failure> {
+                self.field(name, value)
+            }
+
+            fn skip_field(&mut self, name: &'static str) -> Result<(), Failure> {
+                self.encoder.names.leave_out(self.of, name);
+                Ok(())
+            }
+
+            #[inline]
+            fn end(self) -> Result<(), Failure> {
+                Parts::end(self)
+            }
+        }
+    )+};
+}
+fields!(SerializeStruct, SerializeStructVariant);
+
+impl ser::SerializeMap for Parts<'_, '_> {
+    type Ok = ();
+    type Error = Failure;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
+        self.part(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        value.serialize(self.encoder.again())
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        Parts::end(self)
+    }
+}

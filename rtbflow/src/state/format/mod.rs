@@ -1,0 +1,93 @@
+//! How a value is written in a chunk: by the names of its fields and variants, with the type of each number.
+//!
+//! What serde's data model tells apart is told apart here: an option in an option, a `u8` and a `u16`, a
+//! field that was left out. So a type that is read by looking at what comes (`untagged`, `flatten`, an inner
+//! tag) can be, and a value that does not come back as it was is found by writing it once more.
+
+mod decode;
+mod difference;
+mod encode;
+mod shape;
+mod tags;
+mod trace;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(super) use decode::Decoder;
+pub(super) use encode::{Encoder, Names};
+pub(super) use shape::Shape;
+pub(super) use tags::SHAPE;
+
+/// Why a value can not be written or read, and in which field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// From the outside to the inside.
+    path: Vec<String>,
+    reason: String,
+}
+
+impl Failure {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { path: Vec::new(), reason: reason.into() }
+    }
+
+    /// It is in this field.
+    fn within(mut self, field: &str) -> Self {
+        self.path.insert(0, field.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "field `{}`: ", self.path.join("."))?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl serde::ser::Error for Failure {
+    fn custom<T: fmt::Display>(reason: T) -> Self {
+        Self::new(reason.to_string())
+    }
+}
+
+impl serde::de::Error for Failure {
+    fn custom<T: fmt::Display>(reason: T) -> Self {
+        Self::new(reason.to_string())
+    }
+}
+
+/// Whether what was written comes back as it was: reads it as an `E`, and compares.
+pub(super) fn check<E: Serialize + DeserializeOwned>(
+    written: &[u8],
+    names: &[&'static str],
+    dynamic: bool,
+) -> Result<(), Failure> {
+    let mut decoder = Decoder::new(written, names.to_vec(), dynamic);
+    let value = E::deserialize(&mut decoder).map_err(|failure| Failure {
+        reason: format!("can not be read back: {}", failure.reason),
+        ..failure
+    })?;
+    if !decoder.rest().is_empty() {
+        return Err(Failure::new("is not read to its end"));
+    }
+    compare(&value, (written, names), dynamic)
+}
+
+/// Writes a value once more, and compares that with what it was read from.
+pub(super) fn compare<E: Serialize>(
+    value: &E,
+    (written, names): (&[u8], &[&str]),
+    dynamic: bool,
+) -> Result<(), Failure> {
+    let (mut again, mut known) = (Vec::with_capacity(written.len()), Names::new(names));
+    value.serialize(Encoder::new(&mut again, &mut known, dynamic))?;
+    if again == written { Ok(()) } else { difference::same((written, &again), names) }
+}
