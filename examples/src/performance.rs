@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use rtbflow::operators::window::{Aggregate, Late, Tumbling, Windowed};
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Record, Result};
-use rtbflow_sinks::redis::{Pattern, Redis};
+use rtbflow_sinks::redis::{MERGE_HASH, Pattern, Redis};
 use serde::{Deserialize, Serialize};
 
 use crate::events::{AdMetric, Happened, ad_metrics};
@@ -140,7 +140,7 @@ fn written() -> Vec<Written> {
 pub async fn run(options: Options<PerformanceOptions>, shutdown: Shutdown) -> Result<Outcome> {
     let Options { common, pipeline } = options;
     let launch = Launch::new(PERFORMANCE, &common)?;
-    let redis = common.to_redis()?.build()?;
+    let redis = common.to_redis()?.uses("perf:", MERGE_HASH).build()?;
     if launch.is_reset() {
         return launch.reset(InRedis::new(&redis, written())).await;
     }

@@ -12,6 +12,10 @@
 //! at another instance, and nobody but Redis can say which version is the newest of all. There the function
 //! compares first, and takes the campaign out of the old set and into the new one in the same step.
 //!
+//! A snapshot that has a whole group scored anew costs as much as the group has campaigns, and nobody else is served
+//! meanwhile. So a second function does that, behind the first: once for a group and an epoch, however many of its
+//! snapshots ask for it. All of them would find the same metrics, so the scores are those of one after the other.
+//!
 //! ```console
 //! $ rtb-ranking --kafka localhost:9092 --redis redis://localhost --category-alias 전자제품/컴퓨터=electronics
 //! ```
@@ -26,7 +30,7 @@ use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result};
 use rtbflow_sinks::redis::{Pattern, Redis};
 
-use crate::events::{Campaign, CampaignStatus, Placement, campaigns};
+use crate::events::{Campaign, CampaignStatus, Impact, Placement, campaigns};
 use crate::launch::{Launch, no_preparation};
 use crate::options::Options;
 use crate::pipeline::RANKING;
@@ -60,17 +64,45 @@ pub fn versions(
         .process("waiting", Retention::until_cleared(), Waiting)
 }
 
-/// Puts versions into the ranking, unless a newer one stands there.
+/// What is run in Redis: on what the ranking writes, and on what it reads of the metric cache.
+const COMMANDS: &[&str] = &[
+    "EXISTS",
+    "HDEL",
+    "HGET",
+    "HMGET",
+    "HSET",
+    "PERSIST",
+    "PEXPIRE",
+    "PTTL",
+    "RENAME",
+    "TIME",
+    "UNLINK",
+    "ZADD",
+    "ZMSCORE",
+    "ZRANGE",
+    "ZREM",
+    "ZREVRANGE",
+];
+const METRICS: &[&str] = &["HMGET"];
+
+/// Puts versions into the ranking, unless a newer one stands there; and scores groups anew that this calls for,
+/// each once for an epoch.
 #[must_use]
 pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<> {
+    const RANK: &str = concat!(include_str!("score.lua"), include_str!("rank.lua"));
+    const RESCORE: &str = concat!(include_str!("score.lua"), include_str!("rescore.lua"));
     let remembered_ms = SystemTopic::CampaignEvents.retention().as_millis();
-    redis.script("rank", include_str!("rank.lua"), move |version: &Version, call| {
+    let group = move |campaign: &Campaign| {
+        format!("rtb:{}:{}", campaign.placement.as_str(), aliases.of(&campaign.category))
+    };
+    let group_of = group.clone();
+    let rank = redis.script("rank", RANK, move |version: &Version, call| {
         let Version { campaign, offset, partition, .. } = version;
-        let (id, placement) = (&campaign.campaign_id, campaign.placement.as_str());
+        let id = &campaign.campaign_id;
         let live_from = campaign.effective_from.map(|from| from.as_millis().to_string());
         call.key(format!("rtbflow:rank:{id}"))
             .key(format!("rtb:campaign:{id}"))
-            .key(format!("rtb:{placement}:{}", aliases.of(&campaign.category)))
+            .key(group_of(campaign))
             .argument(id)
             .argument(campaign.timestamp.as_millis())
             .argument(offset)
@@ -81,7 +113,13 @@ pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<>
             .argument(live_from.unwrap_or_default())
             .argument(campaign.rtb_impact.as_str())
             .argument(remembered_ms);
-    })
+    });
+    let rescore = redis.script_once("rescore", RESCORE, move |version: &Version, call| {
+        if version.campaign.rtb_impact == Impact::High {
+            call.key(group(&version.campaign));
+        }
+    });
+    (rank, rescore)
 }
 
 /// The keys that a reset removes: rankings first, each as a whole.
@@ -106,7 +144,12 @@ fn written() -> Vec<Written> {
 pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result<Outcome> {
     let Options { common, pipeline: RankingOptions { category_aliases } } = options;
     let launch = Launch::new(RANKING, &common)?;
-    let redis = common.to_redis()?.build()?;
+    let redis = common
+        .to_redis()?
+        .uses("rtb:", COMMANDS)
+        .uses("rtbflow:rank:", COMMANDS)
+        .uses("perf:", METRICS)
+        .build()?;
     if launch.is_reset() {
         return launch.reset(InRedis::new(&redis, written())).await;
     }
@@ -127,7 +170,7 @@ mod tests {
     use rtbflow::testing::{run, timed};
 
     use super::*;
-    use crate::events::{ApprovalStatus, Impact, Placement};
+    use crate::events::ApprovalStatus;
 
     fn campaign(at: i64, id: &str, bid_price: i64) -> Campaign {
         Campaign {

@@ -42,20 +42,11 @@ else
   if not is_live then redis.call('HDEL', CAMPAIGN, 'key', 'score') end
 end
 
--- Won per thousand impressions: the bid times the click rate of the newest window, as far as there is one.
-local function rank(campaign)
-  local key = 'rtb:campaign:' .. campaign
-  local bid = tonumber(redis.call('HGET', key, 'bid_price'))
-  if not bid then return end
-  local metric = redis.pcall('HMGET', 'perf:' .. campaign, 'clicks', 'impressions')
-  local clicks, impressions = tonumber(metric[1]) or 0, tonumber(metric[2]) or 0
-  local score = string.format('%.17g', bid * 1000 * (clicks + 20) / (impressions + 1000))
-  redis.call('ZADD', GROUP, score, campaign)
-  redis.call('HSET', key, 'key', GROUP, 'score', score)
+if is_live then
+  local score = score_of(id, tonumber(ARGV[6]))
+  redis.call('ZADD', GROUP, score, id)
+  redis.call('HSET', CAMPAIGN, 'key', GROUP, 'score', score)
 end
-
-if is_live then rank(id) end
-if impact == 'HIGH' then best = redis.call('ZRANGE', GROUP, 0, -1) end
-for _, other in ipairs(best) do
-  if other ~= id and redis.call('ZSCORE', GROUP, other) then rank(other) end
-end
+score_again(GROUP, best)
+-- All that stands in the group is scored once for the epoch, by the function behind this one.
+if impact == 'HIGH' then EPOCH[GROUP] = true end

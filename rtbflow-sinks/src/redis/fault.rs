@@ -21,7 +21,7 @@ const TRANSIENT: [&str; 12] = [
 ];
 
 /// What somebody has to do about an error of this code, or with this in its text.
-const ADVICE: [(&str, &str); 14] = [
+const ADVICE: [(&str, &str); 16] = [
     (
         "to run the 'select' command",
         "allow the user SELECT (+select), or name no database at the end of the URL: 0 is used without it",
@@ -30,7 +30,9 @@ const ADVICE: [(&str, &str); 14] = [
     ("Authentication required", NO_PASSWORD),
     ("WRONGPASS", "correct the user or the password in the URL"),
     ("invalid password", "correct the password in the URL"),
-    ("NOPERM", "allow the user all commands on the keys of the results and on rtbflow:*"),
+    ("NOPERM", RIGHTS),
+    ("user executing the script can", RIGHTS),
+    ("ACL failure", RIGHTS),
     ("DENIED", "the server is in protected mode: set a password or bind it to a private address"),
     ("MOVED", super::NO_CLUSTER),
     ("ASK", super::NO_CLUSTER),
@@ -43,6 +45,20 @@ const ADVICE: [(&str, &str); 14] = [
 
 const NO_PASSWORD: &str = "give a password in the URL: redis://user:password@host";
 
+const RIGHTS: &str = "allow the user what the documentation of `redis` lists, on the keys of the results and on \
+                      rtbflow:*";
+
+/// What the server answers to a command that the user may not run, or that it does not know.
+const FORBIDDEN: [&str; 7] = [
+    "NOPERM",
+    "user executing the script can",
+    "ACL failure",
+    "no permissions",
+    "unknown command",
+    "Unknown Redis command",
+    "Unknown Valkey command",
+];
+
 const BAD_CERTIFICATE: &str =
     "give the authority of the server's certificate, or the host as the certificate names it";
 
@@ -51,6 +67,31 @@ pub(super) fn is_broken(error: &RedisError) -> bool {
     error.is_io_error()
         || matches!(error.kind(), ErrorKind::Parse)
         || error.code() == Some("READONLY")
+}
+
+/// Whether an answer says that the user may not run a command, or that the server does not know it.
+pub(super) fn is_forbidden(text: &str) -> bool {
+    FORBIDDEN.iter().any(|sign| text.contains(sign))
+}
+
+/// The error for what the server refuses for its own reasons in the middle of a script that has then changed
+/// nothing. `was_possible`: it had been before, so it is waited for.
+#[cold]
+pub(super) fn forbidden(
+    attempted: &str,
+    refusal: &str,
+    command: &str,
+    key: &str,
+    was_possible: bool,
+) -> Error {
+    let on = if command.is_empty() { String::new() } else { format!(": {command} {key}") };
+    let what = format!("{attempted}{on}: {refusal}; nothing was changed");
+    if !is_forbidden(refusal) {
+        let is_transient = TRANSIENT.iter().any(|code| refusal.contains(code));
+        return if is_transient { Error::transient(what) } else { Error::permanent(what) };
+    }
+    let advice = format!("{what}; {RIGHTS}, and rename no commands");
+    if was_possible { Error::transient(advice) } else { Error::config(advice) }
 }
 
 /// Why no connection could be made, as far as somebody may have to do something about it.

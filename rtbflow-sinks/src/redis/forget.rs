@@ -75,7 +75,7 @@ impl Redis {
                 break;
             }
         }
-        let last = [redis::cmd("UNLINK").arg(keys.rejected()).arg(keys.forgetting()).to_owned()];
+        let last = [redis::cmd("UNLINK").arg(keys.forgetting()).to_owned()];
         self.together(&attempted, last).await?;
         Ok(removed)
     }

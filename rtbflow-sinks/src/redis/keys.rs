@@ -27,9 +27,14 @@ impl Keys {
         format!("{}forgetting", self.prefix)
     }
 
-    /// List of the newest operations that Redis refused, as JSON.
-    pub(super) fn rejected(&self) -> String {
-        format!("{}rejected", self.prefix)
+    /// What the names begin with of keys that are put aside while a script runs.
+    pub(super) fn aside(&self) -> String {
+        format!("{}aside", self.prefix)
+    }
+
+    /// What all of them begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// What the keys of the tasks' indexes begin with.

@@ -8,7 +8,11 @@ use rtbflow::{Error, Result};
 
 use super::server::Server;
 
-const COMMIT: &str = include_str!("commit.lua");
+const GUARD: &str = include_str!("lua/guard.lua");
+const FUNCTIONS: &str = include_str!("lua/functions.lua");
+const COMMIT: &str = include_str!("lua/commit.lua");
+/// What the script needs of `functions.lua` where there is no function.
+const NO_FUNCTIONS: &str = "local guarded, functions = { published = {} }, {}\n";
 /// How often a request is sent again because the server has just forgotten the script.
 const MOST_LOADS: u32 = 3;
 
@@ -143,20 +147,26 @@ impl Library {
     }
 }
 
-/// The functions come before everything else, so that they see nothing of the script's own.
+/// The functions see nothing of the script's own, and write so that it can be taken back.
 fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
-    let mut text = String::from("local functions = {}\n");
+    let mut text = String::from(
+        "local functions = {}\ndo\nlocal redis, server, EPOCH, guard, guarded = guarded.api, guarded.api, {}, nil, nil\n",
+    );
     for (name, body) in functions {
         let _infallible = writeln!(
             text,
             "functions[#functions + 1] = function(KEYS, ARGV) -- {name}\n{body}\nend"
         );
     }
+    text.push_str("end\n");
     text
 }
 
 fn with_functions(functions: &[(&'static str, Arc<str>)]) -> String {
-    functions_text(functions) + COMMIT
+    match functions {
+        [] => [GUARD, NO_FUNCTIONS, COMMIT].concat(),
+        _ => [GUARD, FUNCTIONS, &functions_text(functions), COMMIT].concat(),
+    }
 }
 
 /// The elements of a script's reply.

@@ -4,12 +4,14 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use rtbflow::Record;
+use redis::Cmd;
 use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{Origin, Record};
+use serde_json::{Map, Value};
 
 use super::Redis;
-use super::operations::{Arguments, milliseconds};
-use super::staged::Batch;
+use super::operations::milliseconds;
+use super::staged::{Batch, Work};
 
 /// Merges partials into hashes; made by [`Redis::merge_hash`].
 pub struct MergeHash<T> {
@@ -20,7 +22,9 @@ pub struct MergeHash<T> {
     ratios: Vec<Ratio>,
     newest: Option<Newest<T>>,
     expire: Option<Duration>,
-    rows: Vec<Row>,
+    merged: Vec<Merged>,
+    /// Where the records were read.
+    origins: Vec<Option<Origin>>,
     index: HashMap<String, usize, foldhash::fast::RandomState>,
 }
 
@@ -37,11 +41,29 @@ struct Newest<T> {
 }
 
 /// The partials of one key, merged since the last barrier.
-struct Row {
+struct Merged {
     key: String,
     newest: String,
+    /// Of the first record.
+    row: usize,
     amounts: Vec<i64>,
     values: Vec<String>,
+    /// What each record brings, once there are several.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    row: usize,
+    amounts: Vec<i64>,
+    values: Vec<String>,
+}
+
+/// What is staged.
+struct Merges {
+    layout: Vec<String>,
+    adds: Vec<&'static str>,
+    sets: Vec<&'static str>,
+    merged: Vec<Merged>,
 }
 
 impl Redis {
@@ -55,9 +77,8 @@ impl Redis {
     ///
     /// # Errors
     /// A ratio or a guard that names a field which is not there is a configuration error of the first
-    /// commit. Where Redis refuses a merge (a sum beyond 64 bits, a key that holds something else), all
-    /// fields stay as they were, the merge is reported and the epoch goes on; where it refuses only the
-    /// copy to the key of the newest, the merge stays.
+    /// commit. A record whose merge Redis refuses for what it is (a sum beyond 64 bits, a key that holds
+    /// something else) becomes a dead letter, and the hash stays as it was.
     ///
     /// # Examples
     ///
@@ -98,7 +119,8 @@ impl Redis {
             ratios: Vec::new(),
             newest: None,
             expire: None,
-            rows: Vec::new(),
+            merged: Vec::new(),
+            origins: Vec::new(),
             index: HashMap::default(),
         }
     }
@@ -193,30 +215,89 @@ impl<T> MergeHash<T> {
         layout.push(self.expire.map_or(0, milliseconds).to_string());
         layout
     }
+}
 
-    fn arguments(&mut self) -> Arguments {
-        let mut out = Arguments::default();
-        let layout = self.layout();
-        out.push("merge_layout");
-        out.display(&layout.len());
-        layout.iter().for_each(|argument| out.push(argument));
-        for row in self.rows.drain(..) {
-            out.push("merge_hash");
-            out.display(&(2 + row.amounts.len() + row.values.len()));
-            out.push(&row.key);
-            out.push(&row.newest);
-            row.amounts.iter().for_each(|amount| out.display(amount));
-            row.values.iter().for_each(|value| out.push(value));
+impl Merged {
+    /// Adds what another record brings; gives it back if one of the sums does not fit 64 bits.
+    fn add(&mut self, part: Part) -> Option<Part> {
+        let sums = self.amounts.iter().zip(&part.amounts).map(|(sum, more)| sum.checked_add(*more));
+        let Some(sums) = sums.collect::<Option<Vec<_>>>() else { return Some(part) };
+        let first = std::mem::replace(&mut self.amounts, sums);
+        if self.parts.is_empty() {
+            let values = self.values.clone();
+            self.parts.push(Part { row: self.row, amounts: first, values });
         }
-        out
+        self.values.clone_from(&part.values);
+        self.parts.push(part);
+        None
+    }
+
+    /// The amounts of these parts; `None` if one does not fit 64 bits.
+    fn sums(&self, is_part: &dyn Fn(usize) -> bool) -> Option<Vec<i64>> {
+        let mut sums = vec![0_i128; self.amounts.len()];
+        for (_, part) in self.parts.iter().enumerate().filter(|(part, _)| is_part(*part)) {
+            for (sum, amount) in sums.iter_mut().zip(&part.amounts) {
+                *sum += i128::from(*amount);
+            }
+        }
+        sums.into_iter().map(|sum| i64::try_from(sum).ok()).collect()
     }
 }
 
-impl Row {
-    /// Adds all amounts, or none if one of the sums does not fit 64 bits.
-    fn merge(&mut self, amounts: &[i64]) -> bool {
-        let sums = self.amounts.iter().zip(amounts).map(|(sum, amount)| sum.checked_add(*amount));
-        sums.collect::<Option<Vec<_>>>().map(|sums| self.amounts = sums).is_some()
+impl Work for Merges {
+    fn operations(&self) -> usize {
+        self.merged.len()
+    }
+
+    fn parts(&self, operation: usize) -> usize {
+        self.merged.get(operation).map_or(1, |merged| merged.parts.len().max(1))
+    }
+
+    fn row(&self, operation: usize, part: usize) -> usize {
+        let Some(merged) = self.merged.get(operation) else { return 0 };
+        merged.parts.get(part).map_or(merged.row, |part| part.row)
+    }
+
+    fn prelude(&self, command: &mut Cmd) {
+        command.arg("merge_layout").arg(self.layout.len()).arg(&self.layout);
+    }
+
+    fn fits(&self, operation: usize, is_part: &dyn Fn(usize) -> bool) -> bool {
+        let merged = self.merged.get(operation);
+        merged.is_some_and(|merged| merged.parts.is_empty() || merged.sums(is_part).is_some())
+    }
+
+    fn write(&self, operation: usize, is_part: &dyn Fn(usize) -> bool, command: &mut Cmd) {
+        let Some(merged) = self.merged.get(operation) else { return };
+        let Merged { key, newest, amounts, values, parts, .. } = merged;
+        command.arg("merge_hash").arg(2 + amounts.len() + values.len()).arg(key).arg(newest);
+        let mut parts = parts.iter().enumerate().filter(|(part, _)| is_part(*part));
+        match parts.next_back() {
+            Some((_, last)) => {
+                command.arg(merged.sums(is_part).unwrap_or_default()).arg(&last.values);
+            }
+            None => {
+                command.arg(amounts).arg(values);
+            }
+        }
+    }
+
+    fn describe(&self, row: usize) -> (Option<String>, Value) {
+        for merged in &self.merged {
+            let part = merged.parts.iter().find(|part| part.row == row);
+            let (amounts, values) = match part {
+                Some(part) => (&part.amounts, &part.values),
+                None if merged.row == row => (&merged.amounts, &merged.values),
+                None => continue,
+            };
+            let fields = self.adds.iter().zip(amounts).map(|(name, n)| (*name, Value::from(*n)));
+            let set =
+                self.sets.iter().zip(values).map(|(name, v)| (*name, Value::from(v.as_str())));
+            let fields: Map<String, Value> =
+                fields.chain(set).map(|(name, value)| (name.to_owned(), value)).collect();
+            return (Some(merged.key.clone()), Value::Object(fields));
+        }
+        (None, Value::Null)
     }
 }
 
@@ -227,29 +308,37 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
         let amounts: Vec<i64> = self.adds.iter().map(|(_, amount)| amount(value)).collect();
         let values = self.sets.iter().map(|(_, text)| text(value)).collect();
         let newest = self.newest.as_ref().map(|newest| (newest.key)(value)).unwrap_or_default();
-        let known = self.index.get(&key).and_then(|index| self.rows.get_mut(*index));
-        if let Some(row) = known
-            && row.newest == newest
-            && row.merge(&amounts)
-        {
-            row.values = values;
-            return;
+        let mut part = Part { row: self.origins.len(), amounts, values };
+        self.origins.push(record.origin);
+        let known = self.index.get(&key).and_then(|index| self.merged.get_mut(*index));
+        if let Some(merged) = known.filter(|merged| merged.newest == newest) {
+            match merged.add(part) {
+                None => return,
+                Some(too_much) => part = too_much,
+            }
         }
-        self.index.insert(key.clone(), self.rows.len());
-        self.rows.push(Row { key, newest, amounts, values });
+        let Part { row, amounts, values } = part;
+        self.index.insert(key.clone(), self.merged.len());
+        self.merged.push(Merged { key, newest, row, amounts, values, parts: Vec::new() });
     }
 
     fn pending(&self) -> usize {
-        self.rows.len()
+        self.merged.len()
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
-        let rows = self.rows.len();
-        if rows > 0 {
-            self.index.clear();
-            let mistake = self.mistake();
-            out.push(Batch { arguments: self.arguments(), mistake }.staged(self.place, rows));
+        if self.merged.is_empty() {
+            return;
         }
+        self.index.clear();
+        let work = Merges {
+            layout: self.layout(),
+            adds: self.adds.iter().map(|(name, _)| *name).collect(),
+            sets: self.sets.iter().map(|(name, _)| *name).collect(),
+            merged: std::mem::take(&mut self.merged),
+        };
+        let batch = Batch::new(work, std::mem::take(&mut self.origins));
+        out.push(batch.mistaken(self.mistake()).staged(self.place));
     }
 
     fn places(&self) -> Vec<Place> {
@@ -259,6 +348,6 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
 
 impl<T> fmt::Debug for MergeHash<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergeHash({} staged)", self.rows.len())
+        write!(f, "MergeHash({} staged)", self.merged.len())
     }
 }

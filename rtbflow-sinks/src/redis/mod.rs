@@ -3,32 +3,39 @@
 //! ```text
 //!   sinks ── operations ──▶ epoch ──▶ EVALSHA commit.lua
 //!                                       1 compare positions      differ: nothing happens
-//!                                       2 write positions        the only write that may be refused
-//!                                       3 append chunks of state
-//!                                       4 apply operations       each by itself
+//!                                       2 write them as they are the server may refuse that
+//!                                       3 apply operations       each notes what undoes it
+//!                                       4 append chunks of state
+//!                                       5 move the positions
 //! ```
 //!
 //! **What is guaranteed.** A script runs alone, so nobody sees half an epoch, and an epoch is applied
-//! once whatever is killed, cut off or sent twice. Redis does not roll back, so the order above
-//! matters: whatever the server may refuse for its own reasons (out of memory, read-only, not able to
-//! persist) it refuses at the first write, before anything has changed. An operation that Redis refuses for the
-//! sake of its key (another type there, a sum beyond 64 bits) is left out, alone; it is logged, counted
-//! in `rtbflow_redis_rejected_operations_total` and kept, among the last thousand, in the list
-//! `rtbflow:{job}:rejected` as JSON of task, operation, key and error.
+//! once whatever is killed, cut off or sent twice. Redis does not roll back; the script does, by what each of its
+//! writes notes beforehand. So either an epoch is there whole or nothing of it is:
+//!
+//! - What Redis refuses *for what it is* (a sum beyond 64 bits, a key that holds something else, an error of a
+//!   function of one's own) becomes a dead letter, and the rest of its epoch is applied.
+//! - What the server refuses *for its own reasons* moves nothing. Out of memory, read-only and unable to persist
+//!   are waited for; missing rights and commands are a configuration error at the start, as far as
+//!   [`Options::uses`] says what will be needed, or at the first commit, and are waited for once a commit has
+//!   succeeded.
 //!
 //! **What is not.** The guarantee is as durable as the server: with `appendfsync everysec` a crash of
 //! the machine loses the last second, of results and positions alike, and the records are read again
 //! and applied again to what was lost, once. A fail-over to a replica that was behind does the same.
-//! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place.
+//! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place. Rights
+//! that allow one command on a key and forbid another (selectors that differ for keys of one sink) can keep a
+//! script from taking back what it has written: the job then stops, and says so.
 //!
 //! [`get`](Redis::get) and [`get_hash`](Redis::get_hash) look up keys for
 //! [`lookup`](rtbflow::KeyedFlow::lookup), outside any commit.
 //!
 //! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
-//! bucket behind it a list of chunks), `…:rejected`, and `…:forgetting` while the job is forgotten. Nothing scans
-//! for them.
+//! bucket behind it a list of chunks), while a script runs `…:aside…`, and `…:forgetting` while the job is
+//! forgotten. Nothing scans for them.
 
 mod call;
+mod commit;
 mod fault;
 mod forget;
 mod get;
@@ -39,6 +46,7 @@ mod mark;
 mod merge_hash;
 mod operations;
 mod pattern;
+mod rights;
 mod script;
 mod server;
 mod staged;
@@ -48,6 +56,7 @@ mod write;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates};
@@ -57,6 +66,7 @@ use rtbflow::{Error, Result};
 pub use merge_hash::MergeHash;
 pub use operations::Operations;
 pub use pattern::Pattern;
+pub use rights::{MERGE_HASH, OWN_KEYS, WRITE};
 pub use script::{Call, Script};
 pub use write::Write;
 
@@ -90,7 +100,12 @@ struct Shared {
     restore: Text,
     forget: Text,
     remove: Text,
+    check: Text,
     page_bytes: usize,
+    /// What the names of results' keys begin with, and the commands that are run on them.
+    uses: Vec<(String, Vec<&'static str>)>,
+    /// Whether operations were committed: the user may, or might.
+    may_write: AtomicBool,
 }
 
 impl Redis {
@@ -101,6 +116,7 @@ impl Redis {
             call_timeout: Duration::from_secs(10),
             ca_file: None,
             page_bytes: 4 << 20,
+            uses: Vec::new(),
         }
     }
 
@@ -138,6 +154,26 @@ impl Redis {
         &self.shared.remove
     }
 
+    fn check_text(&self) -> &Text {
+        &self.shared.check
+    }
+
+    fn uses(&self) -> &[(String, Vec<&'static str>)] {
+        &self.shared.uses
+    }
+
+    /// Whether operations have been committed before.
+    fn may_write(&self) -> bool {
+        self.shared.may_write.load(Ordering::Relaxed)
+    }
+
+    /// So many operations were committed.
+    fn has_written(&self, operations: usize) {
+        if operations > 0 {
+            self.shared.may_write.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn page_bytes(&self) -> usize {
         self.shared.page_bytes
     }
@@ -157,9 +193,27 @@ pub struct Options {
     call_timeout: Duration,
     ca_file: Option<PathBuf>,
     page_bytes: usize,
+    uses: Vec<(String, Vec<&'static str>)>,
 }
 
 impl Options {
+    /// Says that commands will be run on keys whose names begin with `prefix`:
+    /// [`prepare`](rtbflow::epoch::Anchor::prepare) then makes sure that the user may, before anything is read.
+    /// [`MERGE_HASH`] and [`WRITE`] are the commands of the sinks; of functions of one's own, name what they
+    /// call, `HDEL` beside `HSET`, `ZREM` and `ZSCORE` beside `ZADD`, since what they write may have to be taken back.
+    ///
+    /// ```
+    /// use rtbflow_sinks::redis::{MERGE_HASH, Redis};
+    ///
+    /// let redis = Redis::connect_to("redis://127.0.0.1/2").uses("perf:", MERGE_HASH).build()?;
+    /// assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:6379, database 2)");
+    /// # Ok::<(), rtbflow::Error>(())
+    /// ```
+    pub fn uses(mut self, prefix: impl Into<String>, commands: &[&'static str]) -> Self {
+        self.uses.push((prefix.into(), commands.to_vec()));
+        self
+    }
+
     /// How long a call may take as a whole, with all its attempts to connect (10 s). One that takes
     /// longer is a transient error.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
@@ -217,11 +271,14 @@ impl Options {
             shared: Arc::new(Shared {
                 place: Place::new("redis"),
                 library: Library::new(),
-                claim: Text::new(include_str!("claim.lua")),
-                restore: Text::new(include_str!("restore.lua")),
-                forget: Text::new(include_str!("forget.lua")),
-                remove: Text::new(include_str!("remove.lua")),
+                claim: Text::new(include_str!("lua/claim.lua")),
+                restore: Text::new(include_str!("lua/restore.lua")),
+                forget: Text::new(include_str!("lua/forget.lua")),
+                remove: Text::new(include_str!("lua/remove.lua")),
+                check: Text::new(include_str!("lua/check.lua")),
                 page_bytes: self.page_bytes,
+                uses: self.uses,
+                may_write: AtomicBool::new(false),
             }),
         })
     }

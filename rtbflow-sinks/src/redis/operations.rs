@@ -4,6 +4,10 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use redis::Cmd;
+use serde_json::{Value, json};
+
+use super::staged::Work;
 
 /// Operations on Redis, in order; see [`Redis::write`](super::Redis::write).
 ///
@@ -15,6 +19,10 @@ pub struct Operations {
     list: Vec<Operation>,
     /// The last increment of each field of a key, if nothing else has touched the key since.
     increments: HashMap<String, Vec<(String, usize)>, foldhash::fast::RandomState>,
+    /// The row that operations are for.
+    row: usize,
+    /// Whether there are any for it.
+    is_used: bool,
 }
 
 #[derive(Debug)]
@@ -22,23 +30,35 @@ struct Operation {
     name: &'static str,
     first: usize,
     count: usize,
+    /// The first row that it is for.
+    row: usize,
     amount: Option<i64>,
+    /// The amount of each row, once there are several.
+    parts: Vec<(usize, i64)>,
 }
 
 impl Operations {
     /// Adds to a field of a hash, exactly and up to 64 bits; a field that is missing counts as 0.
     ///
-    /// Redis refuses it, and the field stays as it is, if it holds no integer or would overflow.
+    /// Redis refuses it if the field holds no integer or would overflow: its record becomes a dead letter.
     pub fn increment(&mut self, key: impl AsRef<str>, field: &str, by: i64) -> &mut Self {
         let key = key.as_ref();
         let known = self.increments.get(key).and_then(|fields| {
             fields.iter().find(|(name, _)| name == field).map(|(_, index)| *index)
         });
-        if let Some(amount) =
-            known.and_then(|index| self.list.get_mut(index)).and_then(|o| o.amount.as_mut())
+        if let Some(earlier) = known.and_then(|index| self.list.get_mut(index))
+            && let Some(amount) = earlier.amount
             && let Some(sum) = amount.checked_add(by)
         {
-            *amount = sum;
+            if earlier.parts.is_empty() {
+                earlier.parts.push((earlier.row, amount));
+            }
+            match earlier.parts.last_mut() {
+                Some((row, of_row)) if *row == self.row => *of_row = of_row.wrapping_add(by),
+                _ => earlier.parts.push((self.row, by)),
+            }
+            earlier.amount = Some(sum);
+            self.is_used = true;
             return self;
         }
         let index = self.list.len();
@@ -144,26 +164,20 @@ impl Operations {
         self
     }
 
-    /// The arguments for the script; nothing is left behind.
-    pub(super) fn take(&mut self) -> Arguments {
-        let mut out = Arguments::default();
-        for operation in self.list.drain(..) {
-            out.push(operation.name);
-            out.display(&(operation.count + usize::from(operation.amount.is_some())));
-            for index in operation.first..operation.first + operation.count {
-                out.push(self.arguments.get(index));
-            }
-            if let Some(amount) = operation.amount {
-                out.display(&amount);
-            }
-        }
-        self.increments.clear();
-        self.arguments = Arguments::default();
-        out
+    /// Begins the operations for a row.
+    pub(super) fn begin_row(&mut self, row: usize) {
+        (self.row, self.is_used) = (row, false);
+    }
+
+    /// Whether there are operations for the row that was begun.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
     }
 
     fn begin(&mut self, name: &'static str, key: &str) {
-        self.list.push(Operation { name, first: self.arguments.len(), count: 0, amount: None });
+        self.is_used = true;
+        let (first, row) = (self.arguments.len(), self.row);
+        self.list.push(Operation { name, first, count: 0, row, amount: None, parts: Vec::new() });
         self.arguments.push(key);
     }
 
@@ -172,6 +186,66 @@ impl Operations {
             self.arguments.push(name);
             self.arguments.display(value);
         }
+    }
+}
+
+impl Work for Operations {
+    fn operations(&self) -> usize {
+        self.list.len()
+    }
+
+    fn parts(&self, operation: usize) -> usize {
+        self.list.get(operation).map_or(1, |operation| operation.parts.len().max(1))
+    }
+
+    fn row(&self, operation: usize, part: usize) -> usize {
+        let Some(operation) = self.list.get(operation) else { return 0 };
+        operation.parts.get(part).map_or(operation.row, |(row, _)| *row)
+    }
+
+    fn fits(&self, operation: usize, is_part: &dyn Fn(usize) -> bool) -> bool {
+        self.list.get(operation).is_some_and(|operation| operation.sum(is_part).is_some())
+    }
+
+    fn write(&self, operation: usize, is_part: &dyn Fn(usize) -> bool, command: &mut Cmd) {
+        let Some(operation) = self.list.get(operation) else { return };
+        let amount = operation.amount.map(|_| operation.sum(is_part).unwrap_or(0));
+        command.arg(operation.name).arg(operation.count + usize::from(amount.is_some()));
+        for index in operation.first..operation.first + operation.count {
+            command.arg(self.arguments.get(index));
+        }
+        if let Some(amount) = amount {
+            command.arg(amount);
+        }
+    }
+
+    fn describe(&self, row: usize) -> (Option<String>, Value) {
+        let text = |index| String::from_utf8_lossy(self.arguments.get(index)).into_owned();
+        let (mut key, mut all) = (None, Vec::new());
+        for operation in &self.list {
+            let mut parts = operation.parts.iter().filter(|(of, _)| *of == row);
+            let part = parts.next().map(|(_, amount)| *amount);
+            if part.is_none() && (operation.row != row || !operation.parts.is_empty()) {
+                continue;
+            }
+            let amount = part.or(operation.amount).map(|amount| amount.to_string());
+            let texts = (operation.first..operation.first + operation.count).map(text);
+            let texts: Vec<String> = texts.chain(amount).collect();
+            key = key.or_else(|| texts.first().cloned());
+            all.push(json!({ "operation": operation.name, "arguments": texts }));
+        }
+        (key, json!({ "operations": all }))
+    }
+}
+
+impl Operation {
+    /// The amount of these parts; `None` if it does not fit 64 bits.
+    fn sum(&self, is_part: &dyn Fn(usize) -> bool) -> Option<i64> {
+        if self.parts.is_empty() {
+            return Some(self.amount.unwrap_or(0));
+        }
+        let parts = self.parts.iter().enumerate().filter(|(part, _)| is_part(*part));
+        i64::try_from(parts.map(|(_, (_, amount))| i128::from(*amount)).sum::<i128>()).ok()
     }
 }
 
@@ -207,10 +281,6 @@ impl Arguments {
         let end = self.ends.get(index).unwrap_or(begin);
         self.bytes.get(*begin..*end).unwrap_or_default()
     }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| self.get(index))
-    }
 }
 
 /// Writes text into bytes.
@@ -227,12 +297,17 @@ impl Write for TextOf<'_> {
 mod tests {
     use super::*;
 
-    fn check(operations: &mut Operations, expected: &str) {
-        let arguments = operations.take();
-        let texts: Vec<_> = arguments.iter().map(String::from_utf8_lossy).collect();
-        assert_eq!(texts.join(" "), expected);
-        assert!(operations.is_empty());
-        assert_eq!(operations.take().len(), 0);
+    /// Checks what is sent of all rows.
+    fn check(operations: &Operations, expected: &str) {
+        let mut command = Cmd::new();
+        for number in 0..operations.operations() {
+            operations.write(number, &|_| true, &mut command);
+        }
+        let texts = command.args_iter().filter_map(|argument| match argument {
+            redis::Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            redis::Arg::Cursor | _ => None,
+        });
+        assert_eq!(texts.collect::<Vec<_>>().join(" "), expected);
     }
 
     #[test]
@@ -241,7 +316,7 @@ mod tests {
         operations.increment("a", "x", 1).increment("b", "x", 10).increment("a", "x", 2);
         operations.increment("a", "y", 5).delete("a").increment("a", "x", 4);
         check(
-            &mut operations,
+            &operations,
             "increment 3 a x 3 increment 3 b x 10 increment 3 a y 5 delete 1 a increment 3 a x 4",
         );
     }
@@ -250,7 +325,27 @@ mod tests {
     fn what_does_not_fit_64_bits_is_left_to_the_place() {
         let mut operations = Operations::default();
         operations.increment("a", "x", i64::MAX).increment("a", "x", 1).increment("a", "x", 1);
-        check(&mut operations, "increment 3 a x 9223372036854775807 increment 3 a x 2");
+        check(&operations, "increment 3 a x 9223372036854775807 increment 3 a x 2");
+    }
+
+    #[test]
+    fn a_sum_is_taken_apart_by_rows() {
+        let mut operations = Operations::default();
+        for (row, amount) in [(0, i64::MAX - 5), (1, -5), (1, -1), (2, 8)] {
+            operations.begin_row(row);
+            operations.increment("a", "x", amount);
+            assert!(operations.is_used());
+        }
+        check(&operations, "increment 3 a x 9223372036854775804");
+        assert_eq!((operations.parts(0), operations.row(0, 2)), (3, 2));
+        assert!(!operations.fits(0, &|part| part != 1), "without the second it is too much");
+        let mut command = Cmd::new();
+        operations.write(0, &|part| part == 1, &mut command);
+        assert!(String::from_utf8_lossy(&command.get_packed_command()).contains("\r\n-6\r\n"));
+        let (key, described) = operations.describe(2);
+        assert_eq!(key.as_deref(), Some("a"));
+        let expected = json!([{ "operation": "increment", "arguments": ["a", "x", "8"] }]);
+        assert_eq!(described["operations"], expected);
     }
 
     #[test]
@@ -260,7 +355,7 @@ mod tests {
         operations.set_if_newer("k", ("v", 8), &[]).expire("k", Duration::from_secs(2));
         operations.add_member("z", "m", 0.5).remove_member("z", "m").remove_field("k", "n");
         check(
-            &mut operations,
+            &operations,
             "set 5 k n 7 text 한 \n set_if_newer 3 k v 8 expire 2 k 2000 \
              add_member 3 z 0.5 m remove_member 2 z m remove_field 2 k n",
         );

@@ -44,6 +44,11 @@ impl Server {
         Self::new(self.client.clone(), self.deadline)
     }
 
+    /// The user's name, as the server knows it.
+    pub(super) fn user(&self) -> &str {
+        self.client.get_connection_info().redis_settings().username().unwrap_or("default")
+    }
+
     /// Host, port and database.
     pub(super) fn address(&self) -> &str {
         &self.address

@@ -1,27 +1,31 @@
 //! The anchor: positions, state and results in one script.
 
-use redis::{Cmd, Pipeline, Value};
-use rtbflow::barrier::Tally;
+use std::time::Duration;
+
+use redis::{Pipeline, Value};
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::{Change, Chunk};
 use rtbflow::{Error, Result};
 
-use super::keys::{Keys, bucket_text, parse_bucket, task_text};
+use super::keys::{Keys, parse_bucket};
 use super::library::{elements, text};
-use super::mark::{mark, parse_position, position_text};
-use super::staged::Batch;
+use super::mark::parse_position;
 use super::{Redis, fault};
 
-/// Operations that Redis refused and that are kept for the operator.
-const MOST_REJECTED: usize = 1_000;
+/// How long one commit should take. Nobody else is served while a script runs.
+const AIM: Duration = Duration::from_millis(50);
 
 impl Anchor for Redis {
     fn place(&self) -> Place {
         Redis::place(self)
     }
 
-    async fn prepare(&self, _job: &JobName) -> Result<()> {
+    fn aim(&self) -> Duration {
+        AIM
+    }
+
+    async fn prepare(&self, job: &JobName) -> Result<()> {
         let attempted = format!("inspect Redis at {}", self.server().address());
         let mut commands = Pipeline::new();
         commands.add_command(redis::cmd("INFO"));
@@ -42,7 +46,8 @@ impl Anchor for Redis {
             Some(Err(cause)) => return Err(fault::error(&attempted, cause)),
             None => return Err(Error::transient(attempted)),
         }
-        self.library().load(self.server()).await
+        self.library().load(self.server()).await?;
+        self.check_rights(&Keys::of(job)).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
@@ -126,26 +131,7 @@ impl Anchor for Redis {
     }
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
-        let keys = Keys::of(job);
-        self.check(epochs)?;
-        let attempted = format!("commit {job}");
-        let script = self.library().commit();
-        let request = |number: usize| {
-            epochs.get(number).map_or_else(Cmd::new, |epoch| {
-                let (positions, index) = (keys.positions(), keys.index(epoch.task));
-                let (tasks, rejected) = (keys.tasks(), keys.rejected());
-                let command = script.run(&[&positions, &index, &tasks, &rejected]);
-                self.arguments(command, epoch)
-            })
-        };
-        let answers = script.send(self.server(), &attempted, epochs.len(), request).await?;
-        // All answers first: what was refused in one epoch is reported though another failed.
-        let outcomes: Vec<Result<Verdict>> = answers
-            .into_iter()
-            .zip(epochs)
-            .map(|(answer, epoch)| self.outcome(&attempted, epoch, answer))
-            .collect();
-        outcomes.into_iter().collect()
+        self.commit_all(job, epochs).await
     }
 
     async fn kept(&self, job: &JobName) -> Result<Kept> {
@@ -157,101 +143,9 @@ impl Anchor for Redis {
     }
 }
 
-impl Redis {
-    /// A sink that was put together wrongly fails the first commit.
-    fn check(&self, epochs: &[Epoch]) -> Result<()> {
-        let staged = epochs.iter().flat_map(|epoch| epoch.staged_for(Redis::place(self)));
-        let mut batches = staged.filter_map(|staged| staged.batch::<Batch>());
-        match batches.find_map(|batch| batch.mistake.as_deref()) {
-            Some(mistake) => {
-                Err(Error::config(format!("put a sink for Redis together: {mistake}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn arguments(&self, mut command: Cmd, epoch: &Epoch) -> Cmd {
-        command.arg(task_text(epoch.task)).arg(MOST_REJECTED).arg(epoch.advances.len());
-        for advance in &epoch.advances {
-            command
-                .arg(advance.partition.to_string())
-                .arg(mark(&advance.from))
-                .arg(mark(&advance.to))
-                .arg(position_text(&advance.to));
-        }
-        command.arg(epoch.chunks.len());
-        for chunk in &epoch.chunks {
-            let (change, bytes): (_, &[u8]) = match &chunk.change {
-                Change::Append(bytes) => ("append", bytes),
-                Change::Replace(bytes) => ("replace", bytes),
-                Change::Drop => ("drop", &[]),
-            };
-            command.arg(change).arg(bucket_text(chunk.bucket, &chunk.operator)).arg(bytes);
-        }
-        for staged in epoch.staged_for(Redis::place(self)) {
-            if let Some(batch) = staged.batch::<Batch>() {
-                for argument in batch.arguments.iter() {
-                    command.arg(argument);
-                }
-            }
-        }
-        command
-    }
-
-    fn outcome(
-        &self,
-        attempted: &str,
-        epoch: &Epoch,
-        answer: redis::RedisResult<Value>,
-    ) -> Result<Verdict> {
-        let attempted =
-            format!("{attempted}: task {} in Redis at {}", epoch.task, self.server().address());
-        let reply = elements(&attempted, answer)?;
-        match text(reply.first()).as_str() {
-            "committed" => {
-                report(epoch.task, &reply);
-                Ok(Verdict::Committed(found(reply.get(2))))
-            }
-            "applied" => Ok(Verdict::Committed(found(reply.get(1)))),
-            "fenced" => Ok(Verdict::Fenced),
-            "foreign" => Err(Error::config(format!(
-                "{attempted}: {} holds a {} and should hold a {}: another program writes keys that begin \
-                 with rtbflow: and has to stop that. Remove the key, and reset the job: its positions, state and \
-                 results together (`forget_with`)",
-                text(reply.get(1)),
-                text(reply.get(2)),
-                text(reply.get(3)),
-            ))),
-            other => Err(Error::permanent(format!("{attempted}: the script answered {other:?}"))),
-        }
-    }
-}
-
 fn one(attempted: &str, answers: Vec<redis::RedisResult<Value>>) -> Result<Vec<Vec<u8>>> {
     match answers.into_iter().next() {
         Some(answer) => elements(attempted, answer),
         None => Err(Error::transient(format!("{attempted}: no answer"))),
     }
-}
-
-/// What the script found out about records: their numbers by class, or nothing.
-fn found(counts: Option<&Vec<u8>>) -> Tally {
-    let counts = text(counts);
-    let mut counts = counts.split(' ').map(|count| count.parse().unwrap_or(0));
-    let mut next = || counts.next().unwrap_or(0);
-    Tally { filtered: next(), late: next(), duplicates: next(), dead_lettered: next() }
-}
-
-/// Logs and counts the operations that Redis refused.
-fn report(task: Task, reply: &[Vec<u8>]) {
-    let count: u64 = text(reply.get(1)).parse().unwrap_or(0);
-    if count == 0 {
-        return;
-    }
-    metrics::counter!("rtbflow_redis_rejected_operations_total").increment(count);
-    for refused in reply.get(3..).unwrap_or_default().chunks(3) {
-        let [operation, key, error] = [0, 1, 2].map(|part| text(refused.get(part)));
-        tracing::error!(%task, operation, key, error, "Redis refused an operation; the epoch goes on");
-    }
-    tracing::error!(%task, count, "operations refused by Redis in one epoch");
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rtbflow::Record;
 use rtbflow::sink::{Place, Sink, Staged};
+use rtbflow::{Origin, Record};
 
 use super::staged::Batch;
 use super::{Operations, Redis};
@@ -12,6 +12,8 @@ use super::{Operations, Redis};
 pub struct Write<F> {
     place: Place,
     operations: Operations,
+    /// Where the records were read that have operations.
+    origins: Vec<Option<Origin>>,
     apply: F,
 }
 
@@ -19,6 +21,10 @@ impl Redis {
     /// A sink that does for each record what the closure puts into [`Operations`]. For results that are
     /// merged from partials choose [`merge_hash`](Self::merge_hash), for decisions that need to read
     /// first [`script`](Self::script).
+    ///
+    /// # Errors
+    /// A record of which Redis refuses an operation for what it is (a sum beyond 64 bits, a key that holds
+    /// something else) becomes a dead letter, and none of its operations is applied.
     ///
     /// # Examples
     ///
@@ -50,7 +56,7 @@ impl Redis {
     where
         F: Fn(&T, &mut Operations) + Send + 'static,
     {
-        Write { place: self.place(), operations: Operations::default(), apply }
+        Write { place: self.place(), operations: Operations::default(), origins: Vec::new(), apply }
     }
 }
 
@@ -59,7 +65,11 @@ where
     F: Fn(&T, &mut Operations) + Send + 'static,
 {
     fn write(&mut self, record: &Record<T>) {
+        self.operations.begin_row(self.origins.len());
         (self.apply)(&record.value, &mut self.operations);
+        if self.operations.is_used() {
+            self.origins.push(record.origin);
+        }
     }
 
     fn pending(&self) -> usize {
@@ -67,9 +77,9 @@ where
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
-        let rows = self.operations.len();
-        if rows > 0 {
-            out.push(Batch::new(self.operations.take()).staged(self.place, rows));
+        if !self.operations.is_empty() {
+            let operations = std::mem::take(&mut self.operations);
+            out.push(Batch::new(operations, std::mem::take(&mut self.origins)).staged(self.place));
         }
     }
 

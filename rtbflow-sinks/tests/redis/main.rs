@@ -10,11 +10,15 @@ mod get;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod merge_hash;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod rights;
 #[cfg(test)]
 mod room;
 #[cfg(test)]

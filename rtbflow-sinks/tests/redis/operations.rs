@@ -1,5 +1,7 @@
 //! The vocabulary of operations, and the pipeline's own Lua.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rtbflow::epoch::Anchor;
@@ -50,7 +52,6 @@ async fn every_operation_does_what_it_says() {
         version.into_iter().collect::<Vec<_>>(),
         pairs(&[("version", "10"), ("who", "ten")])
     );
-    assert_eq!(room.rejected().await, Vec::<[String; 3]>::new());
     room.clean().await;
 }
 
@@ -58,56 +59,145 @@ fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
     of.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
 }
 
+/// What each of these records does, in an epoch of them all.
+fn stage_each(room: &Room, records: &[&dyn Fn(&mut Operations)]) -> Vec<rtbflow::sink::Staged> {
+    let wanted: Vec<Mutex<Option<Operations>>> = records
+        .iter()
+        .map(|record| {
+            let mut operations = Operations::default();
+            record(&mut operations);
+            Mutex::new(Some(operations))
+        })
+        .collect();
+    let mut staged = Vec::new();
+    for operations in wanted {
+        let mut sink = room.redis.write(move |(): &(), to: &mut Operations| {
+            *to = operations.lock().unwrap().take().unwrap();
+        });
+        staged.extend(stage(&mut sink, [()]));
+    }
+    staged
+}
+
 #[tokio::test]
-async fn a_refused_operation_is_left_out_alone_and_once() {
+async fn a_record_that_is_refused_is_left_out_whole_and_the_others_are_applied_once() {
     let room = Room::new("refused").await;
     room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
     room.ask::<()>(&["HSET", &room.key("full"), "n", &i64::MAX.to_string()]).await;
+    room.ask::<()>(&["HSET", &room.key("old"), "kept", "1"]).await;
+    room.ask::<()>(&["PEXPIRE", &room.key("old"), "100000"]).await;
+    room.ask::<()>(&["ZADD", &room.key("scores"), "1.5", "there"]).await;
+    let key = |name: &str| room.key(name);
     let mut owner = room.claim(0).await;
-    let epoch = owner.epoch(room.stage_with(|room, to| {
-        to.increment(room.key("before"), "n", 1);
-        to.increment(room.key("text"), "n", 1);
-        to.increment(room.key("full"), "n", 1);
-        to.add_member(room.key("text"), "m", 1.0);
-        to.add_member(room.key("set"), "m", f64::NAN);
-        to.increment(room.key("after"), "n", 1);
-    }));
-    for _ in 0..3 {
-        owner.commit(&epoch).await.unwrap();
-    }
-    for key in ["before", "after"] {
-        assert_eq!(room.hash(key).await["n"], "1");
+    let staged = stage_each(
+        &room,
+        &[
+            &|to| {
+                to.increment(key("before"), "n", 1);
+            },
+            // What it does first is taken back.
+            &|to| {
+                to.set(key("old"), &[("new", &1), ("kept", &2)]).remove_field(key("old"), "kept");
+                to.expire(key("old"), Duration::from_secs(1)).add_member(key("scores"), "m", 1.0);
+                to.add_member(key("scores"), "there", 7.0).remove_member(key("scores"), "there");
+                to.delete(key("full")).increment(key("text"), "n", 1);
+            },
+            &|to| {
+                to.increment(key("made"), "n", 1).increment(key("full"), "n", 1);
+            },
+            &|to| {
+                to.add_member(key("text"), "m", 1.0);
+            },
+            &|to| {
+                to.add_member(key("set"), "m", f64::NAN);
+            },
+            &|to| {
+                to.increment(key("after"), "n", 1);
+            },
+        ],
+    );
+    let refused = owner.commit_the_rest(owner.epoch(staged)).await;
+    for name in ["before", "after"] {
+        assert_eq!(room.hash(name).await["n"], "1");
     }
     assert_eq!(room.hash("full").await["n"], i64::MAX.to_string());
-    let refused = room.rejected().await;
-    let keys = refused.iter().map(|[operation, key, _]| (operation.as_str(), key.as_str()));
-    let (text, full, set) = (room.key("text"), room.key("full"), room.key("set"));
-    assert_eq!(
-        keys.collect::<Vec<_>>(),
-        [
-            ("increment", &*text),
-            ("increment", &*full),
-            ("add_member", &*text),
-            ("add_member", &*set)
-        ]
-    );
+    assert_eq!(room.hash("old").await.into_iter().collect::<Vec<_>>(), pairs(&[("kept", "1")]));
+    let left_ms: i64 = room.ask(&["PTTL", &key("old")]).await;
+    assert!((90_000..=100_000).contains(&left_ms), "{left_ms}");
+    let scores: Vec<(String, f64)> =
+        room.ask(&["ZRANGE", &key("scores"), "0", "-1", "WITHSCORES"]).await;
+    assert_eq!(scores, [("there".to_owned(), 1.5)]);
+    assert_eq!(room.ask::<i64>(&["EXISTS", &key("made"), &key("set")]).await, 0);
+    assert_eq!(refused.len(), 4, "{refused:?}");
+    for (sign, operation, key) in [
+        ("WRONGTYPE", "remove_member", key("text")),
+        ("overflow", "increment", key("full")),
+        ("WRONGTYPE", "add_member", key("text")),
+        ("float", "add_member", key("set")),
+    ] {
+        let mut named = refused.iter().filter(|(_, result)| result.contains(operation));
+        let found = named.any(|(reason, result)| reason.contains(sign) && result.contains(&key));
+        assert!(found, "{sign} {key}: {refused:?}");
+    }
     room.clean().await;
 }
 
 #[tokio::test]
-async fn the_list_of_refused_operations_is_bounded() {
-    let room = Room::new("bounded").await;
-    room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
+async fn of_two_additions_of_which_one_fits_the_first_is_taken() {
+    let room = Room::new("first-fits").await;
+    let key = room.key("sum");
+    room.ask::<()>(&["HSET", &key, "n", "10"]).await;
     let mut owner = room.claim(0).await;
-    for _ in 0..12 {
-        let staged = room.stage_with(|room, to| {
-            for n in 0..300 {
-                to.increment(room.key("text"), &n.to_string(), 1);
-            }
-        });
-        owner.write(staged).await;
-    }
-    assert_eq!(room.rejected().await.len(), 1_000);
+    let mut sink = room.redis.write({
+        let key = key.clone();
+        move |by: &i64, to: &mut Operations| {
+            to.increment(&key, "n", *by);
+        }
+    });
+    let staged = stage(&mut sink, [i64::MAX - 12, 1, 5, 1, 2, 0]);
+    assert_eq!(staged[0].rows, 6);
+    let refused = owner.commit_the_rest(owner.epoch(staged)).await;
+    let [(first, five), (second, two)] = &refused[..] else { panic!("{refused:?}") };
+    assert!(first.contains("overflow") && second.contains("overflow"), "{refused:?}");
+    assert!(five.contains("\"5\"") && two.contains("\"2\""), "{refused:?}");
+    assert_eq!(room.hash("sum").await["n"], i64::MAX.to_string());
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn nothing_is_refused_because_of_a_record_that_is() {
+    let room = Room::new("because").await;
+    let (sum, text) = (room.key("sum"), room.key("text"));
+    room.ask::<()>(&["HSET", &sum, "n", &(i64::MAX - 5).to_string()]).await;
+    room.ask::<()>(&["SET", &text, "text"]).await;
+    let mut owner = room.claim(0).await;
+    let mut sink = room.redis.write(move |(by, is_good): &(i64, bool), to: &mut Operations| {
+        to.increment(&sum, "n", *by);
+        if !is_good {
+            to.increment(&text, "n", 1);
+        }
+    });
+    let staged = stage(&mut sink, [(1, true), (4, false), (2, true), (3, false), (2, true)]);
+    let refused = owner.commit_the_rest(owner.epoch(staged)).await;
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused[0].1.contains("\"4\"") && refused[1].1.contains("\"3\""), "{refused:?}");
+    assert_eq!(room.hash("sum").await["n"], i64::MAX.to_string());
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn thousands_of_refused_records_are_all_told() {
+    let room = Room::new("many-refused").await;
+    room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
+    let (text, sum) = (room.key("text"), room.key("sum"));
+    let mut sink = room.redis.write(move |n: &usize, to: &mut Operations| {
+        to.increment(if n.is_multiple_of(2) { &text } else { &sum }, &n.to_string(), 1);
+    });
+    let mut owner = room.claim(0).await;
+    let staged = stage(&mut sink, 0..5_000);
+    let refused = owner.commit_the_rest(owner.epoch(staged)).await;
+    assert_eq!(refused.len(), 2_500);
+    assert_eq!(room.ask::<usize>(&["HLEN", &room.key("sum")]).await, 2_500);
     room.clean().await;
 }
 
@@ -131,36 +221,119 @@ async fn the_pipelines_own_lua_runs_in_the_step() {
     room.clean().await;
 }
 
+/// Everything that a function can write, of which nothing may be left.
+const WRITES: &str = "
+    local hash, set, scores, list, text, gone, made = unpack(KEYS)
+    redis.call('HSET', hash, 'a', 2, 'b', 3)
+    redis.call('hincrby', hash, 'n', 5)
+    redis.call('HDEL', hash, 'n', 'a', 'b')
+    redis.call('PEXPIRE', hash, 1)
+    redis.call('SADD', set, 'x', 'y')
+    redis.call('SREM', set, 'x')
+    redis.call('ZADD', scores, 'XX', 'CH', 9, 'm')
+    redis.call('ZADD', scores, 4, 'k', 5, 'l')
+    redis.call('ZINCRBY', scores, 1, 'm')
+    redis.call('ZREM', scores, 'm', 'k', 'l')
+    redis.call('RPUSH', list, 'c', 'd')
+    redis.call('LPUSH', list, 'z')
+    redis.call('LPOP', list)
+    redis.call('INCR', text)
+    redis.call('SET', text, 'x', 'PX', 1)
+    redis.call('DEL', gone, text)
+    redis.call('SET', made, 1)
+    redis.call('APPEND', made, 'x')
+    redis.call('PUBLISH', 'news', 'nobody hears it')
+    if ARGV[1] == 'error' then error('by hand') end
+    if ARGV[1] == 'command' then redis.call('HSET', set, 'a', 'b') end
+    if ARGV[1] == 'global' then unknown() end
+    if ARGV[1] == 'reply' then return redis.error_reply('NO not that') end
+    if ARGV[1] == 'caught' then return redis.pcall('HSET', set, 'a', 'b') end";
+
 #[tokio::test]
-async fn a_failing_call_keeps_what_it_wrote_and_does_not_stop_the_others() {
+async fn a_call_that_fails_leaves_nothing_behind_whatever_it_wrote() {
     let room = Room::new("lua-fails").await;
-    let key = room.key("log");
-    let body = "
-        redis.call('RPUSH', KEYS[1], ARGV[1])
-        if ARGV[1] == 'error' then error('by hand') end
-        if ARGV[1] == 'command' then redis.call('HSET', KEYS[1], 'a', 'b') end
-        if ARGV[1] == 'global' then unknown() end
-        if ARGV[1] == 'reply' then return redis.error_reply('NO not that') end
-        redis.call('RPUSH', KEYS[1], 'done')";
-    let mut sink = room.redis.script("steps", body, move |word: &&str, call| {
-        call.key(&key).argument(word);
+    let keys = ["hash", "set", "scores", "list", "text", "gone", "made"].map(|name| room.key(name));
+    let [hash, set, scores, list, text, gone, made] = &keys;
+    for words in [
+        &["HSET", hash, "a", "1", "n", "7"][..],
+        &["PEXPIRE", hash, "500000"],
+        &["SADD", set, "x"],
+        &["ZADD", scores, "0.1", "m"],
+        &["RPUSH", list, "a", "b"],
+        &["SET", text, "41"],
+        &["PEXPIRE", text, "600000"],
+        &["SET", gone, "here"],
+    ] {
+        room.ask::<redis::Value>(words).await;
+    }
+    let dump = async || -> (BTreeMap<String, String>, Vec<Option<Vec<u8>>>) {
+        let mut all = Vec::new();
+        // Fields of a hash may come back in another order.
+        for key in &keys[1..] {
+            all.push(room.ask(&["DUMP", key]).await);
+        }
+        (room.hash("hash").await, all)
+    };
+    let before = dump().await;
+    let named = keys.clone();
+    let mut sink = room.redis.script("steps", WRITES, move |word: &&str, call| {
+        for key in &named {
+            call.key(key);
+        }
+        call.argument(word);
+    });
+    let mut count = room.redis.script("count", "redis.call('INCR', KEYS[1])", {
+        let key = room.key("count");
+        move |(): &(), call| {
+            call.key(&key);
+        }
     });
     let mut owner = room.claim(0).await;
-    let words = ["first", "error", "command", "global", "reply", "last"];
-    let epoch = owner.epoch(stage(&mut sink, words));
-    for _ in 0..2 {
-        owner.commit(&epoch).await.unwrap();
+    let mut staged = stage(&mut count, [(), ()]);
+    staged.extend(stage(&mut sink, ["error", "command", "global", "reply", "caught"]));
+    let refused = owner.commit_the_rest(owner.epoch(staged)).await;
+    assert_eq!(dump().await, before, "in order: {keys:?}");
+    for (key, most) in [(hash, 500_000), (text, 600_000)] {
+        let left_ms: i64 = room.ask(&["PTTL", key]).await;
+        assert!((most - 50_000..=most).contains(&left_ms), "{key}: {left_ms}");
     }
-    let log: Vec<String> = room.ask(&["LRANGE", &room.key("log"), "0", "-1"]).await;
-    assert_eq!(log, ["first", "done", "error", "command", "global", "reply", "last", "done"]);
-    let refused = room.rejected().await;
-    for (entry, sign) in refused.iter().zip(["by hand", "WRONGTYPE", "unknown", "NO not that"]) {
-        assert!(
-            entry[0] == "script" && entry[1] == "steps" && entry[2].contains(sign),
-            "{entry:?}"
-        );
+    assert_eq!(room.ask::<i64>(&["EXISTS", made]).await, 0);
+    assert_eq!(room.ask::<i64>(&["GET", &room.key("count")]).await, 2);
+    let signs = ["by hand", "WRONGTYPE", "unknown", "NO not that", "WRONGTYPE"];
+    assert_eq!(refused.len(), signs.len(), "{refused:?}");
+    for ((reason, result), sign) in refused.iter().zip(signs) {
+        assert!(reason.contains(sign) && result.contains("steps"), "{reason}: {result}");
     }
-    assert_eq!(refused.len(), 4);
+    // The same without a fault does it all.
+    owner.write(stage(&mut sink, ["fine"])).await;
+    assert_eq!(room.ask::<String>(&["GET", made]).await, "1x");
+    assert_eq!(room.ask::<i64>(&["EXISTS", gone, text]).await, 0);
+    assert_eq!(room.ask::<Vec<String>>(&["LRANGE", list, "0", "-1"]).await, ["a", "b", "c", "d"]);
+    room.clean().await;
+}
+
+#[tokio::test]
+async fn the_calls_of_an_epoch_share_a_table() {
+    let room = Room::new("lua-epoch").await;
+    let key = room.key("sum");
+    let mut note = room.redis.script("note", "EPOCH.sum = (EPOCH.sum or 0) + ARGV[1]", {
+        |n: &i64, call| {
+            call.argument(n);
+        }
+    });
+    let mut write = room.redis.script("write", "redis.call('RPUSH', KEYS[1], EPOCH.sum)", {
+        move |(): &(), call| {
+            call.key(&key);
+        }
+    });
+    let mut owner = room.claim(0).await;
+    for epoch in [&[1, 2, 3][..], &[10]] {
+        let mut staged = stage(&mut note, epoch.iter().copied());
+        staged.extend(stage(&mut write, [()]));
+        owner.write(staged).await;
+    }
+    let sums: Vec<i64> = room.ask(&["LRANGE", &room.key("sum"), "0", "-1"]).await;
+    assert_eq!(sums, [6, 10]);
     room.clean().await;
 }
 

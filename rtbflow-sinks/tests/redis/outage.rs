@@ -168,20 +168,6 @@ async fn an_unknown_host_a_closed_port_and_a_forbidden_database_are_told_apart()
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_enough_is_told() {
-    let server = PrivateServer::start(&[]).await;
-    let room = room_on(&server).await;
-    room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">secret", "~rtbflow:*", "+@all", "-evalsha"])
-        .await;
-    let redis =
-        Redis::connect_to(format!("redis://job:secret@127.0.0.1:{}", server.port)).build().unwrap();
-    redis.prepare(&room.job).await.unwrap();
-    let error = redis.restore(&room.job, rtbflow::epoch::Task { number: 0, of: 1 }, None).await;
-    let error = error.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("allow the user"), "{error:?}");
-}
-
-#[tokio::test]
 async fn a_busy_server_is_a_transient_error() {
     let server = PrivateServer::start(&["--lua-time-limit", "1"]).await;
     let room = room_on(&server).await;

@@ -11,6 +11,7 @@ use rtbflow::barrier::Gathered;
 use rtbflow::element::{Partition, Topic};
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, JobName, Position, Task, Verdict};
 use rtbflow::sink::{Sink, Staged};
+use rtbflow::testing::leave_out;
 use rtbflow::{Record, Timestamp};
 use rtbflow_sinks::redis::{Operations, Redis};
 
@@ -72,20 +73,6 @@ impl Room {
 
     pub(crate) async fn hash(&self, name: &str) -> BTreeMap<String, String> {
         self.ask(&["HGETALL", &self.key(name)]).await
-    }
-
-    /// The newest refused operations: operation, key and error.
-    pub(crate) async fn rejected(&self) -> Vec<[String; 3]> {
-        let list = format!("rtbflow:{}:rejected", self.job);
-        let entries: Vec<String> = self.ask(&["LRANGE", &list, "0", "-1"]).await;
-        let value = |entry: &str| serde_json::from_str::<serde_json::Value>(entry).unwrap();
-        let field =
-            |entry: &serde_json::Value, name: &str| entry[name].as_str().unwrap().to_owned();
-        entries
-            .iter()
-            .map(|entry| value(entry))
-            .map(|entry| ["operation", "key", "error"].map(|name| field(&entry, name)))
-            .collect()
     }
 
     /// Takes over a task of one partition.
@@ -154,6 +141,29 @@ impl Owner {
             self.at = epoch.advances[0].to;
         }
         Ok(verdicts[0])
+    }
+
+    /// Commits an epoch as a job does, without what Redis refuses; returns the reasons and the results.
+    pub(crate) async fn commit_the_rest(&mut self, mut epoch: Epoch) -> Vec<(String, String)> {
+        let mut refused = Vec::new();
+        loop {
+            match self.commit(&epoch).await {
+                Ok(verdict) => {
+                    assert_eq!(verdict, Verdict::COMMITTED);
+                    assert_eq!(self.commit(&epoch).await.unwrap(), Verdict::COMMITTED, "again");
+                    return refused;
+                }
+                Err(error) => {
+                    assert!(!error.refusals().is_empty(), "{error:?}");
+                    let letters = leave_out(std::slice::from_mut(&mut epoch), &error).unwrap();
+                    assert_eq!(letters.len(), error.refusals().len(), "no row has an origin");
+                    for letter in letters {
+                        let value = String::from_utf8(letter.value.unwrap()).unwrap();
+                        refused.push((letter.reason.reason().to_owned(), value));
+                    }
+                }
+            }
+        }
     }
 
     /// Commits what sinks have staged, in one epoch.

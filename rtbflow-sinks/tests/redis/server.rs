@@ -54,7 +54,10 @@ impl PrivateServer {
                 if let Some(status) = self.process.try_wait().unwrap() {
                     panic!("redis-server ended with {status}");
                 }
-                if client.get_multiplexed_async_connection().await.is_ok() {
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                    && redis::cmd("PING").query_async::<()>(&mut connection).await.is_ok()
+                {
+                    // It may still be loading what it had kept.
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

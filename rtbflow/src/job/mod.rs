@@ -19,7 +19,7 @@ mod intake;
 mod measures;
 mod notes;
 mod pace;
-mod refusing;
+pub(crate) mod refusing;
 mod renaming;
 mod report;
 mod run;

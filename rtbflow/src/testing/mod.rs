@@ -11,6 +11,7 @@ mod drive;
 mod driver;
 pub mod laws;
 mod proxy;
+mod refused;
 pub mod sim;
 mod stored;
 
@@ -18,4 +19,5 @@ pub use clock::{ManualClock, TokioClock};
 pub use drive::{Script, TestFlow, elements, run, timed, values};
 pub use driver::{Line, Outputs, StateBucket, TestDriver};
 pub use proxy::Proxy;
+pub use refused::leave_out;
 pub use stored::topology_is_stored;

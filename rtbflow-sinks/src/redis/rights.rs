@@ -1,0 +1,106 @@
+//! What the user may do: checked at the start, and remembered.
+
+use std::collections::BTreeMap;
+
+use rtbflow::{Error, Result};
+
+use super::Redis;
+use super::fault;
+use super::keys::Keys;
+use super::library::{elements, text};
+
+/// Commands that a job runs on its own keys, which begin with `rtbflow:`; always looked at.
+pub const OWN_KEYS: &[&str] = &[
+    "COPY",
+    "EXISTS",
+    "HDEL",
+    "HGET",
+    "HSET",
+    "LRANGE",
+    "LTRIM",
+    "PERSIST",
+    "PEXPIRE",
+    "PTTL",
+    "RENAME",
+    "RPUSH",
+    "SADD",
+    "SET",
+    "SMEMBERS",
+    "SREM",
+    "TYPE",
+    "UNLINK",
+    "ZADD",
+    "ZRANGE",
+    "ZRANGEBYLEX",
+    "ZREM",
+];
+
+/// Commands that [`Redis::merge_hash`] runs on the keys of its results, for [`Options::uses`].
+///
+/// [`Options::uses`]: super::Options::uses
+pub const MERGE_HASH: &[&str] = &[
+    "COPY", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "PERSIST", "PEXPIRE", "PTTL", "RENAME",
+    "UNLINK",
+];
+
+/// Commands that [`Redis::write`] runs on the keys of its results, for [`Options::uses`]. Those of operations
+/// that a pipeline does not stage can be left out.
+///
+/// [`Options::uses`]: super::Options::uses
+pub const WRITE: &[&str] = &[
+    "EXISTS", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "PERSIST", "PEXPIRE", "PTTL", "RENAME",
+    "UNLINK", "ZADD", "ZREM", "ZSCORE",
+];
+
+impl Redis {
+    /// Makes sure that the user may do what the job and its results need.
+    ///
+    /// # Errors
+    /// A configuration error that lists all that is missing; transient if the server is away.
+    pub(super) async fn check_rights(&self, keys: &Keys) -> Result<()> {
+        let attempted = "check the user's rights";
+        let aside = format!("{}:check", keys.aside());
+        let script = self.check_text();
+        let request = |_| {
+            let mut command = script.run(&[&aside]);
+            command.arg(keys.prefix()).arg(OWN_KEYS.len()).arg(OWN_KEYS);
+            for (prefix, commands) in self.uses() {
+                command.arg(prefix).arg(commands.len()).arg(commands);
+            }
+            command
+        };
+        let mut answers = script.send(self.server(), attempted, 1, request).await?;
+        let attempted = format!("{attempted} in Redis at {}", self.server().address());
+        let Some(answer) = answers.pop() else { return Err(Error::transient(attempted)) };
+        let refused = elements(&attempted, answer)?;
+        let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for part in refused.chunks(3) {
+            let [prefix, command, refusal] = [0, 1, 2].map(|number| text(part.get(number)));
+            if !fault::is_forbidden(&refusal) {
+                return Err(fault::forbidden(&attempted, &refusal, &command, &prefix, true));
+            }
+            let commands = missing.entry(prefix).or_default();
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let user = self.server().user();
+        let each = missing.iter().map(|(prefix, commands)| {
+            format!("{} on keys that begin with {prefix}", commands.join(", "))
+        });
+        let grants = missing.iter().map(|(prefix, commands)| {
+            let commands: Vec<String> =
+                commands.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
+            format!("ACL SETUSER {user} ~{prefix}* {}", commands.join(" "))
+        });
+        Err(Error::config(format!(
+            "{attempted}: the user {user} may not run {}, or the server does not know these commands; allow \
+             it: {}",
+            each.collect::<Vec<_>>().join("; "),
+            grants.collect::<Vec<_>>().join("; "),
+        )))
+    }
+}
