@@ -75,6 +75,7 @@ impl Launch {
     ) -> Decoded<KafkaTopic, ByDecoder<D>> {
         let (common, partitions) = (&self.common, topic.partitions());
         let topic = self.kafka.topic(topic.name()).expected_partitions(partitions);
+        let topic = topic.begin_anew(common.begin_anew);
         match &common.instance {
             Some(name) => topic.instance(name),
             None => topic,

@@ -81,7 +81,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("bootstrap.servers", &[], "the address is given to Kafka::new"),
     ("metadata.broker.list", &[], "the address is given to Kafka::new"),
     ("group.id", &[], "the job's name is the group"),
-    ("group.instance.id", &[], "give the topic an instance name instead"),
+    ("group.instance.id", &[], "give the topic an instance name instead (KafkaTopic::instance)"),
     (
         "group.protocol",
         &["classic"],

@@ -187,7 +187,11 @@ impl Reader {
             return Ok(());
         }
         let fenced = kind(code) == ErrorKind::Fenced;
-        let hint = if fenced { ": another process has the same instance name" } else { "" };
+        let hint = if fenced {
+            ": another process has the same instance name; give each one of its own (KafkaTopic::instance)"
+        } else {
+            ""
+        };
         let attempt = format!("read Kafka as a member of the group{hint}");
         Err(Error::new(kind(code), attempt).because(code.to_string()))
     }

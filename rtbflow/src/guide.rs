@@ -14,3 +14,6 @@ pub mod flink {}
 
 #[doc = include_str!("../docs/watching.md")]
 pub mod watching {}
+
+#[doc = include_str!("../docs/what-happens-if.md")]
+pub mod what_happens_if {}

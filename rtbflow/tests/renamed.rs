@@ -1,4 +1,4 @@
-//! An operator that has another name now, or is gone: each way out that the message names, taken.
+//! A program or a source that is not what it was: each way out that the messages name, taken.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rtbflow::epoch::{Anchor, JobName, Memory};
 use rtbflow::job::Report;
 use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
 use rtbflow::sink::Collected;
-use rtbflow::source::StreamSource;
+use rtbflow::source::{MemorySource, StreamSource};
 use rtbflow::{Error, Job, Result, Timestamp};
 
 const JOB: &str = "clicks";
@@ -171,4 +171,31 @@ async fn a_name_that_does_not_fit_the_pipeline_is_refused() {
         let error = place.run(Some("new"), 10, true, apply).await.unwrap_err();
         assert!(error.is_config() && error.to_string().contains(says), "{error:?}");
     }
+}
+
+/// What the message about another number of partitions says for the next time.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_run_to_its_end_takes_more_partitions() {
+    let place = Place::new();
+    let run = |partitions: Vec<Vec<u64>>| {
+        let (memory, out) = (place.memory.clone(), place.out.clone());
+        let clicks = MemorySource::new("clicks", partitions)
+            .event_time(|n| Timestamp::from_millis(n.cast_signed() * 10), Duration::ZERO);
+        let job = Job::new(JOB).unwrap().source(clicks).anchor(memory.clone()).until_end(true);
+        let window = || Tumbling::of(Duration::from_secs(600)).late(Late::DeadLetter);
+        let job = job.pipeline(move |clicks| {
+            clicks
+                .key_by(|n| n % 40)
+                .window(window())
+                .aggregate("clicks", Count)
+                .map(|count: Windowed<u64, u64>| (count.key, count.value))
+                .to(memory.collect_into(&out))
+        });
+        job.run(std::future::pending())
+    };
+    run(vec![(0..100).collect(), (100..200).collect()]).await.unwrap();
+    assert_eq!(place.buckets().await, 0, "it leaves no state");
+    let more = vec![(0..100).collect(), (100..210).collect(), (300..350).collect()];
+    let report = run(more).await.unwrap();
+    assert_eq!((report.records_in(), place.sum().1), (60, 260), "each record once");
 }

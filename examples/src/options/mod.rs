@@ -94,6 +94,11 @@ pub struct Common {
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
 
+    /// Reads on where a log does not hold the position (made anew, cut, or shortened by retention), which keeps
+    /// what was made of what was read before; without it that is an error
+    #[arg(long)]
+    pub begin_anew: bool,
+
     /// Creates the topics that are missing
     #[arg(long)]
     pub create_topics: bool,
@@ -124,11 +129,11 @@ pub struct Common {
 
     /// Ends with exit code 1 if a larger share of the input is late, such as 5%: at the end of a run, and
     /// while live each minute by the last ten minutes
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = parse_share)]
     pub max_late: Option<f64>,
 
     /// Ends with exit code 1 if a larger share of the input is bad, as --max-late
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = parse_share)]
     pub max_bad: Option<f64>,
 
     /// An option of the Kafka client (TLS, SASL, anything of librdkafka); can be given many times

@@ -63,7 +63,7 @@ fn help_lists_every_option_and_is_no_error() {
     let help = help.to_string();
     for option in "--kafka --redis --postgres --redis-ca --postgres-ca --group --create-topics --create-tables --commit-interval \
                    --out-of-orderness --idle-timeout --max-ahead --dead-letter --max-late --max-bad --kafka-option --metrics \
-                   --until-end --print-topology --instance --confirm --keep-results --accept-loss reset --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
+                   --until-end --print-topology --begin-anew --instance --confirm --keep-results --accept-loss reset --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
                    RTBFLOW_POSTGRES worker-group"
         .split_whitespace()
     {
@@ -85,7 +85,7 @@ fn a_wrong_option_is_named_and_a_secret_is_not() {
         (&["--kafka-option", "sasl.password S3cret"], "--kafka-option number 1"),
         (&["--kafka-option", "=S3cret"], "--kafka-option number 1"),
         (&["--postgress=postgres://u:S3cret@h/x"], "postgress"),
-        (&["postgres://u:S3cret@h/x"], "unexpected argument"),
+        (&["postgres://u:S3cret@h/x"], "COMMAND"),
         (&["--until-end=postgres://u:S3cret@h/x"], "until-end"),
     ] {
         let refusal = read(arguments).unwrap_err();

@@ -49,8 +49,22 @@ pub fn exit_message(error: &Error) -> String {
         }
         ErrorKind::Permanent | _ => "what was committed is safe; see to the cause and start again",
     };
-    format!("error: {report} ({advice})")
+    let mut here: Vec<&str> =
+        HERE.iter().filter(|(word, _)| report.contains(word)).map(|(_, here)| *here).collect();
+    here.dedup();
+    let here = if here.is_empty() { String::new() } else { format!("here: {}; ", here.join(", ")) };
+    format!("error: {report} ({here}{advice})")
 }
+
+/// What the library's messages name is its own; what does the same on this command line.
+const HERE: &[(&str, &str)] = &[
+    ("begin_anew", "--begin-anew"),
+    ("reset the job", "the command reset"),
+    ("forget_with", "the command reset"),
+    ("KafkaTopic::instance", "--instance"),
+    ("until_end", "--until-end"),
+    ("another name", "--group"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -62,6 +76,15 @@ mod tests {
         assert_eq!(code(ErrorKind::Config), 2);
         assert_eq!(code(ErrorKind::Transient), 3);
         assert_eq!(code(ErrorKind::Fenced), 4);
+    }
+
+    #[test]
+    fn what_the_library_calls_its_own_way_is_named_as_it_is_called_here() {
+        for (word, flag) in HERE {
+            let message = exit_message(&Error::config(format!("do this ({word})")));
+            assert!(message.contains(&format!("here: {flag}; ")), "{message}");
+        }
+        assert!(!exit_message(&Error::config("do that")).contains("here"));
     }
 
     #[test]

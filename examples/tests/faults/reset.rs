@@ -245,6 +245,33 @@ async fn what_cannot_be_read_again_is_not_removed_unasked() {
     assert_eq!(run().await.count("records_in"), 995);
 }
 
+/// Both ways out that the message names, as they are called on the command line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_is_an_error_until_somebody_decides() {
+    let stage = Stage::new("made_anew", 2).await;
+    let mut traffic = Traffic::new(37);
+    traffic.send(300, 0).await;
+    let run = |flags: &[&str]| {
+        let start = stage.start(Kind::Balance).flag("--until-end");
+        flags.iter().fold(start, |start, flag| start.flag(flag)).run().end()
+    };
+    assert_eq!(run(&[]).await.code, Some(0));
+    let before = stage.ledger.balances().await;
+    stage.make_anew(ADS, 2).await;
+    let mut anew = Traffic::new(41);
+    anew.send(900, 0).await;
+    let refused = run(&[]).await;
+    assert_eq!(refused.code, Some(CONFIG), "{}", refused.log);
+    for part in ["made anew", "its id was", "here: --begin-anew, the command reset"] {
+        assert!(refused.log.contains(part), "{part}: {}", refused.log);
+    }
+    assert_eq!(stage.ledger.balances().await, before, "nothing was charged");
+    let reset = stage.start(Kind::Balance).flag("reset").flag("--confirm").run().end().await;
+    assert_eq!(reset.code, Some(0), "{}", reset.log);
+    assert_eq!(run(&[]).await.count("records_in"), 900);
+    stage.ledger.is_exact(&anew.sent()).await;
+}
+
 /// Restarted while its session lasts, a named instance takes nothing from the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_instance_comes_back_and_disturbs_nobody() {

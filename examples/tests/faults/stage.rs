@@ -132,6 +132,15 @@ impl Stage {
         Kafka::new(kafka()).create_topics(&specs(pipeline.reads, pipeline.writes)).await.unwrap();
     }
 
+    /// Deletes a topic, and makes it again.
+    pub(crate) async fn make_anew(&self, topic: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(SOON));
+        let deleted = admin.delete_topics(&[topic], &options).await.unwrap();
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+        make_topic(topic, partitions).await;
+    }
+
     /// Removes the records of a partition below an offset, as retention does.
     pub(crate) async fn delete_records(&self, topic: &str, partition: i32, below: i64) {
         let admin: AdminClient<DefaultClientContext> = client().create().unwrap();

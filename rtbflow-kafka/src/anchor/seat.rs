@@ -140,7 +140,8 @@ impl Room<'_> {
             Ok(policy) if policy.trim() == "compact" => {}
             Ok(policy) => {
                 return Err(Error::config(format!(
-                    "keep positions and state in topic {topic}: its cleanup.policy is {policy}, with which they                      would be lost one day; set it to compact"
+                    "keep positions and state in topic {topic}: its cleanup.policy is {policy}, with which they \
+                     would be lost one day; set it to compact"
                 )));
             }
             Err(error) if error.is_transient() => return Err(error),

@@ -168,7 +168,13 @@ async fn a_second_process_of_the_same_name_fences_the_first() {
         }
     };
     assert!(error.is_fenced() && error.report().contains("instance name"), "{error:?}");
+    assert!(error.report().contains("each one of its own"), "{error:?}");
     first.close().await;
+    // With a name of its own it takes part, and the other stays.
+    let mut other = open(&kafka().topic(&topic).instance("b"), &group, false).await;
+    let SourceEvent::Assigned(assignment) = event(&mut other).await else { panic!("assigned") };
+    assert!(assignment.tasks.len() <= 1);
+    other.close().await;
     second.close().await;
 }
 

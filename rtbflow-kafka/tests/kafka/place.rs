@@ -13,7 +13,7 @@ use rtbflow::{Partition, Topic};
 use rtbflow_kafka::{KafkaAnchor, TopicSpec};
 
 use crate::committed::Committed;
-use crate::server::{HOUR, kafka, topic, unique};
+use crate::server::{HOUR, compact, kafka, topic, unique};
 
 struct Place {
     anchor: KafkaAnchor,
@@ -154,7 +154,13 @@ async fn a_changelog_that_retention_would_shorten_is_refused() {
     let claim = Claim { task: ONLY, partitions: vec![partition()], owner: 1 };
     let error = kafka.anchor().claim(&job, &claim).await.unwrap_err();
     let told = error.report();
-    assert!(error.is_config() && told.contains(&name) && told.contains("compact"), "{told}");
+    assert!(
+        error.is_config() && told.contains(&name) && told.contains("set it to compact"),
+        "{told}"
+    );
+    assert!(!told.contains("  "), "{told}");
+    compact(&name).await;
+    assert_eq!(kafka.anchor().claim(&job, &claim).await.unwrap().len(), 1, "what the message says");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedHeaders;
@@ -132,4 +132,14 @@ pub(crate) async fn add_partitions(topic: &str, count: usize) {
     for answer in added.unwrap() {
         answer.map_err(|(topic, code)| format!("{topic}: {code}")).unwrap();
     }
+}
+
+/// Has a topic keep the newest record of each key.
+pub(crate) async fn compact(topic: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "compact");
+    let altered = admin.alter_configs([&wanted], &AdminOptions::new()).await.unwrap();
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
 }
