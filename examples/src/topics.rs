@@ -60,15 +60,15 @@ impl SystemTopic {
     }
 }
 
-/// How topics are created where they are missing: those that are read each with that of its dead letters,
-/// and those that are written.
+/// How topics are created where they are missing: those that are read and those that are written, each with
+/// that of its dead letters: a result that is refused becomes one too.
 #[must_use]
 pub fn specs(read: &[SystemTopic], written: &[SystemTopic]) -> Vec<TopicSpec> {
     let own =
         |topic: &SystemTopic| TopicSpec::new(topic.name(), topic.partitions(), topic.retention());
     let with_dead_letters =
         |topic: &SystemTopic| [own(topic), TopicSpec::dead_letter(topic.name())];
-    read.iter().flat_map(with_dead_letters).chain(written.iter().map(own)).collect()
+    read.iter().chain(written).flat_map(with_dead_letters).collect()
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_topic_that_is_read_comes_with_its_dead_letters() {
+    fn each_topic_comes_with_its_dead_letters() {
         let read = [SystemTopic::AdEvents, SystemTopic::CompensationEvents];
         let specs = specs(&read, &[SystemTopic::ConversionEvents]);
         let names: Vec<_> = specs.iter().map(TopicSpec::name).collect();
@@ -87,7 +87,8 @@ mod tests {
                 "ad-events.dead-letter",
                 "compensation-events",
                 "compensation-events.dead-letter",
-                "conversion-events"
+                "conversion-events",
+                "conversion-events.dead-letter"
             ]
         );
     }

@@ -34,7 +34,8 @@ pub(crate) const MOST_BYTES: &str = "16777216";
 /// `rtbflow-partition`, `rtbflow-offset` (numbers as decimal text) and `rtbflow-error` (the reason, one
 /// line). Own headers of these names stay, so a reader takes the last. Delivered means acknowledged by
 /// all replicas in sync; after a failure the same letters may be written again. A topic that is missing
-/// is waited for like a server that is away: the records behind the letter are not lost, only late.
+/// when the job starts is an error before anything is read; one that is deleted later is waited for like a
+/// server that is away: the records behind the letter are not lost, only late.
 ///
 /// ```
 /// use rtbflow_kafka::Kafka;
@@ -200,6 +201,11 @@ impl DeadLetterTopic {
 }
 
 impl DeadLetters for DeadLetterTopic {
+    fn prepare<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<()>> {
+        let letters = topics.iter().map(|topic| Self::name(topic)).collect();
+        Box::pin(self.kafka.are_there("write dead letters to", letters))
+    }
+
     fn deliver<'a>(&'a self, job: &'a str, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
         if letters.is_empty() {
             return Box::pin(async { Ok(()) });

@@ -12,6 +12,7 @@
 //!   range.rs, cut.rs  where reading begins        told.rs    what the group is told
 //!   members.rs who is alive, what the group notes
 //!   dead_letter.rs, create.rs  topics to write
+//!   present.rs whether topics are there, before anything is read
 //!   records.rs what a sink writes, outgoing.rs    writer.rs  writes it before the epochs commit
 //!   anchor/    writes it in the step that commits produce.rs sending, and waiting for the answers
 //! ```
@@ -37,6 +38,7 @@ mod native;
 mod opening;
 mod option;
 mod outgoing;
+mod present;
 mod produce;
 mod range;
 mod reader;

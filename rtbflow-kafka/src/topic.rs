@@ -202,6 +202,10 @@ impl Source for KafkaTopic {
         self.topics.iter().map(|topic| topic.name.clone()).collect()
     }
 
+    async fn check(&self) -> Result<()> {
+        self.kafka.are_there("read", self.topics()).await
+    }
+
     async fn open(&self, context: Context) -> Result<KafkaFeed> {
         let (sender, events) = mpsc::channel(MOST_EVENTS);
         let (leaving, left) = oneshot::channel();

@@ -14,6 +14,7 @@ use crate::blocking::{blocking, drop_elsewhere};
 use crate::context::Context;
 use crate::deadline::Deadline;
 use crate::kafka::Kafka;
+use crate::present::Written;
 use crate::produce::{Sending, producer};
 use crate::records::{Batch, Records};
 
@@ -54,6 +55,7 @@ struct Inner {
     place: Place,
     /// Made with the first record; thrown away when it has failed.
     producer: Arc<Mutex<Option<BaseProducer<Context>>>>,
+    written: Written,
 }
 
 impl Drop for Inner {
@@ -74,20 +76,27 @@ impl Kafka {
     #[must_use]
     pub fn writer(&self) -> KafkaWriter {
         let (kafka, place) = (self.clone(), Place::new("kafka"));
-        KafkaWriter { inner: Arc::new(Inner { kafka, place, producer: Arc::default() }) }
+        let (producer, written) = (Arc::default(), Written::default());
+        KafkaWriter { inner: Arc::new(Inner { kafka, place, producer, written }) }
     }
 }
 
 impl KafkaWriter {
     /// A sink of records for a topic.
     pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
-        Records::new(self.inner.place, topic.into())
+        let topic = topic.into();
+        self.inner.written.add(&topic);
+        Records::new(self.inner.place, topic)
     }
 }
 
 impl Writer for KafkaWriter {
     fn place(&self) -> Place {
         self.inner.place
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.inner.kafka.are_there("write", self.inner.written.topics()))
     }
 
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {

@@ -103,6 +103,38 @@ impl Error {
         self
     }
 
+    /// All errors of several attempts as one, so that whoever has to mend something reads it once: `Ok` if
+    /// none failed, the error itself if one did. Of several, the one that no waiting helps against decides
+    /// what kind it is, unless another is transient: then all are to be tried again.
+    ///
+    /// # Errors
+    /// If one or more of them failed: the text has all of them.
+    ///
+    /// ```
+    /// use rtbflow::Error;
+    ///
+    /// let missing = |what: &str| Err(Error::config(format!("there is no {what}")));
+    /// let error = Error::all([missing("table a"), Ok(()), missing("topic b")]).unwrap_err();
+    /// assert!(error.is_config());
+    /// assert_eq!(error.report(), "2 things have to be mended: (1) there is no table a; (2) there is no topic b");
+    /// ```
+    pub fn all(attempts: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+        let mut errors: Vec<Self> = attempts.into_iter().filter_map(Result::err).collect();
+        let kind = match errors.iter().find(|error| error.is_transient()).or(errors.first()) {
+            None => return Ok(()),
+            Some(error) => error.kind,
+        };
+        if errors.len() == 1 {
+            return errors.pop().map_or(Ok(()), Err);
+        }
+        let each = errors.iter().zip(1..).map(|(error, at)| format!("({at}) {}", error.report()));
+        let each: Vec<String> = each.collect();
+        Err(Self::new(
+            kind,
+            format!("{} things have to be mended: {}", errors.len(), each.join("; ")),
+        ))
+    }
+
     /// The kind of answer that this error asks for.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

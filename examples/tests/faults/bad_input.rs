@@ -5,7 +5,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::letters::{self, Letters, Sending};
 use crate::spoilt::{Class, FUTURE, LAST, cases, click};
-use crate::stage::{ADS, DEAD_LETTERS, SOON, Stage, make_topic, until};
+use crate::stage::{ADS, DEAD_LETTERS, SOON, Stage, make_topic, remove_topic, until};
 use crate::traffic::{Sent, Traffic, producer};
 use crate::worker::Kind;
 
@@ -119,16 +119,42 @@ async fn a_time_far_ahead_is_a_dead_letter_to_live_windows_and_a_charge_all_the_
     stage.cache.is_exact(&owed[1]).await;
 }
 
+/// A topic that is missing would show only with the first bad record; so would a table with the first result.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_dead_letter_topic_it_waits_and_says_so_and_goes_on_when_there_is_one() {
+async fn all_that_is_missing_is_said_before_anything_is_read() {
+    let stage = Stage::without_topics("missing").await;
+    make_topic(ADS, 8).await;
+    let mut traffic = Traffic::new(5);
+    traffic.send(200, 0).await;
+    let (tables, topics) = ("balance_ledger", DEAD_LETTERS);
+    let ended = stage.start(Kind::Balance).without("--create-tables").run().end().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    let last = ended.log.lines().last().unwrap_or_default();
+    assert!(last.contains(tables) && last.contains(topics), "{last}");
+    assert_eq!(ended.count("records_in"), 0, "{}", ended.log);
+
+    let ended = stage.start(Kind::Balance).run().end().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    let last = ended.log.lines().last().unwrap_or_default();
+    assert!(last.contains(topics) && !last.contains(tables), "{last}");
+    let skips = stage.start(Kind::Balance).with("--dead-letter", "skip").flag("--until-end");
+    let ended = skips.run().end().await;
+    assert_eq!((ended.code, ended.count("records_in")), (Some(0), 200), "{}", ended.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_that_is_deleted_is_waited_for_with_a_line_that_says_so() {
     let stage = Stage::without_topics("no_letters").await;
     make_topic(ADS, 8).await;
+    make_topic(DEAD_LETTERS, 8).await;
+    let worker = stage.start(Kind::Balance).run();
+    worker.until_assigned().await;
+    remove_topic(DEAD_LETTERS).await;
     let mut traffic = Traffic::new(5);
     traffic.send(200, 0).await;
     let bad = plain(b"not json");
     let place = send(&producer(), 0, &bad).await;
     traffic.send(200, 0).await;
-    let worker = stage.start(Kind::Balance).run();
     worker.until_said(&format!("{DEAD_LETTERS}: there is no such topic"), 1).await;
     let reached = stage.ledger.positions().await.get(&place.0).copied().unwrap_or(0);
     assert!(reached <= place.1, "it went on to {reached}, past a dead letter at {place:?}");

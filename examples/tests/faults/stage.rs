@@ -165,6 +165,14 @@ fn client() -> ClientConfig {
     config
 }
 
+/// Removes a topic, which is there.
+pub(crate) async fn remove_topic(name: &str) {
+    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    let answers = admin.delete_topics(&[name], &options).await.unwrap();
+    answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+}
+
 async fn remove_topics() {
     let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(SOON));

@@ -102,6 +102,12 @@ impl Start {
         Self { kind, arguments: Vec::new() }
     }
 
+    /// Without a flag that was given.
+    pub(crate) fn without(mut self, flag: &str) -> Self {
+        self.arguments.retain(|argument| argument != flag);
+        self
+    }
+
     pub(crate) fn flag(mut self, flag: &str) -> Self {
         self.arguments.push(flag.to_owned());
         self

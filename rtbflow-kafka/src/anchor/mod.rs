@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use crate::blocking::{blocking, drop_elsewhere};
 use crate::deadline::Deadline;
 use crate::kafka::Kafka;
+use crate::present::Written;
 use crate::records::{Batch, Records};
 use replay::Askers;
 use seat::{Order, Room, Seat};
@@ -110,6 +111,7 @@ struct Inner {
     lasting: AtomicBool,
     askers: OnceLock<Askers>,
     seats: Mutex<Seats>,
+    written: Written,
 }
 
 /// The seats of the tasks that this handle has claimed or committed for; one call at a time uses one.
@@ -139,7 +141,8 @@ impl Kafka {
 impl KafkaAnchor {
     fn new(kafka: Kafka, place: Place, creates: bool) -> Self {
         let (lasting, askers, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { kafka, place, creates, lasting, askers, seats }) }
+        let written = Written::default();
+        Self { inner: Arc::new(Inner { kafka, place, creates, lasting, askers, seats, written }) }
     }
 
     /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
@@ -157,7 +160,9 @@ impl KafkaAnchor {
 
     /// A sink of records for a topic.
     pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
-        Records::new(self.inner.place, topic.into())
+        let topic = topic.into();
+        self.inner.written.add(&topic);
+        Records::new(self.inner.place, topic)
     }
 
     fn seat(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Seat>> {
@@ -253,7 +258,8 @@ impl Anchor for KafkaAnchor {
     }
 
     async fn prepare(&self, _job: &JobName) -> Result<()> {
-        self.inner.kafka.check(LONGEST_CALL).await
+        self.inner.kafka.check(LONGEST_CALL).await?;
+        self.inner.kafka.are_there("write", self.inner.written.topics()).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {

@@ -423,6 +423,15 @@ pub trait Writer: Send + Sync + 'static {
     /// The place that it writes to; its sinks carry the same.
     fn place(&self) -> Place;
 
+    /// Looks whether everything is there that its sinks need. Called once before anything is read. Has a
+    /// deadline of its own.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is missing; transient if the server is away.
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Writes what the epochs have staged for this place, but for rows that are [refused](Staged::refused).
     ///
     /// # Errors

@@ -5,15 +5,17 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::future::join_all;
+use futures::{FutureExt, join};
 use tokio::time::{Instant, timeout_at};
 
 use crate::element::Topic;
 use crate::epoch::Anchor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
 use crate::job::backoff::Backoff;
+use crate::job::committer::Rejected;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::Running;
@@ -59,6 +61,26 @@ where
     A: Anchor,
     P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
 {
+    /// Looks at all that the job will need, before anything is read.
+    ///
+    /// # Errors
+    /// With everything that is missing.
+    async fn prepare(&self) -> Result<()> {
+        let topics = self.source.topics();
+        let letters = async {
+            match &self.rejected {
+                Rejected::Delivered(to) => to.prepare(&topics).await,
+                Rejected::Skipped | Rejected::Fatal => Ok(()),
+            }
+        };
+        let writers = async {
+            Error::all(join_all(self.writers.iter().map(|writer| writer.prepare())).await)
+        };
+        let place = self.anchor.prepare(&self.name);
+        let (place, source, letters, writers) = join!(place, self.source.check(), letters, writers);
+        Error::all([place, source, letters, writers])
+    }
+
     /// Prepares the place, opens the source and runs, again and again after transient errors.
     async fn lead(
         self: &Arc<Self>,
@@ -73,9 +95,9 @@ where
             idle_timeout: job.settings.idle_timeout,
         };
         let deadline = Instant::now() + job.settings.connect_timeout;
-        health.starting("prepare the place");
-        let prepare = retried(Some(deadline), "prepare the place", || async {
-            job.anchor.prepare(&job.name).await.inspect_err(|error| health.not_started(error))
+        health.starting("look at what the job needs");
+        let prepare = retried(Some(deadline), "look at what the job needs", || async {
+            job.prepare().await.inspect_err(|error| health.not_started(error))
         });
         tokio::select! {
             biased;

@@ -190,6 +190,10 @@ impl<S: Source<Batch = RawBatch>, D: Decoding> Source for Decoded<S, D> {
         place.map_or(Duration::ZERO, |place| self.decoding.out_of_orderness(place))
     }
 
+    fn check(&self) -> impl Future<Output = Result<()>> + Send {
+        self.transport.check()
+    }
+
     fn read_again(
         &self,
         origins: &[Origin],

@@ -125,6 +125,16 @@ pub trait Source: Send + Sync + 'static {
         Together::new(self, other)
     }
 
+    /// Looks whether everything is there that is to be read, without reading or joining anything. Called once
+    /// before the source is opened, together with what else the job looks at, so that all that is missing is
+    /// said at once. Has a deadline of its own.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is missing; transient if the server is away.
+    fn check(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Reads single records again, as they stand in the source, in the order of `origins`: for dead letters of
     /// records that were read in an earlier epoch, such as those that a join has held. `None` for a record
     /// that is not there any more, and for any where a source cannot do this, which is the default. Has a

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::either::Either;
 use crate::element::{Origin, Topic};
 use crate::epoch::Original;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::{Context, FixedFeed, Source};
 
 /// Two sources without a group that are read together: see [`Source::with`].
@@ -39,6 +39,10 @@ where
         } else {
             self.right.out_of_orderness(topic)
         }
+    }
+
+    async fn check(&self) -> Result<()> {
+        Error::all([self.left.check().await, self.right.check().await])
     }
 
     async fn read_again(&self, origins: &[Origin]) -> Result<Vec<Option<Original>>> {
