@@ -87,6 +87,15 @@ impl Given {
         self.inlets.iter().map(|inlet| inlet.partition).collect()
     }
 
+    /// Takes note of offsets behind which everything is committed.
+    pub(crate) fn committed(&mut self, offsets: &Offsets) {
+        for inlet in &mut self.inlets {
+            if let Some(offset) = offsets.get(&inlet.partition) {
+                inlet.committed(*offset);
+            }
+        }
+    }
+
     /// The positions that reading is to begin at or stands at, whose terms are known, of topics that are still
     /// the same as far as is known.
     pub(crate) fn doubts(&self) -> BTreeMap<Partition, Doubt> {

@@ -53,7 +53,9 @@ pub(crate) struct Inlet {
     passing: bool,
     bytes_per_message: usize,
     watchdog: Watchdog,
-    /// Offsets up to the partition's end, and that end.
+    /// The offset behind what is committed.
+    committed: i64,
+    /// Offsets from there up to the partition's end, and that end.
     lag: Gauge,
     end: Gauge,
 }
@@ -95,6 +97,7 @@ impl Inlet {
             passing: false,
             bytes_per_message: 1,
             watchdog: Watchdog::new(patience),
+            committed: 0,
             lag: gauge!("rtbflow_lag", &labels),
             end: gauge!("rtbflow_end_offset", &labels),
         };
@@ -115,10 +118,15 @@ impl Inlet {
     /// Begins at an offset.
     pub(crate) fn begin(&mut self, beginning: Beginning, queue: Queue) {
         let Beginning { from, anew, log } = beginning;
-        (self.next, self.log) = (from, log);
+        (self.next, self.committed, self.log) = (from, from, log);
         self.untold = (anew || log.is_some()).then_some(anew);
         self.ended = from >= self.until;
         self.queue = Some(queue);
+    }
+
+    /// Takes note that everything below an offset is committed.
+    pub(crate) fn committed(&mut self, offset: i64) {
+        self.committed = self.committed.max(offset);
     }
 
     /// Ends with an error, behind what was handed over.
@@ -235,7 +243,7 @@ impl Inlet {
         asked: Timestamp,
     ) -> Advice {
         let at = position.max(self.next);
-        self.show(end, at);
+        self.show(end);
         if !self.is_open() || self.doubtful || self.queue.is_none() {
             return Advice::Nothing;
         }
@@ -260,8 +268,8 @@ impl Inlet {
         clippy::cast_precision_loss,
         reason = "metrics are floats; offsets stay far below 2^53"
     )]
-    fn show(&self, end: i64, at: i64) {
-        self.lag.set((end - at).max(0) as f64);
+    fn show(&self, end: i64) {
+        self.lag.set((end - self.committed).max(0) as f64);
         self.end.set(end as f64);
     }
 }

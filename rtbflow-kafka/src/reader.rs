@@ -290,6 +290,9 @@ impl Reader {
             }
             None => {}
         }
+        if let Some(given) = &mut self.given {
+            given.committed(&committed);
+        }
         self.told.note(committed);
         #[cfg(test)]
         self.sabotage();

@@ -49,6 +49,20 @@ async fn metric(at: &str, name: &str, job: &str) -> Option<f64> {
     text.lines().find(of)?.rsplit(' ').next()?.parse().ok()
 }
 
+/// Waits until so many records are between what is committed and the ends of the partitions.
+async fn until_lag(at: &str, records: i64) {
+    until(&format!("a lag of {records}"), async || {
+        let (_, text) = get(at, "/metrics").await?;
+        let lags = text.lines().filter(|line| line.starts_with("rtbflow_lag{"));
+        let lags: Vec<f64> =
+            lags.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        #[expect(clippy::cast_precision_loss, reason = "there are some hundred")]
+        let all = lags.iter().sum::<f64>() == records as f64;
+        if all && lags.len() == 2 { Ok(()) } else { Err(format!("{lags:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_shows_in_health_and_every_class_in_metrics() {
     let stage = Stage::new("watched", 2).await;
@@ -85,9 +99,12 @@ async fn an_outage_shows_in_health_and_every_class_in_metrics() {
     proxy.cut();
     traffic.send(500, 0).await;
     until_ready(&at, 503, "commits have failed for").await;
+    let behind = traffic.sent().records - (sent.records - 1);
+    until_lag(&at, behind).await;
     assert_eq!(get(&at, "/health/live").await.unwrap().0, 200, "no restart would help");
     proxy.mend();
     until_ready(&at, 200, "ok").await;
+    until_lag(&at, 0).await;
     let ended = worker.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
 }
