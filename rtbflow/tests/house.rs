@@ -13,6 +13,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("alarm.rs", &["crate::", "tokio"]),
     ("either.rs", &["crate::", "tokio"]),
     ("hash.rs", &["crate::", "tokio"]),
+    ("sketch.rs", &["crate::", "tokio"]),
+    ("samples.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("refused_result.rs", &["crate::", "tokio"]),
     ("element.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
     ("barrier.rs", &["crate::job", "crate::operators", "crate::epoch", "tokio"]),
