@@ -14,7 +14,9 @@
 //!
 //! The total is known inside the transaction only, and Redis must not be told before it is committed. So a
 //! day carries a version, and which one was published: whoever is there publishes what is not, also after a
-//! crash in between, and an older version never replaces a newer one.
+//! crash in between, and an older version never replaces a newer one. Behind what it publishes each watch leaves a
+//! mark; a Redis that does not hold it any more (it is empty again, or a replica that was behind has taken over) is
+//! given all totals of the last 48 hours again.
 //!
 //! ```console
 //! $ budget-worker --kafka localhost:9092 --postgres postgres://localhost/rtb \
@@ -27,7 +29,6 @@ mod zone;
 
 use clap::Args;
 use compact_str::CompactString;
-use rtbflow::epoch::{Anchor, JobName};
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result, Timestamp};
 use rtbflow_sinks::postgres::{Date, Postgres};
@@ -103,7 +104,11 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
     let launch = Launch::new(BUDGET, &common)?;
     let creates = common.create_tables;
     let postgres = common.to_postgres()?.build()?;
-    let redis = common.to_redis()?.build()?;
+    let redis = common
+        .to_redis()?
+        .uses("budget:", watch::ON_TOTALS)
+        .uses("rtbflow:budget", watch::ON_VERSIONS)
+        .build()?;
     if launch.is_reset() {
         let place = InPostgres::new(&postgres, spend::REMOVALS).passed_on(&redis, written());
         return launch.reset(place).await;
@@ -116,9 +121,8 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
         let postgres = postgres.clone();
         move |ads| spends(ads, timezone.clone()).to(days(&postgres))
     });
-    let name = JobName::new(&common.group)?;
     let prepare = || async {
-        redis.prepare(&name).await?;
+        redis.check().await?;
         if creates {
             postgres.create_table(TABLES).await?;
         }

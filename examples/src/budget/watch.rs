@@ -1,8 +1,9 @@
 //! What goes on beside the commits: budgets that change are followed, and totals are published.
 
+use std::hash::BuildHasher;
 use std::time::Duration;
 
-use rtbflow::{Error, Result};
+use rtbflow::{Clock, Error, Result, SystemClock};
 use rtbflow_sinks::postgres::{Date, Postgres, Row, Value};
 use rtbflow_sinks::redis::{Call, Redis};
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,10 @@ use crate::process::Shutdown;
 const PAUSE: Duration = Duration::from_millis(200);
 /// The pause between two looks at the budgets.
 const BUDGETS_EVERY: Duration = Duration::from_secs(1);
+/// The pause between two looks whether Redis has forgotten something.
+const MARK_EVERY: Duration = Duration::from_secs(2);
+/// The pause between two log lines about totals that cannot be published.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 /// How long an end waits for a server that is away.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 
@@ -49,7 +54,16 @@ where d.campaign_id = done.campaign_id and d.day = done.day";
 
 /// Keys: the hash, and its version. Arguments: version, milliseconds to live, spent, and daily budget and
 /// ratio or nothing. The version lives longer than the hash.
+///
+/// Or, behind all that is published: the watch's own mark; which one it left before, and the next. A server that
+/// has forgotten something forgets what came last, so it does not hold that mark any more.
 const PUBLISH: &str = "
+if #KEYS == 1 then
+  local held = redis.call('GET', KEYS[1])
+  if ARGV[1] ~= '0' and held ~= ARGV[1] and held ~= ARGV[2] then return redis.error_reply('BEHIND') end
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', 3600000)
+  return
+end
 local held = redis.call('GET', KEYS[2])
 if held and tonumber(held) > tonumber(ARGV[1]) then return end
 if tonumber(ARGV[2]) <= 0 then return end
@@ -61,6 +75,10 @@ else
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', 2 * ARGV[2])";
+
+/// What the user runs in Redis: on the totals, and on their versions and the marks.
+pub(super) const ON_TOTALS: &[&str] = &["HSET", "HDEL", "PEXPIRE"];
+pub(super) const ON_VERSIONS: &[&str] = &["GET", "SET"];
 
 /// Follows the budgets and publishes the totals. Any number of instances may do so at once.
 #[derive(Debug, Clone)]
@@ -96,7 +114,7 @@ impl Watch {
     /// # Errors
     /// Those against which it does not help to try again.
     pub async fn run(&self, ended: Shutdown) -> Result<()> {
-        let mut turns = Turns { is_first: true, budgets_at: Instant::now() };
+        let mut turns = Turns::new();
         let mut away_since = None;
         loop {
             let is_over = ended.peek().is_some();
@@ -130,34 +148,51 @@ impl Watch {
 
     /// Does what there is to do. Whether there may be more at once.
     async fn turn(&self, turns: &mut Turns) -> Result<bool> {
-        if turns.is_first {
+        if turns.is_behind {
             self.ask("publish totals again", REPUBLISH).await?;
-            turns.is_first = false;
+            turns.is_behind = false;
         }
         if Instant::now() >= turns.budgets_at {
             while self.postgres.transaction("follow budgets", follow_budgets).await? {}
             turns.budgets_at = Instant::now() + BUDGETS_EVERY;
         }
-        self.publish().await
+        self.publish(turns).await
     }
 
     /// Publishes totals. Whether there may be more.
-    async fn publish(&self) -> Result<bool> {
+    async fn publish(&self, turns: &mut Turns) -> Result<bool> {
         let rows = self.ask("look for totals to publish", UNPUBLISHED).await?;
         let days: Vec<Day> = rows.iter().map(Day::of).collect::<Result<_>>()?;
-        let calls: Vec<Call> = days.iter().map(Day::call).collect();
-        let answers = self.redis.call("publish totals", PUBLISH, &calls).await?;
+        if days.is_empty() && Instant::now() < turns.mark_at {
+            return Ok(false);
+        }
+        let mut calls: Vec<Call> = days.iter().map(Day::call).collect();
+        calls.push(turns.mark());
+        let mut answers = self.redis.call("publish totals", PUBLISH, &calls).await?;
+        let marked = answers.pop().unwrap_or(Ok(()));
         let mut done = Vec::new();
         for (answer, day) in answers.into_iter().zip(days) {
             match answer {
                 Ok(()) => done.push(day),
                 Err(error) if error.is_transient() => return Err(error),
-                // A key that holds something else; it is tried again, and holds nobody up.
-                Err(error) => tracing::error!(key = day.key(), "{}", error.report()),
+                // A key that holds something else, or rights that were taken away: it stays unpublished, is
+                // tried again, and holds nobody up.
+                Err(error) => turns.cannot(&day.key(), &error),
             }
         }
+        match marked {
+            Ok(()) => turns.marked(),
+            Err(error) if error.report().contains("BEHIND") => {
+                tracing::warn!(
+                    "Redis has forgotten totals that were published: they are published again"
+                );
+                turns.forgotten();
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => turns.cannot("the watch's own mark", &error),
+        }
         if done.is_empty() {
-            return Ok(false);
+            return Ok(turns.is_behind);
         }
         let columns = [
             Value::array(done.iter().map(|day| &day.campaign_id)),
@@ -167,7 +202,7 @@ impl Watch {
         let noted = self.postgres.transaction("note what was published", |tx| {
             Box::pin(async move { tx.execute(PUBLISHED, &columns).await })
         });
-        Ok(noted.await? > 0)
+        Ok(noted.await? > 0 || turns.is_behind)
     }
 
     async fn ask(&self, name: &str, sql: &'static str) -> Result<Vec<Row>> {
@@ -177,8 +212,61 @@ impl Watch {
 
 /// What is due.
 struct Turns {
-    is_first: bool,
+    /// Whether Redis may lack what was published.
+    is_behind: bool,
     budgets_at: Instant,
+    mark_at: Instant,
+    /// The key of the mark, which is this watch's alone.
+    mark_key: String,
+    /// The mark that Redis holds; 0 if it need not hold any.
+    mark: u64,
+    told_at: Option<Instant>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let now = Instant::now();
+        let (process, since) = (std::process::id(), SystemClock.now().as_millis());
+        Self {
+            is_behind: true,
+            budgets_at: now,
+            mark_at: now,
+            mark_key: format!("rtbflow:budget-watch:{process}-{since}-{:016x}", hash_of(&now)),
+            mark: 0,
+            told_at: None,
+        }
+    }
+
+    /// Leaves the next mark, if Redis holds the last.
+    fn mark(&self) -> Call {
+        let mut call = Call::default();
+        call.key(&self.mark_key).argument(self.mark).argument(self.mark + 1);
+        call
+    }
+
+    fn marked(&mut self) {
+        self.mark += 1;
+        self.mark_at = Instant::now() + MARK_EVERY;
+    }
+
+    fn forgotten(&mut self) {
+        self.is_behind = true;
+        self.mark = 0;
+    }
+
+    /// Something cannot be published, for reasons that do not pass by themselves.
+    fn cannot(&mut self, what: &str, error: &Error) {
+        self.mark_at = Instant::now() + MARK_EVERY;
+        if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            self.told_at = Some(Instant::now());
+            tracing::error!(what, "{}; it is tried again", error.report());
+        }
+    }
+}
+
+/// Tells watches apart that begin in the same millisecond.
+fn hash_of(now: &Instant) -> u64 {
+    std::collections::hash_map::RandomState::new().hash_one(format!("{now:?}"))
 }
 
 /// The total of a campaign's day.

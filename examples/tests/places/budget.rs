@@ -152,6 +152,45 @@ async fn redis_follows_what_is_committed_and_budgets_that_change() {
     schema.clean().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_forgets_is_published_again_without_another_click() {
+    let schema = Schema::new("budget_forgotten").await;
+    let mut redis = Reader::new().await;
+    let name = unique("forgotten");
+    let key = format!("budget:{name}:2024-01-15");
+    prepare(&schema.place(), &format!("('{name}', 'x', 1000, 'ACTIVE')")).await;
+    spend(schema.place(), "before".into(), vec![vec![click(&name, 0, 300)]]).await;
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let ended = ended.map(drop).boxed().shared();
+    let watch = Watch::new(&schema.place(), &cache::place());
+    let watching = tokio::spawn(async move { watch.run(ended).await });
+    // Looks at once, and what was seen is there again within ten seconds of being lost.
+    for round in 0..3 {
+        let there = async {
+            while redis.hash(&key).await.get("spent").is_none_or(|spent| spent != "300") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), there).await.unwrap_or_else(|_| {
+            panic!("not published again, round {round}");
+        });
+        // An empty server, or one that has lost only the newest; the marks of this test's watch among others'.
+        let marks: Vec<String> = redis.ask(&["KEYS", "rtbflow:budget-watch:*"]).await;
+        for mark in &marks {
+            let now: u64 = redis.ask(&["GET", mark]).await;
+            match round {
+                0 => redis.ask::<()>(&["DEL", mark]).await,
+                _ => redis.ask::<()>(&["SET", mark, &now.saturating_sub(1).to_string()]).await,
+            }
+        }
+        redis.clean(&name).await;
+    }
+    drop(end);
+    watching.await.unwrap().unwrap();
+    redis.clean(&name).await;
+    schema.clean().await;
+}
+
 #[tokio::test]
 async fn without_the_table_of_campaigns_it_says_what_to_do() {
     let schema = Schema::new("budget_missing").await;

@@ -57,13 +57,19 @@ impl Redis {
     ///
     /// # Errors
     /// A configuration error that lists all that is missing; transient if the server is away.
-    pub(super) async fn check_rights(&self, keys: &Keys) -> Result<()> {
+    pub(super) async fn check_rights(&self, keys: Option<&Keys>) -> Result<()> {
         let attempted = "check the user's rights";
-        let aside = format!("{}:check", keys.aside());
+        let aside = match (keys, self.uses()) {
+            (Some(keys), _) => format!("{}:check", keys.aside()),
+            (None, [(prefix, _), ..]) => format!("{prefix}rtbflow:aside"),
+            (None, []) => return Ok(()),
+        };
         let script = self.check_text();
         let request = |_| {
             let mut command = script.run(&[&aside]);
-            command.arg(keys.prefix()).arg(OWN_KEYS.len()).arg(OWN_KEYS);
+            if let Some(keys) = keys {
+                command.arg(keys.prefix()).arg(OWN_KEYS.len()).arg(OWN_KEYS);
+            }
             for (prefix, commands) in self.uses() {
                 command.arg(prefix).arg(commands.len()).arg(commands);
             }

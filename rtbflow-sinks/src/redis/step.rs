@@ -26,28 +26,9 @@ impl Anchor for Redis {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
-        let attempted = format!("inspect Redis at {}", self.server().address());
-        let mut commands = Pipeline::new();
-        commands.add_command(redis::cmd("INFO"));
-        let answer = self.server().send("inspect the server", &mut commands).await?.pop();
-        match answer {
-            Some(Ok(info)) => {
-                let info = redis::from_redis_value::<String>(info).unwrap_or_default();
-                for warning in super::inspect::inspect(&info)? {
-                    tracing::warn!(server = self.server().address(), "{warning}");
-                }
-            }
-            Some(Err(cause)) if cause.code() == Some("NOPERM") => {
-                tracing::warn!(
-                    server = self.server().address(),
-                    "the user may not run INFO: whether Redis persists and keeps positions is not checked"
-                );
-            }
-            Some(Err(cause)) => return Err(fault::error(&attempted, cause)),
-            None => return Err(Error::transient(attempted)),
-        }
+        self.inspect().await?;
         self.library().load(self.server()).await?;
-        self.check_rights(&Keys::of(job)).await
+        self.check_rights(Some(&Keys::of(job))).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
@@ -140,6 +121,43 @@ impl Anchor for Redis {
 
     async fn forget(&self, job: &JobName) -> Result<()> {
         self.forget_with(job, &[]).await.map(drop)
+    }
+}
+
+impl Redis {
+    /// Connects, and makes sure that the server can be used and the user may do what
+    /// [`uses`](super::Options::uses) says: for a program that only makes [calls](Self::call). A job does the same
+    /// by [`prepare`](Anchor::prepare).
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error that lists what is missing.
+    pub async fn check(&self) -> Result<()> {
+        self.inspect().await?;
+        self.check_rights(None).await
+    }
+
+    async fn inspect(&self) -> Result<()> {
+        let attempted = format!("inspect Redis at {}", self.server().address());
+        let mut commands = Pipeline::new();
+        commands.add_command(redis::cmd("INFO"));
+        let answer = self.server().send("inspect the server", &mut commands).await?.pop();
+        match answer {
+            Some(Ok(info)) => {
+                let info = redis::from_redis_value::<String>(info).unwrap_or_default();
+                for warning in super::inspect::inspect(&info)? {
+                    tracing::warn!(server = self.server().address(), "{warning}");
+                }
+            }
+            Some(Err(cause)) if cause.code() == Some("NOPERM") => {
+                tracing::warn!(
+                    server = self.server().address(),
+                    "the user may not run INFO: whether Redis persists and keeps positions is not checked"
+                );
+            }
+            Some(Err(cause)) => return Err(fault::error(&attempted, cause)),
+            None => return Err(Error::transient(attempted)),
+        }
+        Ok(())
     }
 }
 
