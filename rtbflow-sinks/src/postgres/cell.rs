@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::{BufMut, BytesMut};
 use rtbflow::{BadRecord, Timestamp};
@@ -210,9 +211,26 @@ pub(crate) struct Cells {
     count: usize,
     nulls: bool,
     bytes: Vec<u8>,
+    /// Where each element begins: made when one is asked for, after the last was added.
+    starts: OnceLock<Vec<usize>>,
 }
 
 impl Cells {
+    /// An element in wire form, by its number. Nothing may be added afterwards.
+    pub(crate) fn element(&self, number: usize) -> Option<&[u8]> {
+        let starts = self.starts.get_or_init(|| {
+            let mut next = 0;
+            let begin = |element: &[u8]| {
+                let begin = next;
+                next += element.len();
+                begin
+            };
+            elements(&self.bytes).map(begin).collect()
+        });
+        let begin = self.bytes.get(*starts.get(number)?..)?;
+        begin.get(..element_length(begin)?)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -3,7 +3,7 @@
 use rtbflow::epoch::RefusedResult;
 use rtbflow::{BadRecord, Error, Origin, Record};
 
-use super::cell::{Cell, Cells, Kind, elements};
+use super::cell::{Cell, Cells, Kind};
 use super::{identifier, json};
 
 /// Gives the value of one column of a record.
@@ -109,14 +109,9 @@ impl Piece {
     fn pick(&self, rows: impl Iterator<Item = usize> + Clone) -> Self {
         let column = |cells: &Cells| {
             let mut picked = Cells::default();
-            let mut at = 0;
-            let mut all = elements(cells.bytes());
-            for row in rows.clone() {
-                if let Some(element) = all.nth(row - at) {
-                    picked.push_element(element);
-                }
-                at = row + 1;
-            }
+            rows.clone()
+                .filter_map(|row| cells.element(row))
+                .for_each(|element| picked.push_element(element));
             picked
         };
         Self { columns: self.columns.iter().map(column).collect(), rows: rows.clone().count() }
@@ -172,7 +167,7 @@ impl Rows {
         for piece in &self.pieces {
             if row < piece.rows {
                 let columns = piece.columns.iter();
-                return columns.filter_map(|cells| elements(cells.bytes()).nth(row)).collect();
+                return columns.filter_map(|cells| cells.element(row)).collect();
             }
             row -= piece.rows;
         }

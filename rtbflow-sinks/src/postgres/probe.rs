@@ -136,7 +136,7 @@ impl Probed<'_> {
         lease.run(DEFER, &attempted).await?;
         let accepted: Vec<usize> = search.accepted().collect();
         if !accepted.is_empty() {
-            match self.write(accepted.into_iter()).await {
+            match self.write(accepted.into_iter(), "").await {
                 Ok(()) => {}
                 // Others have changed what it was taken beside.
                 Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => return Ok(false),
@@ -146,11 +146,8 @@ impl Probed<'_> {
         for _ in 0..MOST_SAVEPOINTS {
             let Some(range) = search.range() else { return Ok(true) };
             lease.run("savepoint rtbflow_probe", &attempted).await?;
-            match self.write(range.clone()).await {
-                Ok(()) => {
-                    lease.run("release savepoint rtbflow_probe", &attempted).await?;
-                    search.taken(&range);
-                }
+            match self.write(range.clone(), "release savepoint rtbflow_probe").await {
+                Ok(()) => search.taken(&range),
                 Err(Failed { what, error }) => {
                     let (Blame::Row, reason) = blamed(&error) else { return Err(error) };
                     let undo =
@@ -163,8 +160,12 @@ impl Probed<'_> {
         Ok(true)
     }
 
-    /// Writes the rows of these records, and looks at what they have deferred.
-    async fn write(&self, units: impl Iterator<Item = usize>) -> Result<(), Failed> {
+    /// Writes the rows of these records, and looks at what they have deferred; then runs one more statement.
+    async fn write(
+        &self,
+        units: impl Iterator<Item = usize>,
+        then: &'static str,
+    ) -> Result<(), Failed> {
         let lease: &Lease<'_> = self.target.lease;
         let mut picked: Vec<Vec<usize>> = self.parts.iter().map(|_| Vec::new()).collect();
         for (part, row) in units.filter_map(|unit| self.units.get(unit)).flatten() {
@@ -178,9 +179,10 @@ impl Probed<'_> {
         });
         let groups = Groups::of(batches)?;
         let mut pipeline = Pipeline::new(lease.client());
+        let sent = |what: &str, is_about_rows| Sent { what: what.to_owned(), is_about_rows };
         groups.write(lease, &mut pipeline, |_, _| {}).await?;
-        let look = Sent { what: "commit what was deferred".to_owned(), is_about_rows: true };
-        pipeline.send_plain(look, LOOK).await;
+        pipeline.send_plain(sent("commit what was deferred", true), LOOK).await;
+        pipeline.send_plain(sent("accept rows", false), then).await;
         finish(lease, &mut pipeline).await
     }
 

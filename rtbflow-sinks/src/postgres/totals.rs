@@ -140,13 +140,8 @@ impl Totals {
     /// These records alone, by their numbers, ascending.
     pub(crate) fn pick(&self, plan: &TotalsPlan, records: &[usize]) -> Self {
         let mut picked = Self::default();
-        let mut all = self.records(plan);
-        let mut next = 0;
         for record in records {
-            if let Some(cells) = all.nth(record - next) {
-                picked.fold_wire(plan, &cells, self.origin(*record));
-            }
-            next = record + 1;
+            picked.fold_wire(plan, &self.cells(plan, *record), self.origin(*record));
         }
         picked
     }
@@ -171,19 +166,18 @@ impl Totals {
         self.origins.push(origin);
     }
 
-    /// The cells of each record, in wire form.
-    fn records<'a>(&'a self, plan: &TotalsPlan) -> impl Iterator<Item = Vec<&'a [u8]>> + use<'a> {
+    /// The cells of a record, in wire form.
+    fn cells(&self, plan: &TotalsPlan, record: usize) -> Vec<&[u8]> {
         let columns = plan.keys.len() + plan.values.len();
-        let mut cells = elements(self.log.bytes());
-        (0..self.count()).map(move |_| cells.by_ref().take(columns).collect())
+        let numbers = record * columns..(record + 1) * columns;
+        numbers.filter_map(|number| self.log.element(number)).collect()
     }
 
     /// A record as a dead letter carries it.
     pub(crate) fn result(&self, plan: &TotalsPlan, record: usize) -> RefusedResult {
         let keys = plan.keys.iter().map(|(name, kind)| (&**name, *kind));
         let values = plan.values.iter().map(|(name, kind, _)| (&**name, *kind));
-        let cells = self.records(plan).nth(record).unwrap_or_default();
-        json::wire_row(keys.chain(values), cells)
+        json::wire_row(keys.chain(values), self.cells(plan, record))
     }
 }
 
