@@ -55,8 +55,17 @@ pub const REMOVALS: &[Removal] = &[Removal {
         )
         update advertiser_balances b set balance = b.balance - sums.amount, updated_at = now()
         from sums where sums.advertiser_id = b.advertiser_id",
+        FORGET_EMPTY,
     ],
 }];
+
+/// Of the balances that a transaction has corrected, those go that are as good as none: an advertiser without a row
+/// starts from 0. One that somebody's foreign key names stays, and with it all of them.
+pub(crate) const FORGET_EMPTY: &str = "do $$ begin
+    delete from advertiser_balances b where b.balance = 0 and b.updated_at = now()
+        and not exists (select from balance_ledger l where l.advertiser_id = b.advertiser_id);
+    exception when foreign_key_violation then null;
+end $$";
 
 /// What is to be charged: every click.
 pub fn charges(ads: Flow<impl Elements<Value = AdClick>>) -> Flow<impl Elements<Value = Click>> {

@@ -59,6 +59,7 @@ pub const REMOVALS: &[Removal] = &[
             )
             update advertiser_balances b set balance = b.balance - sums.amount, updated_at = now()
             from sums where sums.advertiser_id = b.advertiser_id",
+            balance::FORGET_EMPTY,
         ],
     },
 ];
