@@ -11,3 +11,5 @@ mod ranking;
 mod refund;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod waits;
