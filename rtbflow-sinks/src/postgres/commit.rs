@@ -69,8 +69,13 @@ pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<V
             .for_each(|at| tally.merge(at.found));
         tally
     };
+    // What was found out about its records was overwritten by who came after.
+    let passed = |epoch: &Epoch| {
+        epoch.was_applied_before(|at| standings.get(&at).and_then(|at| at.claimed_at.as_ref()))
+    };
     let verdict = |(epoch, step): (&Epoch, Step)| match step {
         Step::Apply | Step::Applied => Verdict::Committed(found(epoch)),
+        Step::Fenced if passed(epoch) => Verdict::COMMITTED,
         Step::Fenced => Verdict::Fenced,
     };
     Ok(epochs.iter().zip(steps).map(verdict).collect())
@@ -102,9 +107,12 @@ pub(crate) fn decide(standings: &mut Positions, epochs: &[Epoch]) -> (Vec<Step>,
             let step = epoch.step(|partition| standings.get(&partition).map(|at| &at.position));
             if step == Step::Apply {
                 let moves = epoch.advances.iter().map(|advance| {
-                    (advance.partition, Standing { position: advance.to, found: Tally::NONE })
+                    let claimed_at = standings.get(&advance.partition).and_then(|at| at.claimed_at);
+                    let position = advance.to;
+                    (advance.partition, Standing { position, found: Tally::NONE, claimed_at })
                 });
-                standings.extend(moves.clone());
+                let moves: Vec<_> = moves.collect();
+                standings.extend(moves.iter().copied());
                 moved.extend(moves);
             }
             step

@@ -24,12 +24,15 @@ pub(crate) struct Standing {
     pub(crate) position: Position,
     /// How those of its records ended that the last commit found not to be used for a result.
     pub(crate) found: Tally,
+    /// Where it stood when it was claimed last: only the number of commits and the owner.
+    pub(crate) claimed_at: Option<Position>,
 }
 
 /// Rows are locked in the order of their keys by everybody.
 const READ: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
-    duplicates, dead_lettered, topic_id, leader_epoch from rtbflow_positions where job = $1
+    duplicates, dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner
+    from rtbflow_positions where job = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
     order by topic, partition for update";
 
@@ -37,7 +40,9 @@ const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, 
     select $1, u.topic, u.partition, 1, $4
     from unnest($2::text[], $3::int[]) as u(topic, partition) order by u.topic collate \"C\", u.partition
     on conflict (job, topic, partition)
-    do update set commits = p.commits + 1, owner = excluded.owner
+    do update set commits = p.commits + 1, owner = excluded.owner,
+        claimed_commits = case when p.owner = excluded.owner then p.claimed_commits else p.commits end,
+        claimed_owner = case when p.owner = excluded.owner then p.claimed_owner else p.owner end
     returning topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
         dead_lettered, topic_id, leader_epoch";
 
@@ -87,7 +92,15 @@ fn read(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
     let count = |at| row.try_get(at).map(i64::cast_unsigned);
     let (filtered, late, duplicates) = (count(6)?, count(7)?, count(8)?);
     let found = Tally { filtered, late, duplicates, dead_lettered: count(9)? };
-    Ok((partition, Standing { position, found }))
+    Ok((partition, Standing { position, found, claimed_at: read_claimed(row) }))
+}
+
+/// Where a partition stood when it was claimed last, as far as the row tells.
+fn read_claimed(row: &Row) -> Option<Position> {
+    let number = |column| row.try_get::<_, Option<i64>>(column).ok().flatten();
+    let (commits, owner) = (number("claimed_commits")?, number("claimed_owner")?);
+    let (commit, owner) = (commits.cast_unsigned(), owner.cast_unsigned());
+    Some(Position { commit, owner, ..Position::default() })
 }
 
 /// Which log an offset is of. What is no id was written by nobody here; it is taken for none.
@@ -161,7 +174,7 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
     let mut columns = [const { None }; 8].map(|_: Option<()>| Cells::default());
     let [offsets, times, commits, owners, counts @ ..] = &mut columns;
     let (mut topic_ids, mut leader_epochs) = (Cells::default(), Cells::default());
-    for Standing { position, found } in positions.values() {
+    for Standing { position, found, .. } in positions.values() {
         offsets.push(&position.offset.map_or(Cell::Null, Cell::BigInt));
         let ms = position.event_time.map(Timestamp::as_millis);
         times.push(&ms.map_or(Cell::Null, Cell::BigInt));

@@ -6,7 +6,8 @@ use super::failure::failure;
 use super::session::Lease;
 
 /// `next_offset` and `event_time_ms` are null before the first record, `topic_id` and `leader_epoch` where the
-/// source does not know which log it reads. The marks of owners are
+/// source does not know which log it reads, `claimed_commits` and `claimed_owner` before the second claim: they say
+/// where the partition stood when it was claimed last. The marks of owners are
 /// unsigned; they are kept bit by bit. The last four count what the last commit found out about the
 /// partition's records, so that it can be told again. State is read in the order of its key; it is compact already, so
 /// the server need not try to compress it.
@@ -25,6 +26,8 @@ create table if not exists rtbflow_positions (
     dead_lettered bigint not null default 0,
     topic_id text collate "C",
     leader_epoch int,
+    claimed_commits bigint,
+    claimed_owner bigint,
     primary key (job, topic, partition)
 ) with (fillfactor = 50);
 create table if not exists rtbflow_state (
@@ -43,13 +46,16 @@ alter table rtbflow_state alter column bytes set storage external;
 
 const LOOK: &str = "select to_regclass('rtbflow_positions') is not null
     and to_regclass('rtbflow_state') is not null as there,
-    (select count(*) = 2 from pg_attribute where attrelid = to_regclass('rtbflow_positions')
-        and attname in ('topic_id', 'leader_epoch') and not attisdropped) as names_logs";
+    (select count(*) = 4 from pg_attribute where attrelid = to_regclass('rtbflow_positions')
+        and attname in ('topic_id', 'leader_epoch', 'claimed_commits', 'claimed_owner')
+        and not attisdropped) as names_logs";
 
 /// Positions that were kept before they named their logs go on without.
 const NAME_LOGS: &str =
     "alter table rtbflow_positions add column if not exists topic_id text collate \"C\",
-    add column if not exists leader_epoch int";
+    add column if not exists leader_epoch int,
+    add column if not exists claimed_commits bigint,
+    add column if not exists claimed_owner bigint";
 
 /// The advisory lock under which tables are made: the letters `rtbflow` as a number. It ends with the
 /// transaction, so that it works through poolers as well.
@@ -97,8 +103,8 @@ async fn name_logs(lease: &Lease<'_>) -> Result<()> {
     create(lease, NAME_LOGS).await.map_err(|error| match error.is_transient() {
         true => error,
         false => Error::config(format!(
-            "add two columns to the table rtbflow_positions in Postgres at {}: they hold which log an offset \
-             is of; run as its owner: {NAME_LOGS}",
+            "add columns to the table rtbflow_positions in Postgres at {}: they hold which log an offset is of, \
+             and where it was claimed; run as its owner: {NAME_LOGS}",
             lease.server
         ))
         .because(error),

@@ -22,6 +22,7 @@ pub(crate) struct Place {
 
 impl AnchorUnderTest for Place {
     type Anchor = Postgres;
+    const TELLS_FORMER_OWNERS: bool = true;
 
     fn anchor(&self) -> Postgres {
         self.postgres.with_own_connections()

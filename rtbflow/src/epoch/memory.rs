@@ -40,6 +40,8 @@ struct Store {
 #[derive(Default)]
 struct Held {
     positions: BTreeMap<Partition, Position>,
+    /// Where each stood when it was claimed last.
+    claimed_at: BTreeMap<Partition, Position>,
     buckets: BTreeMap<(Task, Arc<str>, i64), Vec<Chunk>>,
     /// What was found out about the records of each task's last epoch.
     found: HashMap<Task, Tally>,
@@ -162,6 +164,10 @@ impl Anchor for Memory {
             .iter()
             .map(|partition| {
                 let position = held.positions.entry(*partition).or_default();
+                if position.owner != claim.owner {
+                    // A claim that is made again tells no more than the first.
+                    held.claimed_at.insert(*partition, *position);
+                }
                 position.commit += 1;
                 position.owner = claim.owner;
                 *position
@@ -193,6 +199,9 @@ impl Anchor for Memory {
                 }
                 Step::Applied => {
                     Verdict::Committed(held.found.get(&epoch.task).copied().unwrap_or_default())
+                }
+                Step::Fenced if epoch.was_applied_before(|at| held.claimed_at.get(&at)) => {
+                    Verdict::COMMITTED
                 }
                 Step::Fenced => Verdict::Fenced,
             })
@@ -245,6 +254,7 @@ mod tests {
 
     impl AnchorUnderTest for InMemory {
         type Anchor = Memory;
+        const TELLS_FORMER_OWNERS: bool = true;
 
         fn anchor(&self) -> Memory {
             self.0.clone()

@@ -277,6 +277,19 @@ impl Epoch {
         let first = steps.next().unwrap_or(Step::Fenced);
         if steps.all(|step| step == first) { first } else { Step::Fenced }
     }
+
+    /// Whether this very epoch was applied before its partitions were claimed by another owner. `claimed_at`
+    /// looks up where a partition stood when it was claimed last, for places that keep it: so a former owner
+    /// whose answer was lost finds out what became of its last epoch.
+    pub fn was_applied_before<'a>(
+        &self,
+        claimed_at: impl Fn(Partition) -> Option<&'a Position>,
+    ) -> bool {
+        let applied = |advance: &Advance| {
+            claimed_at(advance.partition).is_some_and(|stood| stood.is(&advance.to))
+        };
+        !self.advances.is_empty() && self.advances.iter().all(applied)
+    }
 }
 
 /// What became of an epoch.
@@ -286,7 +299,8 @@ pub enum Verdict {
     /// records that turned out, in the place, not to be used for a result; it is the same however often
     /// the epoch is committed.
     Committed(Tally),
-    /// Another owner has its partitions; nothing of it was applied.
+    /// Another owner has its partitions. Nothing of it was applied, unless the answer of an earlier call was
+    /// lost and the place does not keep [where it stood then](Epoch::was_applied_before).
     Fenced,
 }
 

@@ -168,3 +168,21 @@ pub(super) async fn layout<P: AnchorUnderTest>(case: &Case<'_, P>) {
     assert_eq!(case.applied().await, 11);
     assert_eq!(offsets(case, &owner).await, [Some(4)]);
 }
+
+/// The answer of a commit was lost, and another owner came before it could be asked again.
+pub(super) async fn taken_over<P: AnchorUnderTest>(case: &Case<'_, P>) {
+    let mut former = case.claim(TASK, &[0, 1]).await;
+    let applied = case.epoch(&former, 3, 1);
+    assert_eq!(former.commit(&applied).await, Verdict::COMMITTED);
+    let other = case.epoch(&former, 4, 10);
+    let mut owner = case.claim(TASK, &[0, 1]).await;
+    for round in 0..3 {
+        let again = former.commit_all(std::slice::from_ref(&applied)).await;
+        assert_eq!(again, [Verdict::COMMITTED], "it was applied, whoever has come since");
+        assert_eq!(former.commit_all(std::slice::from_ref(&other)).await, [Verdict::Fenced]);
+        assert_eq!(case.applied().await, 1 + 100 * round, "nothing is applied again");
+        let epoch = case.epoch(&owner, 2, 100);
+        assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
+    }
+    assert_eq!(offsets(case, &owner).await, [Some(9), Some(9)]);
+}

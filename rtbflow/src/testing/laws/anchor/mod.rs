@@ -22,6 +22,10 @@ pub trait AnchorUnderTest: Sync {
     /// Its anchor.
     type Anchor: Anchor;
 
+    /// Whether the place keeps where a partition stood when it was claimed last, so that a former owner finds
+    /// out what became of its last epoch: see [`Epoch::was_applied_before`](crate::epoch::Epoch::was_applied_before).
+    const TELLS_FORMER_OWNERS: bool = false;
+
     /// Another handle on the place, with connections of its own where it has any, as another instance
     /// would open it. All of them carry the same [`Place`](crate::sink::Place) as what is
     /// [staged](Self::stage).
@@ -116,5 +120,10 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
         races::claim_against_commit: "a claim comes before a commit or after it, never in between";
         races::retries: "the same group committed from two sides at once, in any order, is committed once";
         races::abandoned: "a commit that was given up at any point is resolved by committing again";
+    }
+    if P::TELLS_FORMER_OWNERS {
+        check! {
+            fences::taken_over: "a former owner finds out what was applied before it was taken over";
+        }
     }
 }
