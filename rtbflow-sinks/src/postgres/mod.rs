@@ -282,6 +282,16 @@ impl Anchor for Postgres {
         .await
     }
 
+    async fn probe(&self) -> Result<()> {
+        self.within(&self.inner.reader, "reach", async {
+            let lease = self.reader().await?;
+            lease.run("select 1", &format!("reach Postgres at {}", lease.server)).await?;
+            lease.keep();
+            Ok(())
+        })
+        .await
+    }
+
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let claimed = self.claim_positions(job, claim);
         self.within(&self.inner.reader, "claim positions in", claimed).await

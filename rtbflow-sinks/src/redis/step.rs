@@ -31,6 +31,13 @@ impl Anchor for Redis {
         self.check_rights(Some(&Keys::of(job))).await
     }
 
+    async fn probe(&self) -> Result<()> {
+        let mut commands = Pipeline::new();
+        commands.add_command(redis::cmd("PING"));
+        // One who may not ask is answered as well.
+        self.server().send("reach", &mut commands).await.map(drop)
+    }
+
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let keys = Keys::of(job);
         let (positions, tasks, forgetting) = (keys.positions(), keys.tasks(), keys.forgetting());

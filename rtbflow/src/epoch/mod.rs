@@ -356,6 +356,15 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// Transient if the server is away; a configuration error if it can not be used.
     fn prepare(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send;
 
+    /// Whether the place is there, asked while there is nothing to commit, so that an outage shows before the
+    /// next record. Changes nothing. The default says yes.
+    ///
+    /// # Errors
+    /// Transient if it does not answer, within a deadline of its own.
+    fn probe(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Takes over the partitions of a task: each position gets the new owner and one more commit, in
     /// one step, and is returned as it stands then, in the order of `claim.partitions`. A partition
     /// that was never claimed starts from [`Position::default`].

@@ -14,6 +14,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 /// How long one attempt to commit may take before the job counts as not ready.
 const LONGEST_COMMIT: Duration = Duration::from_secs(5);
 
+/// After so long without a commit the place is asked whether it is there, again and again.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// Whether a job is alive and can do its work: see [`Job::health`](crate::job::Job::health). A clone is
 /// another handle on the same job.
 ///
@@ -57,6 +60,8 @@ struct State {
     attempt: Option<Instant>,
     /// Since when commits fail, and how they did last.
     failing: Option<(Instant, String)>,
+    /// Why the place did not answer when it was asked last, while there was nothing to commit.
+    unreached: Option<String>,
     /// When the last commit was, or the job began.
     committed: Option<Instant>,
 }
@@ -121,8 +126,7 @@ impl Health {
     /// as failed nor has one been under way for more than 5 s.
     ///
     /// An instance that was assigned no task, since there are more instances than tasks, is ready: it stands
-    /// by. What nobody tries to commit does not fail: where no record comes, an outage of the place is
-    /// noticed with the next one.
+    /// by. While there is nothing to commit, the place is [asked](crate::epoch::Anchor::probe) whether it is there.
     ///
     /// # Errors
     /// With the reason if it can not commit now.
@@ -142,6 +146,9 @@ impl Health {
         if let Some((since, error)) = &state.failing {
             let seconds = since.elapsed().as_secs();
             return Err(unhealthy(format_args!("commits have failed for {seconds} s: {error}")));
+        }
+        if let Some(error) = &state.unreached {
+            return Err(unhealthy(format_args!("the place does not answer: {error}")));
         }
         if let Some(taken) = state.attempt.map(|since| since.elapsed())
             && taken > LONGEST_COMMIT
@@ -180,6 +187,7 @@ impl Health {
         let mut state = self.lock();
         state.phase = Phase::Starting(doing, None);
         (state.tasks, state.attempt, state.failing) = (Tasks::Awaited, None, None);
+        state.unreached = None;
         state.committed.get_or_insert_with(Instant::now);
     }
 
@@ -203,6 +211,19 @@ impl Health {
         Restoring(self.clone())
     }
 
+    /// Whether nothing says at the moment whether the place is there.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        let quiet = state.committed.is_some_and(|at| at.elapsed() >= QUIET);
+        let runs = matches!(state.phase, Phase::Running(_));
+        runs && quiet && state.attempt.is_none() && state.failing.is_none()
+    }
+
+    /// The place was asked whether it is there.
+    pub(crate) fn probed(&self, answer: Result<(), &Error>) {
+        self.lock().unreached = answer.err().map(Error::report);
+    }
+
     /// An attempt to commit begins.
     pub(crate) fn commits(&self) {
         self.lock().attempt = Some(Instant::now());
@@ -219,7 +240,7 @@ impl Health {
     /// An attempt to commit has succeeded.
     pub(crate) fn committed(&self) {
         let mut state = self.lock();
-        (state.attempt, state.failing) = (None, None);
+        (state.attempt, state.failing, state.unreached) = (None, None, None);
         state.committed = Some(Instant::now());
     }
 
@@ -296,6 +317,25 @@ mod tests {
             (why(health.ready()), health.commit_age()),
             ("fine".into(), Some(Duration::ZERO))
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nothing_is_committed_the_place_is_asked() {
+        let health = Health::default();
+        health.starting("open the source");
+        health.turned(Tasks::Held(1));
+        assert!(!health.is_quiet());
+        advance(QUIET).await;
+        assert!(health.is_quiet());
+        health.probed(Err(&Error::transient("reach the place").because("refused")));
+        assert_eq!(why(health.ready()), "the place does not answer: reach the place: refused");
+        health.probed(Ok(()));
+        assert_eq!(why(health.ready()), "fine");
+        health.probed(Err(&Error::transient("reach the place")));
+        health.commits();
+        assert!(!health.is_quiet(), "the commit will tell");
+        health.committed();
+        assert_eq!(why(health.ready()), "fine");
     }
 
     #[tokio::test(start_paused = true)]

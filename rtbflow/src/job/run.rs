@@ -22,6 +22,8 @@ use crate::job::running::Running;
 use crate::job::watch::Watch;
 use crate::source::{Batch, Context, Source};
 
+/// The pause between two questions whether the place is there.
+const PROBE_PAUSE: Duration = Duration::from_secs(2);
 /// A run that lasted this long starts again with a short pause.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -49,7 +51,14 @@ impl<S, A, P> Job<S, A, P> {
         let bounds = topics.iter().map(|topic| job.source.out_of_orderness(Topic::new(topic)));
         let most = bounds.max().unwrap_or_default();
         let watch = Watch::new(&job.name, watched, &job.settings, most);
-        let mut shutdown = pin!(watch.until(shutdown).fuse());
+        let shutdown = async {
+            tokio::select! {
+                biased;
+                () = watch.until(shutdown) => {}
+                () = job.probe() => {}
+            }
+        };
+        let mut shutdown = pin!(shutdown.fuse());
         let ended = job.lead(&mut shutdown).await;
         watch.end(ended)
     }
@@ -61,6 +70,17 @@ where
     A: Anchor,
     P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
 {
+    /// Asks the place whether it is there, while there is nothing to commit. Does not end.
+    async fn probe(&self) {
+        loop {
+            tokio::time::sleep(PROBE_PAUSE).await;
+            if self.health.is_quiet() {
+                let answer = self.anchor.probe().await;
+                self.health.probed(answer.as_ref().map(|()| ()));
+            }
+        }
+    }
+
     /// Looks at all that the job will need, before anything is read.
     ///
     /// # Errors
