@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
 use crate::option::Secrets;
+use crate::outages::{Line, Outages};
 
 /// What librdkafka says, by `debug=topic`, when it finds a topic with another id than it knew, and before it
 /// fetches of that one. It says so nowhere else.
@@ -29,6 +30,26 @@ pub(crate) enum Rebalance {
     Revoke,
 }
 
+/// What librdkafka's log lines about lost connections and requests without an answer begin with.
+const ABOUT_BROKERS: &[&str] = &["FAIL", "REQTMOUT", "GETPID", "COMMITFAIL"];
+/// What it says of brokers that are away.
+const AWAY: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::Resolve,
+];
+
+/// A record that could not be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// The number that it was sent with.
+    pub(crate) number: usize,
+    pub(crate) topic: String,
+    /// Why.
+    pub(crate) code: RDKafkaErrorCode,
+}
+
 /// The context of every client: of consumers, producers and those that only ask.
 pub(crate) struct Context {
     /// Whom the log lines are about.
@@ -37,13 +58,15 @@ pub(crate) struct Context {
     /// Events served so far: more may wait behind one that was served.
     served: AtomicU64,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
-    /// The first record that could not be delivered: its topic, and why.
-    undelivered: Mutex<Option<(String, RDKafkaErrorCode)>>,
+    /// The records that could not be delivered.
+    undelivered: Mutex<Vec<Undelivered>>,
     rebalance: Mutex<Option<Rebalance>>,
     /// How often a topic turned out to have another id than this client knew, or its first one.
     renamed: AtomicU64,
     /// Whether somebody wants librdkafka's debug lines.
     debugs: bool,
+    /// What all clients of the cluster say of brokers that are away.
+    outages: Arc<Outages>,
     /// Set before the consumer is dropped: rebalances are then answered at once.
     closing: AtomicBool,
 }
@@ -56,7 +79,7 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// A context for one client; `secrets` never reach a log line.
-    pub(crate) fn new(client: &str, secrets: Secrets, debugs: bool) -> Self {
+    pub(crate) fn new(client: &str, secrets: Secrets, debugs: bool, outages: Arc<Outages>) -> Self {
         Self {
             client: client.to_owned(),
             secrets,
@@ -66,6 +89,7 @@ impl Context {
             rebalance: Mutex::default(),
             renamed: AtomicU64::new(0),
             debugs,
+            outages,
             closing: AtomicBool::new(false),
         }
     }
@@ -94,9 +118,14 @@ impl Context {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first record that could not be delivered since the last call: its topic, and why.
-    pub(crate) fn take_undelivered(&self) -> Option<(String, RDKafkaErrorCode)> {
-        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The records that could not be delivered since this was called last.
+    pub(crate) fn take_undelivered(&self) -> Vec<Undelivered> {
+        std::mem::take(&mut *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The first record that could not be delivered.
+    pub(crate) fn first_undelivered(&self) -> Option<Undelivered> {
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
     /// From now on rebalances are answered at once: the consumer is about to be dropped.
@@ -109,6 +138,11 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.serve();
         let (client, message) = (&self.client, self.secrets.scrub(message));
+        if ABOUT_BROKERS.contains(&facility) && !matches!(level, RDKafkaLogLevel::Debug) {
+            // Errors come once more, by `error`.
+            debug!(client, facility, "librdkafka: {message}");
+            return;
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -140,7 +174,18 @@ impl ClientContext for Context {
             warn!(client, "Kafka: {reason}");
             return;
         };
-        warn!(client, "Kafka: {code}: {reason}");
+        if AWAY.contains(&code) {
+            match self.outages.heard() {
+                Line::First => warn!(client, "a broker of Kafka's is away: {reason}"),
+                Line::Still(time) => {
+                    let seconds = time.as_secs();
+                    warn!(client, "a broker of Kafka's is away, for {seconds} s by now: {reason}");
+                }
+                Line::Said => debug!(client, "Kafka: {code}: {reason}"),
+            }
+        } else {
+            warn!(client, "Kafka: {code}: {reason}");
+        }
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         // It follows whatever else is wrong, and does not say what.
         if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
@@ -150,14 +195,16 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext<NoCustomPartitioner> for Context {
-    type DeliveryOpaque = ();
+    /// The number that the record was sent with.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         self.serve();
         if let Err((error, message)) = result {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
             let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
-            undelivered.get_or_insert_with(|| (message.topic().to_owned(), code));
+            let topic = message.topic().to_owned();
+            undelivered.push(Undelivered { number, topic, code });
         }
     }
 }

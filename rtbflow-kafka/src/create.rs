@@ -12,12 +12,16 @@ use tracing::info;
 
 use crate::blocking::blocking;
 use crate::context::Context;
-use crate::dead_letter::{DeadLetterTopic, MOST_BYTES};
+use crate::dead_letter::DeadLetterTopic;
 use crate::deadline::Deadline;
 use crate::failure::{failure, kind};
 use crate::kafka::Kafka;
 use crate::option::Role;
+use crate::results::MOST_BYTES_SETTING;
 
+/// What every topic takes that is made here: more than any result has, and more than the largest record of the
+/// source with the headers of a dead letter.
+const MOST_BYTES: &str = "16777216";
 /// How long dead letters are kept.
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Nothing is ever written there.
@@ -52,7 +56,8 @@ enum Count {
 }
 
 impl TopicSpec {
-    /// A topic with so many partitions that keeps its records for so long.
+    /// A topic with so many partitions that keeps its records for so long. As every topic that is made here it
+    /// takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
         let keeps = Keeps::For(retention);
@@ -162,7 +167,7 @@ impl<'a> Creation<'a> {
         Ok(topics.iter().filter_map(|spec| found.get(&spec.name).cloned()).collect())
     }
 
-    fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
+    pub(crate) fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
         self.kafka.partitions(&self.asking, topic, patience)
     }
 
@@ -234,9 +239,7 @@ impl<'a> Creation<'a> {
                 topic.set("cleanup.policy", "compact").set("segment.bytes", CHANGELOG_SEGMENT_BYTES)
             }
         };
-        if matches!(spec.partitions, Count::As(_)) {
-            topic = topic.set("max.message.bytes", MOST_BYTES);
-        }
+        topic = topic.set(MOST_BYTES_SETTING, MOST_BYTES);
         let options = AdminOptions::new()
             .request_timeout(Some(self.deadline.left()))
             .operation_timeout(Some(Duration::from_secs(5)));

@@ -2,6 +2,28 @@
 
 use std::time::{Duration, Instant};
 
+/// A point in real time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(Instant);
+
+impl Moment {
+    /// This one.
+    pub(crate) fn now() -> Self {
+        Self(Deadline::now())
+    }
+
+    /// How long after an earlier one it is.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
+    /// One that comes later.
+    #[cfg(test)]
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.checked_add(duration).unwrap_or(self.0))
+    }
+}
+
 /// A point in real time by which something has to have happened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Instant);

@@ -9,7 +9,7 @@
 //! they have. The group notices that of the topic that it is held on only, and only once a member happens to
 //! be given a new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::blocking::spawn;
 use crate::context::Context;
 use crate::cut::{Doubt, cuts};
 use crate::deadline::Deadline;
-use crate::failure::kind;
+use crate::failure::{failure, kind};
 use crate::kafka::{Kafka, serve_events};
 use crate::mailbox::Mailbox;
 use crate::native::{Described, describe, term_of};
@@ -80,7 +80,13 @@ pub(crate) fn offsets(
     for partition in partitions {
         list.add_partition_offset(partition.topic.name(), partition.number, kind)?;
     }
-    let list = client.offsets_for_times(list, longest)?;
+    let list = client.offsets_for_times(list, longest).inspect_err(|_| {
+        // A client that only asks believes in the leader that it knows, even one that is dead.
+        let topics: BTreeSet<Topic> = partitions.iter().map(|partition| partition.topic).collect();
+        for topic in topics {
+            drop(client.fetch_metadata(Some(topic.name()), longest));
+        }
+    })?;
     let mut found = Found::default();
     for partition in partitions {
         let element = list.find_partition(partition.topic.name(), partition.number);
@@ -252,6 +258,11 @@ impl Asking {
             failed |= answer.is_err();
             match answer {
                 Ok(answer) => self.hand_over(answer, wishes),
+                Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
+                    let secrets = self.looks.kafka.secrets();
+                    let error = failure("ask Kafka where partitions end", &error, &secrets);
+                    self.mailbox.put(|slots| slots.refused = Some(error));
+                }
                 Err(error) => self.complain(&error),
             }
         }

@@ -18,11 +18,11 @@ const CONFIG: &[Code] = &[
     Code::InvalidSessionTimeout,
     Code::InvalidConfig,
     Code::InvalidPartitions,
-    Code::InvalidReplicationFactor,
     Code::PolicyViolation,
     Code::InconsistentGroupProtocol,
     Code::UnsupportedVersion,
     Code::UnsupportedFeature,
+    Code::InvalidTransactionTimeout,
     Code::InvalidArgument,
 ];
 
@@ -33,6 +33,7 @@ const PERMANENT: &[Code] = &[
     Code::InvalidMessage,
     Code::InvalidRecord,
     Code::MessageBatchTooLarge,
+    Code::InvalidTimestamp,
 ];
 
 /// Answers that say that another instance has taken this one's place.
@@ -73,8 +74,20 @@ pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &
         }
         other => {
             let kind = other.rdkafka_error_code().map_or(ErrorKind::Transient, kind);
-            Error::new(kind, attempt).because(secrets.scrub(&other.to_string()).into_owned())
+            let reason = secrets.scrub(&other.to_string()).into_owned();
+            Error::new(kind, attempt).because(reason + too_old(other))
         }
+    }
+}
+
+/// What to do where a broker does not know what it is asked.
+fn too_old(error: &KafkaError) -> &'static str {
+    let code = error.rdkafka_error_code();
+    if code.is_some_and(|code| [Code::UnsupportedFeature, Code::UnsupportedVersion].contains(&code))
+    {
+        ": the brokers are too old, the oldest that are known to work are those of Kafka 2.4"
+    } else {
+        ""
     }
 }
 
@@ -108,9 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_that_is_too_old_is_told_which_is_not() {
+        let error = KafkaError::OffsetFetch(Code::UnsupportedFeature);
+        let error = failure("ask where a partition ends", &error, &Secrets::default());
+        assert!(error.is_config() && error.report().contains("Kafka 2.4"), "{error:?}");
+    }
+
+    #[test]
     fn what_may_pass_is_transient() {
         assert_eq!(kind(Code::BrokerTransportFailure), ErrorKind::Transient);
         assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::Config);
         assert_eq!(kind(Code::FencedInstanceId), ErrorKind::Fenced);
+        // A cluster that has just been started does not know all its brokers yet.
+        assert_eq!(kind(Code::InvalidReplicationFactor), ErrorKind::Transient);
     }
 }

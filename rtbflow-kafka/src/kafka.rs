@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -17,8 +18,23 @@ use crate::dead_letter::DeadLetterTopic;
 use crate::deadline::Deadline;
 use crate::failure::{self, failure};
 use crate::option::{self, REDACTED, Role, Secrets, is_secret};
+use crate::outages::Outages;
 use crate::topic::KafkaTopic;
 
+/// What librdkafka takes its time for, unless somebody says otherwise: it looks for new leaders each five minutes
+/// where nothing told it of one, believes an answer of a topic that it does not read or write for a quarter of
+/// an hour, and waits a minute for a broker that is frozen. A client that only asks would keep asking the one
+/// that died.
+const PROMPT: &[(&str, &str)] = &[
+    ("topic.metadata.refresh.interval.ms", "3000"),
+    ("metadata.max.age.ms", "9000"),
+    ("socket.timeout.ms", "6000"),
+    ("socket.connection.setup.timeout.ms", "10000"),
+    ("reconnect.backoff.max.ms", "1000"),
+];
+
+/// How long it takes at most until somebody is told why no broker answers.
+const LONGEST_GUESS: Duration = Duration::from_secs(3);
 /// How long one look at a topic may take.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// The pause between two looks at a topic that is not there yet.
@@ -43,6 +59,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 pub struct Kafka {
     servers: String,
     options: BTreeMap<String, String>,
+    outages: Arc<Outages>,
 }
 
 impl fmt::Debug for Kafka {
@@ -60,7 +77,7 @@ impl Kafka {
     /// The cluster that these brokers belong to: `host:port`, several with commas between them.
     #[must_use]
     pub fn new(servers: impl Into<String>) -> Self {
-        Self { servers: servers.into(), options: BTreeMap::new() }
+        Self { servers: servers.into(), options: BTreeMap::new(), outages: Arc::default() }
     }
 
     /// Sets an option of librdkafka for all clients that know it, consumers and producers alike: TLS,
@@ -136,6 +153,7 @@ impl Kafka {
     /// Asks for the brokers until one answers or the time is over.
     fn reach(&self, deadline: Deadline) -> Result<()> {
         let client = self.asking_client("check")?;
+        let told = Deadline::after(LONGEST_GUESS);
         loop {
             let wait = deadline.left().clamp(Duration::from_millis(10), Duration::from_secs(2));
             let answer = client.client().fetch_cluster_id(wait);
@@ -145,7 +163,8 @@ impl Kafka {
             }
             let last = client.client().context().last_error();
             let refused = last.as_ref().is_some_and(|(code, _)| is_refusal(*code));
-            if refused || deadline.is_over() {
+            // Once librdkafka has said why, waiting longer in here tells nobody anything.
+            if refused || deadline.is_over() || (last.is_some() && told.is_over()) {
                 let attempt = format!("reach Kafka at {}", self.servers);
                 let reason =
                     last.map_or_else(|| "no broker answers".to_owned(), |(_, reason)| reason);
@@ -200,7 +219,8 @@ impl Kafka {
         C: FromClientConfigAndContext<Context>,
     {
         let config = self.config(role, own)?;
-        let context = Context::new(purpose, self.secrets(), self.options.contains_key("debug"));
+        let debugs = self.options.contains_key("debug");
+        let context = Context::new(purpose, self.secrets(), debugs, Arc::clone(&self.outages));
         let made = config.create_with_context(context);
         made.map_err(|error| {
             let attempt = format!("make a Kafka client for {}", self.servers);
@@ -212,6 +232,9 @@ impl Kafka {
     pub(crate) fn config(&self, role: Role, own: &[(&str, &str)]) -> Result<ClientConfig> {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info).set("bootstrap.servers", &self.servers);
+        for (key, value) in PROMPT {
+            config.set(*key, *value);
+        }
         for (key, value) in &self.options {
             let told = if is_secret(key) { REDACTED } else { value };
             if let Some(reason) = option::refusal(key, value) {

@@ -11,12 +11,14 @@
 //!   native/    the native calls (all `unsafe`)     ends.rs    where partitions end, asked and proved
 //!   range.rs, cut.rs  where reading begins        told.rs    what the group is told
 //!   members.rs who is alive, what the group notes
-//!   dead_letter.rs, create.rs  topics to write
 //!   present.rs whether topics are there, before anything is read
+//!   dead_letter.rs, create.rs  topics to write    again.rs   what was read, once more
 //!   records.rs what a sink writes, outgoing.rs    writer.rs  writes it before the epochs commit
+//!   results.rs the topics it is written to         refusal.rs which records a broker refuses
 //!   anchor/    writes it in the step that commits produce.rs sending, and waiting for the answers
 //! ```
 
+mod again;
 mod anchor;
 mod blocking;
 mod context;
@@ -37,12 +39,15 @@ mod members;
 mod native;
 mod opening;
 mod option;
+mod outages;
 mod outgoing;
 mod present;
 mod produce;
 mod range;
 mod reader;
 mod records;
+mod refusal;
+mod results;
 mod told;
 mod topic;
 mod watchdog;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-use rtbflow::Partition;
 use rtbflow::epoch::Position;
+use rtbflow::{Error, Partition};
 
 use crate::ends::{Changed, Ends};
 
@@ -36,6 +36,8 @@ pub(crate) struct Slots {
     pub(crate) released: u64,
     /// What is not any more as it was when the source was opened.
     pub(crate) changed: Option<Changed>,
+    /// A question that no broker will ever answer.
+    pub(crate) refused: Option<Error>,
     /// The number of the last look at the topics that somebody wanted.
     pub(crate) looked: u64,
     /// Leave and end.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 /// What Kafka adds to a record that stands alone in its batch, at most: the batch's header and the
 /// record's own lengths.
-const FRAME_BYTES: usize = 128;
+pub(crate) const FRAME_BYTES: usize = 128;
+/// What it adds to a header, at most.
+pub(crate) const HEADER_BYTES: usize = 10;
 
 /// The records of one sink for one epoch.
 #[derive(Debug, Default, Clone)]
@@ -32,6 +34,16 @@ pub(crate) struct Message<'a> {
     pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
 }
 
+impl Message<'_> {
+    /// What it takes of what a topic takes, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        let piece = |piece: Option<&[u8]>| piece.map_or(0, <[u8]>::len);
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + HEADER_BYTES + piece(*value));
+        piece(self.key) + piece(self.value) + headers.sum::<usize>() + FRAME_BYTES
+    }
+}
+
 impl Outgoing {
     /// How many records there are.
     pub(crate) fn len(&self) -> usize {
@@ -40,7 +52,8 @@ impl Outgoing {
 
     /// Bytes of all records.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len() + self.rows.len() * FRAME_BYTES
+        let headers = self.headers.iter().map(|(name, _)| name.len() + HEADER_BYTES);
+        self.bytes.len() + self.rows.len() * FRAME_BYTES + headers.sum::<usize>()
     }
 
     /// Takes all records out; the room stays.

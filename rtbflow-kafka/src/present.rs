@@ -1,7 +1,5 @@
 //! Whether topics are there, looked at before anything is read or written.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtbflow::{Error, Result};
@@ -16,20 +14,6 @@ const LONGEST_LOOK: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long topics that were just made may be unknown to a broker, all of them together.
 const LONGEST_BIRTH: Duration = Duration::from_secs(3);
-
-/// The topics of sinks, as they are made.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Written(Arc<Mutex<BTreeSet<String>>>);
-
-impl Written {
-    pub(crate) fn add(&self, topic: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
-    }
-
-    pub(crate) fn topics(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
 
 impl Kafka {
     /// Looks whether these topics are there. `what` says what they are for, such as `read`.

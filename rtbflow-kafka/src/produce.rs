@@ -21,6 +21,8 @@ use crate::outgoing::Message;
 const POLL: Duration = Duration::from_millis(1);
 /// One poll while the producer's own queue is full.
 const FULL_POLL: Duration = Duration::from_millis(5);
+/// How long it may take until all is told of records that were not delivered.
+const LONGEST_TELLING: Duration = Duration::from_millis(500);
 /// The largest record that a producer lets through: the topic's own limit is what counts.
 const MOST_BYTES: &str = "67108864";
 
@@ -28,17 +30,19 @@ const MOST_BYTES: &str = "67108864";
 pub(crate) fn producer(
     kafka: &Kafka,
     purpose: &str,
+    most_batch_bytes: usize,
     more: &[(&str, &str)],
 ) -> Result<BaseProducer<Context>> {
+    let batch = most_batch_bytes.to_string();
     let mut own = vec![
+        // Many records in one batch stay below what a topic takes.
+        ("?batch.size", batch.as_str()),
         ("enable.idempotence", "true"),
         ("acks", "all"),
         ("partitioner", "murmur2_random"),
         ("?linger.ms", "1"),
         ("?compression.type", "lz4"),
         ("?message.max.bytes", MOST_BYTES),
-        // Many records in one batch stay below what a topic takes.
-        ("?batch.size", "500000"),
         // How long a topic may be unknown before it counts as missing.
         ("?topic.metadata.propagation.max.ms", "5000"),
     ];
@@ -54,14 +58,16 @@ pub(crate) struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Hands over one record; without a partition its key picks one.
+    /// Hands over one record; without a partition its key picks one. Should it not be delivered, it is known by
+    /// its number.
     pub(crate) fn send(
         &self,
         topic: &str,
         partition: Option<i32>,
+        number: usize,
         message: &Message<'_>,
     ) -> Result<()> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number);
         (record.key, record.payload) = (message.key, message.value);
         (record.partition, record.timestamp) = (partition, message.timestamp_ms);
         if !message.headers.is_empty() {
@@ -114,10 +120,15 @@ impl Sending<'_> {
     }
 
     fn look_for_undelivered(&self) -> Result<()> {
-        match self.producer.client().context().take_undelivered() {
-            Some((topic, code)) => Err(self.refused(&topic, code)),
-            None => Ok(()),
+        let Some(first) = self.producer.client().context().first_undelivered() else {
+            return Ok(());
+        };
+        // What happened to the others of its batch is told with it.
+        let told = Deadline::after(LONGEST_TELLING);
+        while self.producer.in_flight_count() > 0 && !told.is_over() {
+            self.producer.poll(POLL);
         }
+        Err(self.refused(&first.topic, first.code))
     }
 
     #[cold]

@@ -138,7 +138,8 @@ impl Reader {
         self.read_mailbox()?;
         let served = if self.knows_the_topics() { self.serve() } else { Served::Idle };
         self.look_for_passage();
-        if self.told.is_due() {
+        // Commits that wait for a coordinator hold up joining the group again.
+        if self.told.is_due() && self.given.is_some() {
             self.told.tell(&self.consumer);
         }
         if served == Served::Idle {
@@ -273,6 +274,9 @@ impl Reader {
             let committed = std::mem::take(&mut slots.committed);
             (slots.begin.take(), slots.ends.take(), committed, slots.changed.take())
         });
+        if let Some(error) = self.mailbox.look(|slots| slots.refused.take()) {
+            return Err(error);
+        }
         match changed {
             Some(Changed::Recounted(topic, count)) => {
                 return Err(Error::transient(format!(

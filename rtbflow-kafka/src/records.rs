@@ -3,15 +3,15 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use rtbflow::epoch::{Epoch, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged, StagedRows};
-use rtbflow::{BadRecord, Record};
+use rtbflow::{BadRecord, Error, Origin, Record};
 use serde::Serialize;
 
-use crate::outgoing::Outgoing;
-
-/// The largest record, unless it is said otherwise: what a topic takes that says nothing else.
-const MOST_BYTES: usize = 1 << 20;
+use crate::outgoing::{Message, Outgoing};
+use crate::results::Limit;
 
 type Key<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> bool + Send>;
 type Value<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> Result<bool, BadRecord> + Send>;
@@ -61,7 +61,8 @@ pub struct Records<T> {
     key: Option<Key<T>>,
     headers: Vec<(Arc<str>, Header<T>)>,
     event_time: bool,
-    most_bytes: usize,
+    most_bytes: Option<usize>,
+    limit: Limit,
 }
 
 impl<T> fmt::Debug for Records<T> {
@@ -71,14 +72,15 @@ impl<T> fmt::Debug for Records<T> {
 }
 
 impl<T> Records<T> {
-    pub(crate) fn new(place: Place, topic: String) -> Self {
+    pub(crate) fn new(place: Place, topic: Arc<str>, limit: Limit) -> Self {
         Self {
             place,
-            topic: topic.into(),
+            topic,
             key: None,
             headers: Vec::new(),
             event_time: false,
-            most_bytes: MOST_BYTES,
+            most_bytes: None,
+            limit,
         }
     }
 
@@ -120,10 +122,11 @@ impl<T> Records<T> {
         self
     }
 
-    /// The largest record that the topic takes, with its key and headers (`max.message.bytes`); 1 MiB
-    /// unless it is said otherwise. A larger one becomes a dead letter.
+    /// The largest record that the sink takes, with its key and headers: what the topic takes
+    /// (`max.message.bytes`, which is asked as the job starts) unless it is said otherwise. A larger one becomes
+    /// a dead letter.
     pub fn most_bytes(mut self, most: usize) -> Self {
-        self.most_bytes = most;
+        self.most_bytes = Some(most);
         self
     }
 
@@ -151,7 +154,7 @@ impl<T> Records<T> {
 
     fn with(self, value: Value<T>) -> KafkaSink<T> {
         let (staged, checked) = (Outgoing::default(), RefCell::default());
-        KafkaSink { form: self, value, staged, checked }
+        KafkaSink { form: self, value, staged, origins: Vec::new(), checked }
     }
 }
 
@@ -160,6 +163,8 @@ pub struct KafkaSink<T> {
     form: Records<T>,
     value: Value<T>,
     staged: Outgoing,
+    /// Where the records were read that those staged were made of.
+    origins: Vec<Option<Origin>>,
     /// The record that was checked last, encoded, so that it need not be encoded again to be written.
     checked: RefCell<Option<Outgoing>>,
 }
@@ -192,15 +197,20 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         let mut encoded = checked.take().unwrap_or_default();
         encoded.clear();
         self.encode(record, &mut encoded)?;
-        let (bytes, most) = (encoded.bytes(), self.form.most_bytes);
+        let limit = || self.form.limit.load(Ordering::Relaxed);
+        let (bytes, most) = (encoded.bytes(), self.form.most_bytes.unwrap_or_else(limit));
         if bytes > most {
-            return Err(BadRecord::new(format!(
-                "it has {bytes} bytes and {} takes {most}",
-                self.form.topic
-            )));
+            return Err(too_large(bytes, &self.form.topic, most));
         }
         *checked = Some(encoded);
         Ok(())
+    }
+
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        let mut encoded = Outgoing::default();
+        let _ = self.encode(record, &mut encoded);
+        let message = encoded.messages().next();
+        message.map_or_else(RefusedResult::default, |message| meant_for(&self.form.topic, &message))
     }
 
     fn write(&mut self, record: &Record<T>) {
@@ -209,6 +219,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         // What was not checked is encoded here; what has no encoding was refused before.
         if encoded.len() > 0 || self.encode(record, &mut encoded).is_ok() {
             self.staged.append(&encoded);
+            self.origins.push(record.origin);
         }
         encoded.clear();
         *self.checked.get_mut() = Some(encoded);
@@ -222,7 +233,9 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         let records = std::mem::take(&mut self.staged);
         let rows = records.len();
         if rows > 0 {
-            let batch = Batch { topic: Arc::clone(&self.form.topic), records: Arc::new(records) };
+            let (topic, origins) =
+                (Arc::clone(&self.form.topic), std::mem::take(&mut self.origins));
+            let batch = Batch { topic, records: Arc::new(records), origins: origins.into() };
             out.push(Staged::new(self.form.place, rows, batch));
         }
     }
@@ -232,26 +245,69 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
     }
 }
 
+/// A record is larger than its topic takes.
+pub(crate) fn too_large(bytes: usize, topic: &str, most: usize) -> BadRecord {
+    BadRecord::new(format!("it has {bytes} bytes and {topic} takes {most} (max.message.bytes)"))
+}
+
+/// A record as a dead letter carries it that no place takes.
+fn meant_for(topic: &Arc<str>, message: &Message<'_>) -> RefusedResult {
+    let key = message.key.map(<[u8]>::to_vec);
+    let mut result = RefusedResult::default().meant_for(Arc::clone(topic), key);
+    result.value = message.value.map(<[u8]>::to_vec);
+    result
+}
+
 /// What a [`KafkaSink`] stages. Clones are cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) topic: Arc<str>,
     pub(crate) records: Arc<Outgoing>,
+    origins: Arc<[Option<Origin>]>,
 }
 
-impl StagedRows for Batch {}
+impl StagedRows for Batch {
+    fn origin(&self, row: usize) -> Option<Origin> {
+        self.origins.get(row).copied().flatten()
+    }
 
-impl Batch {
+    fn result(&self, row: usize) -> RefusedResult {
+        let message = self.records.messages().nth(row);
+        message.map_or_else(RefusedResult::default, |message| meant_for(&self.topic, &message))
+    }
+}
+
+/// A batch on its way: without the rows that were refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    /// The number of its epoch among those that are written together.
+    pub(crate) epoch: usize,
+    /// Its number among all that the epoch has staged.
+    pub(crate) staged: usize,
+    pub(crate) batch: Batch,
+    refused: Vec<usize>,
+}
+
+impl Given {
     /// The batches that are staged for a place, in order.
     pub(crate) fn of(
-        epoch: &rtbflow::epoch::Epoch,
+        (epoch_number, epoch): (usize, &Epoch),
         place: Place,
     ) -> impl Iterator<Item = rtbflow::Result<Self>> {
-        epoch.staged_for(place).map(|staged| {
-            staged.batch::<Self>().cloned().ok_or_else(|| {
-                rtbflow::Error::permanent("write to Kafka what no sink of its own has staged")
-            })
+        let ours = epoch.staged.iter().enumerate().filter(move |(_, staged)| staged.place == place);
+        ours.map(move |(number, staged)| {
+            let batch = staged.batch::<Batch>().cloned().ok_or_else(|| {
+                Error::permanent("write to Kafka what no sink of its own has staged")
+            })?;
+            let refused = staged.refused().to_vec();
+            Ok(Self { epoch: epoch_number, staged: number, batch, refused })
         })
+    }
+
+    /// Its rows, each with its number in the batch.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (usize, Message<'_>)> {
+        let rows = self.batch.records.messages().enumerate();
+        rows.filter(|(row, _)| self.refused.binary_search(row).is_err())
     }
 }
 

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rtbflow::codec::{Decoder, Json, JsonView, View, json, json_view};
+use rtbflow::epoch::Original;
 use rtbflow::source::{ByDecoder, CoGroup, Context, Decoded, RawBatch, Source};
-use rtbflow::{BadRecord, Error, Result};
+use rtbflow::{BadRecord, Error, Origin, Result};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::blocking::spawn;
+use crate::again::read_again;
+use crate::blocking::{blocking, spawn};
+use crate::deadline::Deadline;
 use crate::feed::KafkaFeed;
 use crate::kafka::Kafka;
 use crate::mailbox::Mailbox;
 
 /// How long opening may take.
 const LONGEST_OPENING: Duration = Duration::from_secs(15);
+/// How long reading single records again may take.
+const LONGEST_READING: Duration = Duration::from_secs(20);
 /// Events that the job has not taken yet; each rebalance makes two.
 const MOST_EVENTS: usize = 64;
 /// Records in a batch, unless it is said otherwise.
@@ -204,6 +209,14 @@ impl Source for KafkaTopic {
 
     async fn check(&self) -> Result<()> {
         self.kafka.are_there("read", self.topics()).await
+    }
+
+    async fn read_again(&self, origins: &[Origin]) -> Result<Vec<Option<Original>>> {
+        let (kafka, wanted) = (self.kafka.clone(), origins.to_vec());
+        let attempt = format!("read records of {} again", self.names());
+        let read = move || read_again(&kafka, &wanted, Deadline::after(LONGEST_READING));
+        let found = blocking(&attempt, LONGEST_READING * 2, read).await?;
+        Ok(origins.iter().map(|origin| found.get(origin).cloned()).collect())
     }
 
     async fn open(&self, context: Context) -> Result<KafkaFeed> {

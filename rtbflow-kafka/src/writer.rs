@@ -5,21 +5,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::{BaseProducer, Producer};
 use rtbflow::Result;
 use rtbflow::epoch::{Epoch, Writer};
 use rtbflow::sink::Place;
 
 use crate::blocking::{blocking, drop_elsewhere};
-use crate::context::Context;
+use crate::context::{Context, Undelivered};
 use crate::deadline::Deadline;
 use crate::kafka::Kafka;
-use crate::present::Written;
 use crate::produce::{Sending, producer};
-use crate::records::{Batch, Records};
+use crate::records::{Given, Records};
+use crate::refusal::{Refused, Row, rows};
+use crate::results::Results;
 
 /// How long one write may take.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
+/// How long the look at the topics may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// What the write may take beside that until it counts as stuck.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -53,9 +56,9 @@ pub struct KafkaWriter {
 struct Inner {
     kafka: Kafka,
     place: Place,
+    results: Results,
     /// Made with the first record; thrown away when it has failed.
     producer: Arc<Mutex<Option<BaseProducer<Context>>>>,
-    written: Written,
 }
 
 impl Drop for Inner {
@@ -75,18 +78,18 @@ impl Kafka {
     /// Writes records to topics beside another anchor, at least once.
     #[must_use]
     pub fn writer(&self) -> KafkaWriter {
-        let (kafka, place) = (self.clone(), Place::new("kafka"));
-        let (producer, written) = (Arc::default(), Written::default());
-        KafkaWriter { inner: Arc::new(Inner { kafka, place, producer, written }) }
+        let (kafka, place, results) = (self.clone(), Place::new("kafka"), Results::default());
+        let inner = Inner { kafka, place, results, producer: Arc::default() };
+        KafkaWriter { inner: Arc::new(inner) }
     }
 }
 
 impl KafkaWriter {
     /// A sink of records for a topic.
     pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
-        let topic = topic.into();
-        self.inner.written.add(&topic);
-        Records::new(self.inner.place, topic)
+        let topic: Arc<str> = topic.into().into();
+        let limit = self.inner.results.limit(&topic);
+        Records::new(self.inner.place, topic, limit)
     }
 }
 
@@ -96,45 +99,74 @@ impl Writer for KafkaWriter {
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.inner.kafka.are_there("write", self.inner.written.topics()))
+        let Inner { kafka, results, .. } = &*self.inner;
+        Box::pin(async move {
+            kafka.are_there("write", results.names()).await?;
+            results.look(kafka, LONGEST_LOOK).await
+        })
     }
 
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let batches = epochs.iter().flat_map(|epoch| Batch::of(epoch, self.inner.place));
-            let batches: Vec<Batch> = batches.collect::<Result<_>>()?;
+            let epochs = epochs.iter().enumerate();
+            let batches = epochs.flat_map(|epoch| Given::of(epoch, self.inner.place));
+            let batches: Vec<Given> = batches.collect::<Result<_>>()?;
             if batches.is_empty() {
                 return Ok(());
             }
-            let (kafka, held) = (self.inner.kafka.clone(), Arc::clone(&self.inner.producer));
-            let attempt = format!("write records to Kafka at {}", kafka.servers());
+            let attempt = format!("write records to Kafka at {}", self.inner.kafka.servers());
+            let inner = Arc::clone(&self.inner);
             let told = attempt.clone();
-            blocking(&told, LONGEST_WRITE + GRACE, move || write(&kafka, &held, &batches, &attempt))
-                .await
+            let write = move || inner.write(&batches, &attempt);
+            blocking(&told, LONGEST_WRITE + GRACE, write).await
         })
     }
 }
 
-fn write(
-    kafka: &Kafka,
-    held: &Mutex<Option<BaseProducer<Context>>>,
-    batches: &[Batch],
-    attempt: &str,
-) -> Result<()> {
-    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = match held.take() {
-        Some(made) => made,
-        None => producer(kafka, "writer", &[("?message.timeout.ms", "25000")])?,
-    };
-    let deadline = Deadline::after(LONGEST_WRITE);
-    let sending = Sending { producer: &made, attempt, deadline };
-    for batch in batches {
-        for message in batch.records.messages() {
-            sending.send(&batch.topic, None, &message)?;
-        }
+impl Inner {
+    /// Writes all rows. Which ones a broker refuses, if it does, is found out by writing them once more: whoever
+    /// reads them bears that.
+    fn write(&self, batches: &[Given], attempt: &str) -> Result<()> {
+        let deadline = Deadline::after(LONGEST_WRITE);
+        let mut undelivered = Vec::new();
+        let all: Vec<Row<'_>> = rows(batches).collect();
+        let Err(error) = self.send(&all, attempt, deadline, &mut undelivered) else {
+            return Ok(());
+        };
+        let (kafka, results) = (&self.kafka, &self.results);
+        let refused = Refused { kafka, results, given: batches, undelivered: &undelivered };
+        let found = refused.error(|some| {
+            let mut undelivered = Vec::new();
+            match self.send(some, attempt, deadline, &mut undelivered) {
+                Err(error) if undelivered.is_empty() => Err(error),
+                _ => Ok(!undelivered.is_empty()),
+            }
+        });
+        Err(found?.unwrap_or(error))
     }
-    sending.settle()?;
-    // One that has failed is not put back: it may have lost count, or believe a topic missing for long.
-    *held = Some(made);
-    Ok(())
+
+    fn send(
+        &self,
+        rows: &[Row<'_>],
+        attempt: &str,
+        deadline: Deadline,
+        undelivered: &mut Vec<Undelivered>,
+    ) -> Result<()> {
+        let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = match held.take() {
+            Some(made) => made,
+            None => {
+                let batch = self.results.most_batch_bytes();
+                producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", "25000")])?
+            }
+        };
+        let sending = Sending { producer: &made, attempt, deadline };
+        let sent =
+            rows.iter().try_for_each(|row| row.send(&sending)).and_then(|()| sending.settle());
+        *undelivered = made.client().context().take_undelivered();
+        sent?;
+        // One that has failed is not put back: it may have lost count, or believe a topic missing for long.
+        *held = Some(made);
+        Ok(())
+    }
 }

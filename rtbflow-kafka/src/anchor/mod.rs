@@ -24,10 +24,12 @@ use rtbflow::{Error, Result};
 use tokio::time::timeout;
 
 use crate::blocking::{blocking, drop_elsewhere};
+use crate::create::TopicSpec;
 use crate::deadline::Deadline;
 use crate::kafka::Kafka;
-use crate::present::Written;
-use crate::records::{Batch, Records};
+use crate::records::{Given, Records};
+use crate::refusal::of_epoch;
+use crate::results::Results;
 use replay::Askers;
 use seat::{Order, Room, Seat};
 
@@ -106,12 +108,12 @@ pub struct KafkaAnchor {
 struct Inner {
     kafka: Kafka,
     place: Place,
+    results: Results,
     creates: bool,
     /// Whether the changelog is known to keep what is written.
     lasting: AtomicBool,
     askers: OnceLock<Askers>,
     seats: Mutex<Seats>,
-    written: Written,
 }
 
 /// The seats of the tasks that this handle has claimed or committed for; one call at a time uses one.
@@ -134,35 +136,36 @@ impl Kafka {
     /// This cluster as the place of a job's results, state and positions.
     #[must_use]
     pub fn anchor(&self) -> KafkaAnchor {
-        KafkaAnchor::new(self.clone(), Place::new("kafka"), true)
+        KafkaAnchor::new(self.clone(), (Place::new("kafka"), Results::default()), true)
     }
 }
 
 impl KafkaAnchor {
-    fn new(kafka: Kafka, place: Place, creates: bool) -> Self {
+    fn new(kafka: Kafka, (place, results): (Place, Results), creates: bool) -> Self {
         let (lasting, askers, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        let written = Written::default();
-        Self { inner: Arc::new(Inner { kafka, place, creates, lasting, askers, seats, written }) }
+        Self { inner: Arc::new(Inner { kafka, place, results, creates, lasting, askers, seats }) }
     }
 
     /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
     #[must_use]
     pub fn create_changelog(&self, creates: bool) -> Self {
-        Self::new(self.inner.kafka.clone(), self.inner.place, creates)
+        let place = (self.inner.place, self.inner.results.clone());
+        Self::new(self.inner.kafka.clone(), place, creates)
     }
 
     /// Another handle on the same place with producers of its own, where a clone shares them: as another
     /// instance would have it.
     #[must_use]
     pub fn with_own_producers(&self) -> Self {
-        Self::new(self.inner.kafka.clone(), self.inner.place, self.inner.creates)
+        let place = (self.inner.place, self.inner.results.clone());
+        Self::new(self.inner.kafka.clone(), place, self.inner.creates)
     }
 
     /// A sink of records for a topic.
     pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
-        let topic = topic.into();
-        self.inner.written.add(&topic);
-        Records::new(self.inner.place, topic)
+        let topic: Arc<str> = topic.into().into();
+        let limit = self.inner.results.limit(&topic);
+        Records::new(self.inner.place, topic, limit)
     }
 
     fn seat(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Seat>> {
@@ -187,9 +190,9 @@ impl KafkaAnchor {
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, outer, move || {
             let deadline = Deadline::after(longest);
-            let Inner { kafka, creates, lasting, .. } = &*inner;
+            let Inner { kafka, results, creates, lasting, .. } = &*inner;
             let (askers, creates, job) = (inner.askers()?, *creates, &job);
-            let room = Room { kafka, askers, job, task, creates, lasting };
+            let room = Room { kafka, results, askers, job, task, creates, lasting };
             call(&mut seat, &room, deadline)
         })
         .await
@@ -206,10 +209,10 @@ impl KafkaAnchor {
         let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, longest + GRACE, move || {
-            let Inner { kafka, creates, lasting, .. } = &*inner;
+            let Inner { kafka, results, creates, lasting, .. } = &*inner;
             let (askers, creates, job) = (inner.askers()?, *creates, &job);
             let task = Task { number: 0, of: 1 };
-            let room = Room { kafka, askers, job, task, creates, lasting };
+            let room = Room { kafka, results, askers, job, task, creates, lasting };
             call(&room, Deadline::after(longest))
         })
         .await
@@ -226,7 +229,7 @@ impl KafkaAnchor {
     }
 
     fn order(&self, epoch: &Epoch) -> Result<Order> {
-        let batches = Batch::of(epoch, self.inner.place).collect::<Result<_>>()?;
+        let batches = Given::of((0, epoch), self.inner.place).collect::<Result<_>>()?;
         let bare = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
         Ok(Order { epoch: Epoch::new(epoch.task, epoch.advances.clone(), bare), batches })
     }
@@ -257,9 +260,13 @@ impl Anchor for KafkaAnchor {
         self.inner.place
     }
 
-    async fn prepare(&self, _job: &JobName) -> Result<()> {
-        self.inner.kafka.check(LONGEST_CALL).await?;
-        self.inner.kafka.are_there("write", self.inner.written.topics()).await
+    async fn prepare(&self, job: &JobName) -> Result<()> {
+        let Inner { kafka, results, creates, .. } = &*self.inner;
+        kafka.check(LONGEST_CALL).await?;
+        let mut topics = results.names();
+        topics.extend((!creates).then(|| TopicSpec::changelog(job, 0).name().to_owned()));
+        kafka.are_there("write", topics).await?;
+        results.look(kafka, LONGEST_CALL).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
@@ -282,7 +289,17 @@ impl Anchor for KafkaAnchor {
     /// Each epoch is a transaction of its own, of its own task; they are made at the same time.
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let commits = epochs.iter().map(|epoch| self.commit_one(job, epoch));
-        join_all(commits).await.into_iter().collect()
+        let verdicts = join_all(commits).await;
+        let refused = verdicts.iter().zip(0..).filter_map(|(verdict, number)| {
+            verdict.as_ref().err().map(|error| of_epoch(number, error))
+        });
+        let refused: Vec<_> = refused.flatten().collect();
+        // What was applied of the others is found so when they are committed again.
+        if refused.is_empty() {
+            verdicts.into_iter().collect()
+        } else {
+            Err(Error::refused(refused))
+        }
     }
 
     async fn kept(&self, job: &JobName) -> Result<Kept> {

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rtbflow::epoch::{ChunkPage, Claim, Epoch, JobName, Position, Step, Task, Verdict};
 use rtbflow::state::Chunk;
 use rtbflow::{Error, Partition, Result, Topic};
@@ -36,7 +36,9 @@ use crate::failure::failure;
 use crate::kafka::Kafka;
 use crate::outgoing::Outgoing;
 use crate::produce::{Sending, passing, producer};
-use crate::records::Batch;
+use crate::records::Given;
+use crate::refusal::{Refused, Row, rows};
+use crate::results::Results;
 
 /// How long an open transaction may be waited for before a new producer ends it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,14 +46,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DECISION: Duration = Duration::from_secs(20);
 /// How long one call of a new producer may take before it is made again.
 const LONGEST_CALL: Duration = Duration::from_secs(5);
+/// How long a transaction may be open, and to how little that is brought down where the brokers do not allow it.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(30);
+const SHORTEST_TRANSACTION: Duration = Duration::from_secs(2);
 /// The pause before a claim that was interrupted by a rival is made again, and what is added for some.
 const RIVAL_PAUSE: Duration = Duration::from_millis(10);
+/// One poll while what was purged is reported.
+const PURGE_POLL: Duration = Duration::from_millis(1);
+/// The number of what is no row of the results.
+const NO_ROW: usize = usize::MAX;
 /// Bytes of chunks in a page, unless a single one has more.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// What a call needs to know besides its seat.
 pub(crate) struct Room<'a> {
     pub(crate) kafka: &'a Kafka,
+    pub(crate) results: &'a Results,
     pub(crate) askers: &'a Askers,
     pub(crate) job: &'a JobName,
     pub(crate) task: Task,
@@ -64,7 +74,7 @@ pub(crate) struct Room<'a> {
 pub(crate) struct Order {
     /// Without what was staged.
     pub(crate) epoch: Epoch,
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<Given>,
 }
 
 /// One task at the place.
@@ -153,21 +163,60 @@ impl Room<'_> {
     }
 
     /// A new producer for the task. When it is there, nothing that a former one has begun is undecided, and
-    /// nothing that it sends is taken any more.
+    /// nothing that it sends is taken any more. Where the brokers do not let a transaction be open for as long as
+    /// ours may be, it is as long as they do.
     pub(crate) fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
-        let id = format!("{}-{}", self.job, self.task.number);
-        let own = [("transactional.id", id.as_str()), ("?transaction.timeout.ms", "30000")];
-        let producer = producer(self.kafka, "anchor", &own)?;
+        let mut open_for = LONGEST_TRANSACTION;
+        let (set, least) = ("transaction.timeout.ms", SHORTEST_TRANSACTION);
+        loop {
+            let error = match self.producer_with(open_for, deadline)? {
+                Ok(producer) => return Ok(producer),
+                Err(error) => error,
+            };
+            let too_long = error.rdkafka_error_code() == Some(Code::InvalidTransactionTimeout);
+            if !too_long {
+                return Err(self.failure(&format!("begin transactions as {}", self.id()), &error));
+            }
+            if open_for <= least || self.kafka.value(set).is_some() {
+                let servers = self.kafka.servers();
+                return Err(Error::config(format!(
+                    "begin transactions as {} at {servers}: its brokers allow none as long as {set}; set the \
+                     Kafka option {set} to at most their transaction.max.timeout.ms",
+                    self.id()
+                )));
+            }
+            open_for /= 2;
+            warn!(
+                "the brokers' transaction.max.timeout.ms is below {} ms; a transaction may be open for {} ms",
+                open_for.as_millis() * 2,
+                open_for.as_millis()
+            );
+        }
+    }
+
+    fn id(&self) -> String {
+        format!("{}-{}", self.job, self.task.number)
+    }
+
+    fn producer_with(
+        &self,
+        open_for: Duration,
+        deadline: Deadline,
+    ) -> Result<Result<BaseProducer<Context>, KafkaError>> {
+        let (id, open_for) = (self.id(), open_for.as_millis().to_string());
+        let own = [("transactional.id", id.as_str()), ("?transaction.timeout.ms", &open_for)];
+        let batch = self.results.most_batch_bytes();
+        let producer = producer(self.kafka, "anchor", batch, &own)?;
         loop {
             let made = producer.init_transactions(deadline.left().min(LONGEST_CALL));
             producer.poll(Duration::ZERO);
             let error = match made {
-                Ok(()) => return Ok(producer),
+                Ok(()) => return Ok(Ok(producer)),
                 Err(error) => error,
             };
             if !may_be_repeated(&error) || deadline.is_over() {
                 drop_elsewhere(producer);
-                return Err(self.failure(&format!("begin transactions as {id}"), &error));
+                return Ok(Err(error));
             }
         }
     }
@@ -353,11 +402,51 @@ impl Seat {
     }
 
     fn apply(&mut self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<()> {
-        let applied = self.write(room, order, deadline);
-        if applied.is_err() {
-            self.let_go();
+        let Err(error) = self.write(room, order, deadline) else { return Ok(()) };
+        match self.refused(room, order, deadline) {
+            // Nothing of it was applied, and its producer is as good as before.
+            Ok(Some(refused)) if !refused.refusals().is_empty() => Err(refused),
+            Ok(refused) => {
+                self.let_go();
+                Err(refused.unwrap_or(error))
+            }
+            Err(unknown) => {
+                self.let_go();
+                Err(error.because(unknown))
+            }
         }
-        applied
+    }
+
+    /// The error that names the rows that a broker refuses for what they are, if it does; the transaction is
+    /// aborted then.
+    fn refused(&self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<Option<Error>> {
+        let Some(Held { producer, .. }) = &self.held else { return Ok(None) };
+        let undelivered = producer.client().context().take_undelivered();
+        let refused = Refused {
+            kafka: room.kafka,
+            results: room.results,
+            given: &order.batches,
+            undelivered: &undelivered,
+        };
+        if !refused.is_any() {
+            return Ok(None);
+        }
+        let told = |error| room.failure("abort a transaction", &error);
+        abort(producer, deadline).map_err(told)?;
+        let error = refused.error(|rows| {
+            producer.begin_transaction().map_err(told)?;
+            let attempt = "find out which records are refused";
+            let sending = Sending { producer, attempt, deadline };
+            let sent = send_rows(&sending, rows).and_then(|()| sending.settle());
+            let undelivered = producer.client().context().take_undelivered();
+            abort(producer, deadline).map_err(told)?;
+            match sent {
+                Err(error) if undelivered.is_empty() => Err(error),
+                _ => Ok(!undelivered.is_empty()),
+            }
+        });
+        let _ = producer.client().context().take_undelivered();
+        error
     }
 
     fn write(&mut self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<()> {
@@ -377,11 +466,7 @@ impl Seat {
         write_positions(&stands, &mut changes)?;
         let partition = room.partition()?;
         let sent = room.transact(&held.producer, deadline, |sending| {
-            for batch in batches {
-                for message in batch.records.messages() {
-                    sending.send(&batch.topic, None, &message)?;
-                }
-            }
+            rows(batches).try_for_each(|row| row.send(sending))?;
             send_all(sending, partition, &changes)
         });
         if let Err(error) = sent {
@@ -469,5 +554,21 @@ fn read_lengths(room: &Room<'_>, stands: &Positions, deadline: Deadline) -> Resu
 
 fn send_all(sending: &Sending<'_>, to: Partition, records: &Outgoing) -> Result<()> {
     let mut messages = records.messages();
-    messages.try_for_each(|message| sending.send(to.topic.name(), Some(to.number), &message))
+    let topic = to.topic.name();
+    messages.try_for_each(|message| sending.send(topic, Some(to.number), NO_ROW, &message))
+}
+
+fn send_rows(sending: &Sending<'_>, rows: &[Row<'_>]) -> Result<()> {
+    rows.iter().try_for_each(|row| row.send(sending))
+}
+
+/// Aborts a transaction in which something failed. What still waits is thrown away before: the client would wait
+/// for it, and nobody would tell it.
+fn abort(producer: &BaseProducer<Context>, deadline: Deadline) -> KafkaResult<()> {
+    producer.purge(PurgeConfig::default().queue().inflight());
+    while producer.in_flight_count() > 0 && !deadline.is_over() {
+        producer.poll(PURGE_POLL);
+    }
+    let _ = producer.client().context().take_undelivered();
+    producer.abort_transaction(deadline.left())
 }

@@ -1,12 +1,13 @@
 //! Dead letters: unchanged, with five headers behind their own, in the partition of their key.
 
+use rdkafka::message::{Header, OwnedHeaders};
 use rtbflow::epoch::{DeadLetter, DeadLetters};
-use rtbflow::source::{Delivery, Feed, RawBatch};
+use rtbflow::source::{Delivery, Feed, RawBatch, Source};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
 use rtbflow_kafka::TopicSpec;
 
 use crate::member::{begin, delivery, open};
-use crate::server::{HOUR, kafka, topic, unique};
+use crate::server::{HOUR, kafka, topic, unique, write, write_one};
 
 fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
     DeadLetter {
@@ -110,4 +111,29 @@ async fn keys_go_where_the_java_client_sends_them() {
         }
     }
     assert_eq!(found, vectors.len());
+}
+
+/// A join rejects a record in a later epoch than it was read in: its source has it still.
+#[tokio::test(flavor = "multi_thread")]
+async fn single_records_are_read_again_as_long_as_they_are_there() {
+    let topic = topic("again", 2).await;
+    let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some("v") });
+    write_one(&topic, Some(b"key"), Some(b"first"), headers).await;
+    let partition = *partitions_with_records(&topic).await.first().unwrap();
+    write(&topic, partition, 1..3_000).await;
+    let at = |offset| Origin::new(Partition::new(Topic::new(&topic), partition), offset);
+    let source = kafka().topic(&topic).json::<u64>();
+    let wanted = [at(2_999), at(0), at(5_000), at(7), at(0).shared()];
+    let found = source.read_again(&wanted).await.unwrap();
+    let values: Vec<_> =
+        found.iter().map(|one| one.as_ref().and_then(|one| one.value.clone())).collect();
+    let bytes = |text: &str| Some(text.as_bytes().to_vec());
+    assert_eq!(values, [bytes("2999"), bytes("first"), None, bytes("7"), bytes("first")]);
+    let first = found.get(1).cloned().flatten().unwrap();
+    assert_eq!(first.key, bytes("key"));
+    assert_eq!(first.headers, [("h".to_owned(), bytes("v"))]);
+}
+
+async fn partitions_with_records(topic: &str) -> Vec<i32> {
+    all(topic).await.into_iter().map(|(number, _)| number).collect()
 }

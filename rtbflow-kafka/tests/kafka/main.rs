@@ -22,6 +22,7 @@ mod passed;
 mod place;
 mod positions;
 mod pressure;
+mod refused;
 #[cfg(feature = "tls")]
 mod secure;
 mod server;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::OwnedHeaders;
@@ -108,6 +111,21 @@ pub(crate) async fn topics_like(prefix: &str) -> Vec<String> {
         names.filter(|name| name.starts_with(&prefix)).collect()
     });
     asked.await.unwrap()
+}
+
+/// A new topic with one partition and these settings.
+pub(crate) async fn topic_with(name: &str, settings: &[(&str, &str)]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address());
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let mut topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        topic = topic.set(key, value);
+    }
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    for answer in admin.create_topics([&topic], &options).await.unwrap() {
+        answer.map_err(|(topic, code)| format!("{topic}: {code}")).unwrap();
+    }
 }
 
 /// Deletes a topic and makes another one of the same name, with one partition.

@@ -1,0 +1,13 @@
+//! The crate against three brokers that are killed, frozen and come back.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod brokers;
+mod outage;
+mod traffic;
+mod watched;
