@@ -219,9 +219,9 @@ impl Health {
         runs && quiet && state.attempt.is_none() && state.failing.is_none()
     }
 
-    /// The place was asked whether it is there.
-    pub(crate) fn probed(&self, answer: Result<(), &Error>) {
-        self.lock().unreached = answer.err().map(Error::report);
+    /// The place was asked whether it is there, and did or did not answer.
+    pub(crate) fn probed(&self, error: Option<&Error>) {
+        self.lock().unreached = error.map(Error::report);
     }
 
     /// An attempt to commit begins.
@@ -327,11 +327,11 @@ mod tests {
         assert!(!health.is_quiet());
         advance(QUIET).await;
         assert!(health.is_quiet());
-        health.probed(Err(&Error::transient("reach the place").because("refused")));
+        health.probed(Some(&Error::transient("reach the place").because("refused")));
         assert_eq!(why(health.ready()), "the place does not answer: reach the place: refused");
-        health.probed(Ok(()));
+        health.probed(None);
         assert_eq!(why(health.ready()), "fine");
-        health.probed(Err(&Error::transient("reach the place")));
+        health.probed(Some(&Error::transient("reach the place")));
         health.commits();
         assert!(!health.is_quiet(), "the commit will tell");
         health.committed();

@@ -76,7 +76,7 @@ where
             tokio::time::sleep(PROBE_PAUSE).await;
             if self.health.is_quiet() {
                 let answer = self.anchor.probe().await;
-                self.health.probed(answer.as_ref().map(|()| ()));
+                self.health.probed(answer.as_ref().err());
             }
         }
     }
