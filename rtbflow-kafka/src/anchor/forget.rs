@@ -5,7 +5,8 @@ use std::time::Duration;
 use rtbflow::Result;
 use rtbflow::epoch::{Kept, Task};
 
-use crate::anchor::seat::{PATIENCE, Room, changelog, decided};
+use crate::anchor::room::{Room, changelog};
+use crate::anchor::seat::{PATIENCE, decided};
 use crate::blocking::drop_elsewhere;
 use crate::create::Creation;
 use crate::deadline::Deadline;

@@ -7,6 +7,7 @@
 mod changelog;
 mod forget;
 mod replay;
+mod room;
 mod seat;
 
 use std::collections::HashMap;
@@ -31,7 +32,8 @@ use crate::records::{Given, Records};
 use crate::refusal::of_epoch;
 use crate::results::Results;
 use replay::Askers;
-use seat::{Order, Room, Seat};
+use room::Room;
+use seat::{Order, Seat};
 
 /// How long a call may take, unless it has much to write or to read.
 const LONGEST_CALL: Duration = Duration::from_secs(10);

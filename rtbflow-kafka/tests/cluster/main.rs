@@ -1,7 +1,6 @@
 //! The crate against three brokers that are killed, frozen and come back.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "a test that cannot go on has failed"
