@@ -136,7 +136,8 @@ impl fmt::Debug for End {
 
 /// Pulls elements through a chain into its sink, for as long as there are any.
 pub(crate) trait Drain: Send {
-    /// Ready when the flow has ended; pending when it has nothing at the moment.
+    /// Ready when the flow has ended; pending when it has nothing at the moment, when a barrier has passed, and
+    /// when so much waits that a barrier has to set out first.
     fn poll_drain(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -43,6 +43,7 @@
 //! end lets its event time go on with the wall clock, so that the last window closes when traffic
 //! stops; one that is merely slow never does.
 
+mod activity;
 mod alarm;
 pub mod barrier;
 pub mod clock;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::sink::Place;
-use crate::time::Timestamp;
 
 /// The operators of a pipeline and how they follow one another.
 ///
@@ -79,6 +78,8 @@ impl fmt::Display for Topology {
 pub(crate) struct Tip {
     shared: Arc<Shared>,
     node: usize,
+    /// How much lower watermarks are here than where the pipeline begins.
+    lag_ms: i64,
 }
 
 #[derive(Debug, Default)]
@@ -96,51 +97,6 @@ struct Drawn {
     failure: Option<Error>,
 }
 
-/// How much waits for a barrier in the operators and sinks of a task, and when one is wanted at the
-/// latest.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Activity(Arc<Waiting>);
-
-#[derive(Debug)]
-struct Waiting {
-    count: AtomicUsize,
-    wake_ms: AtomicI64,
-}
-
-impl Default for Waiting {
-    fn default() -> Self {
-        Self { count: AtomicUsize::new(0), wake_ms: AtomicI64::new(i64::MAX) }
-    }
-}
-
-impl Activity {
-    /// Something more waits.
-    pub(crate) fn add(&self, count: usize) {
-        self.0.count.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// What waits now.
-    pub(crate) fn waiting(&self) -> usize {
-        self.0.count.load(Ordering::Relaxed)
-    }
-
-    /// A barrier is wanted at this time by the wall clock.
-    pub(crate) fn wake_at(&self, wall_clock: Timestamp) {
-        self.0.wake_ms.fetch_min(wall_clock.as_millis(), Ordering::Relaxed);
-    }
-
-    /// When a barrier is wanted by the wall clock.
-    pub(crate) fn wakes(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.wake_ms.load(Ordering::Relaxed))
-    }
-
-    /// A barrier takes what waits along, and whoever wants another one at a time says so as it passes.
-    pub(crate) fn clear(&self) {
-        self.0.count.store(0, Ordering::Relaxed);
-        self.0.wake_ms.store(i64::MAX, Ordering::Relaxed);
-    }
-}
-
 impl Tip {
     /// The beginning of a pipeline.
     pub(crate) fn source(topics: &[String]) -> Self {
@@ -149,7 +105,8 @@ impl Tip {
 
     /// The beginning of a pipeline in which time passes.
     pub(crate) fn rung_by(alarm: Alarm, topics: &[String]) -> Self {
-        let root = Self { shared: Arc::new(Shared { alarm, ..Shared::default() }), node: 0 };
+        let shared = Arc::new(Shared { alarm, ..Shared::default() });
+        let root = Self { shared, node: 0, lag_ms: 0 };
         root.add("source", topics.join(", "), Vec::new())
     }
 
@@ -160,7 +117,18 @@ impl Tip {
     fn add(&self, kind: &'static str, label: String, before: Vec<usize>) -> Self {
         let mut drawn = self.drawn();
         drawn.topology.nodes.push(Node { kind, label, before });
-        Self { shared: Arc::clone(&self.shared), node: drawn.topology.nodes.len() - 1 }
+        let (shared, node) = (Arc::clone(&self.shared), drawn.topology.nodes.len() - 1);
+        Self { shared, node, lag_ms: self.lag_ms }
+    }
+
+    /// The operator that was added last passes watermarks on lower than they come.
+    pub(crate) fn held_back(self, by_ms: i64) -> Self {
+        Self { lag_ms: self.lag_ms.saturating_add(by_ms), ..self }
+    }
+
+    /// How much lower watermarks are here than where the pipeline begins, in milliseconds.
+    pub(crate) fn lag_ms(&self) -> i64 {
+        self.lag_ms
     }
 
     /// An operator without state follows.
@@ -178,7 +146,8 @@ impl Tip {
             });
             return self.then(kind);
         }
-        self.add(kind, String::new(), vec![self.node, other.node])
+        let joined = self.add(kind, String::new(), vec![self.node, other.node]);
+        Self { lag_ms: self.lag_ms.max(other.lag_ms), ..joined }
     }
 
     /// An operator with a name follows; the name must be new in this pipeline.

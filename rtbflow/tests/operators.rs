@@ -256,6 +256,65 @@ mod broken {
         }
     }
 
+    /// Emits at each watermark as many numbers as records came. It may forget, when a barrier comes between
+    /// them, how many are still due.
+    #[derive(Default)]
+    struct Burst {
+        came: i64,
+        due: i64,
+        forgets: bool,
+    }
+
+    impl Logic for Burst {
+        type In = i64;
+        type Out = i64;
+        const VERSION: u16 = 1;
+        const RESUMES: bool = true;
+
+        fn on_record(&mut self, _: Record<i64>, _: &mut Outbox<i64>) {
+            self.came += 1;
+        }
+
+        fn on_watermark(&mut self, watermark: Timestamp, _: &mut Outbox<i64>) -> Option<Timestamp> {
+            self.due += std::mem::take(&mut self.came);
+            Some(watermark)
+        }
+
+        fn more(&mut self, out: &mut Outbox<i64>) -> bool {
+            let room = self.due.min(i64::try_from(out.room()).unwrap_or(i64::MAX));
+            self.due -= room;
+            (0..room).for_each(|_| out.push(Record::derived(1, Timestamp::default())));
+            room > 0
+        }
+
+        fn snapshot(&mut self, snapshot: &mut Snapshot) {
+            let mut count = Writer::new(Self::VERSION);
+            count.put(&(self.came + if self.forgets { 0 } else { self.due }));
+            snapshot.replace(0, count);
+        }
+
+        fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+            self.came = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_due_when_a_barrier_passes_must_not_be_forgotten() {
+        // Three records before each watermark.
+        let input = || {
+            let third = |(n, element)| (n % 6 != 1 && n % 6 != 3).then_some(element);
+            numbers().into_iter().enumerate().filter_map(third).collect::<Vec<_>>()
+        };
+        let keeps = |forgets: bool| {
+            let burst = move || Burst { forgets, ..Burst::default() };
+            let check = || laws::operator(input(), |flow| flow.logic("burst", "burst", burst()));
+            catch_unwind(AssertUnwindSafe(check)).is_ok()
+        };
+        assert!(keeps(false));
+        assert!(!keeps(true));
+    }
+
     fn keeps_the_laws(fault: Fault) -> bool {
         let check = || {
             laws::operator(numbers(), |flow| {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::Stream;
 
+use crate::activity::Activity;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::{Element, Origin, Partition, Record, Topic};
 use crate::epoch::{Log, Position};
@@ -110,6 +111,7 @@ impl<B> Mailbox<B> {
 /// The source of a task's chain: what a pipeline closure is given.
 pub struct Intake<B: Batch> {
     mailbox: Mailbox<B>,
+    activity: Activity,
     lanes: Vec<Lane<B>>,
     bounds: Bounds,
     /// The latest event time that is not too far in the future.
@@ -181,7 +183,7 @@ impl<B: Batch> Intake<B> {
         positions: &[(Partition, Position)],
         bounds: Bounds,
         out_of_orderness: impl Fn(Topic) -> Duration,
-        now: Timestamp,
+        (now, activity): (Timestamp, Activity),
     ) -> (Self, Mailbox<B>) {
         let lanes: Vec<Lane<B>> = positions
             .iter()
@@ -209,6 +211,7 @@ impl<B: Batch> Intake<B> {
         let mailbox = Mailbox { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() };
         let intake = Self {
             mailbox: mailbox.clone(),
+            activity,
             lanes,
             bounds,
             latest: Timestamp::MAX,
@@ -364,11 +367,11 @@ impl<B: Batch> Intake<B> {
         self.reported = taken;
     }
 
-    /// Takes into the watermark what was taken since.
+    /// Takes into the watermark what was taken since. Whether it may have risen.
     #[inline]
-    fn raise_watermark(&mut self) {
+    fn raise_watermark(&mut self) -> bool {
         if self.restoring || !std::mem::take(&mut self.stale) {
-            return;
+            return false;
         }
         let mut lowest: Option<Timestamp> = None;
         for lane in &self.lanes {
@@ -378,10 +381,25 @@ impl<B: Batch> Intake<B> {
                     lowest = Some(lowest.map_or(own, |lowest| lowest.min(own)));
                 }
                 None if lane.idle.is_some_and(|idle| idle.ticks) || lane.finished => {}
-                None => return,
+                None => return false,
             }
         }
         self.watermark = self.watermark.max(lowest);
+        true
+    }
+
+    /// The watermark, if results are due by it: were it to come with the record behind it, no barrier could
+    /// pass before the last of them, since that record was taken.
+    #[inline]
+    fn due_watermark(&mut self) -> Option<Timestamp> {
+        let risen = self.raise_watermark().then_some(self.watermark).flatten();
+        let due = risen.filter(|watermark| self.activity.is_due(*watermark))?;
+        if self.sent >= self.watermark {
+            return None;
+        }
+        self.activity.alone();
+        self.sent = self.watermark;
+        Some(due)
     }
 
     /// The watermark, if it was not sent on by itself: before the chain waits, and before a barrier.
@@ -481,7 +499,9 @@ impl<B: Batch> Stream for Intake<B> {
                 return Poll::Ready(Some(Element::Barrier(barrier)));
             }
             if let Some(lane) = this.lane() {
-                this.raise_watermark();
+                if let Some(watermark) = this.due_watermark() {
+                    return Poll::Ready(Some(Element::Watermark(watermark)));
+                }
                 if let Some(record) = this.take(lane) {
                     let watermark = this.watermark.unwrap_or(Timestamp::MIN);
                     return Poll::Ready(Some(Element::Record(record, watermark)));

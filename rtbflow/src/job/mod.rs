@@ -45,6 +45,7 @@ use notes::Notes;
 use renaming::Renames;
 use settings::Settings;
 
+use crate::activity::Activity;
 use crate::clock::{Clock, SystemClock};
 use crate::epoch::{Anchor, DeadLetters, JobName, Writer};
 use crate::error::{Error, Result};
@@ -254,6 +255,13 @@ impl<S, A, P> Job<S, A, P> {
         self
     }
 
+    /// The most rows of an epoch, as far as it can be cut.
+    #[cfg(feature = "testing")]
+    pub(crate) fn most_rows(mut self, most: usize) -> Self {
+        self.settings.most_rows = most;
+        self
+    }
+
     /// How long a record waits for others to be committed with. Default 5 ms.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.settings.linger = linger;
@@ -391,7 +399,8 @@ where
     /// Builds the pipeline once, for a task that has nothing.
     fn draw(&self) -> Result<(Topology, Vec<Place>)> {
         let tip = Tip::source(&self.source.topics());
-        let (intake, _) = Intake::new(&[], self.bounds(), |_| Duration::ZERO, self.clock.now());
+        let now = (self.clock.now(), Activity::default());
+        let (intake, _) = Intake::new(&[], self.bounds(), |_| Duration::ZERO, now);
         (self.pipeline)(Flow { stream: intake, tip }).tip.finish()
     }
 

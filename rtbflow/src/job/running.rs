@@ -267,9 +267,13 @@ where
         let alarm = Alarm::new(|duration| tokio::time::sleep(duration).boxed());
         let (job, tip) = (Arc::clone(&self.job), Tip::rung_by(alarm, &self.job.source.topics()));
         let out_of_orderness = |topic| job.source.out_of_orderness(topic);
-        let (intake, mailbox) =
-            Intake::new(positions, job.bounds(), out_of_orderness, job.clock.now());
         let activity = tip.activity();
+        let (intake, mailbox) = Intake::new(
+            positions,
+            job.bounds(),
+            out_of_orderness,
+            (job.clock.now(), activity.clone()),
+        );
         let end = (job.pipeline)(Flow { stream: intake, tip });
         end.tip.finish()?;
         let (finish, finished) = oneshot::channel();

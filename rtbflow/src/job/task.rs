@@ -17,6 +17,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
+use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered, Gathering};
 use crate::clock::Clock;
 use crate::element::Partition;
@@ -31,7 +32,6 @@ use crate::job::pace::Pace;
 use crate::job::renaming::{Moves, Renames};
 use crate::job::settings::Settings;
 use crate::source::{Batch, Delivery, Originals};
-use crate::topology::Activity;
 
 /// Epochs of one task that are on their way to the place.
 const MOST_IN_FLIGHT: usize = 2;
@@ -264,10 +264,10 @@ impl<B: Batch> TaskLoop<B> {
 
     /// Whether enough is under way that nothing more may be taken in before the next barrier.
     fn is_full(&self) -> bool {
-        let Settings { most_records, most_rows, .. } = self.settings;
+        let most_records = self.settings.most_records;
         let taken = self.work.progress.taken;
         taken >= most_records
-            || self.activity.waiting() >= most_rows.min(self.pace.rows())
+            || self.activity.waiting() >= self.activity.most()
             || (self.is_heavy() && taken > 0)
     }
 
@@ -330,10 +330,17 @@ impl<B: Batch> TaskLoop<B> {
             shared.now = self.clock.now();
             shared.close = !self.work.ending;
         }
+        self.activity.limit(self.settings.most_rows.min(self.pace.rows()));
+        self.activity.take_stopped();
         if self.end.poll_drain(context).is_ready() {
             return Err(ended_early());
         }
         self.work.progress = self.mailbox.lock().progress.clone();
+        if self.activity.take_stopped() {
+            // The intake may have handed out everything, but it has not all come out at every end.
+            self.work.progress.drained = false;
+            self.work.progress.closed = false;
+        }
         let taken = self.work.progress.total.saturating_sub(before);
         self.status.took(taken);
         let wanted = self.activity.waiting() > 0 || self.activity.wakes() <= self.clock.now();
@@ -359,7 +366,7 @@ impl<B: Batch> TaskLoop<B> {
     fn send_barrier(&mut self, now: Instant) {
         let (barrier, gathering) = Barrier::new(self.clock.now());
         self.mailbox.send(barrier);
-        self.activity.clear();
+        self.activity.send();
         self.work.gathering = Some(gathering);
         self.work.last_barrier = now;
         self.work.waiting_since = None;
@@ -405,7 +412,10 @@ impl<B: Batch> TaskLoop<B> {
                 self.work.gathering = Some(open);
                 Ok(None)
             }
-            Ok(gathered) => self.build(gathered),
+            Ok(gathered) => {
+                self.activity.passed();
+                self.build(gathered)
+            }
         }
     }
 

@@ -15,9 +15,6 @@ use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::state::{Chunk, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
-/// So many records are put out before what is below has taken them.
-const PORTION: usize = 256;
-
 impl<S> Flow<S>
 where
     S: Elements<Value: Serialize + DeserializeOwned>,
@@ -113,6 +110,7 @@ where
     type In = T;
     type Out = T;
     const VERSION: u16 = 1;
+    const RESUMES: bool = true;
 
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<T>) {
         let at = record.timestamp;
@@ -137,7 +135,7 @@ where
 
     fn more(&mut self, out: &mut Outbox<T>) -> bool {
         let mut any = false;
-        for _ in 0..PORTION {
+        for _ in 0..out.room() {
             let first = self.due.first_entry().filter(|first| first.key().0 <= self.watermark);
             let Some(((due, _), slot)) = first.map(OccupiedEntry::remove_entry) else { break };
             if let Some((_, value)) = self.held.remove(slot) {
@@ -198,7 +196,7 @@ mod tests {
 
     #[test]
     fn many_leave_in_portions_and_in_order() {
-        let count = 3 * i64::try_from(PORTION).unwrap() + 7;
+        let count = 3 * 128 + 7;
         let mut input: Vec<_> = (0..count).map(|n| element(n, 0)).collect();
         input.push(watermark(10));
         let found = elements(input, |flow| flow.delay("held", TEN, |_| at(5)));

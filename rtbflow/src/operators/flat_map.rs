@@ -19,7 +19,8 @@ impl<S: Elements> Flow<S> {
     /// used, and what becomes of them is not accounted for again.
     ///
     /// # Time and state
-    /// None: it holds the values made of one record.
+    /// None: it holds the values made of one record. They stay together: all that is made of one record is
+    /// committed in one epoch, so that one record should not become more rows than the place takes at once.
     ///
     /// # Examples
     /// ```

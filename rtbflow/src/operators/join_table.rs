@@ -207,6 +207,8 @@ where
             supersedes: true,
         };
         let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
-        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+        let held_back_ms = logic.held_back_ms;
+        let stream = Stateful::new(self.stream, name, logic, &tip);
+        Flow { stream, tip: tip.held_back(held_back_ms) }
     }
 }

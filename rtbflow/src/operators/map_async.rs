@@ -12,12 +12,13 @@ use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
 use pin_project::pin_project;
 
+use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::{Element, Origin, Record};
 use crate::error::{BadRecord, Error};
 use crate::flow::{Elements, Flow};
-use crate::topology::{Activity, Tip};
+use crate::topology::Tip;
 
 /// The pause after the first attempt that failed; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -205,6 +206,9 @@ pub(crate) struct UnderWay<U> {
     /// Whether the task is about to end: nothing more is called.
     failed: bool,
     ended: bool,
+    /// Whether a watermark waits in the queue: nothing behind it is taken in. Results may be due by it, and a
+    /// barrier that is to pass between them must not find records before it.
+    watermark_waits: bool,
     activity: Activity,
 }
 
@@ -218,6 +222,7 @@ impl<U: Send + 'static> UnderWay<U> {
             failure: None,
             failed: false,
             ended: false,
+            watermark_waits: false,
             activity: tip.activity(),
         }
     }
@@ -230,7 +235,7 @@ impl<U: Send + 'static> UnderWay<U> {
         mut call: impl FnMut(S::Value) -> Answer<U>,
     ) -> Poll<Option<Element<U>>> {
         loop {
-            while !self.ended && self.queue.len() < self.calls.at_most {
+            while !self.ended && !self.watermark_waits && self.queue.len() < self.calls.at_most {
                 let element = match stream.as_mut().poll_next(context) {
                     Poll::Ready(Some(Element::Record(record, watermark))) => {
                         if self.failed {
@@ -267,6 +272,7 @@ impl<U: Send + 'static> UnderWay<U> {
                 if self.queue.is_empty() {
                     return Poll::Ready(Some(self.pass(element)));
                 }
+                self.watermark_waits = matches!(element, Element::Watermark(_));
                 self.queue.push_back(ready(Arrived::Element(element)).boxed());
             }
             match self.queue.poll_next_unpin(context) {
@@ -296,8 +302,10 @@ impl<U: Send + 'static> UnderWay<U> {
 
     /// Something leaves; a barrier takes along how the records before it ended.
     fn pass(&mut self, element: Element<U>) -> Element<U> {
-        if let Element::Barrier(barrier) = &element {
-            self.tell(barrier);
+        match &element {
+            Element::Barrier(barrier) => self.tell(barrier),
+            Element::Watermark(_) => self.watermark_waits = false,
+            Element::Record(..) => {}
         }
         element
     }

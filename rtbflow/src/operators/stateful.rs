@@ -3,22 +3,23 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
 use pin_project::pin_project;
 
-use crate::barrier::{Barrier, Class, Reject, Samples, Tally};
+use crate::activity::Activity;
+use crate::barrier::{Class, Reject, Samples, Tally};
 use crate::element::{Element, Origin, Record};
-use crate::error::{BadRecord, Error, Result};
+use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
+use crate::operators::operator::{Operator, Resumed};
 use crate::operators::window::Late;
+use crate::state::Chunk;
 pub use crate::state::Snapshot;
-use crate::state::{Chunk, words};
 use crate::time::{Timestamp, rough};
-use crate::topology::{Activity, Tip};
+use crate::topology::Tip;
 
 /// What an operator with state does: pure logic, without waiting.
 ///
@@ -54,12 +55,30 @@ pub trait Logic: Send + 'static {
         Some(watermark)
     }
 
-    /// Puts out more of what the watermark was due to put out, some hundred records at a time, so that
-    /// the outbox stays small: called after [`on_watermark`](Self::on_watermark) until it puts out
-    /// nothing and says so.
+    /// Emits more of what the watermark made due, as many records at a time as there is
+    /// [`room`](Outbox::room) for, so that the outbox stays small: called after
+    /// [`on_watermark`](Self::on_watermark) until it emits nothing and says so.
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
         let _ = out;
         false
+    }
+
+    /// Whether a barrier may pass, and so a snapshot be taken, while [`more`](Self::more) has more to emit.
+    /// What the snapshots say has to be exact then as well: what was emitted is not emitted again after a
+    /// restart, and what is still due becomes due by the first watermark. Where it may not, all that a
+    /// watermark makes due is one epoch, however many results that is.
+    ///
+    /// Neither [`on_record`](Self::on_record) nor [`on_barrier`](Self::on_barrier) is called before the last
+    /// result was emitted. Nor is `on_barrier` called while an operator behind this one has results to emit: it is
+    /// at the next barrier, which is asked for.
+    const RESUMES: bool = false;
+
+    /// The lowest watermark by which results become due: asked where the logic [`RESUMES`](Self::RESUMES),
+    /// so that such a watermark comes alone, and not with a record behind it that the barrier would have to
+    /// wait for. Unless a logic says otherwise, it is what [`due`](Self::due) says.
+    #[inline]
+    fn results_due(&self) -> Timestamp {
+        self.due()
     }
 
     /// A barrier came, with a reading of the wall clock; what is put out now still belongs to the epoch
@@ -83,16 +102,19 @@ pub trait Logic: Send + 'static {
     }
 }
 
+/// So many results are emitted at a time, at most.
+const PORTION: usize = 128;
+
 /// Where a [`Logic`] puts what it makes.
 pub struct Outbox<U> {
-    elements: VecDeque<Queued<U>>,
-    rejects: Vec<(Reject, Class)>,
-    tally: Tally,
-    behind: u64,
-    samples: Samples,
-    activity: Activity,
-    /// The watermark that holds before what is put out next.
-    watermark: Timestamp,
+    pub(super) elements: VecDeque<Queued<U>>,
+    pub(super) rejects: Vec<(Reject, Class)>,
+    pub(super) tally: Tally,
+    pub(super) behind: u64,
+    pub(super) samples: Samples,
+    pub(super) activity: Activity,
+    /// The watermark that holds before what is emitted next.
+    pub(super) watermark: Timestamp,
 }
 
 /// An element that is no barrier.
@@ -100,7 +122,7 @@ pub struct Outbox<U> {
 // value does, and the compiler makes a result where it is to stand: one that is made aside and copied has the
 // processor wait for what was just written in pieces. The tag has a word of its own as that of `Element` has.
 #[repr(u64)]
-enum Queued<U> {
+pub(super) enum Queued<U> {
     Record(Record<U>, Timestamp),
     Watermark(Timestamp),
 }
@@ -116,7 +138,7 @@ impl<U> From<Queued<U>> for Element<U> {
 }
 
 impl<U> Outbox<U> {
-    fn new(activity: Activity) -> Self {
+    pub(super) fn new(activity: Activity) -> Self {
         let (rejects, tally, watermark) = (Vec::new(), Tally::default(), Timestamp::MIN);
         let samples = Samples::default();
         Self { elements: VecDeque::new(), rejects, tally, behind: 0, samples, activity, watermark }
@@ -205,6 +227,23 @@ impl<U> Outbox<U> {
         }
     }
 
+    /// How many results are to be emitted at a time: at least one, and no more than the epoch has room for, as
+    /// far as can be.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.activity.room().clamp(1, PORTION)
+    }
+
+    /// How many results are to be emitted at a barrier, at least one: as many as an epoch has.
+    pub(crate) fn room_at_barrier(&self) -> usize {
+        self.activity.most().max(1)
+    }
+
+    /// What waits in it.
+    pub(crate) fn len(&self) -> usize {
+        self.elements.len()
+    }
+
     /// Asks for a barrier at this time by the wall clock, if none passes before. Whoever still wants it
     /// when one passes asks again then.
     pub fn wake_at(&mut self, wall_clock: Timestamp) {
@@ -231,10 +270,6 @@ impl<U> Outbox<U> {
         Self::new(Activity::default())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.elements.len()
-    }
-
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
@@ -245,7 +280,8 @@ impl<U> Outbox<U> {
 
     /// A barrier set out.
     pub(crate) fn passed(&self) {
-        self.activity.clear();
+        self.activity.send();
+        self.activity.passed();
     }
 
     pub(crate) fn take_values(&mut self) -> Vec<U> {
@@ -262,27 +298,12 @@ impl<U> Outbox<U> {
 pub struct Stateful<S, L: Logic> {
     #[pin]
     stream: S,
-    logic: L,
-    operator: Arc<str>,
-    out: Outbox<L::Out>,
-    /// The watermark that the logic knows.
-    watermark: Timestamp,
-    /// What waits until the outbox is empty.
-    behind: Option<Behind<L::In, L::Out>>,
-}
-
-/// What waits behind the outbox.
-enum Behind<T, U> {
-    /// An element passes on.
-    Passes(Element<U>),
-    /// The logic may have more to put out; then the watermark that it passes on holds, and the record is
-    /// its turn or, without one, the watermark passes on.
-    More(Option<Timestamp>, Option<Record<T>>),
+    operator: Operator<L>,
 }
 
 impl<S, L: Logic> fmt::Debug for Stateful<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stateful({:?})", self.operator)
+        write!(f, "Stateful({:?})", self.operator.name)
     }
 }
 
@@ -335,80 +356,7 @@ impl<S: Elements> Flow<S> {
 
 impl<S, L: Logic> Stateful<S, L> {
     pub(crate) fn new(stream: S, name: &str, logic: L, tip: &Tip) -> Self {
-        let out = Outbox::new(tip.activity());
-        let watermark = Timestamp::MIN;
-        Self { stream, logic, operator: name.into(), out, watermark, behind: None }
-    }
-}
-
-/// An error of state that can not be read, with what is stored: only one of an operator's chunks says it.
-fn named(error: Error, chunks: &[Chunk]) -> Error {
-    match chunks.iter().find_map(words) {
-        Some(stored) if error.is_config() && std::error::Error::source(&error).is_none() => {
-            error.because(format!("the operator's state was stored as `{stored}`"))
-        }
-        _ => error,
-    }
-}
-
-/// A barrier reaches an operator with state: this and the sink are the two places that handle one.
-fn pass<L: Logic>(barrier: &Barrier, logic: &mut L, operator: &Arc<str>, out: &mut Outbox<L::Out>) {
-    if let Some(chunks) = barrier.restored(operator) {
-        for chunk in &chunks {
-            if let Err(error) = logic.restore(chunk) {
-                return barrier.fail(named(error, &chunks));
-            }
-        }
-        if barrier.is_last_restoring() {
-            logic.restored(out);
-        }
-        return;
-    }
-    let mut snapshot = Snapshot::new(Arc::clone(operator));
-    logic.snapshot(&mut snapshot);
-    let (mut chunks, failure) = snapshot.finish();
-    let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
-    barrier.gather(|epoch| {
-        epoch.chunks.append(&mut chunks);
-        epoch.tally.merge(tally);
-        epoch.samples.merge(&samples);
-        epoch.behind += std::mem::take(&mut out.behind);
-        epoch.reject(out.rejects.drain(..));
-    });
-    if let Some(error) = failure {
-        barrier.fail(error);
-    }
-}
-
-/// A record waits until the logic has put out what its watermark made due.
-#[cold]
-#[inline(never)]
-fn hold<T, U>(behind: &mut Option<Behind<T, U>>, passed: Option<Timestamp>, record: Record<T>) {
-    *behind = Some(Behind::More(passed, Some(record)));
-}
-
-/// The outbox is empty: goes on with what waited for that.
-#[cold]
-#[inline(never)]
-fn resume<L: Logic>(
-    logic: &mut L,
-    out: &mut Outbox<L::Out>,
-    behind: &mut Option<Behind<L::In, L::Out>>,
-) -> Option<Element<L::Out>> {
-    match behind.take()? {
-        Behind::Passes(element) => Some(element),
-        Behind::More(passed, record) if logic.more(out) => {
-            *behind = Some(Behind::More(passed, record));
-            None
-        }
-        Behind::More(passed, record) => {
-            out.watermark = passed.unwrap_or(out.watermark);
-            match record {
-                Some(record) => logic.on_record(record, out),
-                None => return passed.map(Element::Watermark),
-            }
-            None
-        }
+        Self { stream, operator: Operator::new(name, logic, tip) }
     }
 }
 
@@ -423,49 +371,23 @@ where
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         loop {
-            if !this.out.elements.is_empty() {
-                return Poll::Ready(this.out.elements.pop_front().map(Element::from));
+            if !this.operator.out.elements.is_empty() {
+                return Poll::Ready(this.operator.out.elements.pop_front().map(Element::from));
             }
-            if this.behind.is_some() {
-                if let Some(element) = resume(this.logic, this.out, this.behind) {
-                    return Poll::Ready(Some(element));
+            if this.operator.has_behind() {
+                match this.operator.resume(this.stream.as_mut(), context) {
+                    Resumed::GoesOn => continue,
+                    Resumed::Element(element) => return Poll::Ready(Some(element)),
+                    Resumed::Waits => return Poll::Pending,
+                    Resumed::Ended => return Poll::Ready(None),
                 }
-                continue;
             }
             match ready!(this.stream.as_mut().poll_next(context)) {
                 Some(Element::Record(record, watermark)) => {
-                    // Whether the watermark rose is as good as random: where that does not matter, it is
-                    // not asked.
-                    if watermark < this.logic.due() {
-                        this.out.watermark = watermark;
-                    } else if watermark > *this.watermark {
-                        *this.watermark = watermark;
-                        let passed = this.logic.on_watermark(watermark, this.out);
-                        if this.logic.more(this.out) {
-                            hold(this.behind, passed, record);
-                            continue;
-                        }
-                        this.out.watermark = passed.unwrap_or(this.out.watermark);
-                    }
-                    this.logic.on_record(record, this.out);
+                    this.operator.on_record(record, watermark)
                 }
-                Some(Element::Watermark(watermark)) => {
-                    *this.watermark = watermark;
-                    let passed = this.logic.on_watermark(watermark, this.out);
-                    *this.behind = Some(Behind::More(passed, None));
-                }
-                Some(Element::Barrier(barrier)) => {
-                    if this.out.watermark > *this.watermark {
-                        // One that was not due, and with which nothing is put out.
-                        *this.watermark = this.out.watermark;
-                        this.logic.on_watermark(this.out.watermark, this.out);
-                    }
-                    if !barrier.is_restoring() {
-                        this.logic.on_barrier(barrier.wall_clock(), this.out);
-                    }
-                    pass(&barrier, this.logic, this.operator, this.out);
-                    *this.behind = Some(Behind::Passes(Element::Barrier(barrier)));
-                }
+                Some(Element::Watermark(watermark)) => this.operator.on_watermark(watermark),
+                Some(Element::Barrier(barrier)) => this.operator.on_barrier(barrier),
                 None => return Poll::Ready(None),
             }
         }

@@ -5,13 +5,13 @@ use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
 
+use crate::activity::Activity;
 use crate::barrier::{Class, Reject};
 use crate::element::Element;
 use crate::error::BadRecord;
 use crate::flow::{Drain, Elements, End, Flow};
 use crate::refused_result::RefusedResult;
 use crate::sink::Sink;
-use crate::topology::Activity;
 
 impl<S: Elements> Flow<S> {
     /// Ends the flow in a sink, or in a tuple of sinks each of which takes every record.
@@ -50,12 +50,20 @@ struct Drained<S, K> {
 impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
     fn poll_drain(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
+        if this.activity.is_full() {
+            this.activity.stop();
+            return Poll::Pending;
+        }
         loop {
             match ready!(this.stream.as_mut().poll_next(context)) {
                 Some(Element::Record(record, _)) => match this.sink.check(&record) {
                     Ok(()) => {
                         this.sink.write(&record);
-                        this.activity.add(1);
+                        if this.activity.add(1) {
+                            // The task sends a barrier as soon as it may, and polls again.
+                            this.activity.stop();
+                            return Poll::Pending;
+                        }
                     }
                     Err(reason) => match record.origin {
                         Some(origin) => {
@@ -75,6 +83,10 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                         epoch.refused.append(this.refused);
                     });
                     barrier.complete();
+                    // What follows belongs to the next epoch, of which the task may not want as much as there is.
+                    this.activity.stop();
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 None => return Poll::Ready(()),
             }

@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
+use crate::activity::Activity;
 use crate::barrier::Barrier;
 use crate::element::{Element, Record};
 use crate::flow::{Elements, Flow};
@@ -17,18 +19,113 @@ use crate::time::Timestamp;
 pub type TestFlow<T> = Flow<Script<T>>;
 
 /// A stream of elements that were written down before, with pauses in between.
-pub struct Script<T>(VecDeque<Option<Element<T>>>);
+pub struct Script<T> {
+    elements: VecDeque<Option<Element<T>>>,
+    inlet: Option<Inlet>,
+}
 
 impl<T> Script<T> {
     /// These elements; `None` is a pause, in which nothing is there at the moment.
     pub(crate) fn new(elements: impl IntoIterator<Item = Option<Element<T>>>) -> Self {
-        Self(elements.into_iter().collect())
+        Self { elements: elements.into_iter().collect(), inlet: None }
+    }
+
+    /// These elements, which barriers overtake; behind them it waits.
+    pub(crate) fn through(elements: impl IntoIterator<Item = Element<T>>, inlet: &Inlet) -> Self {
+        Self { inlet: Some(inlet.clone()), ..Self::new(elements.into_iter().map(Some)) }
+    }
+}
+
+/// Where reading stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Border {
+    /// How many elements were read.
+    pub(crate) read: usize,
+    /// The highest watermark that was told.
+    pub(crate) told: Timestamp,
+}
+
+impl Border {
+    /// Nothing was read.
+    pub(crate) const BEGINNING: Self = Self { read: 0, told: Timestamp::MIN };
+}
+
+/// Where barriers are put in that overtake what is at hand, as a task puts them in.
+#[derive(Debug, Clone)]
+pub(crate) struct Inlet(Arc<Mutex<Inside>>);
+
+#[derive(Debug)]
+struct Inside {
+    barrier: Option<Barrier>,
+    /// The watermark that held where reading began, until it is told.
+    held: Option<Timestamp>,
+    at: Border,
+    /// Where it stood when the last barrier passed.
+    border: Border,
+    activity: Activity,
+}
+
+impl Inlet {
+    /// Reading begins there.
+    pub(crate) fn new(at: Border) -> Self {
+        let held = Some(at.told).filter(|told| *told > Timestamp::MIN);
+        let activity = Activity::default();
+        Self(Arc::new(Mutex::new(Inside { barrier: None, held, at, border: at, activity })))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which watermarks come alone is said by the operators.
+    pub(crate) fn obey(&self, activity: Activity) {
+        self.inside().activity = activity;
+    }
+
+    /// Puts in a barrier.
+    pub(crate) fn send(&self, barrier: Barrier) {
+        self.inside().barrier = Some(barrier);
+    }
+
+    /// Where reading stood when the last barrier passed.
+    pub(crate) fn border(&self) -> Border {
+        self.inside().border
+    }
+}
+
+impl Inside {
+    /// What comes before the next element.
+    fn before<T>(&mut self, next: Option<&Element<T>>) -> Option<Element<T>> {
+        if let Some(barrier) = self.barrier.take() {
+            self.border = self.at;
+            return Some(Element::Barrier(barrier));
+        }
+        if let Some(held) = self.held.take() {
+            return Some(Element::Watermark(held));
+        }
+        match next {
+            Some(Element::Record(_, watermark)) => {
+                let watermark = *watermark;
+                let alone = watermark > self.at.told && self.activity.is_due(watermark);
+                self.at.told = self.at.told.max(watermark);
+                if alone {
+                    self.activity.alone();
+                    return Some(Element::Watermark(watermark));
+                }
+            }
+            // The end of all time is that of one life.
+            Some(Element::Watermark(Timestamp::MAX)) => return None,
+            Some(Element::Watermark(watermark)) => self.at.told = self.at.told.max(*watermark),
+            Some(Element::Barrier(_)) | None => {}
+        }
+        self.at.read += usize::from(next.is_some());
+        None
     }
 }
 
 impl<T> Debug for Script<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Script({} elements)", self.0.len())
+        write!(f, "Script({} elements)", self.elements.len())
     }
 }
 
@@ -36,12 +133,20 @@ impl<T: Unpin> Stream for Script<T> {
     type Item = Element<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
-        match self.0.pop_front() {
+        let Self { elements, inlet } = &mut *self;
+        if let Some(inlet) = inlet {
+            let next = elements.front().and_then(Option::as_ref);
+            if let Some(before) = inlet.inside().before(next) {
+                return Poll::Ready(Some(before));
+            }
+        }
+        match elements.pop_front() {
             Some(Some(element)) => Poll::Ready(Some(element)),
             Some(None) => {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
+            None if inlet.is_some() => Poll::Pending,
             None => Poll::Ready(None),
         }
     }

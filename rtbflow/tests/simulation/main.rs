@@ -7,6 +7,7 @@
 )]
 
 mod faults;
+mod portions;
 mod scenarios;
 
 use faults::{Broken, Fault};
@@ -31,6 +32,27 @@ fn windows_are_the_same_as_without_a_crash() {
 #[test]
 fn two_topics_in_one_task_are_the_same_as_without_a_crash() {
     co_grouped().check(SEEDS / 2);
+}
+
+#[test]
+fn windows_of_many_keys_close_over_several_epochs() {
+    portions::windows().check(SEEDS / 10);
+}
+
+#[test]
+fn a_join_and_what_is_held_behind_it_go_on_over_several_epochs() {
+    portions::joined().check(SEEDS / 5);
+}
+
+#[test]
+fn an_operator_of_ones_own_emits_over_several_epochs() {
+    portions::held(false).check(SEEDS / 2);
+}
+
+#[test]
+fn finds_an_operator_that_forgets_what_was_still_due() {
+    let failure = portions::held(true).find(SEEDS_TO_FIND).unwrap();
+    assert!(failure.what.contains("is missing"), "{failure}");
 }
 
 #[test]

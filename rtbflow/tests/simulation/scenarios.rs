@@ -17,7 +17,7 @@ use rtbflow::{Either, Result, Timestamp};
 const START_MS: i64 = 1_705_314_600_000;
 
 /// Numbers with event times that rise, and fall back by up to so many milliseconds.
-fn numbers(
+pub(crate) fn numbers(
     chance: &Chance,
     partitions: usize,
     step_ms: u64,

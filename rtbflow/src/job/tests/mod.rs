@@ -2,6 +2,7 @@
 
 mod ending;
 mod events;
+mod portions;
 mod taking;
 mod turns;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::Stream;
 
+use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered};
 use crate::element::{Element, Partition, Topic};
 use crate::epoch::Position;
@@ -34,7 +35,8 @@ impl Desk {
         bounds: Bounds,
         out_of_orderness: impl Fn(Topic) -> Duration,
     ) -> Self {
-        let (intake, mailbox) = Intake::new(positions, bounds, out_of_orderness, at(0));
+        let (intake, mailbox) =
+            Intake::new(positions, bounds, out_of_orderness, (at(0), Activity::default()));
         let mut desk = Self { intake, mailbox };
         let (barrier, gathering) = Barrier::restoring(at(0), Vec::new(), true);
         desk.mailbox.send(barrier);

@@ -45,8 +45,9 @@ impl Bench {
         let job = JobName::new("test").unwrap();
         let positions = positions(&vec![(offset, None); inputs.len()]);
         let tip = Tip::source(&[]);
-        let (intake, mailbox) = Intake::new(&positions, BOUNDS, |_| Duration::ZERO, at(0));
         let activity = tip.activity();
+        let now = (at(0), activity.clone());
+        let (intake, mailbox) = Intake::new(&positions, BOUNDS, |_| Duration::ZERO, now);
         let (place, counts) = (Memory::new(), Collected::default());
         let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
         let end = Flow { stream: intake, tip }

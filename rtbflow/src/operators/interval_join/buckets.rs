@@ -50,6 +50,15 @@ impl TimeBucket {
     }
 }
 
+impl TimeBucket {
+    /// Lets go of a record.
+    pub(super) fn take(&mut self, number: u32) -> Option<u32> {
+        let slot = self.slots.get_mut(number as usize).filter(|slot| **slot != NONE)?;
+        self.live_count -= 1;
+        Some(std::mem::replace(slot, NONE))
+    }
+}
+
 impl Buckets {
     /// The buckets of the left side, 0, or the right, 1, whose records are held for so long after their time.
     pub(super) fn new(side: usize, hold_ms: i64) -> Self {
@@ -96,11 +105,21 @@ impl Buckets {
 
     /// Notes that a record is gone.
     pub(super) fn remove(&mut self, timestamp: i64, number: u32) {
-        let Some(bucket) = self.find(timestamp) else { return };
-        if let Some(slot) = bucket.slots.get_mut(number as usize) {
-            *slot = NONE;
-            bucket.live_count -= 1;
+        if let Some(bucket) = self.find(timestamp) {
+            bucket.take(number);
         }
+    }
+
+    /// Lets go of the record with this number in a bucket.
+    pub(super) fn take(&mut self, bucket: i64, number: u32) -> Option<u32> {
+        let at = self.position(bucket).ok()?;
+        self.open.get_mut(at)?.take(number)
+    }
+
+    /// The bucket of a record, if the log has it.
+    pub(super) fn logged(&self, timestamp: i64, number: u32) -> Option<i64> {
+        let bucket = self.open.get(self.position(self.id(timestamp)).ok()?)?;
+        ((number as usize) < bucket.logged_count).then_some(bucket.id)
     }
 
     /// Notes that a record has got a partner, if the log has that record already.

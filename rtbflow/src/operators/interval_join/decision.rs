@@ -93,7 +93,16 @@ where
 
     /// Puts out what is decided by the watermark.
     pub(super) fn decide(&mut self, out: &mut Outbox<J::Out>) {
-        let mut deciding = std::mem::take(&mut self.deciding);
+        let mut deciding = self.take_due();
+        for due in deciding.drain(..) {
+            self.decide_one(due, out);
+        }
+        self.deciding.spare = deciding;
+    }
+
+    /// What is decided by the watermark, in order.
+    pub(super) fn take_due(&mut self) -> Vec<Due> {
+        let mut deciding = std::mem::take(&mut self.deciding.spare);
         while let Some(Reverse(due)) = self.due.peek()
             && self.passed(due.at)
         {
@@ -105,10 +114,11 @@ where
                 by_time.then_with(|| self.order(*one, *other))
             });
         }
-        for due in deciding.drain(..) {
-            if due.is_right { self.decide_right(due, out) } else { self.decide_left(due, out) }
-        }
-        self.deciding = deciding;
+        deciding
+    }
+
+    pub(super) fn decide_one(&mut self, due: Due, out: &mut Outbox<J::Out>) {
+        if due.is_right { self.decide_right(due, out) } else { self.decide_left(due, out) }
     }
 
     /// The order of two records of the same side.
@@ -137,8 +147,11 @@ where
         if has_partners || !self.passed(self.left_due(value, time, key)) {
             return;
         }
+        if self.deciding.before.is_some() {
+            self.deciding.gone.extend(self.left.logged(due.slot));
+        }
         if let Some(value) = self.left.remove(due.slot, &mut self.keys) {
-            self.decided = true;
+            self.decided |= self.deciding.before.is_none();
             self.put_out((value, time), Some(key), interval, out);
         }
     }
@@ -149,8 +162,11 @@ where
         if slot.matched || !self.passed(right_due(self.touch, self.interval, time)) {
             return;
         }
+        if self.deciding.before.is_some() {
+            self.deciding.gone.extend(self.right.logged(due.slot));
+        }
         if let Some(value) = self.right.remove(due.slot, &mut self.keys) {
-            self.decided = true;
+            self.decided |= self.deciding.before.is_none();
             out_alone(J::right(value), time, out);
         }
     }
@@ -193,8 +209,17 @@ where
 
     /// After the last chunk was brought back: lets go of what was decided, and notes when the rest will be.
     pub(super) fn settle(&mut self) {
-        self.left.settle();
-        self.right.settle();
+        for (bucket, number) in self.deciding.gone.clone() {
+            if bucket & 1 == 0 {
+                self.left.forget(bucket, number, &mut self.keys);
+            } else {
+                self.right.forget(bucket, number, &mut self.keys);
+            }
+        }
+        // Those that were written when records were held for another time are written anew.
+        if self.left.settle() | self.right.settle() {
+            self.deciding.forget();
+        }
         let lefts: Vec<u32> = self.left.all().collect();
         for slot in lefts {
             let Some(held) = self.left.get(slot) else { continue };
@@ -217,6 +242,7 @@ where
                 self.due.push(Reverse(Due { at, is_right: true, slot }));
             }
         }
+        self.resume();
     }
 }
 

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::deciding::Deciding;
 use super::decision::{Due, out_alone, passed, right_due};
 use super::keys::Keys;
 use super::places::{Place, Places};
@@ -24,6 +25,9 @@ use crate::time::Timestamp;
 const VERSION: u16 = 1;
 /// The bucket of the watermark; records have others.
 const WATERMARK: i64 = i64::MIN;
+/// Those of the watermark whose records are being decided, and of those that were.
+const DECIDING: i64 = i64::MIN + 1;
+const GONE: i64 = i64::MIN + 2;
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
 
@@ -46,8 +50,10 @@ pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     /// How long after its time a record is held.
     pub(super) hold: [i64; 2],
     /// How much lower the watermark is that is passed on.
-    pub(super) held_back_ms: i64,
+    pub(in crate::operators) held_back_ms: i64,
     pub(super) watermark: i64,
+    /// The one in the log, as it came back.
+    pub(super) logged_watermark: i64,
     /// Whether something was decided that the watermark in the log does not tell.
     pub(super) decided: bool,
     pub(super) keys: Keys<K>,
@@ -58,7 +64,7 @@ pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     pub(super) due: BinaryHeap<Reverse<Due>>,
     /// Kept for their memory.
     pub(super) partners: Vec<u32>,
-    pub(super) deciding: Vec<Due>,
+    pub(super) deciding: Deciding,
     pub(super) format: Format,
     pub(super) kind: PhantomData<fn() -> J>,
 }
@@ -122,6 +128,7 @@ where
             hold,
             held_back_ms: held_back_ms.max().unwrap_or(0),
             watermark: i64::MIN,
+            logged_watermark: i64::MIN,
             decided: false,
             keys: Keys::default(),
             left: Side::new(LEFT, hold[LEFT]),
@@ -129,7 +136,7 @@ where
             places: Places::default(),
             due: BinaryHeap::new(),
             partners: Vec::new(),
-            deciding: Vec::new(),
+            deciding: Deciding::default(),
             format: Format::new(VERSION, format).emptied_at_end(),
             kind: PhantomData,
         }
@@ -311,6 +318,7 @@ where
     type In = Either<L, R>;
     type Out = J::Out;
     const VERSION: u16 = VERSION;
+    const RESUMES: bool = true;
 
     #[inline]
     fn on_record(&mut self, record: Record<Either<L, R>>, out: &mut Outbox<Self::Out>) {
@@ -331,39 +339,54 @@ where
     fn on_watermark(
         &mut self,
         watermark: Timestamp,
-        out: &mut Outbox<Self::Out>,
+        _out: &mut Outbox<Self::Out>,
     ) -> Option<Timestamp> {
         let at = watermark.as_millis();
-        self.watermark = at;
-        self.decide(out);
-        self.left.expire(&mut self.keys, |time| passed(at, time));
-        let ended = self.right.expire(&mut self.keys, |time| passed(at, time));
-        // That a left record was decided by the time of its oldest partner is told by that partner; once it is
-        // gone, by the watermark.
-        self.decided |= ended && self.touch == Touch::First;
+        let before = std::mem::replace(&mut self.watermark, at);
+        if self.due.peek().is_some_and(|Reverse(due)| passed(at, due.at)) {
+            self.begin(before);
+        } else {
+            self.expire();
+        }
         if watermark == Timestamp::MAX {
             return Some(watermark);
         }
         Some(Timestamp::from_millis(at.saturating_sub(self.held_back_ms)))
     }
 
+    fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
+        self.decide_more(out)
+    }
+
+    #[inline]
+    fn results_due(&self) -> Timestamp {
+        let first = self.due.peek().map_or(i64::MAX, |Reverse(due)| due.at);
+        Timestamp::from_millis(first.saturating_add(1))
+    }
+
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        self.left.snapshot(&self.format, &self.places, snapshot);
-        self.right.snapshot(&self.format, &self.places, snapshot);
+        // What says which records were decided names them by their numbers in the log.
+        let renumbers = self.deciding.before.is_none();
+        self.left.snapshot((&self.format, renumbers), &self.places, snapshot);
+        self.right.snapshot((&self.format, renumbers), &self.places, snapshot);
         // The end of all time is that of one run: nothing is held then, and another may go on from here.
-        if std::mem::take(&mut self.decided) && self.watermark < i64::MAX {
-            let mut entry = Writer::new(Format::of_watermark(Self::VERSION));
-            entry.put(&self.watermark);
+        let watermark = self.deciding.before.unwrap_or(self.watermark);
+        if std::mem::take(&mut self.decided) && watermark < i64::MAX {
+            let mut entry = Writer::new(Format::of_watermark(VERSION));
+            entry.put(&watermark);
             snapshot.replace(WATERMARK, entry);
         }
+        self.deciding.snapshot(VERSION, self.watermark, (DECIDING, GONE), snapshot);
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         let Self { keys, places, left_key, right_key, format, .. } = self;
+        if chunk.bucket == DECIDING || chunk.bucket == GONE {
+            return self.deciding.restore(VERSION, chunk, DECIDING);
+        }
         if chunk.bucket == WATERMARK {
-            let watermark =
-                Reader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
-            self.watermark = watermark.unwrap_or(i64::MIN);
+            let watermark = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            self.logged_watermark = watermark.unwrap_or(i64::MIN);
             return Ok(());
         }
         let chunk = (chunk, &*format);
@@ -375,6 +398,8 @@ where
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
+        // One that was told before the state is told again.
+        self.watermark = self.logged_watermark;
         self.settle();
     }
 }

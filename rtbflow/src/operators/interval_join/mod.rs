@@ -28,6 +28,7 @@
 
 mod bounds;
 mod buckets;
+mod deciding;
 mod decision;
 mod keys;
 mod kind;
@@ -278,7 +279,8 @@ where
     /// [`late_joins`](IntervalJoin::late_joins) at least for the length of the interval. A record that is held
     /// takes 52 bytes beside its value, and 16 more while it waits to be decided; a key, however many records it
     /// has, 16 beside itself and an entry in a hash table. State is let go of, in memory and in the log, by
-    /// spans of 1/256 of the time for which it is held, 100 ms at least.
+    /// spans of 1/256 of the time for which it is held, 100 ms at least. The pairs of one record are committed in
+    /// one epoch, however many they are; what a watermark decides may be spread over several.
     ///
     /// # Errors
     /// The pipeline is refused if the upper bound is below the lower.
@@ -335,6 +337,8 @@ where
         let (allowed_lateness_ms, supersedes) = (0, false);
         let rules = Rules { bounds, touch, narrow, late, allowed_lateness_ms, supersedes };
         let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
-        Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
+        let held_back_ms = logic.held_back_ms;
+        let stream = Stateful::new(self.stream, name, logic, &tip);
+        Flow { stream, tip: tip.held_back(held_back_ms) }
     }
 }

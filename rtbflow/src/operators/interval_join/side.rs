@@ -232,22 +232,43 @@ impl<T> Side<T> {
         slots.copied().filter(|slot| *slot != NONE)
     }
 
-    /// Puts the records that were brought back into the buckets that they belong to now.
-    pub(super) fn settle(&mut self) {
+    /// What the log knows a record by, if it has it: its bucket, and its number there.
+    pub(super) fn logged(&self, slot: u32) -> Option<(i64, u32)> {
+        let slot = self.get(slot)?;
+        self.buckets.logged(slot.timestamp, slot.number).map(|bucket| (bucket, slot.number))
+    }
+
+    /// Lets go of a record that was brought back.
+    pub(super) fn forget<K: Hash + Eq>(&mut self, bucket: i64, number: u32, keys: &mut Keys<K>) {
+        if let Some(slot) = self.buckets.take(bucket, number) {
+            self.unlink(slot, keys);
+        }
+    }
+
+    /// Puts the records that were brought back into the buckets that they belong to now. Whether some were in
+    /// others.
+    pub(super) fn settle(&mut self) -> bool {
         let slots = &self.slots;
         let foreign = self.buckets.take_foreign(|slot| slots.get(slot).map(|slot| slot.timestamp));
+        let any = !foreign.is_empty();
         for slot in foreign.into_iter().flat_map(|bucket| bucket.slots) {
             if let Some(timestamp) = self.get(slot).map(|slot| slot.timestamp) {
                 let number = self.buckets.add(timestamp, slot);
                 self.set_number(slot, number);
             }
         }
+        any
     }
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
-    /// Hands over what changed.
-    pub(super) fn snapshot(&mut self, format: &Format, places: &Places, snapshot: &mut Snapshot) {
+    /// Hands over what changed; `renumbers` says whether records that the log has may get other numbers.
+    pub(super) fn snapshot(
+        &mut self,
+        (format, renumbers): (&Format, bool),
+        places: &Places,
+        snapshot: &mut Snapshot,
+    ) {
         for bucket in self.buckets.ended.drain(..) {
             snapshot.drop_bucket(bucket);
         }
@@ -259,7 +280,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
             bucket.marks.retain(|number| !is_gone(number));
             let fresh = bucket.slots.iter().skip(bucket.logged_count);
             let changed = fresh.filter(|slot| **slot != NONE).count() + bucket.marks.len();
-            let rewrite = changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
+            if !renumbers {
+                bucket.log.restored(changed);
+            }
+            let rewrite =
+                renumbers && changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
             if rewrite {
                 bucket.logged_count = 0;
                 bucket.marks.clear();

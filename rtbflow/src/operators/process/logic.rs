@@ -13,7 +13,7 @@ use crate::operators::process::timers::{Clock, Edit, Queue};
 use crate::operators::process::turn::{Cause, Kept};
 use crate::operators::process::{Process, Retention, Turn};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, Format, KeyedState, SlotId};
+use crate::state::{Chunk, Format, KeyedState, Reader, SlotId, Writer};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
@@ -28,8 +28,34 @@ pub struct ProcessLogic<K, T, F, P: Process<K, T>> {
     /// What the present turn did to the timers of its key.
     edits: Vec<Edit>,
     watermark: Timestamp,
+    /// While event timers are worked off.
+    working: Option<Working>,
+    /// The same as the place knows it, with the watermark before.
+    logged_working: Option<(Timestamp, Working)>,
+    /// After a restart, the watermark that held when the last barrier passed: it is passed on before what is
+    /// still due.
+    held: Option<Timestamp>,
+    /// Whether the end of all time has come.
+    ended: Option<Ended>,
     values: PhantomData<fn(T)>,
 }
+
+/// The watermark whose timers are being worked off and, at the end of all time, the number of the first timer
+/// that is not among them.
+type Working = (Timestamp, Option<u64>);
+
+/// A run has come to the end of all time, and timers were set by that: they wait until there is another, of which
+/// a restart alone is no sign.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    working: Working,
+    /// Whether the watermark was told that held before the end: a restart begins with it.
+    told: bool,
+}
+
+/// The bucket that says so; keys have others.
+const WORKING: i64 = -1;
+const TIMERS: &str = "timers that are due";
 
 impl<K, T, F, P: Process<K, T>> fmt::Debug for ProcessLogic<K, T, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +80,10 @@ where
             next_number: 0,
             edits: Vec::new(),
             watermark: Timestamp::MIN,
+            working: None,
+            logged_working: None,
+            held: None,
+            ended: None,
             values: PhantomData,
         }
     }
@@ -139,14 +169,44 @@ where
         }
     }
 
-    /// The event timers that are due at this watermark.
-    fn work_off(&mut self, watermark: Timestamp, out: &mut Outbox<P::Output>) {
-        while let Some((at, number, slot)) = self.event_timers.pop(watermark) {
-            self.take(slot, number);
-            self.turn(slot, Cause::EventTimer(at), out, |process, turn| {
-                process.on_event_timer(at, turn);
-            });
+    /// The turn of the next event timer that is due at this watermark; false if none is.
+    fn work_off_one(&mut self, watermark: Timestamp, out: &mut Outbox<P::Output>) -> bool {
+        let Some((at, number, slot)) = self.event_timers.pop(watermark) else { return false };
+        self.take(slot, number);
+        self.turn(slot, Cause::EventTimer(at), out, |process, turn| {
+            process.on_event_timer(at, turn);
+        });
+        true
+    }
+
+    /// The event timers that were set for a time that the watermark has reached.
+    fn work_off(&mut self, out: &mut Outbox<P::Output>) {
+        if self.event_timers.next().is_some_and(|next| next <= self.watermark) {
+            while self.work_off_one(self.watermark, out) {}
         }
+    }
+
+    /// What had come to the end of all time goes on.
+    #[cold]
+    fn begin_anew(&mut self) {
+        self.ended = None;
+        self.event_timers.worked_off();
+    }
+
+    /// No more event timers are due.
+    fn worked_off(&mut self, (watermark, first_set): Working) {
+        self.working = None;
+        if watermark == Timestamp::MAX {
+            // It is that of one run: another may go on from here, but not with what was set by it.
+            return match first_set.filter(|_| self.event_timers.defers()) {
+                Some(_) => {
+                    self.ended = Some(Ended { working: (watermark, first_set), told: false })
+                }
+                None => self.event_timers.worked_off(),
+            };
+        }
+        self.watermark = watermark;
+        self.kept.forget_where(watermark, |kept| kept.timers.is_empty());
     }
 
     /// A timer is no more, as its turn has come.
@@ -167,8 +227,12 @@ where
     type In = T;
     type Out = P::Output;
     const VERSION: u16 = P::VERSION;
+    const RESUMES: bool = true;
 
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<P::Output>) {
+        if self.ended.is_some() {
+            self.begin_anew();
+        }
         let key = (self.key)(&record.value);
         match self.kept.find(&key) {
             Some(slot) => self.turn(slot, Cause::Record(record.timestamp), out, |process, turn| {
@@ -176,42 +240,71 @@ where
             }),
             None => self.first_turn(key, record, out),
         }
-        if self.event_timers.next().is_some_and(|next| next <= self.watermark) {
-            self.work_off(self.watermark, out);
-        }
+        self.work_off(out);
+    }
+
+    #[inline]
+    fn results_due(&self) -> Timestamp {
+        self.event_timers.next().unwrap_or(Timestamp::MAX)
     }
 
     fn on_watermark(
         &mut self,
         watermark: Timestamp,
-        out: &mut Outbox<P::Output>,
+        _out: &mut Outbox<P::Output>,
     ) -> Option<Timestamp> {
-        if watermark == Timestamp::MAX {
-            // Whoever sets a timer by a timer would never come to the end of all time.
-            self.event_timers.defer(watermark);
-            self.work_off(watermark, out);
-            self.event_timers.worked_off();
-            // It is that of one run: another may go on from here.
+        let is_last = watermark == Timestamp::MAX;
+        if let Some(ended) = &mut self.ended {
+            if is_last {
+                return Some(watermark);
+            }
+            if std::mem::replace(&mut ended.told, true) {
+                self.begin_anew();
+            }
+        }
+        if !is_last && self.event_timers.next().is_none_or(|next| next > watermark) {
+            self.worked_off((watermark, None));
             return Some(watermark);
         }
-        self.work_off(watermark, out);
-        self.watermark = watermark;
-        self.kept.forget_where(watermark, |kept| kept.timers.is_empty());
+        if is_last {
+            // Whoever sets a timer by a timer would never come to the end of all time.
+            self.event_timers.defer(watermark);
+        }
+        self.working = Some((watermark, is_last.then_some(self.next_number)));
         Some(watermark)
     }
 
+    fn more(&mut self, out: &mut Outbox<P::Output>) -> bool {
+        let Some(working) = self.working else { return false };
+        let watermark = working.0;
+        if let Some(held) = self.held.take().filter(|held| *held > Timestamp::MIN) {
+            out.watermark(held);
+            return true;
+        }
+        let room = out.room();
+        while out.len() < room {
+            if !self.work_off_one(watermark, out) {
+                self.worked_off(working);
+                return out.len() > 0;
+            }
+        }
+        true
+    }
+
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<P::Output>) {
+        // Those that are left are due at the next barrier.
+        let room = out.room_at_barrier();
         self.wall_timers.defer(wall_clock);
-        while let Some((at, number, slot)) = self.wall_timers.pop(wall_clock) {
+        while out.len() < room
+            && let Some((at, number, slot)) = self.wall_timers.pop(wall_clock)
+        {
             self.take(slot, number);
             self.turn(slot, Cause::WallTimer(wall_clock), out, |process, turn| {
                 process.on_wall_timer(at, turn);
             });
         }
         self.wall_timers.worked_off();
-        if self.event_timers.next().is_some_and(|next| next <= self.watermark) {
-            self.work_off(self.watermark, out);
-        }
+        self.work_off(out);
         if let Some(next) = self.wall_timers.next() {
             out.wake_at(next);
         }
@@ -219,17 +312,49 @@ where
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         self.kept.snapshot(snapshot);
+        let working = self.working.or(self.ended.map(|ended| ended.working));
+        let working = working.map(|working| (self.watermark, working));
+        if self.logged_working != working {
+            self.logged_working = working;
+            match working {
+                Some(working) => {
+                    let mut entry = Writer::new(Format::new(P::VERSION, TIMERS));
+                    entry.put(&working);
+                    snapshot.replace(WORKING, entry);
+                }
+                None => snapshot.drop_bucket(WORKING),
+            }
+        }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        if chunk.bucket == WORKING {
+            self.logged_working =
+                Reader::open(chunk, Format::new(P::VERSION, TIMERS))?.only_entry()?;
+            return Ok(());
+        }
         self.kept.restore(chunk)
     }
 
     fn restored(&mut self, out: &mut Outbox<P::Output>) {
+        // What was being worked off is due, whatever the watermark will be: it goes on there.
+        self.working = self.logged_working.map(|(_, working)| working);
+        self.held = self.logged_working.map(|(before, _)| before);
+        self.watermark = self.held.unwrap_or(self.watermark);
+        let first_set = match self.working {
+            Some((watermark, Some(first_set))) => {
+                self.event_timers.defer(watermark);
+                // Of those before it, the last may be gone.
+                self.next_number = first_set;
+                first_set
+            }
+            _ => u64::MAX,
+        };
         for (slot, _, kept) in self.kept.iter() {
             for timer in &kept.timers {
                 self.next_number = self.next_number.max(timer.number + 1);
                 match timer.clock {
+                    Clock::Event if timer.number < first_set => self.event_timers.put(*timer, slot),
                     Clock::Event => self.event_timers.set(*timer, slot),
                     Clock::Wall => self.wall_timers.set(*timer, slot),
                 }

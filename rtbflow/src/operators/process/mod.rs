@@ -111,7 +111,7 @@ where
     /// An *event timer* is due when the watermark reaches its time. Those that are due come in order of
     /// their times, at the same time in the order in which they were set. One that is set for a time that
     /// the watermark has reached already is due at once. The end of all time makes due what is set then,
-    /// and nothing that is set by it: that stays for the next run.
+    /// and nothing that is set by it: that stays for the next run in which a record comes, or time goes on.
     ///
     /// A *wall timer* is due at the first barrier whose clock has reached its time, in the same order;
     /// what it puts out belongs to the epoch that this barrier ends. The job sends a barrier at that

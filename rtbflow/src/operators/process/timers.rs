@@ -45,8 +45,13 @@ impl Queue {
         if self.passed.is_some_and(|passed| timer.at <= passed) {
             self.deferred.push((timer, slot));
         } else {
-            self.due.insert((timer.at, timer.number), slot);
+            self.put(timer, slot);
         }
+    }
+
+    /// As [`set`](Self::set), but it does not wait.
+    pub(super) fn put(&mut self, timer: Timer, slot: SlotId) {
+        self.due.insert((timer.at, timer.number), slot);
     }
 
     pub(super) fn cancel(&mut self, timer: Timer) {
@@ -65,6 +70,11 @@ impl Queue {
     /// What is set from now on for a time up to this one waits until those that are due are worked off.
     pub(super) fn defer(&mut self, passed: Timestamp) {
         self.passed = Some(passed);
+    }
+
+    /// Whether some wait.
+    pub(super) fn defers(&self) -> bool {
+        !self.deferred.is_empty()
     }
 
     /// Those that were due have been worked off.

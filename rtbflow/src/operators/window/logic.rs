@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::element::Record;
 use crate::error::Result;
 use crate::operators::window::assign::Panes;
+use crate::operators::window::closing::Closing;
 use crate::operators::window::open::{Open, Slot};
-use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
+use crate::operators::window::results::{EarlyResults, Out, result};
 use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Bucket, Chunk, Format, Reader, Writer};
@@ -23,6 +24,9 @@ use crate::time::Timestamp;
 const VERSION: u16 = 2;
 /// The bucket of the watermark; no window ends there.
 const WATERMARK: i64 = i64::MIN;
+/// The bucket that says how much was emitted of windows that are being emitted.
+const EMITTED: i64 = i64::MIN + 1;
+const COUNTS: &str = "emitted results";
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows that each
 /// time belongs to exactly one of.
@@ -46,7 +50,9 @@ pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     /// The lowest watermark at which a window is put out or let go of.
     due: Timestamp,
     /// Windows that are over and still to be put out.
-    closing: VecDeque<(Window, std::vec::IntoIter<(K, Slot<A::State>)>)>,
+    closing: VecDeque<Closing<K, A::State>>,
+    /// By their ends, how many entries of the log of windows were emitted, as the place knows it.
+    emitted: Vec<(i64, usize)>,
     /// Windows that the place still has and that are to be dropped there.
     ended: Vec<i64>,
     /// A window that is over, for the memory of its table.
@@ -88,6 +94,7 @@ where
             open: Vec::new(),
             due: Timestamp::MAX,
             closing: VecDeque::new(),
+            emitted: Vec::new(),
             ended: Vec::new(),
             spare: None,
             values: PhantomData,
@@ -120,7 +127,7 @@ where
         F: Fn(&T) -> K,
     {
         let (window, watermark) =
-            (self.windows.window_of(record.timestamp), out.watermark_before());
+            (self.windows.window_of(record.timestamp), out.watermark_before().max(self.watermark));
         let passed = window.end <= watermark;
         if passed && window.end + self.windows.allowed_lateness() <= watermark {
             return self.windows.late().late(
@@ -162,11 +169,12 @@ where
         for mut open in self.open.drain(..over) {
             if open.passed {
                 open.keys.drain().for_each(drop);
+                if open.logged {
+                    self.ended.push(open.window.end.as_millis());
+                }
             } else {
-                self.closing.push_back((open.window, open.keys.take()));
-            }
-            if open.logged {
-                self.ended.push(open.window.end.as_millis());
+                let entries = open.keys.take();
+                self.closing.push_back(Closing::new(&open, entries, 0));
             }
             self.spare = Some(Open { keys: open.keys, ..Open::new(open.window) });
         }
@@ -179,14 +187,22 @@ where
             self.due = self.due.min(open.window.end + kept);
             if !std::mem::replace(&mut open.passed, true) {
                 open.unseen.clear();
-                open.unput = true;
+                open.unput = Some(0);
             }
         }
     }
 
-    /// Puts out what changed in open windows since they were last put out early.
-    fn put_out_early(&mut self, out: &mut Outbox<Out<K, T, W, A>>) {
+    /// Emits what changed in open windows since they were last emitted early, as far as there is room for it;
+    /// returns whether that was all.
+    fn put_out_early(&mut self, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
+        let most = out.room_at_barrier();
+        let mut all = true;
         for open in self.open.iter_mut().filter(|open| !open.passed) {
+            let room = most.saturating_sub(out.len());
+            if room == 0 && (!open.keys.is_empty() || !open.unseen.is_empty()) {
+                all = false;
+                break;
+            }
             if self.panes == Panes::Discarding {
                 for (key, slot) in open.keys.drain() {
                     out.push(result::<K, T, W, A>(
@@ -204,7 +220,8 @@ where
                 }
                 continue;
             }
-            for position in open.unseen.drain(..) {
+            all &= open.unseen.len() <= room;
+            for position in open.unseen.drain(..room.min(open.unseen.len())) {
                 if let Some(slot) = open.keys.at_mut(position) {
                     slot.unseen_count = 0;
                 }
@@ -219,6 +236,66 @@ where
             }
         }
         self.open.retain(|open| !open.keys.is_empty());
+        all
+    }
+
+    /// Emits some of a window that is kept.
+    fn emit_kept(&mut self, room: usize, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
+        let Some(open) = self.open.iter_mut().find(|open| open.unput.is_some()) else {
+            return false;
+        };
+        let mut room = room;
+        let mut at = open.unput.unwrap_or(0);
+        while let Some((key, slot)) = open.keys.at(at).filter(|_| room > 0) {
+            at += 1;
+            if self.early.ends_with(slot.unseen_count) {
+                let value = self.aggregate.output(&slot.state);
+                out.push(result::<K, T, W, A>(key.clone(), open.window, value));
+                room -= 1;
+            }
+        }
+        open.unput = (at < open.keys.len()).then_some(at);
+        // After a restart its watermark may not have been told yet.
+        self.watermark = self.watermark.max(open.window.end);
+        true
+    }
+
+    /// Hands over how much was emitted of the windows that are being emitted, if the place knows otherwise.
+    fn write_emitted(&mut self, emitted: Vec<(i64, usize)>, snapshot: &mut Snapshot) {
+        if self.emitted == emitted {
+            return;
+        }
+        self.emitted = emitted;
+        if self.emitted.is_empty() {
+            return snapshot.drop_bucket(EMITTED);
+        }
+        let mut entries = Writer::new(Format::new(VERSION, COUNTS));
+        self.emitted.iter().for_each(|emitted| entries.put(emitted));
+        snapshot.replace(EMITTED, entries);
+    }
+
+    /// After a restart: so many entries of the log of a window were emitted, and the others are due.
+    fn resume(&mut self, end: i64, count: usize) {
+        let keeps = self.keeps();
+        let ends = |open: &Open<K, A::State>| open.window.end.as_millis() == end;
+        let Some(at) = self.open.iter().position(ends) else { return };
+        let Some(open) = self.open.get_mut(at) else { return };
+        if keeps {
+            open.unput = Some(count);
+            return;
+        }
+        let mut open = self.open.remove(at);
+        let mut entries = open.keys.take();
+        entries.by_ref().take(count).for_each(drop);
+        self.closing.push_back(Closing::new(&open, entries, count));
+    }
+
+    /// The watermark until whose windows all were emitted.
+    fn emitted_until(&self) -> Timestamp {
+        let kept = self.open.iter().filter(|open| open.unput.is_some()).map(|open| open.window.end);
+        let closing = self.closing.iter().map(|closing| closing.window.end);
+        let next = closing.chain(kept).min();
+        next.map_or(self.watermark, |end| self.watermark.min(end - Duration::from_millis(1)))
     }
 }
 
@@ -266,6 +343,7 @@ where
     type In = T;
     type Out = Out<K, T, W, A>;
     const VERSION: u16 = VERSION;
+    const RESUMES: bool = true;
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
@@ -302,8 +380,9 @@ where
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
         // Puts out some of what is due, the windows in order of their ends.
         let wanted = |slot: &Slot<A::State>| self.early.ends_with(slot.unseen_count);
-        let mut room = PORTION;
-        while let Some((window, entries)) = self.closing.front_mut() {
+        let most = out.room();
+        let mut room = most;
+        while let Some(Closing { window, entries, logged, .. }) = self.closing.front_mut() {
             while let Some((_, slot)) = entries.as_slice().first() {
                 // Read where it stands: it need not be moved for that.
                 let value = wanted(slot).then(|| self.aggregate.output(&slot.state));
@@ -315,26 +394,19 @@ where
                     return true;
                 }
             }
+            if *logged {
+                self.ended.push(window.end.as_millis());
+            }
             self.closing.pop_front();
         }
-        // Those that are kept after them, one at a time.
-        let Some(open) = self.open.iter_mut().find(|open| open.unput) else {
-            return room < PORTION;
-        };
-        open.unput = false;
-        for (key, slot) in open.keys.iter().filter(|(_, slot)| wanted(slot)) {
-            out.push(result::<K, T, W, A>(
-                key.clone(),
-                open.window,
-                self.aggregate.output(&slot.state),
-            ));
-        }
-        true
+        // Those that are kept after them.
+        self.emit_kept(room, out) || room < most
     }
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
         if self.early.is_time(wall_clock) {
-            self.put_out_early(out);
+            let all = self.put_out_early(out);
+            self.early.told(all, wall_clock, out);
         }
     }
 
@@ -345,17 +417,33 @@ where
         for open in &mut self.open {
             open.write(&self.format, snapshot);
         }
+        let mut emitted = Vec::new();
+        for closing in &mut self.closing {
+            let count = closing.write(&self.format, snapshot);
+            emitted.push((closing.window.end.as_millis(), count));
+        }
+        let kept = self.open.iter().filter_map(|open| Some((open.window.end, open.unput?)));
+        emitted.extend(kept.map(|(end, count)| (end.as_millis(), count)));
+        emitted.retain(|(_, count)| *count > 0);
+        self.write_emitted(emitted, snapshot);
         // The end of all time is that of one run: another may go on from here.
-        if self.keeps() && self.watermark > self.logged_watermark && self.watermark < Timestamp::MAX
-        {
-            self.logged_watermark = self.watermark;
+        let watermark = self.emitted_until();
+        if self.keeps() && watermark > self.logged_watermark && watermark < Timestamp::MAX {
+            self.logged_watermark = watermark;
             let mut entry = Writer::new(Format::of_watermark(VERSION));
-            entry.put(&self.watermark);
+            entry.put(&watermark);
             snapshot.replace(WATERMARK, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
+        if chunk.bucket == EMITTED {
+            let mut entries = Reader::open(chunk, Format::new(VERSION, COUNTS))?;
+            while let Some(emitted) = entries.next_entry()? {
+                self.emitted.push(emitted);
+            }
+            return Ok(());
+        }
         if chunk.bucket == WATERMARK {
             let watermark = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
             self.watermark = watermark.unwrap_or(self.watermark);
@@ -371,9 +459,14 @@ where
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
+        // One that was told before the state is told again.
+        self.watermark = self.logged_watermark;
         self.due = Timestamp::MAX;
+        for (end, count) in self.emitted.clone() {
+            self.resume(end, count);
+        }
         for open in &mut self.open {
-            open.passed = open.window.end <= self.watermark;
+            open.passed = open.window.end <= self.watermark || open.unput.is_some();
             let due = if open.passed { open.window.end + self.kept } else { open.window.end };
             self.due = self.due.min(due);
             if self.early.by_clock() {

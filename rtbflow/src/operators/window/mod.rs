@@ -17,6 +17,7 @@
 mod aggregate;
 mod assign;
 mod calendar;
+mod closing;
 mod count_window;
 mod distinct;
 mod lane;

@@ -19,8 +19,8 @@ pub(crate) struct Open<K, S> {
     pub(crate) window: Window,
     /// Whether the watermark has passed its end.
     pub(crate) passed: bool,
-    /// Whether it is kept and still to be put out.
-    pub(crate) unput: bool,
+    /// If it is kept and still to be emitted: how many of its entries were, the first ones.
+    pub(crate) unput: Option<usize>,
     pub(crate) keys: Table<K, Slot<S>>,
     /// Entries before `fresh` that changed since the last barrier, by their number.
     pub(crate) changed: Vec<usize>,
@@ -65,7 +65,7 @@ impl<K, S> Open<K, S> {
         Self {
             window,
             passed: false,
-            unput: false,
+            unput: None,
             keys: Table::default(),
             changed: Vec::new(),
             fresh: 0,

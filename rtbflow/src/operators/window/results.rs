@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use crate::element::Record;
+use crate::operators::Outbox;
 use crate::operators::window::{Aggregate, LatePolicy, Window, Windowed, Windows};
 use crate::time::Timestamp;
-
-/// So many results are put out at a time.
-pub(crate) const PORTION: usize = 128;
 
 /// What comes out of windows `W` with the aggregate `A`.
 pub(crate) type Out<K, T, W, A> =
@@ -47,11 +45,13 @@ pub(crate) struct EarlyResults {
     when: Early,
     /// When that was last, by the wall clock.
     last: Option<Timestamp>,
+    /// Whether what was due then was more than one epoch was to take.
+    unfinished: bool,
 }
 
 impl EarlyResults {
     pub(crate) fn new(when: Early) -> Self {
-        Self { when, last: None }
+        Self { when, last: None, unfinished: false }
     }
 
     /// Whether there are none.
@@ -86,11 +86,19 @@ impl EarlyResults {
     pub(crate) fn is_time(&mut self, wall_clock: Timestamp) -> bool {
         let Early::Every(every) = self.when else { return false };
         let last = *self.last.get_or_insert(wall_clock);
-        let is_time = wall_clock >= last + every;
-        if is_time {
+        let is_time = self.unfinished || wall_clock >= last + every;
+        if is_time && !self.unfinished {
             self.last = Some(wall_clock);
         }
         is_time
+    }
+
+    /// Says whether all that was due was emitted: what was not is due at the next barrier, which is asked for.
+    pub(crate) fn told<U>(&mut self, all: bool, wall_clock: Timestamp, out: &mut Outbox<U>) {
+        self.unfinished = !all;
+        if !all {
+            out.wake_at(wall_clock);
+        }
     }
 
     /// After a restart, nobody knows when the wall clock told last: everything is put out once more.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::Record;
 use crate::error::Result;
-use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
+use crate::operators::window::results::{EarlyResults, Out, result};
 use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Chunk, Format, KeyedState, SlotId};
@@ -211,6 +211,7 @@ where
     type In = T;
     type Out = Out<K, T, Session<L>, A>;
     const VERSION: u16 = VERSION;
+    const RESUMES: bool = true;
 
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
         let watermark = out.watermark_before();
@@ -258,7 +259,7 @@ where
     }
 
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
-        for looked_count in 0..PORTION {
+        for looked_count in 0..out.room() {
             match self.timers.first().copied().filter(|(due, ..)| *due <= self.watermark) {
                 Some(timer) => {
                     self.timers.remove(&timer);
@@ -274,6 +275,7 @@ where
         if !self.early.is_time(wall_clock) {
             return;
         }
+        let (most, mut all) = (out.room_at_barrier(), true);
         // In the order in which they are looked at: that of a hash or a slot would not do.
         let timers: Vec<_> = self.timers.iter().copied().collect();
         for (time, arrival, slot) in timers {
@@ -282,9 +284,14 @@ where
                 |it: &Visit<A::State>| it.timer == Some(time) && it.unseen_count > 0 && !it.passed;
             let at = visits.and_then(|(_, it)| it.visits.iter().position(unseen));
             if let Some(at) = at {
+                if out.len() >= most {
+                    all = false;
+                    break;
+                }
                 self.put_out_early(slot, at, out);
             }
         }
+        self.early.told(all, wall_clock, out);
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {

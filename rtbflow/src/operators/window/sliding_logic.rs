@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::operators::window::lane::Lane;
 use crate::operators::window::parts::Part;
 use crate::operators::window::recent::Recent;
-use crate::operators::window::results::{EarlyResults, Out, PORTION, result};
+use crate::operators::window::results::{EarlyResults, Out, result};
 use crate::operators::window::slices::Slices;
 use crate::operators::window::sliding::Grid;
 use crate::operators::window::stacks::Stacks;
@@ -26,6 +26,9 @@ use crate::time::{Timestamp, millis};
 
 /// The bucket that says which windows were put out; no slice ends there.
 const PASSED: i64 = i64::MIN;
+/// The bucket that says which window is being emitted, and from which key on.
+const PUTTING: i64 = i64::MIN + 1;
+const NEXT: &str = "window and next key";
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Sliding`] windows.
 ///
@@ -59,6 +62,8 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     due: i64,
     /// While windows are put out: the end of the one, and where the next key stands.
     putting: Option<(i64, usize)>,
+    /// The same as the place knows it: the end of the window, and the next key's number in order of arrival.
+    logged_putting: Option<(i64, u64)>,
     values: PhantomData<fn(T, L)>,
 }
 
@@ -98,6 +103,7 @@ where
             watermark: i64::MIN,
             due: i64::MAX,
             putting: None,
+            logged_putting: None,
             values: PhantomData,
         }
     }
@@ -245,7 +251,7 @@ where
         let start = window.start.as_millis();
         // What the next window needs stays, although it may be one with nothing in it.
         let gone = self.gone_after(self.watermark).min(self.grid.start_of(self.grid.next(end)));
-        let mut room = PORTION;
+        let mut room = out.room();
         for at in from..self.keys.len() {
             let Some((key, lane)) = self.keys.at_with_key_mut(at) else { continue };
             if lane.parts.is_empty() {
@@ -339,6 +345,7 @@ where
     type In = T;
     type Out = Out<K, T, Sliding<L>, A>;
     const VERSION: u16 = VERSION;
+    const RESUMES: bool = true;
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
@@ -391,17 +398,37 @@ where
     }
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
-        if self.early.is_time(wall_clock) {
-            for at in 0..self.keys.len() {
-                if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count > 0) {
-                    self.put_out_early(at, self.watermark, out);
+        if !self.early.is_time(wall_clock) {
+            return;
+        }
+        let (most, mut all) = (out.room_at_barrier(), true);
+        for at in 0..self.keys.len() {
+            if self.keys.at(at).is_some_and(|(_, lane)| lane.unseen_count > 0) {
+                all = out.len() < most;
+                if !all {
+                    break;
                 }
+                self.put_out_early(at, self.watermark, out);
             }
         }
+        self.early.told(all, wall_clock, out);
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         self.slices.write(&self.format, &mut self.keys, self.changed.drain(..), snapshot);
+        let next = |at| self.keys.at(at).map_or(u64::MAX, |(_, lane)| lane.arrival);
+        let putting = self.putting.map(|(end, at)| (end, next(at)));
+        if self.logged_putting != putting {
+            self.logged_putting = putting;
+            match putting {
+                Some(putting) => {
+                    let mut entry = Writer::new(Format::new(VERSION, NEXT));
+                    entry.put(&putting);
+                    snapshot.replace(PUTTING, entry);
+                }
+                None => snapshot.drop_bucket(PUTTING),
+            }
+        }
         // The end of all time is that of one run: another may go on from here.
         if self.passed > self.logged_passed && self.passed < i64::MAX {
             self.logged_passed = self.passed;
@@ -417,6 +444,10 @@ where
             if let Some(passed) = passed {
                 (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
             }
+            return Ok(());
+        }
+        if chunk.bucket == PUTTING {
+            self.logged_putting = Reader::open(chunk, Format::new(VERSION, NEXT))?.only_entry()?;
             return Ok(());
         }
         let mut entries = Reader::open(chunk, self.format.clone())?;
@@ -452,6 +483,12 @@ where
             }
             lane.parts.settle(self.passed);
             self.keys.insert_new(key, lane);
+        }
+        // What was being emitted is due, whatever the watermark will be: it goes on there.
+        if let Some((end, arrival)) = self.logged_putting {
+            let next = self.keys.iter().position(|(_, lane)| lane.arrival >= arrival);
+            self.putting = Some((end, next.unwrap_or(self.keys.len())));
+            self.watermark = end;
         }
     }
 }

@@ -72,6 +72,12 @@ pub trait Scenario {
         SETTLING
     }
 
+    /// Whether epochs are cut after one, two or five rows in some lives, so that barriers pass between results
+    /// that are due at once. By default they are not.
+    fn small_epochs(&self) -> bool {
+        false
+    }
+
     /// Runs the job in one life of an instance.
     fn run(
         &self,
@@ -98,6 +104,7 @@ pub struct Conditions {
     clock: TokioClock,
     stop_after: Option<Duration>,
     commit_interval: Duration,
+    most_rows: usize,
 }
 
 impl Conditions {
@@ -108,6 +115,7 @@ impl Conditions {
             .commit_interval(self.commit_interval)
             .idle_timeout(IDLE)
             .dead_letters(self.dead_letters.clone())
+            .most_rows(self.most_rows)
     }
 
     /// When the job is asked to stop.
@@ -279,6 +287,10 @@ impl<'a, S: Scenario> World<'a, S> {
     fn instance(&self, life: &Life, until_end: bool) -> Instance<S::Value, S::Store> {
         let stop = self.chance.strikes_one_in(3, Kind::Stop, &life.name, "within 10 s");
         let commit_interval = life.draw("commit interval").pick([20, 100, 500, 2_000]);
+        let most_rows = match self.scenario.small_epochs() {
+            true => life.draw("rows of an epoch").pick([1, 2, 5, 10_000]),
+            false => 10_000,
+        };
         Instance {
             source: SimSource::new(
                 self.log.clone(),
@@ -293,6 +305,7 @@ impl<'a, S: Scenario> World<'a, S> {
                 clock: self.clock,
                 stop_after: stop.map(|mut stop| stop.millis(10_000)),
                 commit_interval: Duration::from_millis(commit_interval),
+                most_rows,
             },
         }
     }

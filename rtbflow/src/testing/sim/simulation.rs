@@ -131,6 +131,10 @@ where
         }
     }
 
+    fn small_epochs(&self) -> bool {
+        true
+    }
+
     /// Enough for windows of some minutes; it is spent only where something fails.
     fn settling(&self) -> Duration {
         Duration::from_hours(1)

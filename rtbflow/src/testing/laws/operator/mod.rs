@@ -1,5 +1,6 @@
 //! The laws of operators: what passes through them, and what a restart may not change.
 
+mod cuts;
 mod passage;
 
 use std::collections::BTreeSet;
@@ -9,9 +10,11 @@ use crate::barrier::Tally;
 use crate::element::{Element, Record};
 use crate::flow::{Elements, Flow};
 use crate::testing::TestFlow;
+use crate::testing::drive::Border;
 use crate::testing::laws::law_now;
 use crate::time::Timestamp;
 
+use cuts::Life;
 use passage::{Log, Passage, Step, pass};
 
 /// Checks that a pipeline of operators keeps the laws, with these elements as its input and the end of
@@ -73,6 +76,8 @@ pub fn operator_with<T, S, M>(
     law_now("what comes out does not depend on where epochs end", || under_test.borders());
     law_now("what comes out does not depend on pauses", || under_test.pauses());
     law_now("a restart after any element changes nothing", || under_test.restarts());
+    law_now("a barrier between any two results changes nothing", || under_test.cuts());
+    law_now("a restart between any two results changes nothing", || under_test.cut_restarts());
 }
 
 struct UnderTest<T, P, F> {
@@ -180,6 +185,48 @@ where
                     "a restart after {count} elements, a barrier after every {every}"
                 );
             }
+        }
+    }
+
+    /// A life that begins where an epoch ended, with a barrier after every so many results.
+    fn life(&self, from: (Border, Option<Log>), most: usize) -> Life<S> {
+        let end = Element::Watermark(Timestamp::MAX);
+        let elements = self.input.iter().cloned().chain([end]);
+        Life::begin(&self.pipeline, elements, from, most)
+    }
+
+    fn cuts(&self) {
+        let whole = self.whole();
+        for most in [1, 2, 3, 7] {
+            let mut life = self.life((Border::BEGINNING, None), most);
+            let (mut passage, mut is_last) = (Passage::new(), false);
+            while !is_last {
+                let epoch = life.epoch();
+                (passage, is_last) = (passage.and(epoch.passage), epoch.is_last);
+            }
+            assert_eq!(self.meaning_of(&passage), whole, "a barrier after every {most} results");
+        }
+    }
+
+    /// Each epoch is that of another life.
+    fn cut_restarts(&self) {
+        let whole = self.whole();
+        for most in [1, 2, 3, 7] {
+            let (mut passage, mut log) = (Passage::new(), Log::default());
+            let (mut from, mut is_last) = (Border::BEGINNING, false);
+            while !is_last {
+                let mut life = self.life((from, Some(log.clone())), most);
+                let epoch = life.epoch();
+                is_last = epoch.is_last || (from.read == self.input.len() && life.is_over());
+                epoch.passage.chunks.iter().for_each(|chunk| log.apply(chunk));
+                from = epoch.end;
+                passage = passage.and(epoch.passage);
+            }
+            assert_eq!(
+                self.meaning_of(&passage),
+                whole,
+                "a barrier after every {most} results, and a restart after each"
+            );
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::barrier::{Barrier, Gathering, Reject, Tally};
+use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
 use crate::element::{Element, Origin, Record};
 use crate::flow::{Elements, Flow};
 use crate::state::{Change, Chunk};
@@ -41,12 +41,32 @@ pub(super) struct Passage<U> {
 }
 
 impl<U> Passage<U> {
+    pub(super) fn new() -> Self {
+        Self {
+            records: Vec::new(),
+            watermarks: Vec::new(),
+            before: Vec::new(),
+            barriers: Vec::new(),
+            chunks: Vec::new(),
+            rejects: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
     /// This one and the one after a restart.
     pub(super) fn and(mut self, after: Self) -> Self {
         self.records.extend(after.records);
         self.rejects.extend(after.rejects);
         self.tally.merge(after.tally);
+        self.chunks.extend(after.chunks);
         self
+    }
+
+    /// Takes in what an epoch gathered.
+    pub(super) fn absorb(&mut self, gathered: Gathered) {
+        self.tally.merge(gathered.tally);
+        self.rejects.extend(gathered.rejects);
+        self.chunks.extend(gathered.chunks);
     }
 }
 
@@ -74,15 +94,7 @@ where
     }
     let mut stream = Box::pin(flow.into_elements());
     let mut context = Context::from_waker(Waker::noop());
-    let mut passage = Passage {
-        records: Vec::new(),
-        watermarks: Vec::new(),
-        before: Vec::new(),
-        barriers: Vec::new(),
-        chunks: Vec::new(),
-        rejects: Vec::new(),
-        tally: Tally::default(),
-    };
+    let mut passage = Passage::new();
     let mut pauses = 0;
     loop {
         match stream.as_mut().poll_next(&mut context) {
@@ -131,7 +143,7 @@ fn script<T>(steps: Vec<Step<T>>) -> (Script<T>, Vec<Expected>, Vec<Gathering>) 
 }
 
 #[expect(clippy::panic, reason = "a law that is broken panics")]
-fn finished(gathering: Gathering) -> crate::barrier::Gathered {
+pub(super) fn finished(gathering: Gathering) -> Gathered {
     match gathering.finish() {
         Ok(Ok(gathered)) => gathered,
         Ok(Err(_)) => panic!("a barrier did not come out"),
@@ -140,7 +152,7 @@ fn finished(gathering: Gathering) -> crate::barrier::Gathered {
 }
 
 impl<U> Passage<U> {
-    fn take(&mut self, element: Element<U>) {
+    pub(super) fn take(&mut self, element: Element<U>) {
         match element {
             Element::Record(record, watermark) => {
                 self.records.push(record);
@@ -173,14 +185,12 @@ impl<U> Passage<U> {
         let (accounted, records) = (gathered.tally.total(), read.len());
         let fits = usize::try_from(accounted).is_ok_and(|accounted| accounted <= records);
         assert!(fits, "an epoch of {records} records accounts for {accounted}");
-        self.tally.merge(gathered.tally);
-        self.rejects.extend(gathered.rejects);
-        self.chunks.extend(gathered.chunks);
+        self.absorb(gathered);
     }
 }
 
 /// The log of a pipeline's state, as a place keeps it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Log(BTreeMap<(Arc<str>, i64), Vec<Chunk>>);
 
 impl Log {
@@ -197,9 +207,14 @@ impl Log {
         }
     }
 
+    /// All chunks.
+    pub(super) fn chunks(self) -> Vec<Chunk> {
+        self.0.into_values().flatten().collect()
+    }
+
     /// All chunks, so many at a time; at least one page, as there is always a last one.
     pub(super) fn pages<T>(self, size: usize) -> Vec<Step<T>> {
-        let chunks: Vec<Chunk> = self.0.into_values().flatten().collect();
+        let chunks = self.chunks();
         let mut pages: Vec<Step<T>> = chunks
             .chunks(size)
             .map(|page| Step::Restore { chunks: page.to_vec(), last: false })

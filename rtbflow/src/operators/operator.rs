@@ -1,0 +1,344 @@
+//! What an operator with state does with each element, and how a barrier passes in the middle of its results.
+//!
+//! A window of a hundred thousand keys ends at one watermark. Were all its results to come before the next
+//! barrier, one epoch would have to hold them, however long the place takes for it. So the operator, between
+//! two portions of what is due, looks whether a barrier has set out, and lets it pass. What comes before the
+//! barrier must not overtake what is due: a watermark waits, as it follows from positions that are committed
+//! and comes again after a restart; behind a record, which was taken, the barrier has to wait for the last
+//! result. That does not happen where the watermark that made them due came alone; see
+//! [`Logic::results_due`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::barrier::Barrier;
+use crate::element::{Element, Record};
+use crate::error::Error;
+use crate::flow::Elements;
+use crate::operators::{Logic, Outbox, Snapshot};
+use crate::state::{Chunk, words};
+use crate::time::Timestamp;
+use crate::topology::Tip;
+
+/// An operator without the stream before it.
+pub(super) struct Operator<L: Logic> {
+    logic: L,
+    pub(super) name: Arc<str>,
+    pub(super) out: Outbox<L::Out>,
+    /// The watermark that the logic knows.
+    watermark: Timestamp,
+    /// The lowest watermark that has to be told before a record.
+    due: Timestamp,
+    /// Which watermark the task knows to make results due.
+    results_due: Timestamp,
+    /// How much lower watermarks are here than in the task.
+    lag_ms: i64,
+    /// How many barriers have passed that end an epoch.
+    barriers: u64,
+    /// What waits until the outbox is empty.
+    behind: Option<Behind<L::In>>,
+}
+
+/// What waits behind the outbox.
+enum Behind<T> {
+    /// A barrier passes on.
+    Passes(Barrier),
+    /// The logic may have more to emit.
+    More(More<T>),
+    /// An element that came while a barrier was looked for, and whether it was the last.
+    Next(Element<T>, bool),
+    /// The stream has ended.
+    Ended,
+}
+
+/// What follows when the logic has no more to emit.
+struct More<T> {
+    /// The watermark that it passes on then.
+    passed: Option<Timestamp>,
+    /// The record that came with it.
+    record: Option<Record<T>>,
+    /// What came while a barrier was looked for.
+    next: Option<Element<T>>,
+    ended: bool,
+}
+
+impl<T> More<T> {
+    fn new(passed: Option<Timestamp>, record: Option<Record<T>>) -> Self {
+        Self { passed, record, next: None, ended: false }
+    }
+
+    /// Whether a record waits, which a barrier must not overtake.
+    fn has_record(&self) -> bool {
+        self.record.is_some() || matches!(self.next, Some(Element::Record(..)))
+    }
+}
+
+/// What becomes of an operator that had something behind its outbox.
+pub(super) enum Resumed<U> {
+    /// It goes on.
+    GoesOn,
+    /// This comes out.
+    Element(Element<U>),
+    /// It waits for the stream before it.
+    Waits,
+    /// It has ended.
+    Ended,
+}
+
+impl<L: Logic> Operator<L> {
+    pub(super) fn new(name: &str, logic: L, tip: &Tip) -> Self {
+        let mut operator = Self {
+            due: logic.due(),
+            logic,
+            name: name.into(),
+            out: Outbox::new(tip.activity()),
+            watermark: Timestamp::MIN,
+            results_due: Timestamp::MAX,
+            lag_ms: tip.lag_ms(),
+            barriers: 0,
+            behind: None,
+        };
+        operator.note_due();
+        operator
+    }
+
+    #[inline]
+    pub(super) fn has_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    #[inline]
+    pub(super) fn on_record(&mut self, record: Record<L::In>, watermark: Timestamp) {
+        // Whether the watermark rose is as good as random: where that does not matter, it is not asked.
+        if watermark < self.due {
+            self.out.watermark = watermark;
+        } else if watermark > self.watermark {
+            self.watermark = watermark;
+            let passed = self.logic.on_watermark(watermark, &mut self.out);
+            if self.logic.more(&mut self.out) {
+                return self.hold(passed, record);
+            }
+            self.out.watermark = passed.unwrap_or(self.out.watermark);
+        }
+        self.take(record);
+    }
+
+    #[inline]
+    fn take(&mut self, record: Record<L::In>) {
+        self.logic.on_record(record, &mut self.out);
+        self.due = self.logic.due();
+        if L::RESUMES && self.logic.results_due() < self.results_due {
+            self.note_due();
+        }
+    }
+
+    /// A record waits until the logic has emitted what its watermark made due.
+    #[cold]
+    #[inline(never)]
+    fn hold(&mut self, passed: Option<Timestamp>, record: Record<L::In>) {
+        self.behind = Some(Behind::More(More::new(passed, Some(record))));
+    }
+
+    /// Lets the task know by which watermark results are due.
+    #[cold]
+    #[inline(never)]
+    fn note_due(&mut self) {
+        self.due = self.logic.due();
+        if L::RESUMES {
+            self.results_due = self.logic.results_due();
+            let due = self.results_due.as_millis().saturating_add(self.lag_ms);
+            self.out.activity.due_at(due);
+        }
+    }
+
+    pub(super) fn on_watermark(&mut self, watermark: Timestamp) {
+        self.watermark = watermark;
+        let passed = self.logic.on_watermark(watermark, &mut self.out);
+        self.behind = Some(Behind::More(More::new(passed, None)));
+    }
+
+    pub(super) fn on_barrier(&mut self, barrier: Barrier) {
+        if self.out.watermark > self.watermark {
+            // One that was not due, and with which nothing is emitted.
+            self.watermark = self.out.watermark;
+            self.logic.on_watermark(self.out.watermark, &mut self.out);
+        }
+        if !barrier.is_restoring() {
+            self.barriers += 1;
+            if L::RESUMES && self.out.activity.is_barrier_awaited() {
+                self.out.wake_at(barrier.wall_clock());
+            } else {
+                self.logic.on_barrier(barrier.wall_clock(), &mut self.out);
+            }
+        }
+        self.pass(&barrier);
+        self.note_due();
+        self.behind = Some(Behind::Passes(barrier));
+    }
+
+    /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
+    fn pass(&mut self, barrier: &Barrier) {
+        let Self { logic, name, out, .. } = self;
+        if let Some(chunks) = barrier.restored(name) {
+            for chunk in &chunks {
+                if let Err(error) = logic.restore(chunk) {
+                    return barrier.fail(named(error, &chunks));
+                }
+            }
+            if barrier.is_last_restoring() {
+                logic.restored(out);
+            }
+            return;
+        }
+        let mut snapshot = Snapshot::new(Arc::clone(name));
+        logic.snapshot(&mut snapshot);
+        let (mut chunks, failure) = snapshot.finish();
+        let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
+        barrier.gather(|epoch| {
+            epoch.chunks.append(&mut chunks);
+            epoch.tally.merge(tally);
+            epoch.samples.merge(&samples);
+            epoch.behind += std::mem::take(&mut out.behind);
+            epoch.reject(out.rejects.drain(..));
+        });
+        if let Some(error) = failure {
+            barrier.fail(error);
+        }
+    }
+
+    /// The outbox is empty: goes on with what waited for that.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn resume<S>(
+        &mut self,
+        stream: Pin<&mut S>,
+        context: &mut Context<'_>,
+    ) -> Resumed<L::Out>
+    where
+        S: Elements<Value = L::In>,
+    {
+        match self.behind.take() {
+            None => Resumed::GoesOn,
+            Some(Behind::Passes(barrier)) => {
+                if barrier.is_last_restoring() {
+                    self.begin();
+                }
+                Resumed::Element(Element::Barrier(barrier))
+            }
+            Some(Behind::More(more)) => self.go_on(more, stream, context),
+            Some(Behind::Next(element, ended)) => {
+                match element {
+                    Element::Record(record, watermark) => self.on_record(record, watermark),
+                    Element::Watermark(watermark) => self.on_watermark(watermark),
+                    Element::Barrier(barrier) => self.on_barrier(barrier),
+                }
+                match &mut self.behind {
+                    Some(Behind::More(more)) => more.ended = ended,
+                    behind if ended => *behind = Some(Behind::Ended),
+                    _ => {}
+                }
+                Resumed::GoesOn
+            }
+            Some(Behind::Ended) => {
+                self.behind = Some(Behind::Ended);
+                Resumed::Ended
+            }
+        }
+    }
+
+    /// The state is back. What was due when the last barrier passed still is, and a watermark that came before
+    /// the state, from an operator that keeps its own, is told again.
+    fn begin(&mut self) {
+        let told = std::mem::replace(&mut self.watermark, Timestamp::MIN);
+        let next = (told > Timestamp::MIN).then_some(Element::Watermark(told));
+        if L::RESUMES || next.is_some() {
+            self.behind = Some(Behind::More(More { next, ..More::new(None, None) }));
+        }
+    }
+
+    /// The logic emits more, unless a barrier passes before.
+    fn go_on<S>(
+        &mut self,
+        mut more: More<L::In>,
+        stream: Pin<&mut S>,
+        context: &mut Context<'_>,
+    ) -> Resumed<L::Out>
+    where
+        S: Elements<Value = L::In>,
+    {
+        let is_sent = L::RESUMES && self.out.activity.sent() > self.barriers;
+        if is_sent && !more.ended && !more.has_record() {
+            self.out.activity.await_barrier(true);
+            let found = look(&mut more, stream, context);
+            self.out.activity.await_barrier(found.is_pending());
+            match found {
+                Poll::Pending => {
+                    self.behind = Some(Behind::More(more));
+                    return Resumed::Waits;
+                }
+                Poll::Ready(Some(barrier)) => {
+                    self.barriers += 1;
+                    self.pass(&barrier);
+                    // What goes by the wall clock has its turn when all is emitted.
+                    self.out.wake_at(barrier.wall_clock());
+                    self.behind = Some(Behind::More(more));
+                    return Resumed::Element(Element::Barrier(barrier));
+                }
+                Poll::Ready(None) => {}
+            }
+        }
+        if self.logic.more(&mut self.out) {
+            self.behind = Some(Behind::More(more));
+            return Resumed::GoesOn;
+        }
+        self.note_due();
+        let More { passed, record, next, ended } = more;
+        self.out.watermark = passed.unwrap_or(self.out.watermark);
+        self.behind = match next {
+            Some(next) => Some(Behind::Next(next, ended)),
+            None => ended.then_some(Behind::Ended),
+        };
+        match record {
+            Some(record) => self.take(record),
+            None => {
+                return passed
+                    .map_or(Resumed::GoesOn, |at| Resumed::Element(Element::Watermark(at)));
+            }
+        }
+        Resumed::GoesOn
+    }
+}
+
+/// An error of state that can not be read, with what is stored: only one of an operator's chunks says it.
+fn named(error: Error, chunks: &[Chunk]) -> Error {
+    match chunks.iter().find_map(words) {
+        Some(stored) if error.is_config() && std::error::Error::source(&error).is_none() => {
+            error.because(format!("the operator's state was stored as `{stored}`"))
+        }
+        _ => error,
+    }
+}
+
+/// A barrier has set out: takes what comes before it. `None` if it can not pass yet.
+fn look<S: Elements>(
+    more: &mut More<S::Value>,
+    mut stream: Pin<&mut S>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Barrier>> {
+    loop {
+        match std::task::ready!(stream.as_mut().poll_next(context)) {
+            Some(Element::Barrier(barrier)) => return Poll::Ready(Some(barrier)),
+            // Watermarks never fall, and the last one tells what those before it would have.
+            Some(watermark @ Element::Watermark(_)) => more.next = Some(watermark),
+            Some(record @ Element::Record(..)) => {
+                more.next = Some(record);
+                return Poll::Ready(None);
+            }
+            None => {
+                more.ended = true;
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
