@@ -109,7 +109,7 @@ impl From<u16> for Format {
 
 /// Writes the entries of one chunk.
 ///
-/// Layout: two bytes of version (big endian, the highest bit set), four bytes CRC-32 of what follows, then the
+/// Layout: two bytes of version (big endian, the highest bit set), four bytes CRC-32 of these and what follows, then the
 /// entries, one after another. Before the first, and wherever their type changes, stands a mark of the type.
 /// If the bit below the highest is set, the text that the marks are of comes last, and its length in two bytes.
 ///
@@ -245,12 +245,22 @@ impl Writer {
             self.bytes.extend_from_slice(&len.to_be_bytes());
         }
         if let Some((header, entries)) = self.bytes.split_at_mut_checked(HEADER_BYTES) {
-            let [a, b, c, d] = crc32fast::hash(entries).to_be_bytes();
+            let [a, b, c, d] = checksum(version, entries).to_be_bytes();
             let [high, low] = version.to_be_bytes();
             header.copy_from_slice(&[high, low, a, b, c, d]);
         }
         Ok(self.bytes.into())
     }
+}
+
+/// The checksum of a chunk: of its entries and, since they are written as they are now, of its version too.
+fn checksum(version: u16, entries: &[u8]) -> u32 {
+    let mut checksum = crc32fast::Hasher::new();
+    if version & CURRENT != 0 {
+        checksum.update(&version.to_be_bytes());
+    }
+    checksum.update(entries);
+    checksum.finalize()
 }
 
 /// What a chunk holds, if it says so in words.
@@ -321,11 +331,11 @@ impl<'a> Reader<'a> {
             ))
         };
         let (header, entries) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(torn)?;
-        let (found, checksum) = header.split_at_checked(2).ok_or_else(torn)?;
-        if checksum != crc32fast::hash(entries).to_be_bytes() {
+        let (found, found_checksum) = header.split_at_checked(2).ok_or_else(torn)?;
+        let found = u16::from_be_bytes(found.try_into().map_err(|_| torn())?);
+        if found_checksum != checksum(found, entries).to_be_bytes() {
             return Err(torn());
         }
-        let found = u16::from_be_bytes(found.try_into().map_err(|_| torn())?);
         let (entries, words) = match found & IN_WORDS {
             0 => (entries, None),
             _ => split_words(entries).ok_or_else(torn)?,
