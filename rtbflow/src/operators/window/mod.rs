@@ -39,6 +39,8 @@ mod sliding_logic;
 mod stacks;
 #[cfg(feature = "time-zones")]
 mod time_zone;
+#[cfg(feature = "time-zones")]
+mod time_zone_rules;
 mod top_n;
 mod tumbling;
 
@@ -60,6 +62,8 @@ pub use session::Session;
 pub use session_logic::SessionLogic;
 pub use sliding::Sliding;
 pub use sliding_logic::SlidingLogic;
+#[cfg(feature = "time-zones")]
+pub use time_zone_rules::TimeZoneRules;
 pub use top_n::TopN;
 pub use tumbling::Tumbling;
 

@@ -1,10 +1,10 @@
 //! Days and months of a time zone, as windows.
 
-use jiff::ZonedDateTime;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::error::{Error, Result};
-use crate::operators::window::{Calendar, Window};
+use crate::operators::window::{Calendar, TimeZoneRules, Window};
 use crate::time::Timestamp;
 
 const DAY_MS: i64 = 86_400_000;
@@ -13,8 +13,12 @@ impl Calendar<()> {
     /// The days of a time zone, which have 23 or 25 hours where the clocks change. For days of UTC take
     /// [`Tumbling`](super::Tumbling).
     ///
-    /// The rules are those of the system, or, where it has none, those that came with the library: a
-    /// program that is started again after they have changed lays its windows by the new ones.
+    /// A day begins when the clocks first show it, and lasts until they first show the next: where they go back
+    /// over midnight, the hour that they show again belongs to the new day.
+    ///
+    /// The rules are [those in force](TimeZoneRules::in_force), those of the system or, where it has none, those
+    /// that came with the library; the log says which. A program that is started again after they have changed lays
+    /// its windows by the new ones. [`daily_by`](Self::daily_by) takes others.
     ///
     /// # Errors
     /// If there is no time zone of this name.
@@ -36,7 +40,31 @@ impl Calendar<()> {
     pub fn daily(
         time_zone: &str,
     ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
-        of("days", time_zone, |time| (time.start_of_day(), time.tomorrow()))
+        Self::daily_by(TimeZoneRules::in_force(), time_zone)
+    }
+
+    /// As [`daily`](Self::daily), by rules of one's own choice.
+    ///
+    /// # Errors
+    /// If the rules have no time zone of this name.
+    pub fn daily_by(
+        rules: &TimeZoneRules,
+        time_zone: &str,
+    ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
+        of("days", time_zone, rules, |day| Ok((day, day.tomorrow()?)))
+    }
+
+    /// As [`monthly`](Self::monthly), by rules of one's own choice.
+    ///
+    /// # Errors
+    /// If the rules have no time zone of this name.
+    pub fn monthly_by(
+        rules: &TimeZoneRules,
+        time_zone: &str,
+    ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
+        of("months", time_zone, rules, |day| {
+            Ok((day.first_of_month(), day.last_of_month().tomorrow()?))
+        })
     }
 
     /// The months of a time zone. As [`daily`](Self::daily) otherwise.
@@ -58,39 +86,55 @@ impl Calendar<()> {
     pub fn monthly(
         time_zone: &str,
     ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
-        of("months", time_zone, |time| {
-            (time.first_of_month(), time.last_of_month().and_then(|last| last.tomorrow()))
-        })
+        Self::monthly_by(TimeZoneRules::in_force(), time_zone)
     }
 }
 
-/// A time on the first day of a window, and one on the first day after it.
-type Days = (Result<ZonedDateTime, jiff::Error>, Result<ZonedDateTime, jiff::Error>);
+/// The first day of the window that a day belongs to, and of the one after.
+type Days = fn(Date) -> Result<(Date, Date), jiff::Error>;
 
 fn of(
     what: &str,
     time_zone: &str,
-    days_of: fn(&ZonedDateTime) -> Days,
+    rules: &TimeZoneRules,
+    days_of: Days,
 ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
-    let zone = TimeZone::get(time_zone).map_err(|error| {
-        Error::config(format!("lay windows over the {what} of {time_zone:?}")).because(error)
+    let zone = rules.zone(time_zone).map_err(|error| {
+        Error::config(format!("lay windows over the {what} of {time_zone:?} by {rules}"))
+            .because(error)
     })?;
     let window_of = move |at| window_of(&zone, at, days_of).unwrap_or_else(|_| day_of_utc(at));
     Ok(Calendar::of(format!("{what} of {time_zone}"), window_of))
 }
 
-fn window_of(
-    zone: &TimeZone,
-    at: Timestamp,
-    days_of: fn(&ZonedDateTime) -> Days,
-) -> Result<Window, jiff::Error> {
+fn window_of(zone: &TimeZone, at: Timestamp, days_of: Days) -> Result<Window, jiff::Error> {
     let time = jiff::Timestamp::from_millisecond(at.as_millis())?.to_zoned_datetime(zone.clone());
-    // A day need not begin at midnight: the clocks may go forward just then.
-    let begin = |day: Result<ZonedDateTime, jiff::Error>| -> Result<Timestamp, jiff::Error> {
-        Ok(Timestamp::from_millis(day?.start_of_day()?.timestamp().as_millisecond()))
-    };
-    let (first, after) = days_of(&time);
-    Ok(Window { start: begin(first)?, end: begin(after)? })
+    let mut day = time.date();
+    loop {
+        let (first, next) = days_of(day)?;
+        let window = Window { start: first_of(zone, first)?, end: first_of(zone, next)? };
+        // A day begins once, and the next ends it, whatever the clocks say in between: where they go back over
+        // midnight, the hour that the day before has again belongs to the day that has begun.
+        if at < window.start {
+            day = first.yesterday()?;
+        } else if at >= window.end {
+            day = next;
+        } else {
+            return Ok(window);
+        }
+    }
+}
+
+/// When the clocks of a zone first show a day: at midnight, or where they go forward over it, after that.
+fn first_of(zone: &TimeZone, day: Date) -> Result<Timestamp, jiff::Error> {
+    let midnight = zone.to_ambiguous_timestamp(day.to_datetime(Time::midnight()));
+    let is_left_out = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
+    let mut first = midnight.compatible()?;
+    if is_left_out {
+        let after = first.checked_add(jiff::SignedDuration::from_millis(1))?;
+        first = zone.preceding(after).next().map_or(first, |change| change.timestamp());
+    }
+    Ok(Timestamp::from_millis(first.as_millisecond()))
 }
 
 /// Beyond the years that the calendar knows, ten thousand from now.
@@ -161,6 +205,75 @@ mod tests {
             "2012-01-02T00:00:00Z",
         );
         assert!(days.iter().all(|day| hours(day) == 24), "{days:?}");
+    }
+
+    /// The windows around each change of each zone hold their own times, and follow one another.
+    fn around_all_changes<A: Assigner>(
+        lay: impl Fn(&TimeZoneRules, &str) -> A,
+        most: i64,
+    ) -> usize {
+        let rules = TimeZoneRules::bundled();
+        let (from, to) = (time("1900-01-01T00:00:00Z"), time("2030-01-01T00:00:00Z"));
+        let mut count = 0;
+        for name in rules.names() {
+            let (zone, windows) = (rules.zone(&name).unwrap(), lay(&rules, &name));
+            let start = jiff::Timestamp::from_millisecond(from.as_millis()).unwrap();
+            for change in zone.following(start) {
+                let at = change.timestamp().as_millisecond();
+                if at > to.as_millis() {
+                    break;
+                }
+                count += 1;
+                let mut last: Option<Window> = None;
+                for minutes in [-1_500, -60, -30, 0, 30, 60, 1_500] {
+                    let at = Timestamp::from_millis(at + minutes * 60_000);
+                    let window = windows.window_of(at);
+                    let length = window.end.as_millis() - window.start.as_millis();
+                    assert!(window.holds(at), "{name}: {window:?} does not hold {at}");
+                    assert!(length <= most * 3_600_000, "{name}: {window:?}");
+                    let before = windows.window_of(window.start - Duration::from_millis(1));
+                    assert_eq!(before.end, window.start, "{name}");
+                    assert_eq!(windows.window_of(window.start), window, "{name}");
+                    let follows = |last: Window| last == window || last.end <= window.start;
+                    assert!(last.is_none_or(follows), "{name}: {last:?}, then {window:?}");
+                    last = Some(window);
+                }
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn days_and_months_follow_one_another_at_every_change_of_every_zone() {
+        let days = |rules: &TimeZoneRules, zone: &str| {
+            Calendar::daily_by(rules, zone).unwrap().late(Late::Drop)
+        };
+        let months = |rules: &TimeZoneRules, zone: &str| {
+            Calendar::monthly_by(rules, zone).unwrap().late(Late::Drop)
+        };
+        // Manila had one day twice, in 1844; Kwajalein and others left one out.
+        assert!(around_all_changes(days, 49) > 10_000);
+        assert!(around_all_changes(months, 31 * 24 + 25) > 10_000);
+    }
+
+    #[test]
+    fn clocks_that_go_back_over_midnight_do_not_bring_a_day_back() {
+        for (zone, start, again) in [
+            ("America/St_Johns", "2010-11-07T02:30:00Z", "2010-11-07T03:00:00Z"),
+            ("America/Moncton", "2006-10-29T03:00:00Z", "2006-10-29T03:30:00Z"),
+        ] {
+            let days = Calendar::daily_by(&TimeZoneRules::bundled(), zone).unwrap();
+            let window = days.late(Late::Drop).window_of(time(again));
+            assert_eq!(window.start, time(start), "{zone}");
+            assert_eq!(hours(&window), 25, "{zone}");
+        }
+        let months = Calendar::monthly_by(&TimeZoneRules::bundled(), "Pacific/Kiritimati").unwrap();
+        let months = months.late(Late::Drop);
+        // The last of December 1994 was left out there.
+        let december = months.window_of(time("1994-12-15T00:00:00Z"));
+        let january = months.window_of(time("1995-01-15T00:00:00Z"));
+        assert_eq!(december.end, january.start);
+        assert_eq!(january.start, time("1994-12-31T10:00:00Z"));
     }
 
     #[test]
