@@ -131,7 +131,10 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let compensations = launch
         .source(SystemTopic::CompensationEvents, refunds())
         .event_time(|refund| refund.timestamp, common.out_of_orderness);
-    let job = Job::new(&common.group)?.source(compensations).anchor(postgres.clone()).pipeline({
+    // It does not look at time: none is too far ahead.
+    let job =
+        Job::new(&common.group)?.source(compensations).anchor(postgres.clone()).max_ahead(None);
+    let job = job.pipeline({
         let postgres = postgres.clone();
         move |refunds| payments(refunds).to(paid_once(&postgres))
     });

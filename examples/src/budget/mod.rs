@@ -117,7 +117,9 @@ pub async fn run(options: Options<BudgetOptions>, shutdown: Shutdown) -> Result<
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
-    let job = Job::new(&common.group)?.source(ads).anchor(postgres.clone()).pipeline({
+    // It does not look at time: none is too far ahead.
+    let job = Job::new(&common.group)?.source(ads).anchor(postgres.clone()).max_ahead(None);
+    let job = job.pipeline({
         let postgres = postgres.clone();
         move |ads| spends(ads, timezone.clone()).to(days(&postgres))
     });

@@ -160,6 +160,7 @@ pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result
     let job = Job::new(&common.group)?
         .source(snapshots)
         .anchor(redis.clone())
+        .max_ahead(None)
         .pipeline(move |snapshots| versions(snapshots).to(rank_cache(&redis, aliases.clone())));
     launch.run(job, no_preparation, shutdown).await
 }

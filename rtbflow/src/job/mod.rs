@@ -276,10 +276,12 @@ impl<S, A, P> Job<S, A, P> {
     }
 
     /// How far a record's event time may be ahead of the wall clock; one further ahead becomes a dead
-    /// letter, since it would drag the watermark along. Default: no bound. Not for a run
-    /// [`until_end`](Self::until_end), whose results depend on the records alone.
+    /// letter, since it would drag the watermark along and make all others late. Default: one hour; `None` is no
+    /// bound, for a pipeline that does not look at time. Without meaning in a run
+    /// [`until_end`](Self::until_end), whose results depend on the records alone; of a source that [ends by
+    /// itself](crate::source::Source::is_bounded) only if it is set.
     pub fn max_ahead(mut self, most: impl Into<Option<Duration>>) -> Self {
-        self.settings.max_ahead = most.into();
+        self.settings.max_ahead = Some(most.into());
         self
     }
 
@@ -407,7 +409,7 @@ where
     fn bounds(&self) -> Bounds {
         Bounds {
             idle_timeout: self.settings.idle_timeout,
-            max_ahead: self.settings.max_ahead.filter(|_| !self.settings.until_end),
+            max_ahead: self.settings.max_ahead(self.source.is_bounded()),
         }
     }
 

@@ -10,7 +10,8 @@ pub(crate) struct Settings {
     pub(crate) commit_interval: Duration,
     pub(crate) linger: Duration,
     pub(crate) idle_timeout: Duration,
-    pub(crate) max_ahead: Option<Duration>,
+    /// `None` if nothing is said of it.
+    pub(crate) max_ahead: Option<Option<Duration>>,
     pub(crate) until_end: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) stop_deadline: Duration,
@@ -19,6 +20,17 @@ pub(crate) struct Settings {
     pub(crate) most_records: u64,
     pub(crate) most_rows: usize,
     pub(crate) most_bytes: usize,
+}
+
+/// How far a record may be ahead of the wall clock where nothing is said of it.
+const MAX_AHEAD: Duration = Duration::from_hours(1);
+
+impl Settings {
+    /// How far a record may be ahead of the wall clock, for a source that ends by itself or not.
+    pub(crate) fn max_ahead(&self, is_bounded: bool) -> Option<Duration> {
+        let unless_said = if is_bounded { None } else { Some(MAX_AHEAD) };
+        self.max_ahead.unwrap_or(unless_said).filter(|_| !self.until_end)
+    }
 }
 
 impl Default for Settings {

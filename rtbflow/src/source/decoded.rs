@@ -184,6 +184,10 @@ impl<S: Source<Batch = RawBatch>, D: Decoding> Source for Decoded<S, D> {
         self.transport.topics()
     }
 
+    fn is_bounded(&self) -> bool {
+        self.transport.is_bounded()
+    }
+
     fn out_of_orderness(&self, topic: Topic) -> Duration {
         let topics = self.transport.topics();
         let place = topics.iter().position(|name| name == topic.name());

@@ -74,6 +74,10 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
         vec![self.topic.to_string()]
     }
 
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.event_time.out_of_orderness
     }

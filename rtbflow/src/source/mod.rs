@@ -72,6 +72,13 @@ pub trait Source: Send + Sync + 'static {
         Duration::ZERO
     }
 
+    /// Whether it ends by itself, as what is in memory or in a file does. Then what comes out depends on its
+    /// records alone, and not on the wall clock: none is [too far ahead](crate::Job::max_ahead) of that unless
+    /// the job says so.
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
     /// Reads another source together with this one, where neither has a group: something in memory, a
     /// file, a stream. The values of this one are then [`Either::Left`](crate::Either::Left), those of the
     /// other [`Either::Right`](crate::Either::Right). More sources follow by calling it again, and nest.

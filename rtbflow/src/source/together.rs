@@ -29,6 +29,10 @@ where
     type Batch = Either<L::Batch, R::Batch>;
     type Feed = FixedFeed<Self::Batch>;
 
+    fn is_bounded(&self) -> bool {
+        self.left.is_bounded() && self.right.is_bounded()
+    }
+
     fn topics(&self) -> Vec<String> {
         self.left.topics().into_iter().chain(self.right.topics()).collect()
     }

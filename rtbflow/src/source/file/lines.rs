@@ -16,6 +16,10 @@ const MOST_LINE_BYTES: u64 = 16 << 20;
 pub(super) struct Lines {
     file: BufReader<File>,
     pub(super) line: Vec<u8>,
+    /// Lines that were read ahead, and are the next.
+    behind: Vec<u8>,
+    /// How many bytes of them are not behind any more.
+    taken: usize,
     /// The number of the next line.
     pub(super) number: i64,
 }
@@ -25,7 +29,7 @@ impl Lines {
         let file = File::open(path)
             .map_err(|error| Error::config(format!("open {}", path.display())).because(error))?;
         let file = BufReader::with_capacity(READ_BYTES, file);
-        Ok(Self { file, line: Vec::new(), number: 0 })
+        Ok(Self { file, line: Vec::new(), behind: Vec::new(), taken: 0, number: 0 })
     }
 
     /// Reads the next line. False at the end.
@@ -36,6 +40,22 @@ impl Lines {
 
     /// Reads on to the next end of a line.
     fn read_on(&mut self) -> io::Result<bool> {
+        let behind = self.behind.get(self.taken..).unwrap_or_default();
+        if !behind.is_empty() {
+            let end = memchr::memchr(b'\n', behind).map(|end| end + 1);
+            let line = behind.get(..end.unwrap_or(behind.len())).unwrap_or_default();
+            self.line.extend_from_slice(line);
+            self.taken += line.len();
+            if end.is_some() {
+                return Ok(true);
+            }
+            self.read_file()?;
+            return Ok(true);
+        }
+        self.read_file()
+    }
+
+    fn read_file(&mut self) -> io::Result<bool> {
         let left = MOST_LINE_BYTES.saturating_sub(self.line.len() as u64) + 1;
         let read = self.file.by_ref().take(left).read_until(b'\n', &mut self.line)?;
         if self.line.len() as u64 > MOST_LINE_BYTES {
@@ -46,20 +66,28 @@ impl Lines {
     }
 
     /// Reads the next row: an end of a line within quotes is part of it.
+    ///
+    /// A quote begins a field only at its start, and only another ends it that a comma or an end of the line
+    /// follows. A row that goes over lines and is none, as its quote is never closed, is its first line alone: the
+    /// rows behind it are read.
     #[cfg(feature = "csv")]
     pub(super) fn read_row(&mut self) -> io::Result<bool> {
-        let mut found = self.read_line()?;
-        let mut counted = 0;
-        let mut quotes = 0_usize;
-        while found {
-            let rest = self.line.get(counted..).unwrap_or_default();
-            // A quote within quotes is doubled, so the number is odd within a field.
-            quotes += rest.iter().filter(|byte| **byte == b'"').count();
-            counted = self.line.len();
-            if quotes.is_multiple_of(2) || !self.read_on()? {
+        let found = self.read_line()?;
+        let (first, mut scanned, mut scan) = (self.line.len(), 0, Scan::FieldStart);
+        loop {
+            let rest = self.line.get(scanned..).unwrap_or_default();
+            scan = rest.iter().fold(scan, |scan, byte| scan.next(*byte));
+            scanned = self.line.len();
+            // Room for another line: one that is too long by itself is an error.
+            let has_room = scanned as u64 <= MOST_LINE_BYTES / 2;
+            if scan != Scan::Quoted || !has_room || !self.read_on()? {
                 break;
             }
-            found = true;
+        }
+        if matches!(scan, Scan::Quoted | Scan::Bad) {
+            let mut behind = self.line.split_off(first);
+            behind.extend_from_slice(self.behind.get(self.taken..).unwrap_or_default());
+            (self.behind, self.taken) = (behind, 0);
         }
         Ok(found)
     }
@@ -92,6 +120,40 @@ impl Lines {
         let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.number == 1).unwrap_or(line)
+    }
+}
+
+/// Where in a row its bytes have come to.
+#[cfg(feature = "csv")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    /// A field begins, or the row has ended.
+    FieldStart,
+    /// Within a field without quotes.
+    Plain,
+    Quoted,
+    /// Behind a quote that ends its field, or is the first of two.
+    Quote,
+    /// Behind an end of the line that may follow.
+    Return,
+    /// Something stands behind the quote that ends a field.
+    Bad,
+}
+
+#[cfg(feature = "csv")]
+impl Scan {
+    fn next(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Self::Quote,
+            (Self::Quoted, _) | (Self::Quote, b'"') | (Self::FieldStart, b'"') => Self::Quoted,
+            (Self::FieldStart | Self::Plain | Self::Quote, b',')
+            | (Self::FieldStart | Self::Plain | Self::Quote | Self::Return, b'\n') => {
+                Self::FieldStart
+            }
+            (Self::Quote, b'\r') => Self::Return,
+            (Self::FieldStart | Self::Plain, _) => Self::Plain,
+            (Self::Quote | Self::Return | Self::Bad, _) => Self::Bad,
+        }
     }
 }
 

@@ -170,6 +170,10 @@ impl Source for FileSource {
         vec![self.topic.to_string()]
     }
 
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     async fn open(&self, context: Context) -> Result<Self::Feed> {
         for path in &*self.paths {
             let lines = Lines::open(path)?;
@@ -406,6 +410,33 @@ mod tests {
         let path = folder.write("long", [b"short\n".as_slice(), &too_long].concat());
         let error = lines(&path, &place, &out).await.unwrap_err();
         assert!(error.report().contains("line 1") && !error.is_transient(), "{error:?}");
+    }
+
+    #[cfg(feature = "csv")]
+    #[tokio::test(start_paused = true)]
+    async fn one_bad_row_of_csv_is_one_dead_letter() {
+        // What stands in the second row, and how many rows are bad.
+        for (row, bad) in [
+            ("wi\"de,1", 1),
+            ("\"wide,1", 1),
+            ("\"wide\"r,1", 1),
+            ("wide\",\"1", 1),
+            ("\"wi\"\"de\",1", 0),
+            ("\"wi\nde\",1", 0),
+            ("\"wide,1\nx\"y,2", 2),
+            ("\"a\nb\nc", 3),
+        ] {
+            let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
+            let text = format!("name,count\na,1\n{row}\nb,2\n\"c\",3\r\nd,4");
+            let source = FileSource::new(folder.write("rows", &text)).csv::<(String, u32)>();
+            let (sink_place, sink_out) = (place.clone(), out.clone());
+            let job = Job::new("rows").unwrap().source(source.unwrap()).anchor(place);
+            let job = job.pipeline(move |rows| rows.to(sink_place.collect_into(&sink_out)));
+            let report = job.run(std::future::pending()).await.unwrap();
+            let others = out.values().into_iter().filter(|(name, _)| name.len() == 1);
+            let others: Vec<_> = others.map(|(_, count)| count).collect();
+            assert_eq!((others, report.dead_lettered), (vec![1, 2, 3, 4], bad), "{row}");
+        }
     }
 
     #[cfg(feature = "csv")]

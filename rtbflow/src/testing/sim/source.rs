@@ -53,6 +53,11 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
         self.log.topics()
     }
 
+    /// Its event times have nothing to do with the simulated clock.
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.log.out_of_orderness()
     }
