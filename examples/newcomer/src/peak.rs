@@ -36,7 +36,7 @@ impl Logic for Peak {
     fn on_record(&mut self, record: Record<Reading>, out: &mut Outbox<Reading>) {
         let Reading { sensor, value } = record.value;
         let expires = record.timestamp + self.silence;
-        let higher = match self.highest.find(&sensor) {
+        let higher = match self.highest.find_at(&sensor, record.timestamp) {
             None => {
                 self.highest.insert(sensor, value, expires);
                 true
@@ -73,9 +73,17 @@ impl Logic for Peak {
 
 #[cfg(test)]
 mod tests {
-    use rtbflow::testing::{laws, timed};
+    use rtbflow::testing::{laws, run, timed};
 
     use super::*;
+
+    #[test]
+    fn a_silence_ends_with_the_record_that_comes() {
+        let readings = [(1, 9, 0), (1, 4, 49), (1, 5, 99), (1, 3, 148), (1, 2, 198)];
+        let readings = readings.map(|(sensor, value, at)| (Reading { sensor, value }, at));
+        let peaks = run(timed(readings), |flow| flow.peaks("peaks", Duration::from_millis(50)));
+        assert_eq!(peaks.iter().map(|peak| peak.value).collect::<Vec<_>>(), [9, 5, 2]);
+    }
 
     #[test]
     fn keeps_the_laws_of_operators() {

@@ -92,6 +92,7 @@ where
 mod tests {
     use std::time::Duration;
 
+    use crate::operators::process::Retention;
     use crate::testing::{laws, run, timed};
 
     #[test]
@@ -105,6 +106,35 @@ mod tests {
             })
         });
         assert_eq!(counted, [(0, 1), (0, 2), (1, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn a_silence_ends_with_the_record_that_comes() {
+        let ten = Duration::from_millis(10);
+        let numbered = |retention: Retention| {
+            run(timed([(0, 0), (0, 9), (0, 19), (0, 28)]), move |flow| {
+                flow.key_by(|key| *key).scan("count", retention, |count: &mut u32, _| {
+                    *count += 1;
+                    *count
+                })
+            })
+        };
+        assert_eq!(numbered(Retention::after_silence(ten)), [1, 2, 1, 2]);
+        assert_eq!(
+            numbered(Retention::after_change(ten)),
+            [1, 2, 3, 4],
+            "the watermark rises behind it"
+        );
+        laws::operator(timed((0..30).map(|n| (n, n * n % 50))), move |flow| {
+            flow.key_by(|n| n % 4).scan(
+                "sums",
+                Retention::after_silence(ten),
+                |sum: &mut i64, n| {
+                    *sum += n;
+                    *sum
+                },
+            )
+        });
     }
 
     #[test]

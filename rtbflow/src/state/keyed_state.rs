@@ -180,6 +180,28 @@ impl<K: Hash + Eq, V> KeyedState<K, V> {
         self.index.find(self.hasher.hash_one(key), same).copied()
     }
 
+    /// Where the entry of a key stands, if it is there at this time: one that has expired by then is removed. For
+    /// a record that ends a silence itself: the watermark, by which [`forget`](Self::forget) goes, rises behind it.
+    pub fn find_at(&mut self, key: &K, now: Timestamp) -> Option<SlotId> {
+        self.find_at_if(key, now, |_| true)
+    }
+
+    /// The same, but only an entry is removed of which `over` says that it may go.
+    pub(crate) fn find_at_if(
+        &mut self,
+        key: &K,
+        now: Timestamp,
+        over: impl Fn(&V) -> bool,
+    ) -> Option<SlotId> {
+        let at = self.find(key)?;
+        let entry = self.entry(at)?;
+        if entry.expires <= now && over(&entry.value) {
+            self.remove(at);
+            return None;
+        }
+        Some(at)
+    }
+
     /// Adds an entry for a key that has none.
     pub fn insert(&mut self, key: K, value: V, expires: Timestamp) -> SlotId {
         let at = self.free.pop().unwrap_or_else(|| self.unused());

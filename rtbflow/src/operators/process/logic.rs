@@ -234,7 +234,11 @@ where
             self.begin_anew();
         }
         let key = (self.key)(&record.value);
-        match self.kept.find(&key) {
+        let found = match self.retention.by_record {
+            true => self.kept.find_at_if(&key, record.timestamp, |kept| kept.timers.is_empty()),
+            false => self.kept.find(&key),
+        };
+        match found {
             Some(slot) => self.turn(slot, Cause::Record(record.timestamp), out, |process, turn| {
                 process.on_record(record, turn);
             }),

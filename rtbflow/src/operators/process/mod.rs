@@ -63,26 +63,38 @@ pub trait Process<K, T>: Send + 'static {
 ///
 /// A plain [`Duration`] will do for [`after_change`](Self::after_change).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention(Option<Duration>);
+pub struct Retention {
+    duration: Option<Duration>,
+    /// Whether a record that comes later than that ends it too.
+    by_record: bool,
+}
 
 impl Retention {
     /// Until the watermark is this much past the last change of the state by event time, or, if that is later,
     /// past the key's last timer. A record behind the watermark counts as if it were of the watermark's time.
     #[must_use]
     pub fn after_change(duration: Duration) -> Self {
-        Self(Some(duration))
+        Self { duration: Some(duration), by_record: false }
+    }
+
+    /// As [`after_change`](Self::after_change), and for a record whose own event time is this much past the last
+    /// change or more: it ends the silence, and finds no state, though the watermark, which it is to raise, is not
+    /// there yet. One that comes out of order after it finds what it has left.
+    #[must_use]
+    pub fn after_silence(duration: Duration) -> Self {
+        Self { duration: Some(duration), by_record: true }
     }
 
     /// Until the logic clears it. It has to do so for every key at some time: nothing else bounds what is
     /// kept.
     #[must_use]
     pub fn until_cleared() -> Self {
-        Self(None)
+        Self { duration: None, by_record: false }
     }
 
     /// When what changed at this time is forgotten.
     fn until(self, changed: Timestamp) -> Timestamp {
-        self.0.map_or(Timestamp::MAX, |duration| changed + duration)
+        self.duration.map_or(Timestamp::MAX, |duration| changed + duration)
     }
 }
 
@@ -165,7 +177,7 @@ where
         P: Process<K, S::Value>,
     {
         let retention = retention.into();
-        let detail = match retention.0 {
+        let detail = match retention.duration {
             Some(duration) => format!("kept for {duration:?}"),
             None => "until cleared".to_owned(),
         };
