@@ -72,7 +72,7 @@ fn main() -> Answer<()> {
                 ["--kafka", &kafka, "--redis", &redis, "--group", &group("s2"), "--until-end"];
             if asked(s2) {
                 let run = performance::run(read(PERFORMANCE, &s2_options)?, never());
-                keep(s2, measure(records, pipeline(run)).await?);
+                keep(s2, measure(records, pipeline(Box::pin(run))).await?);
             }
             let w1_options = [
                 "--kafka",
@@ -88,7 +88,7 @@ fn main() -> Answer<()> {
                 // Each run books the same records anew: without the books of the run before.
                 sql(&postgres, "drop table if exists balance_ledger, advertiser_balances").await?;
                 let run = balance::run(read(BALANCE, &w1_options)?, never());
-                keep(w1, measure(records, pipeline(run)).await?);
+                keep(w1, measure(records, pipeline(Box::pin(run))).await?);
             }
         }
         for name in NAMES {
