@@ -28,7 +28,6 @@ mod lookup;
 mod map;
 mod map_async;
 mod map_record;
-mod operator;
 pub mod process;
 mod sample;
 mod scan;

@@ -1,5 +1,7 @@
 //! The one poll loop behind all operators with state, and the contract of their logic.
 
+mod operator;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
@@ -14,12 +16,13 @@ use crate::barrier::{Class, Reject, Samples, Tally};
 use crate::element::{Element, Origin, Record};
 use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
-use crate::operators::operator::{Operator, Resumed};
 use crate::operators::window::Late;
 use crate::state::Chunk;
 pub use crate::state::Snapshot;
 use crate::time::{Timestamp, rough};
 use crate::topology::Tip;
+
+use operator::{Operator, Resumed};
 
 /// What an operator with state does: pure logic, without waiting.
 ///
