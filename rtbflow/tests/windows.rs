@@ -388,3 +388,12 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn keys_that_had_their_turn_before_a_restart_are_forgotten_as_without_it() {
+    let of_0 = [-50, -45, -41, -36, -33, -27, -24].map(|t| (0, t));
+    let of_2 = [-48, -24, -24].map(|t| (2, t));
+    let mut records = [&of_0[..], &of_2[..]].concat();
+    records.sort_by_key(|(_, t)| *t);
+    laws::operator(timed(valued(&records)), |flow| sliding(flow, (18, 7, 0), false, 2));
+}

@@ -28,7 +28,7 @@ use crate::time::{Timestamp, millis};
 const PASSED: i64 = i64::MIN;
 /// The bucket that says which window is being emitted, and from which key on.
 const PUTTING: i64 = i64::MIN + 1;
-const NEXT: &str = "window and next key";
+const NEXT: &str = "window, next key and watermark";
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Sliding`] windows.
 ///
@@ -62,8 +62,9 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     due: i64,
     /// While windows are put out: the end of the one, and where the next key stands.
     putting: Option<(i64, usize)>,
-    /// The same as the place knows it: the end of the window, and the next key's number in order of arrival.
-    logged_putting: Option<(i64, u64)>,
+    /// The same as the place knows it: the end of the window, the next key's number in order of arrival, and the
+    /// watermark that made it due.
+    logged_putting: Option<(i64, u64, i64)>,
     values: PhantomData<fn(T, L)>,
 }
 
@@ -249,8 +250,7 @@ where
     ) -> bool {
         let window = self.window(end);
         let start = window.start.as_millis();
-        // What the next window needs stays, although it may be one with nothing in it.
-        let gone = self.gone_after(self.watermark).min(self.grid.start_of(self.grid.next(end)));
+        let gone = self.gone_by(end);
         let mut room = out.room();
         for at in from..self.keys.len() {
             let Some((key, lane)) = self.keys.at_with_key_mut(at) else { continue };
@@ -293,6 +293,20 @@ where
         first
     }
 
+    /// Where the parts end that are forgotten with the window that ends there. What the next window needs
+    /// stays, although it may be one with nothing in it.
+    fn gone_by(&self, end: i64) -> i64 {
+        self.gone_after(self.watermark).min(self.grid.start_of(self.grid.next(end)))
+    }
+
+    /// Forgets of a key what ends until there.
+    fn forget_of(&mut self, at: usize, gone: i64) {
+        if let Some(lane) = self.keys.at_mut(at).filter(|lane| !lane.parts.is_empty()) {
+            lane.forget(gone, &self.aggregate);
+            self.forgotten_count += usize::from(lane.parts.is_empty());
+        }
+    }
+
     /// Where the parts end that no window needs any more which may be put out, or corrected, after this
     /// watermark.
     fn gone_after(&self, watermark: i64) -> i64 {
@@ -308,11 +322,7 @@ where
         if self.gone < gone {
             self.gone = gone;
             for at in 0..self.keys.len() {
-                let Some(lane) = self.keys.at_mut(at).filter(|lane| !lane.parts.is_empty()) else {
-                    continue;
-                };
-                lane.forget(gone, &self.aggregate);
-                self.forgotten_count += usize::from(lane.parts.is_empty());
+                self.forget_of(at, gone);
             }
         }
         self.slices.end_until(gone);
@@ -417,7 +427,9 @@ where
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         self.slices.write(&self.format, &mut self.keys, self.changed.drain(..), snapshot);
         let next = |at| self.keys.at(at).map_or(u64::MAX, |(_, lane)| lane.arrival);
-        let putting = self.putting.map(|(end, at)| (end, next(at)));
+        // The end of all time is that of one run: another may go on from here.
+        let watermark = |end| if self.watermark == i64::MAX { end } else { self.watermark };
+        let putting = self.putting.map(|(end, at)| (end, next(at), watermark(end)));
         if self.logged_putting != putting {
             self.logged_putting = putting;
             match putting {
@@ -484,11 +496,18 @@ where
             lane.parts.settle(self.passed);
             self.keys.insert_new(key, lane);
         }
-        // What was being emitted is due, whatever the watermark will be: it goes on there.
-        if let Some((end, arrival)) = self.logged_putting {
+        // What was being emitted is due: it goes on there, by the watermark that made it due. By a lower one
+        // less would be forgotten, and what is forgotten counts for no early result.
+        if let Some((end, arrival, watermark)) = self.logged_putting {
             let next = self.keys.iter().position(|(_, lane)| lane.arrival >= arrival);
-            self.putting = Some((end, next.unwrap_or(self.keys.len())));
-            self.watermark = end;
+            let next = next.unwrap_or(self.keys.len());
+            self.putting = Some((end, next));
+            self.watermark = watermark;
+            // The keys before it have had their turn.
+            let gone = self.gone_by(end);
+            for at in 0..next {
+                self.forget_of(at, gone);
+            }
         }
     }
 }
