@@ -28,8 +28,6 @@ pub(super) struct Operator<L: Logic> {
     pub(super) out: Outbox<L::Out>,
     /// The watermark that the logic knows.
     watermark: Timestamp,
-    /// The lowest watermark that has to be told before a record.
-    due: Timestamp,
     /// Which watermark the task knows to make results due.
     results_due: Timestamp,
     /// How much lower watermarks are here than in the task.
@@ -89,7 +87,6 @@ pub(super) enum Resumed<U> {
 impl<L: Logic> Operator<L> {
     pub(super) fn new(name: &str, logic: L, tip: &Tip) -> Self {
         let mut operator = Self {
-            due: logic.due(),
             logic,
             name: name.into(),
             out: Outbox::new(tip.activity()),
@@ -111,7 +108,7 @@ impl<L: Logic> Operator<L> {
     #[inline]
     pub(super) fn on_record(&mut self, record: Record<L::In>, watermark: Timestamp) {
         // Whether the watermark rose is as good as random: where that does not matter, it is not asked.
-        if watermark < self.due {
+        if watermark < self.logic.due() {
             self.out.watermark = watermark;
         } else if watermark > self.watermark {
             self.watermark = watermark;
@@ -127,7 +124,6 @@ impl<L: Logic> Operator<L> {
     #[inline]
     fn take(&mut self, record: Record<L::In>) {
         self.logic.on_record(record, &mut self.out);
-        self.due = self.logic.due();
         if L::RESUMES && self.logic.results_due() < self.results_due {
             self.note_due();
         }
@@ -144,7 +140,6 @@ impl<L: Logic> Operator<L> {
     #[cold]
     #[inline(never)]
     fn note_due(&mut self) {
-        self.due = self.logic.due();
         if L::RESUMES {
             self.results_due = self.logic.results_due();
             let due = self.results_due.as_millis().saturating_add(self.lag_ms);
