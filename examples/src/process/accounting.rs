@@ -33,7 +33,7 @@ mod tests {
             concat!(
                 r#"{"pipeline":"balance-worker","records_in":3,"decoded":2,"filtered":0,"late":0,"#,
                 r#""duplicates":0,"dead_lettered":0,"skipped":1,"pending":0,"records_out":0,"#,
-                r#""commits":0,"restarts":4}"#,
+                r#""commits":0,"restarts":4,"results_refused":0,"behind":0}"#,
                 "\n"
             )
         );
