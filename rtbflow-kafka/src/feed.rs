@@ -49,7 +49,7 @@ impl Feed for KafkaFeed {
         self.mailbox.put(|slots| slots.close = true);
         if timeout(LONGEST_FAREWELL, &mut self.left).await.is_err() {
             warn!(
-                "Kafka does not answer the farewell; the group will miss this instance by itself"
+                "leave the consumer group: Kafka does not answer in time; its partitions go to other instances after session.timeout.ms"
             );
         }
     }
