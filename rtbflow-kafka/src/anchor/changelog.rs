@@ -20,7 +20,7 @@ use rtbflow::source::RawRecord;
 use rtbflow::state::{Change, Chunk, Reader, Writer};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 
-use crate::outgoing::Outgoing;
+use crate::producer::batch::RecordBatch;
 
 /// The key of the positions.
 const POSITIONS: &[u8] = b"positions";
@@ -81,7 +81,7 @@ fn read_piece_key(key: &[u8]) -> Option<(&str, i64, u32)> {
 
 impl Lengths {
     /// The records that these changes of state are, put behind others.
-    pub(crate) fn write(&self, chunks: &[Chunk], out: &mut Outgoing) -> Lengthened {
+    pub(crate) fn write(&self, chunks: &[Chunk], out: &mut RecordBatch) -> Lengthened {
         let mut lengthened = Vec::new();
         for (bucket, log) in folded(chunks) {
             let before = self.0.get(&bucket).copied().unwrap_or(0);
@@ -131,7 +131,7 @@ type Written = (String, i32, Option<i64>, Option<i64>, u64, u64);
 type WrittenLog = Option<(String, Option<i32>)>;
 
 /// Puts the positions behind other records.
-pub(crate) fn write_positions(positions: &Positions, out: &mut Outgoing) -> Result<()> {
+pub(crate) fn write_positions(positions: &Positions, out: &mut RecordBatch) -> Result<()> {
     let mut writer = Writer::new(POSITIONS_VERSION);
     for (partition, at) in positions {
         let time = at.event_time.map(Timestamp::as_millis);
@@ -285,9 +285,9 @@ mod tests {
         chunk("a:b", bucket, Change::Append(bytes.into()))
     }
 
-    fn scan<'a>(records: impl IntoIterator<Item = &'a Outgoing>) -> Result<Scan> {
+    fn scan<'a>(records: impl IntoIterator<Item = &'a RecordBatch>) -> Result<Scan> {
         let mut scan = Scan::default();
-        for message in records.into_iter().flat_map(Outgoing::messages) {
+        for message in records.into_iter().flat_map(RecordBatch::messages) {
             scan.take(&RawRecord {
                 offset: 0,
                 timestamp: Timestamp::default(),
@@ -299,10 +299,10 @@ mod tests {
     }
 
     /// Writes the groups of chunks one after the other; what is read back of all of them.
-    fn check(groups: &[Vec<Chunk>]) -> (Vec<Outgoing>, Vec<Chunk>) {
+    fn check(groups: &[Vec<Chunk>]) -> (Vec<RecordBatch>, Vec<Chunk>) {
         let (mut lengths, mut written) = (Lengths::default(), Vec::new());
         for chunks in groups {
-            let mut out = Outgoing::default();
+            let mut out = RecordBatch::default();
             let lengthened = lengths.write(chunks, &mut out);
             lengths.apply(lengthened);
             written.push(out);
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_missing_piece_and_a_foreign_record_are_errors_that_name_them() {
-        let mut out = Outgoing::default();
+        let mut out = RecordBatch::default();
         Lengths::default().write(&[append(1, vec![0; MOST_BYTES + 1]), append(1, "2")], &mut out);
         for missing in 0..3 {
             let mut torn = out.clone();
@@ -363,7 +363,7 @@ mod tests {
             (b"1:0:a", b""),
             (b"1:0:a", b"\x20"),
         ] {
-            let mut foreign = Outgoing::default();
+            let mut foreign = RecordBatch::default();
             foreign.put(key, Some(&[value]));
             let error = scan([&foreign]).unwrap_err();
             assert!(error.is_config() && error.to_string().contains("key"), "{error:?}");
@@ -384,12 +384,12 @@ mod tests {
             (partition(PARTITION), at(Some(i64::MAX), Some(i64::MIN), u64::MAX, 1 << 63)),
             (partition(i32::MAX), at(None, None, 1, 0)),
         ]);
-        let mut out = Outgoing::default();
+        let mut out = RecordBatch::default();
         write_positions(&positions, &mut out).unwrap();
         assert_eq!(scan([&out]).unwrap().positions, positions);
         // As a build before the logs had names wrote it, in the format of that time.
         let before = b"\x00\x01\xf5\x43\xac\x5a\x96\xa3ads\x03\x09\xc0\x02\x05";
-        let mut old = Outgoing::default();
+        let mut old = RecordBatch::default();
         old.put(POSITIONS, Some(&[before]));
         let stood = Position { offset: Some(9), commit: 2, owner: 5, ..Position::default() };
         assert_eq!(scan([&old]).unwrap().positions, Positions::from([(partition(3), stood)]));
@@ -397,7 +397,7 @@ mod tests {
         for at in 0..value.len() {
             let mut damaged = value.clone();
             damaged[at] ^= 1;
-            let mut out = Outgoing::default();
+            let mut out = RecordBatch::default();
             out.put(POSITIONS, Some(&[&damaged]));
             assert!(scan([&out]).is_err(), "byte {at}");
         }

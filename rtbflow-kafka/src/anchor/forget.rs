@@ -7,9 +7,9 @@ use rtbflow::epoch::{Kept, Task};
 
 use crate::anchor::room::{Room, changelog};
 use crate::anchor::seat::{PATIENCE, decided};
-use crate::blocking::drop_elsewhere;
-use crate::create::Creation;
-use crate::deadline::Deadline;
+use crate::client::blocking::drop_elsewhere;
+use crate::client::create::Creation;
+use crate::client::deadline::Deadline;
 
 /// How long a look waits for the transactions of others.
 const LONGEST_DECISION: Duration = Duration::from_secs(20);

@@ -24,14 +24,14 @@ use rtbflow::state::Chunk;
 use rtbflow::{Error, Result};
 use tokio::time::timeout;
 
-use crate::blocking::{blocking, drop_elsewhere};
-use crate::create::TopicSpec;
-use crate::deadline::Deadline;
-use crate::kafka::Kafka;
-use crate::records::{Given, Records};
-use crate::refusal::of_epoch;
-use crate::results::Results;
-use replay::Askers;
+use crate::client::blocking::{blocking, drop_elsewhere};
+use crate::client::create::TopicSpec;
+use crate::client::deadline::Deadline;
+use crate::client::kafka::Kafka;
+use crate::producer::records::{StagedRows, Records};
+use crate::producer::refusal::of_epoch;
+use crate::producer::result_topics::Results;
+use replay::OffsetClients;
 use room::Room;
 use seat::{Order, Seat};
 
@@ -114,7 +114,7 @@ struct Inner {
     creates: bool,
     /// Whether the changelog is known to keep what is written.
     lasting: AtomicBool,
-    askers: OnceLock<Askers>,
+    offset_clients: OnceLock<OffsetClients>,
     seats: Mutex<Seats>,
 }
 
@@ -124,7 +124,7 @@ type Seats = HashMap<(JobName, u32), Arc<tokio::sync::Mutex<Seat>>>;
 impl Drop for Inner {
     fn drop(&mut self) {
         let seats = std::mem::take(&mut *self.seats.lock().unwrap_or_else(PoisonError::into_inner));
-        drop_elsewhere((seats, self.askers.take()));
+        drop_elsewhere((seats, self.offset_clients.take()));
     }
 }
 
@@ -144,8 +144,8 @@ impl Kafka {
 
 impl KafkaAnchor {
     fn new(kafka: Kafka, (place, results): (Place, Results), creates: bool) -> Self {
-        let (lasting, askers, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { kafka, place, results, creates, lasting, askers, seats }) }
+        let (lasting, offset_clients, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
+        Self { inner: Arc::new(Inner { kafka, place, results, creates, lasting, offset_clients, seats }) }
     }
 
     /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
@@ -193,8 +193,8 @@ impl KafkaAnchor {
         blocking(&attempt, outer, move || {
             let deadline = Deadline::after(longest);
             let Inner { kafka, results, creates, lasting, .. } = &*inner;
-            let (askers, creates, job) = (inner.askers()?, *creates, &job);
-            let room = Room { kafka, results, askers, job, task, creates, lasting };
+            let (offset_clients, creates, job) = (inner.offset_clients()?, *creates, &job);
+            let room = Room { kafka, results, offset_clients, job, task, creates, lasting };
             call(&mut seat, &room, deadline)
         })
         .await
@@ -212,9 +212,9 @@ impl KafkaAnchor {
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, longest + GRACE, move || {
             let Inner { kafka, results, creates, lasting, .. } = &*inner;
-            let (askers, creates, job) = (inner.askers()?, *creates, &job);
+            let (offset_clients, creates, job) = (inner.offset_clients()?, *creates, &job);
             let task = Task { number: 0, of: 1 };
-            let room = Room { kafka, results, askers, job, task, creates, lasting };
+            let room = Room { kafka, results, offset_clients, job, task, creates, lasting };
             call(&room, Deadline::after(longest))
         })
         .await
@@ -231,19 +231,19 @@ impl KafkaAnchor {
     }
 
     fn order(&self, epoch: &Epoch) -> Result<Order> {
-        let batches = Given::of((0, epoch), self.inner.place).collect::<Result<_>>()?;
+        let batches = StagedRows::of((0, epoch), self.inner.place).collect::<Result<_>>()?;
         let bare = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
         Ok(Order { epoch: Epoch::new(epoch.task, epoch.advances.clone(), bare), batches })
     }
 }
 
 impl Inner {
-    fn askers(&self) -> Result<&Askers> {
-        if self.askers.get().is_none() {
+    fn offset_clients(&self) -> Result<&OffsetClients> {
+        if self.offset_clients.get().is_none() {
             // Of two that are made at once, one is used.
-            let _ = self.askers.set(Askers::new(&self.kafka)?);
+            let _ = self.offset_clients.set(OffsetClients::new(&self.kafka)?);
         }
-        self.askers.get().ok_or_else(|| Error::permanent("make a Kafka client"))
+        self.offset_clients.get().ok_or_else(|| Error::permanent("make a Kafka client"))
     }
 }
 

@@ -11,14 +11,14 @@ use rtbflow::source::RawRecord;
 use rtbflow::{Error, Partition, Result};
 
 use crate::anchor::changelog::{Positions, Scan, read_positions};
-use crate::blocking::drop_elsewhere;
-use crate::context::Context;
-use crate::deadline::Deadline;
-use crate::ends::offsets;
-use crate::failure::{failure, kind};
-use crate::kafka::{Kafka, serve_events};
-use crate::native::{Door, Queue};
-use crate::option::Role;
+use crate::client::blocking::drop_elsewhere;
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+use crate::client::failure::{failure, kind};
+use crate::client::kafka::Kafka;
+use crate::client::offsets::{offsets, serve_events};
+use crate::client::native::{Door, Queue};
+use crate::client::option::Role;
 
 /// How long reading may stand still.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
@@ -33,14 +33,14 @@ const MOST_RECORDS: usize = 500;
 const FIRST_LOOK: i64 = 4;
 
 /// Clients that ask where partitions end. They read nothing.
-pub(crate) struct Askers {
+pub(crate) struct OffsetClients {
     /// Sees what is decided.
     decided: BaseConsumer<Context>,
     /// Sees what open transactions have written, too.
     written: BaseConsumer<Context>,
 }
 
-impl Askers {
+impl OffsetClients {
     pub(crate) fn new(kafka: &Kafka) -> Result<Self> {
         let own = [("isolation.level", "read_uncommitted"), ("enable.partition.eof", "false")];
         let written = kafka.client(Role::Consumer, "changelog", &own)?;
@@ -63,7 +63,7 @@ pub(crate) struct Range {
 /// A partition of a changelog, to be read.
 pub(crate) struct Replay<'a> {
     pub(crate) kafka: &'a Kafka,
-    pub(crate) askers: &'a Askers,
+    pub(crate) offset_clients: &'a OffsetClients,
     pub(crate) job: &'a JobName,
     pub(crate) partition: Partition,
 }
@@ -84,11 +84,11 @@ impl Replay<'_> {
     /// The range to be read; `None` if a transaction is not decided within the patience.
     pub(crate) fn range(&self, patience: Duration) -> Result<Option<Range>> {
         let deadline = Deadline::after(patience);
-        let end = self.ask(&self.askers.written, Offset::End)?;
+        let end = self.ask(&self.offset_clients.written, Offset::End)?;
         loop {
-            let until = self.ask(&self.askers.decided, Offset::End)?;
+            let until = self.ask(&self.offset_clients.decided, Offset::End)?;
             if until >= end {
-                let from = self.ask(&self.askers.decided, Offset::Beginning)?;
+                let from = self.ask(&self.offset_clients.decided, Offset::Beginning)?;
                 return Ok(Some(Range { from, until }));
             }
             if deadline.is_over() {

@@ -9,15 +9,15 @@ use rtbflow::epoch::{JobName, Task};
 use rtbflow::{Error, Partition, Result, Topic};
 use tracing::warn;
 
-use crate::anchor::replay::{Askers, Replay};
-use crate::blocking::drop_elsewhere;
-use crate::context::Context;
-use crate::create::{Creation, TopicSpec};
-use crate::deadline::Deadline;
-use crate::failure::failure;
-use crate::kafka::Kafka;
-use crate::produce::{Sending, passing, producer};
-use crate::results::Results;
+use crate::anchor::replay::{OffsetClients, Replay};
+use crate::client::blocking::drop_elsewhere;
+use crate::client::context::Context;
+use crate::client::create::{Creation, TopicSpec};
+use crate::client::deadline::Deadline;
+use crate::client::failure::failure;
+use crate::client::kafka::Kafka;
+use crate::producer::produce::{Sending, passing, producer};
+use crate::producer::result_topics::Results;
 
 /// How long one call of a new producer may take before it is made again.
 const LONGEST_CALL: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const SHORTEST_TRANSACTION: Duration = Duration::from_secs(2);
 pub(crate) struct Room<'a> {
     pub(crate) kafka: &'a Kafka,
     pub(crate) results: &'a Results,
-    pub(crate) askers: &'a Askers,
+    pub(crate) offset_clients: &'a OffsetClients,
     pub(crate) job: &'a JobName,
     pub(crate) task: Task,
     pub(crate) creates: bool,
@@ -51,14 +51,14 @@ impl Room<'_> {
     }
 
     pub(crate) fn replay(&self) -> Result<Replay<'_>> {
-        let (kafka, askers, job) = (self.kafka, self.askers, self.job);
-        Ok(Replay { kafka, askers, job, partition: self.partition()? })
+        let (kafka, offset_clients, job) = (self.kafka, self.offset_clients, self.job);
+        Ok(Replay { kafka, offset_clients, job, partition: self.partition()? })
     }
 
     /// How many partitions the changelog has; `None` if there is none, even after a while: a broker that has
     /// just started may not know its topics yet.
     pub(crate) fn count(&self, patience: Duration) -> Result<Option<u32>> {
-        self.kafka.partitions(self.askers.any(), &changelog(self.job), patience)
+        self.kafka.partitions(self.offset_clients.any(), &changelog(self.job), patience)
     }
 
     /// Sees to it that there is a changelog for this number of tasks.

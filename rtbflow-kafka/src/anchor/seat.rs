@@ -28,13 +28,13 @@ use tracing::{debug, warn};
 use crate::anchor::changelog::{Lengths, Positions, write_positions};
 use crate::anchor::replay::{Range, Replay};
 use crate::anchor::room::{Room, changelog};
-use crate::blocking::drop_elsewhere;
-use crate::context::Context;
-use crate::deadline::Deadline;
-use crate::outgoing::Outgoing;
-use crate::produce::Sending;
-use crate::records::Given;
-use crate::refusal::{Refused, Row, rows};
+use crate::client::blocking::drop_elsewhere;
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+use crate::producer::batch::RecordBatch;
+use crate::producer::produce::Sending;
+use crate::producer::records::StagedRows;
+use crate::producer::refusal::{Refused, Row, rows};
 
 /// How long an open transaction may be waited for before a new producer ends it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ const PAGE_BYTES: usize = 4 << 20;
 pub(crate) struct Order {
     /// Without what was staged.
     pub(crate) epoch: Epoch,
-    pub(crate) batches: Vec<Given>,
+    pub(crate) batches: Vec<StagedRows>,
 }
 
 /// One task at the place.
@@ -145,7 +145,7 @@ impl Seat {
             let position = stands.entry(*partition).or_default();
             (position.commit, position.owner) = (position.commit + 1, claim.owner);
         }
-        let mut records = Outgoing::default();
+        let mut records = RecordBatch::default();
         write_positions(&stands, &mut records).map_err(early)?;
         let number = room.partition().map_err(early)?;
         let sent =
@@ -209,7 +209,7 @@ impl Seat {
         before.extend(stood);
         self.lengths =
             self.lengths.take().filter(|(at, _)| *at == before).map(|(_, mut lengths)| {
-                let lengthened = lengths.write(&order.epoch.chunks, &mut Outgoing::default());
+                let lengthened = lengths.write(&order.epoch.chunks, &mut RecordBatch::default());
                 lengths.apply(lengthened);
                 (stands, lengths)
             });
@@ -273,7 +273,7 @@ impl Seat {
             None if epoch.chunks.is_empty() => None,
             None => Some(read_lengths(room, &held.stands, deadline)?),
         };
-        let mut changes = Outgoing::default();
+        let mut changes = RecordBatch::default();
         let lengthened = lengths.as_ref().map(|lengths| lengths.write(&epoch.chunks, &mut changes));
         let mut stands = held.stands.clone();
         stands.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
@@ -366,7 +366,7 @@ fn read_lengths(room: &Room<'_>, stands: &Positions, deadline: Deadline) -> Resu
     scan.finish().map(|(lengths, _)| lengths)
 }
 
-fn send_all(sending: &Sending<'_>, to: Partition, records: &Outgoing) -> Result<()> {
+fn send_all(sending: &Sending<'_>, to: Partition, records: &RecordBatch) -> Result<()> {
     let mut messages = records.messages();
     let topic = to.topic.name();
     messages.try_for_each(|message| sending.send(topic, Some(to.number), NO_ROW, &message))

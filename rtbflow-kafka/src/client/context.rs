@@ -1,0 +1,245 @@
+//! What librdkafka calls back: log lines, errors and rebalances.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tracing::{debug, error, info, warn};
+
+use crate::client::option::Secrets;
+use crate::client::outages::{Line, Outages};
+
+/// What librdkafka says, by `debug=topic`, when it finds a topic with another id than it knew, and before it
+/// fetches of that one. It says so nowhere else.
+const NEW_ID: &str = " changed id from ";
+
+/// A rebalance that is to be answered by `assign` or `unassign`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rebalance {
+    /// These partitions of the topic that the group is held on are this member's: each stands for a task.
+    Assign(Vec<i32>),
+    /// All partitions are to be given back.
+    Revoke,
+}
+
+/// What librdkafka's log lines about lost connections and requests without an answer begin with.
+const ABOUT_BROKERS: &[&str] = &["FAIL", "REQTMOUT", "GETPID", "COMMITFAIL"];
+/// What it says of brokers that are away.
+const AWAY: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::Resolve,
+];
+
+/// A record that could not be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// The number that it was sent with.
+    pub(crate) number: usize,
+    pub(crate) topic: String,
+    /// Why.
+    pub(crate) code: RDKafkaErrorCode,
+}
+
+/// The context of every client: of consumers, producers and those that only ask.
+pub(crate) struct Context {
+    /// Whom the log lines are about.
+    client: String,
+    secrets: Secrets,
+    /// Events served so far: more may wait behind one that was served.
+    served: AtomicU64,
+    last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// The records that could not be delivered.
+    undelivered: Mutex<Vec<Undelivered>>,
+    rebalance: Mutex<Option<Rebalance>>,
+    /// How often a topic turned out to have another id than this client knew, or its first one.
+    renamed: AtomicU64,
+    /// Whether somebody wants librdkafka's debug lines.
+    debugs: bool,
+    /// What all clients of the cluster say of brokers that are away.
+    outages: Arc<Outages>,
+    /// Set before the consumer is dropped: rebalances are then answered at once.
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({})", self.client)
+    }
+}
+
+impl Context {
+    /// A context for one client; `secrets` never reach a log line.
+    pub(crate) fn new(client: &str, secrets: Secrets, debugs: bool, outages: Arc<Outages>) -> Self {
+        Self {
+            client: client.to_owned(),
+            secrets,
+            served: AtomicU64::new(0),
+            last_error: Mutex::default(),
+            undelivered: Mutex::default(),
+            rebalance: Mutex::default(),
+            renamed: AtomicU64::new(0),
+            debugs,
+            outages,
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    fn serve(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events were served so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// How often a topic turned out to have another id. What is fetched afterwards is of the new topic.
+    pub(crate) fn renamed(&self) -> u64 {
+        self.renamed.load(Ordering::Relaxed)
+    }
+
+    /// The rebalance that came, if one did.
+    pub(crate) fn take_rebalance(&self) -> Option<Rebalance> {
+        self.rebalance.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The last error that librdkafka told of, in its own words.
+    pub(crate) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The records that could not be delivered since this was called last.
+    pub(crate) fn take_undelivered(&self) -> Vec<Undelivered> {
+        std::mem::take(&mut *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The first record that could not be delivered.
+    pub(crate) fn first_undelivered(&self) -> Option<Undelivered> {
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    /// From now on rebalances are answered at once: the consumer is about to be dropped.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.serve();
+        let (client, message) = (&self.client, self.secrets.scrub(message));
+        if ABOUT_BROKERS.contains(&facility) && !matches!(level, RDKafkaLogLevel::Debug) {
+            // Errors come once more, by `error`.
+            debug!(client, facility, "librdkafka: {message}");
+            return;
+        }
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => error!(client, facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Warning => warn!(client, facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                info!(client, facility, "librdkafka: {message}");
+            }
+            RDKafkaLogLevel::Debug => {
+                if message.contains(NEW_ID) {
+                    self.renamed.fetch_add(1, Ordering::Relaxed);
+                }
+                if self.debugs {
+                    debug!(client, facility, "librdkafka: {message}");
+                }
+            }
+        }
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {
+        self.serve();
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.serve();
+        let (client, reason) = (&self.client, self.secrets.scrub(reason));
+        let Some(code) = error.rdkafka_error_code() else {
+            warn!(client, "Kafka: {reason}");
+            return;
+        };
+        if AWAY.contains(&code) {
+            match self.outages.heard() {
+                Line::First => warn!(client, "a broker of Kafka's is away: {reason}"),
+                Line::Still(time) => {
+                    let seconds = time.as_secs();
+                    warn!(client, "a broker of Kafka's is away, for {seconds} s by now: {reason}");
+                }
+                Line::Said => debug!(client, "Kafka: {code}: {reason}"),
+            }
+        } else {
+            warn!(client, "Kafka: {code}: {reason}");
+        }
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // It follows whatever else is wrong, and does not say what.
+        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *last = Some((code, reason.into_owned()));
+        }
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Context {
+    /// The number that the record was sent with.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        self.serve();
+        if let Err((error, message)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+            let topic = message.topic().to_owned();
+            undelivered.push(Undelivered { number, topic, code });
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Only notes the rebalance down: the reading thread answers it as soon as `poll` returns, by
+    /// `assign` or `unassign`. Until then the group waits for this member.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        self.serve();
+        let revoked = event != RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Relaxed) {
+            if let Err(error) = consumer.unassign() {
+                debug!(client = self.client, "unassign while leaving: {error}");
+            }
+            return;
+        }
+        let rebalance = if revoked {
+            Rebalance::Revoke
+        } else {
+            let numbers = partitions.elements().iter().map(|e| e.partition()).collect();
+            Rebalance::Assign(numbers)
+        };
+        let mut slot = self.rebalance.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(rebalance);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.serve();
+        if let Err(error) = result {
+            debug!(client = self.client, "tell the group what was committed: {error}");
+        }
+    }
+}

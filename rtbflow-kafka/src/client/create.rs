@@ -1,0 +1,265 @@
+//! Topics made on demand: safe when all instances start at once, and never altering one that exists.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::epoch::JobName;
+use rtbflow::{Error, Result};
+use tracing::info;
+
+use crate::client::blocking::blocking;
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+use crate::client::failure::{failure, kind};
+use crate::client::kafka::Kafka;
+use crate::client::option::Role;
+
+/// The setting that limits how large a record a topic takes.
+pub(crate) const MOST_BYTES_SETTING: &str = "max.message.bytes";
+/// What every topic takes that is made here: more than any result has, and more than the largest record of the
+/// source with the headers of a dead letter.
+const MOST_BYTES: &str = "16777216";
+/// How long dead letters are kept.
+const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Nothing is ever written there.
+const COORDINATION_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The newest part of a log is never compacted: it is kept small, since each commit rewrites positions.
+const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
+/// How long making topics may take.
+const LONGEST_MAKING: Duration = Duration::from_secs(30);
+/// How long a topic that exists may be unknown to the broker that is asked.
+const LONGEST_BIRTH: Duration = Duration::from_secs(10);
+/// The pause between two looks whether a topic is gone.
+const GONE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The dead-letter topic of a topic.
+pub(crate) fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letter")
+}
+
+/// A topic as it is to be made if there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    name: String,
+    partitions: Count,
+    keeps: Keeps,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Keeps {
+    For(Duration),
+    NewestOfEachKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Count {
+    Fixed(u32),
+    As(String),
+}
+
+impl TopicSpec {
+    /// A topic with so many partitions that keeps its records for so long. As every topic that is made here it
+    /// takes records of 16 MiB.
+    #[must_use]
+    pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
+        let keeps = Keeps::For(retention);
+        Self { name: name.into(), partitions: Count::Fixed(partitions), keeps }
+    }
+
+    /// The dead-letter topic of a topic: as many partitions as that has, and 14 days.
+    #[must_use]
+    pub fn dead_letter(topic: &str) -> Self {
+        let partitions = Count::As(topic.to_owned());
+        let name = dead_letter_topic(topic);
+        Self { name, partitions, keeps: Keeps::For(DEAD_LETTER_RETENTION) }
+    }
+
+    /// The changelog of a job whose place is Kafka: one partition a task, compacted. The
+    /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless it is told not to.
+    #[must_use]
+    pub fn changelog(job: &JobName, tasks: u32) -> Self {
+        let partitions = Count::Fixed(tasks);
+        Self { name: format!("{job}.changelog"), partitions, keeps: Keeps::NewestOfEachKey }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCount {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many it was to have.
+    pub wanted: u32,
+}
+
+impl Kafka {
+    /// Makes the topics that do not exist yet, and returns all of them as they are. One that exists is
+    /// left as it is, whatever its partitions and retention; any number of instances may call this at
+    /// once.
+    ///
+    /// # Errors
+    /// Transient if the server is away; a configuration error if a topic can not be made so.
+    pub async fn create_topics(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
+        self.validate()?;
+        let (kafka, topics) = (self.clone(), topics.to_vec());
+        let attempt = format!("create topics at {}", self.servers());
+        let outer = LONGEST_MAKING + LONGEST_BIRTH;
+        let run = move || Creation::new(&kafka, LONGEST_MAKING)?.run(&topics);
+        blocking(&attempt, outer, run).await
+    }
+
+    /// Makes the topic that the group of a co-group is held on, unless it exists; returns how many
+    /// partitions it has. Blocking.
+    ///
+    /// # Errors
+    /// As [`create_topics`](Self::create_topics).
+    pub(crate) fn make_coordination_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        longest: Duration,
+    ) -> Result<u32> {
+        let spec = TopicSpec::new(name, partitions, COORDINATION_RETENTION);
+        Creation::new(self, longest)?.make(&spec, partitions)
+    }
+}
+
+/// The clients that make topics and look at them.
+pub(crate) struct Creation<'a> {
+    kafka: &'a Kafka,
+    admin: AdminClient<Context>,
+    asking: rdkafka::consumer::BaseConsumer<Context>,
+    deadline: Deadline,
+}
+
+impl<'a> Creation<'a> {
+    pub(crate) fn new(kafka: &'a Kafka, longest: Duration) -> Result<Self> {
+        Ok(Self {
+            kafka,
+            admin: kafka.client(Role::Producer, "create topics", &[])?,
+            asking: kafka.asking_client("create topics")?,
+            deadline: Deadline::after(longest),
+        })
+    }
+
+    /// Plain topics first: dead-letter topics take their count from them as they are then.
+    pub(crate) fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
+        let mut found = BTreeMap::new();
+        let plain = |spec: &&TopicSpec| matches!(spec.partitions, Count::Fixed(_));
+        for spec in topics.iter().filter(plain).chain(topics.iter().filter(|spec| !plain(spec))) {
+            let wanted = match &spec.partitions {
+                Count::Fixed(count) => *count,
+                Count::As(topic) => self.count(topic, Duration::ZERO)?.ok_or_else(|| {
+                    let name = &spec.name;
+                    Error::config(format!("create topic {name}: there is no topic {topic}"))
+                })?,
+            };
+            let partitions = self.make(spec, wanted)?;
+            let name = spec.name.clone();
+            found.insert(spec.name.clone(), TopicCount { name, partitions, wanted });
+        }
+        Ok(topics.iter().filter_map(|spec| found.get(&spec.name).cloned()).collect())
+    }
+
+    pub(crate) fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
+        self.kafka.partitions(&self.asking, topic, patience)
+    }
+
+    /// What a topic's setting is.
+    ///
+    /// # Errors
+    /// If it is not told.
+    pub(crate) fn setting(&self, topic: &str, name: &str) -> Result<String> {
+        let attempt = format!("ask for the {name} of topic {topic}");
+        let options = AdminOptions::new().request_timeout(Some(self.deadline.left()));
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let told = block_on(self.admin.describe_configs(&asked, &options));
+        let told = told.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        match told.into_iter().next() {
+            Some(Ok(resource)) => {
+                let value = resource.get(name).and_then(|entry| entry.value.clone());
+                value.ok_or_else(|| Error::transient(attempt + ": it has none"))
+            }
+            Some(Err(code)) => Err(Error::new(kind(code), attempt).because(code.to_string())),
+            None => Err(Error::transient(attempt + ": nothing is told")),
+        }
+    }
+
+    /// Deletes a topic, if there is one, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If the broker does not let us, or it stays.
+    pub(crate) fn delete(&self, topic: &str) -> Result<()> {
+        let attempt = format!("delete topic {topic}");
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.deadline.left()))
+            .operation_timeout(Some(Duration::from_secs(5)));
+        let deleted = block_on(self.admin.delete_topics(&[topic], &options));
+        let deleted = deleted.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        for result in deleted {
+            match result {
+                Ok(name) => info!("deleted topic {name}"),
+                Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {}
+                Err((_, code)) => {
+                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+                }
+            }
+        }
+        while self.count(topic, Duration::ZERO)?.is_some() {
+            if self.deadline.is_over() {
+                return Err(Error::transient(attempt + ": it is still there"));
+            }
+            std::thread::park_timeout(GONE_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Makes one topic unless it exists, and returns its count as it is.
+    fn make(&self, spec: &TopicSpec, wanted: u32) -> Result<u32> {
+        if let Some(count) = self.count(&spec.name, Duration::ZERO)? {
+            return Ok(count);
+        }
+        let attempt = format!("create topic {} with {wanted} partitions", spec.name);
+        let partitions = i32::try_from(wanted)
+            .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
+        let retention;
+        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
+        topic = match spec.keeps {
+            Keeps::For(time) => {
+                retention = time.as_millis().to_string();
+                topic.set("retention.ms", &retention).set("cleanup.policy", "delete")
+            }
+            Keeps::NewestOfEachKey => {
+                topic.set("cleanup.policy", "compact").set("segment.bytes", CHANGELOG_SEGMENT_BYTES)
+            }
+        };
+        topic = topic.set(MOST_BYTES_SETTING, MOST_BYTES);
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.deadline.left()))
+            .operation_timeout(Some(Duration::from_secs(5)));
+        let made = block_on(self.admin.create_topics([&topic], &options));
+        let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        for result in made {
+            match result {
+                Ok(name) => info!("made topic {name} with {wanted} partitions"),
+                Err((_, Code::TopicAlreadyExists)) => {}
+                Err((_, code)) => {
+                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+                }
+            }
+        }
+        let count = self.count(&spec.name, LONGEST_BIRTH)?;
+        count.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+    }
+}

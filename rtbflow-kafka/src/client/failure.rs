@@ -1,0 +1,138 @@
+//! Makes the library's errors of rdkafka's.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rtbflow::{Error, ErrorKind};
+
+use crate::client::option::{REDACTED, Secrets, is_secret};
+
+/// Answers that somebody has to change something for.
+const CONFIG: &[Code] = &[
+    Code::TopicAuthorizationFailed,
+    Code::GroupAuthorizationFailed,
+    Code::ClusterAuthorizationFailed,
+    Code::TransactionalIdAuthorizationFailed,
+    Code::SaslAuthenticationFailed,
+    Code::UnsupportedSASLMechanism,
+    Code::InvalidTopic,
+    Code::InvalidGroupId,
+    Code::InvalidSessionTimeout,
+    Code::InvalidConfig,
+    Code::InvalidPartitions,
+    Code::PolicyViolation,
+    Code::InconsistentGroupProtocol,
+    Code::UnsupportedVersion,
+    Code::UnsupportedFeature,
+    Code::InvalidTransactionTimeout,
+    Code::InvalidArgument,
+];
+
+/// Answers that would come again.
+const PERMANENT: &[Code] = &[
+    Code::MessageSizeTooLarge,
+    Code::InvalidMessageSize,
+    Code::InvalidMessage,
+    Code::InvalidRecord,
+    Code::MessageBatchTooLarge,
+    Code::InvalidTimestamp,
+];
+
+/// Answers that say that another instance has taken this one's place.
+const FENCED: &[Code] = &[Code::FencedInstanceId, Code::Fenced, Code::ProducerFenced];
+
+/// The kind of answer that a code asks for.
+pub(crate) fn kind(code: Code) -> ErrorKind {
+    if CONFIG.contains(&code) {
+        ErrorKind::Config
+    } else if PERMANENT.contains(&code) {
+        ErrorKind::Permanent
+    } else if FENCED.contains(&code) {
+        ErrorKind::Fenced
+    } else {
+        ErrorKind::Transient
+    }
+}
+
+/// The error of an attempt that failed so. No secret is in it.
+#[cold]
+pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &Secrets) -> Error {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "two of many say what is wrong with an option"
+    )]
+    match error {
+        KafkaError::ClientConfig(_, reason, key, value) => {
+            let secret = is_secret(key);
+            let value = if secret { REDACTED } else { value.as_str() };
+            let reason = if secret { "its value is not accepted" } else { reason.as_str() };
+            let reason = secrets.scrub(reason).into_owned();
+            Error::config(format!("set the Kafka option {key}={value}"))
+                .because(reason + hint(error))
+        }
+        KafkaError::ClientCreation(reason) => {
+            let reason = secrets.scrub(reason).into_owned();
+            Error::config(attempt).because(reason + hint(error))
+        }
+        other => {
+            let kind = other.rdkafka_error_code().map_or(ErrorKind::Transient, kind);
+            let reason = secrets.scrub(&other.to_string()).into_owned();
+            Error::new(kind, attempt).because(reason + too_old(other))
+        }
+    }
+}
+
+/// What to do where a broker does not know what it is asked.
+fn too_old(error: &KafkaError) -> &'static str {
+    let code = error.rdkafka_error_code();
+    if code.is_some_and(|code| [Code::UnsupportedFeature, Code::UnsupportedVersion].contains(&code))
+    {
+        ": the brokers are too old, the oldest that are known to work are those of Kafka 2.4"
+    } else {
+        ""
+    }
+}
+
+/// What to do where librdkafka was built without TLS or SASL.
+fn hint(error: &KafkaError) -> &'static str {
+    let text = error.to_string();
+    let missing = text.contains("not available at build time") || text.contains("not supported");
+    if missing || text.contains("OpenSSL not available") || text.contains("libsasl2") {
+        " (build with the feature `tls`, `tls-vendored` or `gssapi` of rtbflow-kafka)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::RDKafkaConfRes;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_option_is_named_but_not_told() {
+        let secrets = Secrets::default();
+        let (key, value) = ("sasl.password".to_owned(), "hunter2".to_owned());
+        let invalid = RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
+        let error = KafkaError::ClientConfig(invalid, "Invalid value hunter2".into(), key, value);
+        let error = failure("connect", &error, &secrets);
+        assert!(error.is_config());
+        assert!(!error.report().contains("hunter2") && error.report().contains("sasl.password"));
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_broker_that_is_too_old_is_told_which_is_not() {
+        let error = KafkaError::OffsetFetch(Code::UnsupportedFeature);
+        let error = failure("ask where a partition ends", &error, &Secrets::default());
+        assert!(error.is_config() && error.report().contains("Kafka 2.4"), "{error:?}");
+    }
+
+    #[test]
+    fn what_may_pass_is_transient() {
+        assert_eq!(kind(Code::BrokerTransportFailure), ErrorKind::Transient);
+        assert_eq!(kind(Code::TopicAuthorizationFailed), ErrorKind::Config);
+        assert_eq!(kind(Code::FencedInstanceId), ErrorKind::Fenced);
+        // A cluster that has just been started does not know all its brokers yet.
+        assert_eq!(kind(Code::InvalidReplicationFactor), ErrorKind::Transient);
+    }
+}

@@ -1,0 +1,64 @@
+//! Offsets of partitions, asked of a client that reads nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::{Partition, Topic};
+
+use crate::client::context::Context;
+use crate::client::native::term_of;
+
+/// An offset for each partition.
+pub(crate) type Offsets = BTreeMap<Partition, i64>;
+
+/// Offsets of one kind, and the terms of the leaders that know them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) offsets: Offsets,
+    pub(crate) terms: BTreeMap<Partition, i32>,
+}
+
+/// Asks for one kind of offset of these partitions, in one question.
+pub(crate) fn offsets(
+    client: &BaseConsumer<Context>,
+    partitions: &[Partition],
+    kind: Offset,
+    longest: Duration,
+) -> KafkaResult<Found> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition_offset(partition.topic.name(), partition.number, kind)?;
+    }
+    let list = client.offsets_for_times(list, longest).inspect_err(|_| {
+        // A client that only asks believes in the leader that it knows, even one that is dead.
+        let topics: BTreeSet<Topic> = partitions.iter().map(|partition| partition.topic).collect();
+        for topic in topics {
+            drop(client.fetch_metadata(Some(topic.name()), longest));
+        }
+    })?;
+    let mut found = Found::default();
+    for partition in partitions {
+        let element = list.find_partition(partition.topic.name(), partition.number);
+        let offset = element.filter(|element| element.error().is_ok());
+        let offset = offset.and_then(|element| element.offset().to_raw()).filter(|at| *at >= 0);
+        let Some(offset) = offset else { continue };
+        found.offsets.insert(*partition, offset);
+        found.terms.extend(term_of(&list, *partition).map(|term| (*partition, term)));
+    }
+    Ok(found)
+}
+
+/// Serves the log lines and errors that wait at a client that nobody polls.
+pub(crate) fn serve_events(client: &BaseConsumer<Context>) {
+    const MOST_EVENTS: usize = 100;
+    for _ in 0..MOST_EVENTS {
+        let before = client.client().context().served();
+        let event = client.poll(Duration::ZERO);
+        if event.is_none() && client.client().context().served() == before {
+            return;
+        }
+    }
+}

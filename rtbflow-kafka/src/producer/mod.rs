@@ -1,0 +1,9 @@
+//! Records, results and dead letters on their way to topics.
+
+pub(crate) mod batch;
+pub(crate) mod dead_letter;
+pub(crate) mod produce;
+pub(crate) mod records;
+pub(crate) mod refusal;
+pub(crate) mod result_topics;
+pub(crate) mod writer;

@@ -1,0 +1,156 @@
+//! Hands records to a producer and waits until the brokers have acknowledged all of them.
+//!
+//! rdkafka's own `flush` sleeps for 100 ms as soon as anything is on its way, and a transaction's commit
+//! calls it: here the producer is emptied by short polls, before.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rtbflow::{Error, ErrorKind, Result};
+
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+use crate::client::failure::kind;
+use crate::client::kafka::Kafka;
+use crate::client::option::Role;
+use crate::producer::batch::Message;
+
+/// One poll while records are on their way.
+const POLL: Duration = Duration::from_millis(1);
+/// One poll while the producer's own queue is full.
+const FULL_POLL: Duration = Duration::from_millis(5);
+/// How long it may take until all is told of records that were not delivered.
+const LONGEST_TELLING: Duration = Duration::from_millis(500);
+/// The largest record that a producer lets through: the topic's own limit is what counts.
+const MOST_BYTES: &str = "67108864";
+
+/// A producer that delivers each record once, to where the Java client would.
+pub(crate) fn producer(
+    kafka: &Kafka,
+    purpose: &str,
+    most_batch_bytes: usize,
+    more: &[(&str, &str)],
+) -> Result<BaseProducer<Context>> {
+    let batch = most_batch_bytes.to_string();
+    let mut own = vec![
+        // Many records in one batch stay below what a topic takes.
+        ("?batch.size", batch.as_str()),
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        ("partitioner", "murmur2_random"),
+        ("?linger.ms", "1"),
+        ("?compression.type", "lz4"),
+        ("?message.max.bytes", MOST_BYTES),
+        // How long a topic may be unknown before it counts as missing.
+        ("?topic.metadata.propagation.max.ms", "5000"),
+    ];
+    own.extend_from_slice(more);
+    kafka.client(Role::Producer, purpose, &own)
+}
+
+/// What is being sent, for the messages of its errors.
+pub(crate) struct Sending<'a> {
+    pub(crate) producer: &'a BaseProducer<Context>,
+    pub(crate) attempt: &'a str,
+    pub(crate) deadline: Deadline,
+}
+
+impl Sending<'_> {
+    /// Hands over one record; without a partition its key picks one. Should it not be delivered, it is known by
+    /// its number.
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        number: usize,
+        message: &Message<'_>,
+    ) -> Result<()> {
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number);
+        (record.key, record.payload) = (message.key, message.value);
+        (record.partition, record.timestamp) = (partition, message.timestamp_ms);
+        if !message.headers.is_empty() {
+            let headers = message.headers.iter().map(|(key, value)| Header { key, value: *value });
+            let room = OwnedHeaders::new_with_capacity(message.headers.len());
+            record.headers = Some(headers.fold(room, OwnedHeaders::insert));
+        }
+        let mut unsent = record;
+        loop {
+            unsent = match self.producer.send(unsent) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
+                Err((error, _)) => {
+                    return Err(
+                        self.refused(topic, error.rdkafka_error_code().unwrap_or(Code::Fail))
+                    );
+                }
+            };
+            self.producer.poll(FULL_POLL);
+            self.look()?;
+        }
+    }
+
+    /// Waits until all that was handed over is acknowledged.
+    pub(crate) fn settle(&self) -> Result<()> {
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(POLL);
+            self.look()?;
+        }
+        self.look_for_undelivered()
+    }
+
+    fn look(&self) -> Result<()> {
+        self.look_for_undelivered()?;
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            return Err(
+                Error::new(passing(code), self.attempt).because(format!("{code}: {reason}"))
+            );
+        }
+        if self.deadline.is_over() {
+            let attempt = format!("{}: not acknowledged in time", self.attempt);
+            let last = self.producer.client().context().last_error();
+            let error = Error::transient(attempt);
+            return Err(match last {
+                Some((_, reason)) => error.because(reason),
+                None => error,
+            });
+        }
+        Ok(())
+    }
+
+    fn look_for_undelivered(&self) -> Result<()> {
+        let Some(first) = self.producer.client().context().first_undelivered() else {
+            return Ok(());
+        };
+        // What happened to the others of its batch is told with it.
+        let told = Deadline::after(LONGEST_TELLING);
+        while self.producer.in_flight_count() > 0 && !told.is_over() {
+            self.producer.poll(POLL);
+        }
+        Err(self.refused(&first.topic, first.code))
+    }
+
+    #[cold]
+    fn refused(&self, topic: &str, code: Code) -> Error {
+        let attempt = format!("{}: write to {topic}", self.attempt);
+        if [Code::UnknownTopic, Code::UnknownTopicOrPartition, Code::UnknownPartition]
+            .contains(&code)
+        {
+            return Error::transient(attempt + ": there is no such topic; create it");
+        }
+        if code == Code::MessageSizeTooLarge {
+            let hint = ": it takes no record of this size; raise its max.message.bytes, or lower the sink's \
+                        most_bytes to it, and batch.size if that is larger";
+            return Error::permanent(attempt + hint);
+        }
+        Error::new(passing(code), attempt).because(code.to_string())
+    }
+}
+
+/// The kind of answer that a producer's error asks for. Being fenced as a producer says that another one
+/// was made, not whose the positions are: that is looked up.
+pub(crate) fn passing(code: Code) -> ErrorKind {
+    let kind = kind(code);
+    if kind == ErrorKind::Fenced { ErrorKind::Transient } else { kind }
+}

@@ -1,0 +1,193 @@
+//! Which of the records a broker refuses for what they are: it answers for a whole batch at once.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rtbflow::clock::{Clock, SystemClock};
+use rtbflow::epoch::Refusal;
+use rtbflow::{BadRecord, Error, Result, Timestamp};
+
+use crate::client::context::Undelivered;
+use crate::client::create::Creation;
+use crate::client::kafka::Kafka;
+use crate::producer::batch::Message;
+use crate::producer::produce::Sending;
+use crate::producer::records::{StagedRows, too_large};
+use crate::producer::result_topics::{Results, refresh};
+
+/// How long the questions about a topic may take.
+const LONGEST_QUESTIONS: Duration = Duration::from_secs(10);
+/// Answers that are about a record and not about its broker.
+const REFUSING: &[Code] =
+    &[Code::MessageSizeTooLarge, Code::InvalidTimestamp, Code::InvalidRecord, Code::InvalidMessage];
+
+/// A row on its way, and where it stands in its epoch.
+pub(crate) struct Row<'a> {
+    /// The number that it is sent with.
+    number: usize,
+    given: &'a StagedRows,
+    row: usize,
+    pub(crate) message: Message<'a>,
+}
+
+impl Row<'_> {
+    pub(crate) fn topic(&self) -> &str {
+        &self.given.batch.topic
+    }
+
+    pub(crate) fn send(&self, sending: &Sending<'_>) -> Result<()> {
+        sending.send(self.topic(), None, self.number, &self.message)
+    }
+}
+
+/// All rows of these batches, numbered as they are sent.
+pub(crate) fn rows(given: &[StagedRows]) -> impl Iterator<Item = Row<'_>> {
+    let rows = given.iter().flat_map(|given| given.rows().map(move |(row, at)| (given, row, at)));
+    (0..).zip(rows).map(|(number, (given, row, message))| Row { number, given, row, message })
+}
+
+/// What there is to know of a topic whose broker refuses something.
+struct Rules {
+    most_bytes: usize,
+    /// How far behind and ahead of the broker's clock a record's time may be.
+    behind: i64,
+    ahead: i64,
+    needs_keys: bool,
+}
+
+impl Rules {
+    fn of(kafka: &Kafka, results: &Results, topic: &str) -> Result<Self> {
+        let creation = Creation::new(kafka, LONGEST_QUESTIONS)?;
+        let limit = results.limit(&topic.into());
+        refresh(&creation, topic, &limit)?;
+        let ms = |names: &[&str]| {
+            let mut values = names.iter().filter_map(|name| creation.setting(topic, name).ok());
+            values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
+        };
+        let either = "message.timestamp.difference.max.ms";
+        let policy = creation.setting(topic, "cleanup.policy").unwrap_or_default();
+        Ok(Self {
+            most_bytes: limit.load(Ordering::Relaxed),
+            behind: ms(&["message.timestamp.before.max.ms", either]),
+            ahead: ms(&["message.timestamp.after.max.ms", either]),
+            needs_keys: policy.contains("compact"),
+        })
+    }
+
+    fn too_large(&self, row: &Row<'_>) -> Option<BadRecord> {
+        let bytes = row.message.bytes();
+        (bytes > self.most_bytes).then(|| too_large(bytes, row.topic(), self.most_bytes))
+    }
+
+    /// By how much a record's time is further from the clock than the topic takes; negative where it is not.
+    fn out_of_time(&self, row: &Row<'_>, now: Timestamp) -> Option<i64> {
+        let at = row.message.timestamp_ms?;
+        let ahead = at.saturating_sub(now.as_millis());
+        let behind = ahead.saturating_neg();
+        Some(ahead.saturating_sub(self.ahead).max(behind.saturating_sub(self.behind)))
+    }
+
+    fn untimely(&self, row: &Row<'_>, now: Timestamp) -> BadRecord {
+        let at = Timestamp::from_millis(row.message.timestamp_ms.unwrap_or_default());
+        let (topic, ahead, behind) = (row.topic(), self.ahead, self.behind);
+        let bounds = match (behind, at > now) {
+            (_, true) => format!("{ahead} ms ahead (message.timestamp.after.max.ms)"),
+            (_, false) => format!("{behind} ms behind (message.timestamp.before.max.ms)"),
+        };
+        BadRecord::new(format!(
+            "its time is {at}, and {topic} takes records at most {bounds} of the broker's clock"
+        ))
+    }
+
+    fn without_key(&self, row: &Row<'_>) -> Option<BadRecord> {
+        let topic = row.topic();
+        (self.needs_keys && row.message.key.is_none())
+            .then(|| BadRecord::new(format!("it has no key, and {topic} is compacted")))
+    }
+}
+
+/// What was sent and refused.
+pub(crate) struct Refused<'a> {
+    pub(crate) kafka: &'a Kafka,
+    pub(crate) results: &'a Results,
+    pub(crate) given: &'a [StagedRows],
+    pub(crate) undelivered: &'a [Undelivered],
+}
+
+impl Refused<'_> {
+    /// Whether a broker refuses any of it for what it is.
+    pub(crate) fn is_any(&self) -> bool {
+        self.undelivered.iter().any(|one| REFUSING.contains(&one.code))
+    }
+
+    /// The error for what was not delivered, if a broker refuses records for what they are. Where no rule says
+    /// which they are, `is_refused` finds out whether one of these rows is; nothing of them is applied by it.
+    ///
+    /// # Errors
+    /// If a broker does not say what its topic takes.
+    pub(crate) fn error(
+        &self,
+        mut is_refused: impl FnMut(&[Row<'_>]) -> Result<bool>,
+    ) -> Result<Option<Error>> {
+        let first = self.undelivered.iter().find(|one| REFUSING.contains(&one.code));
+        let Some(first) = first else { return Ok(None) };
+        let of_this_batch = |row: &Row<'_>| {
+            let one = self.undelivered.iter().find(|one| one.number == row.number);
+            row.topic() == first.topic && one.is_some_and(|one| REFUSING.contains(&one.code))
+        };
+        let rules = Rules::of(self.kafka, self.results, &first.topic)?;
+        let now = SystemClock.now();
+        let mut refusals = Vec::new();
+        for row in rows(self.given).filter(|row| row.topic() == first.topic) {
+            let untimely = rules.out_of_time(&row, now).is_some_and(|by| by > 0);
+            let untimely = untimely.then(|| rules.untimely(&row, now));
+            let reason = rules.too_large(&row).or(untimely).or_else(|| rules.without_key(&row));
+            refusals.extend(reason.map(|reason| refusal(&row, reason)));
+        }
+        if !refusals.is_empty() {
+            return Ok(Some(Error::refused(refusals)));
+        }
+        let mut suspects: Vec<Row<'_>> = rows(self.given).filter(of_this_batch).collect();
+        if first.code == Code::MessageSizeTooLarge && suspects.len() > 1 {
+            // Each fits by itself. What the topic takes is known now, and the next batches are smaller.
+            let topic = &first.topic;
+            let attempt =
+                format!("write to {topic}: together its records are too large; in smaller batches");
+            return Ok(Some(Error::transient(attempt)));
+        }
+        if first.code == Code::InvalidTimestamp {
+            // Its clock is another one: whatever it refuses, it refuses the furthest.
+            suspects.sort_by_key(|row| rules.out_of_time(row, now));
+            let furthest = suspects.pop();
+            let reason = |row: &Row<'_>| refusal(row, rules.untimely(row, now));
+            return Ok(furthest.map(|row| Error::refused(vec![reason(&row)])));
+        }
+        let reason = || BadRecord::new(format!("{} refuses it: {}", first.topic, first.code));
+        let found = bisect(suspects, &mut is_refused)?;
+        Ok(found.map(|row| Error::refused(vec![refusal(&row, reason())])))
+    }
+}
+
+/// The one that is refused, by halves. The other half is looked at when the rest is written again.
+fn bisect<'a>(
+    mut suspects: Vec<Row<'a>>,
+    is_refused: &mut impl FnMut(&[Row<'_>]) -> Result<bool>,
+) -> Result<Option<Row<'a>>> {
+    while suspects.len() > 1 {
+        let half = suspects.split_off(suspects.len() / 2);
+        if !is_refused(&suspects)? {
+            suspects = half;
+        }
+    }
+    Ok(suspects.pop())
+}
+
+fn refusal(row: &Row<'_>, reason: BadRecord) -> Refusal {
+    Refusal { epoch: row.given.epoch, staged: row.given.staged, row: row.row, reason }
+}
+
+/// Puts the refusals of single epochs together: each is about the epoch with this number.
+pub(crate) fn of_epoch(number: usize, error: &Error) -> impl Iterator<Item = Refusal> {
+    error.refusals().iter().map(move |refusal| Refusal { epoch: number, ..refusal.clone() })
+}

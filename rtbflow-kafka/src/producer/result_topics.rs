@@ -1,0 +1,109 @@
+//! The topics that results are written to: noted as their sinks are made, looked at as the job starts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rtbflow::Result;
+use tracing::warn;
+
+use crate::client::blocking::blocking;
+use crate::client::create::{Creation, MOST_BYTES_SETTING};
+use crate::client::kafka::Kafka;
+
+/// What a topic takes that says nothing else.
+const MOST_BYTES: usize = 1 << 20;
+/// What a producer puts into one batch at most, and what it leaves free of what a topic takes.
+const MOST_BATCH_BYTES: usize = 500_000;
+const BESIDE_BATCH_BYTES: usize = 1_000;
+
+/// How large a record may be that a topic takes.
+pub(crate) type Limit = Arc<AtomicUsize>;
+
+/// The topics, each with its limit. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Results(Arc<Mutex<BTreeMap<Arc<str>, Limit>>>);
+
+impl Results {
+    /// The limit of a topic, which is noted by this.
+    pub(crate) fn limit(&self, topic: &Arc<str>) -> Limit {
+        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = || Arc::new(AtomicUsize::new(MOST_BYTES));
+        Arc::clone(topics.entry(Arc::clone(topic)).or_insert_with(limit))
+    }
+
+    /// Takes it that a topic takes what one does that says nothing else, until it is asked.
+    pub(crate) fn forget(&self, topic: &str) {
+        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.remove(topic);
+    }
+
+    fn all(&self) -> Vec<(Arc<str>, Limit)> {
+        let topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().map(|(topic, limit)| (Arc::clone(topic), Arc::clone(limit))).collect()
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all().into_iter().map(|(topic, _)| topic.to_string()).collect()
+    }
+
+    /// How large a batch may be that all of them take.
+    pub(crate) fn most_batch_bytes(&self) -> usize {
+        let limits = self.all().into_iter().map(|(_, limit)| limit.load(Ordering::Relaxed));
+        let least = limits.min().unwrap_or(MOST_BYTES).saturating_sub(BESIDE_BATCH_BYTES);
+        least.clamp(BESIDE_BATCH_BYTES, MOST_BATCH_BYTES)
+    }
+
+    /// Asks what each of them takes.
+    ///
+    /// # Errors
+    /// Transient if no broker answers.
+    pub(crate) async fn look(&self, kafka: &Kafka, longest: Duration) -> Result<()> {
+        let topics = self.all();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let attempt = format!("ask what the topics of the results take at {}", kafka.servers());
+        let kafka = kafka.clone();
+        let look = move || {
+            let creation = Creation::new(&kafka, longest)?;
+            topics.iter().try_for_each(|(topic, limit)| refresh(&creation, topic, limit))
+        };
+        blocking(&attempt, longest * 2, look).await
+    }
+}
+
+/// Asks what a topic takes now. Whoever may not ask has to know.
+pub(crate) fn refresh(creation: &Creation<'_>, topic: &str, limit: &AtomicUsize) -> Result<()> {
+    match creation.setting(topic, MOST_BYTES_SETTING) {
+        Ok(value) => {
+            let bytes = value.trim().parse().ok();
+            limit.store(bytes.unwrap_or(MOST_BYTES), Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => {
+            let bytes = limit.load(Ordering::Relaxed);
+            warn!("{}; {bytes} bytes are taken for it", error.report());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_fits_into_the_topic_that_takes_the_least() {
+        let results = Results::default();
+        assert_eq!(results.most_batch_bytes(), MOST_BATCH_BYTES);
+        results.limit(&"large".into()).store(16 << 20, Ordering::Relaxed);
+        assert_eq!(results.most_batch_bytes(), MOST_BATCH_BYTES);
+        results.limit(&"small".into()).store(100_000, Ordering::Relaxed);
+        assert_eq!(results.most_batch_bytes(), 99_000);
+        assert_eq!(results.names(), ["large", "small"]);
+    }
+}

@@ -1,0 +1,291 @@
+//! What the group has given to this instance: tasks, with a reader for each of their partitions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::epoch::{JobName, Position, Task};
+use rtbflow::source::{Layout, PartitionInput, RawBatch, TaskInput};
+use rtbflow::{Error, Partition, Result};
+use tracing::{info, warn};
+
+use crate::source::truncation::Doubt;
+use crate::source::partition_reader::{PartitionReader, Served};
+use crate::client::offsets::Offsets;
+use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets};
+use crate::client::native::Queue;
+use crate::source::range::{Beginning, Range, begin_at};
+use crate::source::watchdog::Advice;
+
+/// What the group has given, from one rebalance to the next.
+pub(crate) struct Assigned {
+    /// The number of the assignment.
+    pub(crate) generation: u64,
+    /// The tasks.
+    pub(crate) tasks: Vec<Task>,
+    readers: Vec<PartitionReader>,
+    /// The claimed positions, until reading begins.
+    positions: Option<BTreeMap<Partition, Position>>,
+}
+
+/// What came of handing over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Whether there may be more.
+    pub(crate) served: Served,
+    /// Whether an offset turned out to be out of range: where the logs begin has to be asked.
+    pub(crate) doubtful: bool,
+}
+
+/// What came of the wish to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// There was nothing to begin.
+    Nothing,
+    /// Where some partition begins or ends is not known: it has to be asked again.
+    Unknown,
+    /// All partitions know where they begin.
+    All,
+}
+
+impl Assigned {
+    /// Takes over tasks by their numbers; returns what they read too.
+    ///
+    /// # Errors
+    /// If there is no such task: a topic has got more partitions.
+    pub(crate) fn new(
+        generation: u64,
+        numbers: &[i32],
+        layout: &Layout,
+        open: impl Fn(Partition) -> (PartitionReader, PartitionInput<RawBatch>),
+    ) -> Result<(Self, Vec<TaskInput<RawBatch>>)> {
+        let (mut tasks, mut readers, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
+        for number in numbers {
+            let found = u32::try_from(*number).ok().and_then(|number| layout.task(number));
+            let (task, members) = found.ok_or_else(|| {
+                let tasks = layout.tasks();
+                Error::transient(format!(
+                    "read Kafka: the group hands out partition {number}, and there were {tasks} when the \
+                     source was opened"
+                ))
+            })?;
+            let opened = members.into_iter().map(&open);
+            let (opened, partitions): (Vec<_>, Vec<_>) = opened.unzip();
+            readers.extend(opened);
+            tasks.push(task);
+            inputs.push(TaskInput { task, partitions });
+        }
+        Ok((Self { generation, tasks, readers, positions: None }, inputs))
+    }
+
+    /// All its partitions.
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        self.readers.iter().map(|reader| reader.partition).collect()
+    }
+
+    /// Takes note of offsets behind which everything is committed.
+    pub(crate) fn committed(&mut self, offsets: &Offsets) {
+        for reader in &mut self.readers {
+            if let Some(offset) = offsets.get(&reader.partition) {
+                reader.committed(*offset);
+            }
+        }
+    }
+
+    /// The positions that reading is to begin at or stands at, whose terms are known, of topics that are still
+    /// the same as far as is known.
+    pub(crate) fn doubts(&self) -> BTreeMap<Partition, Doubt> {
+        let doubt = |reader: &PartitionReader| {
+            let at = match &self.positions {
+                Some(positions) => *positions.get(&reader.partition)?,
+                None => reader.position(),
+            };
+            let doubt = Doubt { offset: at.offset?, term: at.log?.leader_epoch? };
+            Some((reader.partition, doubt))
+        };
+        self.readers.iter().filter_map(doubt).collect()
+    }
+
+    /// Takes the claimed positions. Whether they are for this assignment and of any use.
+    pub(crate) fn prepare(&mut self, begin: Begin) -> bool {
+        let ours = self.generation == begin.generation && !self.readers.is_empty();
+        if ours {
+            self.positions = Some(begin.positions.into_iter().collect());
+        }
+        ours
+    }
+
+    /// Gives every partition its place to begin at, once positions, starts and ends are known.
+    ///
+    /// # Errors
+    /// If a queue can not be made.
+    pub(crate) fn begin(
+        &mut self,
+        starts: &StartOffsets,
+        ends: &Offsets,
+        anew: bool,
+        queue: impl Fn() -> Option<Queue>,
+    ) -> Result<Begun> {
+        let Some(positions) = self.positions.take() else { return Ok(Begun::Nothing) };
+        let known = |reader: &PartitionReader| range(starts, ends, reader.partition).is_some();
+        if !self.readers.iter().all(known) {
+            self.positions = Some(positions);
+            return Ok(Begun::Unknown);
+        }
+        for reader in &mut self.readers {
+            let Some(range) = range(starts, ends, reader.partition) else { continue };
+            let position = positions.get(&reader.partition).copied().unwrap_or_default();
+            match begin_at(reader.partition, &position, &range, anew) {
+                Err(error) => reader.fail(error),
+                Ok(beginning) => {
+                    let queue = queue();
+                    let queue =
+                        queue.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
+                    let Beginning { from, .. } = beginning;
+                    info!(partition = %reader.partition, from, end = range.end, "begin to read");
+                    reader.begin(beginning, queue);
+                }
+            }
+        }
+        Ok(Begun::All)
+    }
+
+    /// Answers for partitions whose offset was out of range while they were read.
+    pub(crate) fn settle_doubts(&mut self, starts: &StartOffsets, ends: &Offsets, anew: bool) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.doubtful) {
+            let Some(range) = range(starts, ends, reader.partition) else { continue };
+            let at = reader.position();
+            let error = begin_at(reader.partition, &at, &range, false).err();
+            let passing = |error: Option<Error>| {
+                let Range { start, end, .. } = range;
+                let attempt = format!(
+                    "read {} from offset {}: the broker does not find it, and the log goes from {start} to \
+                     {end}: begin again where it was committed",
+                    reader.partition, reader.next
+                );
+                match error {
+                    Some(error) => Error::transient(attempt).because(error),
+                    None => Error::transient(attempt),
+                }
+            };
+            let error = match error {
+                // By choice reading begins anew, with the next opening.
+                Some(error) if !anew => error,
+                error => passing(error),
+            };
+            reader.doubtful = false;
+            reader.fail(error);
+        }
+    }
+
+    /// Takes notice of where the partitions end; `positions` are what came out of the native queues.
+    /// Returns what has to be done for all of them.
+    pub(crate) fn note_ends(&mut self, ends: &EndOffsets, positions: &Offsets) -> Advice {
+        let mut worst = Advice::Nothing;
+        for reader in &mut self.readers {
+            let Some(end) = ends.ends.get(&reader.partition) else { continue };
+            let position = positions.get(&reader.partition).copied().unwrap_or(-1);
+            let term = ends.terms.get(&reader.partition).copied();
+            let advice = reader.ends_at(*end, term, position, ends.asked);
+            match (advice, &reader.queue) {
+                (Advice::Forward, Some(queue)) => {
+                    queue.forward(reader.partition.topic.name(), reader.partition.number);
+                }
+                (Advice::Assign | Advice::Reopen, _) => {
+                    warn!(partition = %reader.partition, at = reader.next, end,
+                        "the partition has records but hands none over");
+                    worst = if worst == Advice::Reopen { worst } else { advice };
+                }
+                _ => {}
+            }
+        }
+        worst
+    }
+
+    fn open(&self) -> impl Iterator<Item = &PartitionReader> {
+        self.readers.iter().filter(|reader| reader.is_open())
+    }
+
+    /// The open partitions, each where it stands.
+    ///
+    /// # Errors
+    /// If an offset can not be put into the list.
+    pub(crate) fn list(&self) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for reader in self.open() {
+            let Partition { topic, number } = reader.partition;
+            list.add_partition_offset(topic.name(), number, Offset::Offset(reader.next))?;
+        }
+        Ok(list)
+    }
+
+    /// Forwards the open partitions to their own queues.
+    pub(crate) fn forward(&self) {
+        for reader in self.open() {
+            if let Some(queue) = &reader.queue {
+                queue.forward(reader.partition.topic.name(), reader.partition.number);
+            }
+        }
+    }
+
+    /// Forwards nothing more.
+    pub(crate) fn unforward(&self) {
+        for reader in &self.readers {
+            if let Some(queue) = &reader.queue {
+                queue.unforward(reader.partition.topic.name(), reader.partition.number);
+            }
+        }
+    }
+
+    /// Hands over what there is room for.
+    pub(crate) fn serve(&mut self, most_records: usize) -> Round {
+        let mut round = Round { served: Served::Idle, doubtful: false };
+        for reader in &mut self.readers {
+            let known = reader.doubtful;
+            if reader.serve(most_records) == Served::Busy {
+                round.served = Served::Busy;
+            }
+            round.doubtful |= reader.doubtful && !known;
+        }
+        round
+    }
+
+    /// Whether something may have come out of the native queues that is never handed over.
+    pub(crate) fn awaits_passage(&self) -> bool {
+        self.readers.iter().any(PartitionReader::awaits_passage)
+    }
+
+    /// Notices partitions that have passed what is never handed over: transaction markers and aborted
+    /// records.
+    pub(crate) fn passed(&mut self, positions: &Offsets) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.awaits_passage()) {
+            if let Some(position) = positions.get(&reader.partition) {
+                reader.passed(*position);
+            }
+        }
+    }
+}
+
+/// A reader of a partition that ends at `until`, and what its task reads.
+pub(crate) fn open(
+    job: &JobName,
+    partition: Partition,
+    until: Option<i64>,
+    patience: u32,
+    mailbox: &Arc<Mailbox>,
+) -> (PartitionReader, PartitionInput<RawBatch>) {
+    let until = until.unwrap_or(i64::MAX);
+    let (reader, deliveries) = PartitionReader::new(job, partition, until, patience, Arc::clone(mailbox));
+    (reader, PartitionInput { partition, deliveries })
+}
+
+/// The log of a partition as it is; `None` where it is not known where it begins or ends.
+fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<Range> {
+    Some(Range {
+        topic_id: starts.ids.get(&partition.topic).copied(),
+        start: *starts.offsets.get(&partition)?,
+        end: *ends.get(&partition)?,
+        cut: starts.cuts.get(&partition).copied(),
+    })
+}

@@ -1,0 +1,268 @@
+//! Opens topics: looks at them, makes the clients, and joins the group.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::Offset;
+use rtbflow::source::{Context, Layout};
+use rtbflow::{Error, Result, Topic};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use crate::client::context;
+use crate::source::end_offsets::{OffsetLookup, Known, Looks, offsets};
+use crate::client::failure::failure;
+use crate::client::offsets::{Offsets, offsets};
+use crate::source::mailbox::Mailbox;
+use crate::client::native::describe;
+use crate::client::option::Role;
+use crate::source::reader::{Event, Plan, Reader};
+use crate::source::topic::{KafkaTopic, Named};
+
+/// How long one question may take while opening.
+const LONGEST_QUESTION: Duration = Duration::from_secs(5);
+/// How long a topic that was just made may be unknown to a broker.
+const LONGEST_BIRTH: Duration = Duration::from_secs(3);
+/// How long making the coordination topic may take.
+const LONGEST_MAKING: Duration = Duration::from_secs(5);
+/// The session time-out, unless librdkafka's option of that name says otherwise, and the pause between two
+/// looks at the topics.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
+/// A fetch ahead for one partition is never smaller.
+const LEAST_PREFETCH_BYTES: usize = 256 << 10;
+/// How often the ends are asked for at most, and at least.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+/// The same where a task waits for the partition that is behind, unless that one is proved to be quiet.
+const LONGEST_COGROUP_INTERVAL: Duration = Duration::from_millis(100);
+
+impl KafkaTopic {
+    /// Makes the clients and joins the group. Runs on the reading thread.
+    pub(crate) fn reader(
+        &self,
+        context: &Context,
+        mailbox: Arc<Mailbox>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Reader> {
+        self.check_topics()?;
+        let asking = self.kafka.asking_client("ends")?;
+        let layout = self.layout(&asking)?;
+        let known = self.known(&asking, &layout)?;
+        let held_on = self.held_on(&layout, context.job.as_str())?;
+        let until = if context.until_end { self.ends(&asking, &layout)? } else { Offsets::new() };
+        let consumer = self.consumer(context, layout.partitions().len())?;
+        let secrets = self.kafka.secrets();
+        let told = |error| failure(format!("subscribe to {held_on}"), &error, &secrets);
+        consumer.subscribe(&[&held_on]).map_err(told)?;
+        let longest = match self.topics.len() {
+            1 => LONGEST_INTERVAL,
+            _ => LONGEST_COGROUP_INTERVAL,
+        };
+        let interval = (context.idle_timeout / 4).clamp(SHORTEST_INTERVAL, longest);
+        let looks = self.stall_timeout.as_millis() / interval.as_millis().max(1);
+        let plan = Plan {
+            job: context.job.clone(),
+            layout,
+            begins_anew: self.begins_anew,
+            until,
+            most_records: self.max_poll_records,
+            patience: u32::try_from(looks).unwrap_or(u32::MAX),
+            grace: self.session_timeout().div_f32(2.0).min(Duration::from_secs(5)),
+            named: self.instance.is_some(),
+            secrets: self.kafka.secrets(),
+        };
+        let clock = Arc::clone(&context.clock);
+        let pause = self.kafka.millis("topic.metadata.refresh.interval.ms");
+        let looks = Looks {
+            kafka: self.kafka.clone(),
+            known,
+            pause: pause.unwrap_or(LOOK_PAUSE).min(LOOK_PAUSE),
+        };
+        let lookup = OffsetLookup::start(asking, clock, interval, looks, Arc::clone(&mailbox))?;
+        Ok(Reader::new(consumer, plan, mailbox, lookup, events))
+    }
+
+    /// The names of the topics, for messages.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.topics.iter().map(|topic| topic.name.as_str()).collect();
+        names.join(" and ")
+    }
+
+    fn check_topics(&self) -> Result<()> {
+        let attempt = || format!("read {}", self.names());
+        if let Some(elsewhere) = &self.elsewhere {
+            let here = self.kafka.servers();
+            return Err(Error::config(attempt()).because(format!(
+                "topics that are read together are in one cluster, and these are at {here} and at \
+                 {elsewhere}"
+            )));
+        }
+        let mut seen = BTreeSet::new();
+        match self.topics.iter().find(|topic| !seen.insert(&topic.name)) {
+            None => Ok(()),
+            Some(Named { name, .. }) => Err(Error::config(attempt())
+                .because(format!("{name} is named twice; read it once and split the flow"))),
+        }
+    }
+
+    /// Asks how many partitions there are.
+    fn layout(&self, asking: &BaseConsumer<context::Context>) -> Result<Layout> {
+        let counted = |topic| self.count(asking, topic);
+        let topics: Vec<(Topic, u32)> = self.topics.iter().map(counted).collect::<Result<_>>()?;
+        let layout = Layout::new(topics);
+        let layout = layout
+            .ok_or_else(|| Error::transient(format!("read {}: no partitions yet", self.names())))?;
+        let counts = layout.topics().iter().map(|(_, count)| *count);
+        if layout.tasks() == 1 && self.topics.len() > 1 && counts.max() > Some(1) {
+            let counts: Vec<_> =
+                layout.topics().iter().map(|(topic, count)| format!("{topic} {count}")).collect();
+            warn!(
+                "one task reads all partitions, since their counts have no common divisor: {}. More than \
+                 one instance is of no use",
+                counts.join(", ")
+            );
+        }
+        Ok(layout)
+    }
+
+    fn count(
+        &self,
+        asking: &BaseConsumer<context::Context>,
+        Named { name, expected_partitions }: &Named,
+    ) -> Result<(Topic, u32)> {
+        let count = self.kafka.partitions(asking, name, LONGEST_BIRTH)?;
+        let Some(count) = count else {
+            return Err(Error::config(format!(
+                "read topic {name}: Kafka at {} has no such topic; create it first",
+                self.kafka.servers()
+            )));
+        };
+        if let Some(expected) = expected_partitions.filter(|expected| *expected != count) {
+            warn!("topic {name} has {count} partitions, {expected} were expected");
+        }
+        Ok((Topic::new(name), count))
+    }
+
+    /// The topics as they are now, with their ids where the brokers know ids.
+    fn known(
+        &self,
+        asking: &BaseConsumer<context::Context>,
+        layout: &Layout,
+    ) -> Result<Vec<Known>> {
+        let names: Vec<&str> = layout.topics().iter().map(|(topic, _)| topic.name()).collect();
+        let attempt =
+            format!("ask Kafka at {} for the ids of {}", self.kafka.servers(), self.names());
+        let found = describe(asking, &names, LONGEST_QUESTION);
+        let found = found.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        let known = layout.topics().iter().map(|(topic, partitions)| {
+            let id = found.get(topic.name()).and_then(|found| found.id);
+            Known { topic: *topic, partitions: *partitions, id }
+        });
+        let known: Vec<Known> = known.collect();
+        if known.iter().any(|known| known.id.is_none()) {
+            warn_of_old_brokers(&self.names(), self.kafka.servers());
+        }
+        Ok(known)
+    }
+
+    /// The topic that the group is held on: it hands out as many partitions as there are tasks.
+    fn held_on(&self, layout: &Layout, group: &str) -> Result<String> {
+        let tasks = layout.tasks();
+        let own = layout.topics().iter().find(|(_, count)| *count == tasks);
+        if let Some((topic, _)) = own {
+            return Ok(topic.name().to_owned());
+        }
+        // The count is in the name: partitions that are added to a topic may change it, and the
+        // instances of before and after must not be given each other's tasks.
+        let name = format!("{group}.coordination-{tasks}");
+        let made = self.kafka.make_coordination_topic(&name, tasks, LONGEST_MAKING);
+        let count = made.map_err(|error| {
+            let attempt = format!("read {} as the group {group}", self.names());
+            let advice = format!(
+                "their {tasks} tasks are handed out on the topic {name}, which could not be made; create \
+                 it with {tasks} partitions, it stays empty ({})",
+                error.report()
+            );
+            Error::new(error.kind(), attempt).because(advice)
+        })?;
+        if count == tasks {
+            return Ok(name);
+        }
+        Err(Error::config(format!("read {} as the group {group}", self.names())).because(format!(
+            "their {tasks} tasks are handed out on the topic {name}, which has {count} partitions; delete \
+             it, and it is made with {tasks}"
+        )))
+    }
+
+    /// Asks where the partitions end.
+    fn ends(&self, asking: &BaseConsumer<context::Context>, layout: &Layout) -> Result<Offsets> {
+        let partitions = layout.partitions();
+        let attempt = format!("ask where {} ends", self.names());
+        let ends = offsets(asking, &partitions, Offset::End, LONGEST_QUESTION);
+        let ends = ends.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?.offsets;
+        let whole = partitions.iter().all(|partition| ends.contains_key(partition));
+        if whole {
+            Ok(ends)
+        } else {
+            Err(Error::transient(attempt + ": a partition has no leader"))
+        }
+    }
+
+    fn session_timeout(&self) -> Duration {
+        self.kafka.millis("session.timeout.ms").unwrap_or(SESSION_TIMEOUT)
+    }
+
+    fn consumer(
+        &self,
+        context: &Context,
+        partitions: usize,
+    ) -> Result<Arc<BaseConsumer<context::Context>>> {
+        let share = (self.prefetch_bytes / partitions.max(1)).max(LEAST_PREFETCH_BYTES);
+        let (kbytes, fetch) = ((share / 1024).to_string(), share.min(1 << 20).to_string());
+        let heartbeat = (self.session_timeout().as_millis() / 3).min(300).to_string();
+        let mut own = vec![
+            ("?client.id", context.job.as_str()),
+            ("group.id", context.job.as_str()),
+            ("group.protocol", "classic"),
+            ("?partition.assignment.strategy", "range"),
+            ("?session.timeout.ms", "6000"),
+            ("?heartbeat.interval.ms", &heartbeat),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            // The only way to learn of a topic with another id before its records come.
+            ("debug", "topic"),
+            ("?check.crcs", "true"),
+            ("?fetch.wait.max.ms", "10"),
+            ("?fetch.queue.backoff.ms", "10"),
+            ("?fetch.error.backoff.ms", "100"),
+            ("?queued.min.messages", "10000"),
+            ("?queued.max.messages.kbytes", &kbytes),
+            ("?fetch.message.max.bytes", &fetch),
+        ];
+        if let Some(instance) = &self.instance {
+            own.push(("group.instance.id", instance));
+        }
+        let mut consumer: BaseConsumer<context::Context> =
+            self.kafka.client(Role::Consumer, "reader", &own)?;
+        let reader = std::thread::current();
+        consumer.set_nonempty_callback(move || reader.unpark());
+        Ok(Arc::new(consumer))
+    }
+}
+
+/// Says once what can not be noticed.
+fn warn_of_old_brokers(topics: &str, servers: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        warn!(
+            "Kafka at {servers} gives its topics no ids (it is older than 2.8): if {topics} is deleted and made \
+             anew, that can only be noticed while the new topic is shorter than what was read"
+        );
+    });
+}

@@ -1,0 +1,19 @@
+//! Topics as a source: one thread reads, one queue for each partition.
+
+pub(crate) mod assignment;
+pub(crate) mod connect;
+pub(crate) mod end_offsets;
+pub(crate) mod feed;
+pub(crate) mod mailbox;
+pub(crate) mod offset_commit;
+pub(crate) mod partition_reader;
+pub(crate) mod range;
+pub(crate) mod read_again;
+pub(crate) mod reader;
+pub(crate) mod topic;
+pub(crate) mod truncation;
+pub(crate) mod watchdog;
+
+#[cfg(test)]
+#[path = "../../tests/within/stalled_reader.rs"]
+mod stalled_reader;

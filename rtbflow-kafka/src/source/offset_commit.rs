@@ -1,0 +1,58 @@
+//! What the group is told of what was committed: for tools that show lag, and nothing else.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::Partition;
+use tracing::debug;
+
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+use crate::client::offsets::Offsets;
+
+/// The pause between two commits of the group's own offsets.
+const COMMIT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Offsets to tell the group, and when.
+#[derive(Debug)]
+pub(crate) struct OffsetCommit {
+    committed: Offsets,
+    next: Deadline,
+}
+
+impl OffsetCommit {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self { committed: Offsets::new(), next: Deadline::after(COMMIT_PAUSE) }
+    }
+
+    /// Takes note of offsets that were committed.
+    pub(crate) fn note(&mut self, committed: Offsets) {
+        self.committed.extend(committed);
+    }
+
+    /// Whether it is time to tell.
+    pub(crate) fn is_due(&self) -> bool {
+        self.next.is_over()
+    }
+
+    /// Tells the group; does not wait for an answer.
+    pub(crate) fn tell(&mut self, consumer: &BaseConsumer<Context>) {
+        self.next = Deadline::after(COMMIT_PAUSE);
+        if self.committed.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        for (Partition { topic, number }, offset) in std::mem::take(&mut self.committed) {
+            if let Err(error) =
+                list.add_partition_offset(topic.name(), number, Offset::Offset(offset))
+            {
+                debug!("note the offset of {topic}/{number}: {error}");
+            }
+        }
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+            debug!("tell the group what was committed: {error}");
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The thread that reads: one for each opened source, woken when there is something to do.
+//!
+//! ```text
+//!   broker ─▶ native queue a partition ─▶ PartitionReader ─▶ channel of two batches ─▶ task
+//!               (bounded in bytes)          ▲
+//!   consumer queue (events only) ─▶ poll ───┤ rebalance, errors
+//!   mailbox ─▶ begin, ends, committed, close┘
+//! ```
+//!
+//! The consumer is only ever *polled*, for events; records come by batches out of the partitions' own
+//! native queues, and only where the task's channel has room, so the native queues are the
+//! back-pressure and nothing is paused or resumed. A batch call on the consumer's own queue would
+//! swallow rebalances.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rtbflow::epoch::JobName;
+use rtbflow::source::{Assignment, Layout, RawBatch, Revocation, SourceEvent};
+use rtbflow::{Error, ErrorKind, Partition, Result};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::client::context::{Context, Rebalance};
+use crate::client::deadline::Deadline;
+use crate::source::end_offsets::{OffsetLookup, Changed, EndOffsets, StartOffsets};
+use crate::client::failure::{failure, kind};
+use crate::source::assignment::{self, Begun, Assigned, Offsets};
+use crate::source::partition_reader::Served;
+use crate::source::mailbox::{Begin, Mailbox};
+use crate::client::native::Queue;
+use crate::client::option::Secrets;
+use crate::source::range::made_anew;
+use crate::source::offset_commit::OffsetCommit;
+use crate::source::watchdog::Advice;
+
+/// The longest sleep: what a lost wake-up costs.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+/// How long records that tasks still have may keep the consumer from being closed.
+const LONGEST_WAIT_FOR_RECORDS: Duration = Duration::from_secs(1);
+/// How soon it is seen that they are gone.
+const POLL_WHILE_LEAVING: Duration = Duration::from_millis(5);
+
+/// What the reader is told when it is made.
+pub(crate) struct Plan {
+    /// Whose partitions they are: a label of what is measured.
+    pub(crate) job: JobName,
+    /// Topics and tasks.
+    pub(crate) layout: Layout,
+    /// Whether reading begins anew where the log does not hold a position.
+    pub(crate) begins_anew: bool,
+    /// Where each partition is to end; empty to go on for ever.
+    pub(crate) until: Offsets,
+    /// Messages in one batch at most.
+    pub(crate) most_records: usize,
+    /// Answers without progress before a partition is assigned again.
+    pub(crate) patience: u32,
+    /// How long a rebalance may wait for the last commits.
+    pub(crate) grace: Duration,
+    /// Whether the group knows this instance by name.
+    pub(crate) named: bool,
+    /// What must not be printed.
+    pub(crate) secrets: Secrets,
+}
+
+pub(crate) type Event = Result<SourceEvent<RawBatch>>;
+
+/// The state of the reading thread.
+pub(crate) struct Reader {
+    consumer: Arc<BaseConsumer<Context>>,
+    plan: Plan,
+    mailbox: Arc<Mailbox>,
+    lookup: OffsetLookup,
+    events: mpsc::Sender<Event>,
+    generation: u64,
+    given: Option<Assigned>,
+    told: OffsetCommit,
+    /// How often the client has found a topic with another id: the last look at the topics that was wanted.
+    renamed: u64,
+}
+
+/// Why the thread ends.
+enum End {
+    /// The feed was closed or dropped.
+    Closed,
+    /// The source has to be opened again, or stopped.
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Reader {
+    /// A reader with a consumer that has subscribed to the topic that the group is held on.
+    pub(crate) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        plan: Plan,
+        mailbox: Arc<Mailbox>,
+        lookup: OffsetLookup,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (given, told) = (None, OffsetCommit::new());
+        Self { consumer, plan, mailbox, lookup, events, generation: 0, given, told, renamed: 0 }
+    }
+
+    /// Reads until the feed is closed or something fails; then leaves the group.
+    pub(crate) fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.round() {
+                break end;
+            }
+        };
+        if let End::Failed(error) = end {
+            warn!("stop reading from Kafka: {}", error.report());
+            // If there is no room, the feed finds the channel closed.
+            let _ = self.events.try_send(Err(error));
+        }
+        self.leave();
+    }
+
+    fn round(&mut self) -> Result<(), End> {
+        if self.events.is_closed() || self.mailbox.look(|slots| slots.close) {
+            return Err(End::Closed);
+        }
+        self.serve_events()?;
+        if let Some(rebalance) = self.consumer.context().take_rebalance() {
+            self.rebalance(rebalance)?;
+            return Ok(());
+        }
+        self.read_mailbox()?;
+        let served = if self.knows_the_topics() { self.serve() } else { Served::Idle };
+        self.look_for_passage();
+        // Commits that wait for a coordinator hold up joining the group again.
+        if self.told.is_due() && self.given.is_some() {
+            self.told.tell(&self.consumer);
+        }
+        if served == Served::Idle {
+            thread::park_timeout(LONGEST_SLEEP);
+        }
+        Ok(())
+    }
+
+    /// Whether the topics are known to be those of the positions. What comes after the client has found one with
+    /// another id may be of a topic made anew: nothing of it is handed over before that was looked at.
+    fn knows_the_topics(&mut self) -> bool {
+        let renamed = self.consumer.context().renamed();
+        if renamed != self.renamed {
+            self.renamed = renamed;
+            self.lookup.look(renamed);
+        }
+        self.renamed == 0 || self.mailbox.look(|slots| slots.looked) == self.renamed
+    }
+
+    /// Serves the consumer's events. Records never come this way.
+    fn serve_events(&mut self) -> Result<()> {
+        const MOST_EVENTS: usize = 100;
+        for _ in 0..MOST_EVENTS {
+            let before = self.consumer.context().served();
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Err(error)) => self.judge(&error)?,
+                Some(Ok(message)) => {
+                    drop(message);
+                    return Err(Error::transient(
+                        "read Kafka: a record came by a way that none may",
+                    ));
+                }
+                None if self.consumer.context().served() == before => break,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Most errors pass by themselves, and librdkafka goes on trying; some need another consumer or
+    /// somebody's help.
+    fn judge(&self, error: &KafkaError) -> Result<()> {
+        let fatal = self.consumer.client().fatal_error().map(|(code, _)| code);
+        let Some(code) = fatal.or(error.rdkafka_error_code()) else { return Ok(()) };
+        if fatal.is_none() && kind(code) == ErrorKind::Transient {
+            return Ok(());
+        }
+        let fenced = kind(code) == ErrorKind::Fenced;
+        let hint = if fenced {
+            ": another process has the same instance name; give each one of its own (KafkaTopic::instance)"
+        } else {
+            ""
+        };
+        let attempt = format!("read Kafka as a member of the group{hint}");
+        Err(Error::new(kind(code), attempt).because(code.to_string()))
+    }
+
+    fn rebalance(&mut self, rebalance: Rebalance) -> Result<()> {
+        match rebalance {
+            Rebalance::Assign(numbers) => self.accept(&numbers),
+            Rebalance::Revoke => self.give_back(self.consumer.assignment_lost()),
+        }
+    }
+
+    /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
+    /// the group is told at once that all is well.
+    fn accept(&mut self, numbers: &[i32]) -> Result<()> {
+        if self.given.is_some() {
+            self.give_back(true)?;
+        }
+        self.assign(&TopicPartitionList::new())?;
+        self.generation += 1;
+        let generation = self.generation;
+        let open = |partition| {
+            let until = self.plan.until.get(&partition).copied();
+            given::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
+        };
+        let (given, inputs) = Assigned::new(generation, numbers, &self.plan.layout, open)?;
+        info!(tasks = ?given.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
+            of = self.plan.layout.tasks(), "the group gives these tasks to this instance");
+        self.given = Some(given);
+        let mailbox = Arc::clone(&self.mailbox);
+        let assignment = Assignment::new(inputs, move |positions| {
+            mailbox.put(|slots| slots.begin = Some(Begin { generation, positions }));
+        });
+        self.send(SourceEvent::Assigned(assignment))
+    }
+
+    /// Hands the tasks back: waits for their last commits, unless another instance may own them already.
+    fn give_back(&mut self, lost: bool) -> Result<()> {
+        let Some(given) = self.given.take() else {
+            return self.unassign();
+        };
+        self.lookup.watch(Vec::new());
+        if !given.tasks.is_empty() {
+            let (mailbox, generation) = (Arc::clone(&self.mailbox), given.generation);
+            let deadline = if lost { Duration::ZERO } else { self.plan.grace };
+            let done = move || mailbox.put(|slots| slots.released = generation);
+            let tasks = given.tasks.clone();
+            self.send(SourceEvent::Revoked(Revocation::new(tasks, lost, deadline, done)))?;
+            if lost {
+                warn!("the group has taken all tasks: this instance was not heard for too long");
+            } else {
+                self.wait_for_release(generation, Deadline::after(deadline));
+                self.told.tell(&self.consumer);
+            }
+        }
+        self.unassign()?;
+        given.unforward();
+        Ok(())
+    }
+
+    fn wait_for_release(&self, generation: u64, deadline: Deadline) {
+        let waits = || {
+            let answered =
+                |slots: &mut crate::source::mailbox::Slots| slots.released >= generation || slots.close;
+            !self.mailbox.look(answered) && !self.consumer.assignment_lost()
+        };
+        while waits() {
+            if deadline.is_over() {
+                warn!(
+                    "the tasks did not commit in time for the rebalance; what they hold is dropped"
+                );
+                return;
+            }
+            thread::park_timeout(deadline.left().min(LONGEST_SLEEP));
+        }
+    }
+
+    fn read_mailbox(&mut self) -> Result<()> {
+        let (begin, ends, committed, changed) = self.mailbox.look(|slots| {
+            let committed = std::mem::take(&mut slots.committed);
+            (slots.begin.take(), slots.ends.take(), committed, slots.changed.take())
+        });
+        if let Some(error) = self.mailbox.look(|slots| slots.refused.take()) {
+            return Err(error);
+        }
+        match changed {
+            Some(Changed::Recounted(topic, count)) => {
+                return Err(Error::transient(format!(
+                    "read {topic}: it has {count} partitions now, and had others when the source was opened"
+                )));
+            }
+            Some(Changed::MadeAnew(topic, was, is)) => {
+                let error = made_anew(topic, was, is);
+                let begin_anew = || Error::transient(format!("read {topic}: begin anew"));
+                return Err(if self.plan.begins_anew {
+                    begin_anew().because(error)
+                } else {
+                    error
+                });
+            }
+            None => {}
+        }
+        if let Some(given) = &mut self.given {
+            given.committed(&committed);
+        }
+        self.told.note(committed);
+        #[cfg(test)]
+        self.sabotage();
+        if let Some(begin) = begin {
+            self.prepare(begin);
+        }
+        if let Some(ends) = ends {
+            self.note_ends(&ends)?;
+        }
+        Ok(())
+    }
+
+    /// Stops forwarding, as a fault would, for as long as a test says so; one that lasts stops fetching.
+    #[cfg(test)]
+    fn sabotage(&self) {
+        if let (Some(given), Some(fetches)) =
+            (&self.given, self.mailbox.look(|slots| slots.fetches))
+        {
+            let list = given.list().unwrap();
+            match fetches {
+                true => self.consumer.resume(&list).unwrap(),
+                false => self.consumer.pause(&list).unwrap(),
+            }
+            self.mailbox.look(|slots| slots.fetches = None);
+        }
+        let faults = self.mailbox.look(|slots| {
+            slots.faults = slots.faults.saturating_sub(1);
+            slots.faults
+        });
+        let Some(given) = self.given.as_ref().filter(|_| faults > 0) else { return };
+        given.unforward();
+        if faults > 1000 {
+            self.consumer.pause(&given.list().unwrap()).unwrap();
+        }
+    }
+
+    /// Takes the claimed positions and asks where the partitions begin and end now.
+    fn prepare(&mut self, begin: Begin) {
+        let Some(given) = &mut self.given else { return };
+        if given.prepare(begin) {
+            self.lookup.watch(given.partitions());
+            self.lookup.ask_starts(given.generation, given.doubts());
+        }
+    }
+
+    fn note_ends(&mut self, ends: &EndOffsets) -> Result<()> {
+        if let Some(starts) = &ends.starts
+            && self.given.as_ref().is_some_and(|given| given.generation == starts.generation)
+        {
+            self.begin(starts, &ends.ends)?;
+        }
+        let positions = self.positions();
+        let Some(given) = &mut self.given else { return Ok(()) };
+        match given.note_ends(ends, &positions) {
+            Advice::Nothing | Advice::Forward => Ok(()),
+            Advice::Assign => {
+                warn!("assign all partitions again, each where it stands");
+                self.assign_all()
+            }
+            Advice::Reopen => Err(Error::transient(
+                "read Kafka: a partition hands nothing over although it was assigned again",
+            )),
+        }
+    }
+
+    /// Begins to read, now that starts and ends are known; answers for what was doubtful.
+    fn begin(&mut self, starts: &StartOffsets, ends: &Offsets) -> Result<()> {
+        let Some(given) = &mut self.given else { return Ok(()) };
+        let queue = || Queue::new(&self.consumer, thread::current(), self.plan.most_records);
+        let anew = self.plan.begins_anew;
+        let begun = given.begin(starts, ends, anew, queue)?;
+        given.settle_doubts(starts, ends, anew);
+        match begun {
+            Begun::Nothing => Ok(()),
+            Begun::Unknown => {
+                self.lookup.ask_starts(given.generation, given.doubts());
+                Ok(())
+            }
+            Begun::All => self.assign_all(),
+        }
+    }
+
+    /// Assigns every open partition where it stands, forwarded to its own queue before and after.
+    fn assign_all(&self) -> Result<()> {
+        let Some(given) = &self.given else { return Ok(()) };
+        let list = given.list().map_err(|error| self.failure("assign partitions", &error))?;
+        given.forward();
+        self.assign(&list)?;
+        given.forward();
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Served {
+        let Some(given) = &mut self.given else { return Served::Idle };
+        let round = given.serve(self.plan.most_records);
+        if round.doubtful {
+            self.lookup.ask_starts(given.generation, given.doubts());
+        }
+        round.served
+    }
+
+    /// Looks for what was passed and is never handed over.
+    fn look_for_passage(&mut self) {
+        if self.given.as_ref().is_some_and(Assigned::awaits_passage) {
+            let positions = self.positions();
+            if let Some(given) = &mut self.given {
+                given.passed(&positions);
+            }
+        }
+    }
+
+    /// What came out of the native queues so far; a local call. Partitions that nothing came from yet
+    /// are not in it.
+    fn positions(&self) -> Offsets {
+        let list = self.consumer.position().ok();
+        let elements = list.iter().flat_map(TopicPartitionList::elements);
+        let known = elements.filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                let topic = rtbflow::Topic::new(element.topic());
+                Some((Partition::new(topic, element.partition()), offset))
+            }
+            Offset::Beginning
+            | Offset::End
+            | Offset::Stored
+            | Offset::Invalid
+            | Offset::OffsetTail(_) => None,
+        });
+        known.collect()
+    }
+
+    fn assign(&self, list: &TopicPartitionList) -> Result<()> {
+        let assigned = self.consumer.assign(list);
+        assigned.map_err(|error| self.failure("assign partitions", &error))
+    }
+
+    fn unassign(&self) -> Result<()> {
+        let unassigned = self.consumer.unassign();
+        unassigned.map_err(|error| self.failure("give partitions back", &error))
+    }
+
+    fn failure(&self, attempt: &str, error: &KafkaError) -> Error {
+        failure(attempt, error, &self.plan.secrets)
+    }
+
+    fn send(&self, event: SourceEvent<RawBatch>) -> Result<()> {
+        let sent = self.events.try_send(Ok(event));
+        sent.map_err(|_| Error::transient("read Kafka: the job does not take the group's events"))
+    }
+
+    /// Leaves the group; the consumer is dropped here, where it may wait for its broker.
+    fn leave(mut self) {
+        let rest = self.mailbox.look(|slots| std::mem::take(&mut slots.committed));
+        self.told.note(rest);
+        self.told.tell(&self.consumer);
+        let given = self.given.take();
+        if let Err(error) = self.unassign() {
+            debug!("{}", error.report());
+        }
+        if let Some(given) = given {
+            given.unforward();
+        }
+        self.consumer.context().close();
+        self.wait_for_records();
+        drop(self);
+        debug!("left the group");
+    }
+
+    /// Waits for records that tasks still have, since the client ends with the last of them. The group is
+    /// not kept waiting, unless it knows this instance by name: then leaving would be for good.
+    fn wait_for_records(&self) {
+        let deadline = Deadline::after(LONGEST_WAIT_FOR_RECORDS);
+        let is_held = || Arc::strong_count(&self.consumer) > 1;
+        if is_held() && !self.plan.named {
+            self.consumer.unsubscribe();
+        }
+        while is_held() && !deadline.is_over() {
+            // A revocation is answered here; records do not come.
+            drop(self.consumer.poll(POLL_WHILE_LEAVING));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A topic to read, or several together: their options.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtbflow::codec::{Decoder, Json, JsonView, View, json, json_view};
+use rtbflow::epoch::Original;
+use rtbflow::source::{ByDecoder, CoGroup, Context, Decoded, RawBatch, Source};
+use rtbflow::{BadRecord, Error, Origin, Result};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::source::read_again::read_again;
+use crate::client::blocking::{blocking, spawn};
+use crate::client::deadline::Deadline;
+use crate::source::feed::KafkaFeed;
+use crate::client::kafka::Kafka;
+use crate::source::mailbox::Mailbox;
+
+/// How long opening may take.
+const LONGEST_OPENING: Duration = Duration::from_secs(15);
+/// How long reading single records again may take.
+const LONGEST_READING: Duration = Duration::from_secs(20);
+/// Events that the job has not taken yet; each rebalance makes two.
+const MOST_EVENTS: usize = 64;
+/// Records in a batch, unless it is said otherwise.
+const MOST_RECORDS: usize = 500;
+/// Bytes that librdkafka may fetch ahead, unless it is said otherwise.
+const PREFETCH_BYTES: usize = 16 << 20;
+
+/// A topic to read, or several [together](Self::with). The job's name is the consumer group.
+///
+/// A single topic is one task a partition. Several are read by co-groups: the partitions that hold the same
+/// keys are one task's, as [`Layout`](rtbflow::source::Layout) has it, for topics whose producers hash keys
+/// alike. The group is held on a topic with as many partitions as there are tasks, and the partitions of
+/// the others are assigned by hand. That is the first one with that count; if there is none (6 partitions
+/// against 4), an empty topic `{group}.coordination-{tasks}` is made for it, on demand, and nothing is ever
+/// written there. Counts without a common divisor make one task, with a warning.
+///
+/// # Time and state
+/// A record's time is the broker's until `event_time` says otherwise. The source keeps no positions: a
+/// partition is read from where the job's anchor says, from its beginning if the anchor says nothing.
+///
+/// # Memory
+/// librdkafka fetches at most [`prefetch_bytes`](Self::prefetch_bytes) ahead, divided among all
+/// partitions (256 KiB each at least), exceeded by at most one fetch a partition (no larger than its
+/// share, or than one record batch); between the reading thread and each task there are two batches of
+/// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
+/// those in a task keep the responses in memory that they came in, until the epoch they belong to is
+/// complete, and it takes in no more than 50,000 records or some 16 MiB for one.
+///
+/// # Errors
+/// A position that the log does not hold any more, or not yet, is an error with both offsets, and a topic that
+/// was deleted and made anew is one with both its ids, also while it is read: nothing is skipped or read again
+/// silently. See [`begin_anew`](Self::begin_anew). Brokers older than 2.8 give topics no ids.
+///
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::Timestamp;
+/// use rtbflow::source::Source;
+/// use rtbflow_kafka::Kafka;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Click { price: i64, timestamp: Timestamp }
+///
+/// let clicks = Kafka::new("127.0.0.1:9092")
+///     .topic("ad-events")
+///     .expected_partitions(8)
+///     .json::<Click>()
+///     .event_time(|click| click.timestamp, Duration::from_secs(5));
+/// assert_eq!(clicks.topics(), ["ad-events"]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct KafkaTopic {
+    pub(crate) kafka: Kafka,
+    pub(crate) topics: Vec<Named>,
+    /// The address of another cluster that a topic was to be read from.
+    pub(crate) elsewhere: Option<String>,
+    pub(crate) instance: Option<String>,
+    pub(crate) max_poll_records: usize,
+    pub(crate) prefetch_bytes: usize,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) begins_anew: bool,
+}
+
+/// A topic by its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) expected_partitions: Option<u32>,
+}
+
+impl Kafka {
+    /// A topic to read.
+    #[must_use]
+    pub fn topic(&self, name: impl Into<String>) -> KafkaTopic {
+        KafkaTopic::new(self.clone(), name.into())
+    }
+}
+
+impl KafkaTopic {
+    pub(crate) fn new(kafka: Kafka, name: String) -> Self {
+        Self {
+            kafka,
+            topics: vec![Named { name, expected_partitions: None }],
+            elsewhere: None,
+            instance: None,
+            max_poll_records: MOST_RECORDS,
+            prefetch_bytes: PREFETCH_BYTES,
+            stall_timeout: Duration::from_secs(10),
+            begins_anew: false,
+        }
+    }
+
+    /// Names this instance, differently for each: when it is restarted before the group gives it up, it
+    /// gets its tasks back and the others are not disturbed. Without a name a restart is a rebalance.
+    #[must_use]
+    pub fn instance(self, name: impl Into<String>) -> Self {
+        Self { instance: Some(name.into()), ..self }
+    }
+
+    /// Warns, with both numbers, if the topic has another count of partitions. It is read all the same.
+    #[must_use]
+    pub fn expected_partitions(mut self, count: u32) -> Self {
+        for topic in &mut self.topics {
+            topic.expected_partitions = Some(count);
+        }
+        self
+    }
+
+    /// The most records in one batch; 500 unless it is said otherwise.
+    #[must_use]
+    pub fn max_poll_records(self, most: usize) -> Self {
+        Self { max_poll_records: most.max(1), ..self }
+    }
+
+    /// The bytes that are fetched ahead, for all partitions together; 16 MiB unless it is said otherwise.
+    #[must_use]
+    pub fn prefetch_bytes(self, most: usize) -> Self {
+        Self { prefetch_bytes: most, ..self }
+    }
+
+    /// How long a partition may stand still, with records to read and room for them, before it is
+    /// assigned again (after a quarter of it a cheaper cure is tried); after twice as long the source asks
+    /// to be opened again. 10 s unless it is said otherwise.
+    #[must_use]
+    pub fn stall_timeout(self, patience: Duration) -> Self {
+        Self { stall_timeout: patience, ..self }
+    }
+
+    /// Whether reading goes on where the log does not hold a position, instead of stopping with an error that says
+    /// what was found: it stops unless it is said otherwise, since somebody has to look first. It goes on
+    ///
+    /// - at the beginning of a topic that was deleted and made anew,
+    /// - at the first record that is left where retention has removed what was not read yet,
+    /// - at the cut where a broker that had fallen behind has cut the log (an unclean leader election).
+    ///
+    /// What was made of what was read before stays, state and event time included; where it goes on is in the
+    /// log. To undo it as well, reset the job.
+    #[must_use]
+    pub fn begin_anew(self, begins_anew: bool) -> Self {
+        Self { begins_anew, ..self }
+    }
+
+    /// Reads the topics of another one together with these, all decoded alike; for records of two kinds see
+    /// [`Decoded::with`]. Options, instance name, batches, prefetch and stall time-out are this one's;
+    /// [`expected_partitions`](Self::expected_partitions) stays each topic's own.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        if self.kafka.servers() != other.kafka.servers() {
+            self.elsewhere = Some(other.kafka.servers().to_owned());
+        }
+        self.elsewhere = self.elsewhere.or(other.elsewhere);
+        self.topics.extend(other.topics);
+        self
+    }
+
+    /// Decodes each record's value as JSON; see [`rtbflow::codec::json`].
+    #[must_use]
+    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> Decoded<Self, ByDecoder<Json<T>>> {
+        self.decode(json())
+    }
+
+    /// Decodes each record's value into a view that borrows from it, and keeps what `project` makes of
+    /// the view; see [`rtbflow::codec::json_view`].
+    #[must_use]
+    pub fn json_view<V, T, F>(self, project: F) -> Decoded<Self, ByDecoder<JsonView<V, F>>>
+    where
+        V: View,
+        T: Send + 'static,
+        F: for<'a> Fn(V::Of<'a>) -> Result<T, BadRecord> + Send + Sync + 'static,
+    {
+        self.decode(json_view(project))
+    }
+
+    /// Decodes each record with a decoder.
+    #[must_use]
+    pub fn decode<D: Decoder>(self, decoder: D) -> Decoded<Self, ByDecoder<D>> {
+        Decoded::new(self, decoder)
+    }
+}
+
+impl CoGroup for KafkaTopic {
+    fn with(self, other: Self) -> Self {
+        Self::with(self, other)
+    }
+}
+
+impl Source for KafkaTopic {
+    type Batch = RawBatch;
+    type Feed = KafkaFeed;
+
+    fn topics(&self) -> Vec<String> {
+        self.topics.iter().map(|topic| topic.name.clone()).collect()
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.kafka.are_there("read", self.topics()).await
+    }
+
+    async fn read_again(&self, origins: &[Origin]) -> Result<Vec<Option<Original>>> {
+        let (kafka, wanted) = (self.kafka.clone(), origins.to_vec());
+        let attempt = format!("read records of {} again", self.names());
+        let read = move || read_again(&kafka, &wanted, Deadline::after(LONGEST_READING));
+        let found = blocking(&attempt, LONGEST_READING * 2, read).await?;
+        Ok(origins.iter().map(|origin| found.get(origin).cloned()).collect())
+    }
+
+    async fn open(&self, context: Context) -> Result<KafkaFeed> {
+        let (sender, events) = mpsc::channel(MOST_EVENTS);
+        let (leaving, left) = oneshot::channel();
+        let (ready, opened) = oneshot::channel();
+        let mailbox = Arc::new(Mailbox::default());
+        let feed = KafkaFeed { events, mailbox: Arc::clone(&mailbox), left };
+        let topic = self.clone();
+        // The consumer is made, used and dropped on threads of its own, so that no async thread waits for it.
+        spawn("rtbflow-kafka", move || {
+            mailbox.read_by_this_thread();
+            match topic.reader(&context, mailbox, sender) {
+                Err(error) => drop(ready.send(Err(error))),
+                Ok(reader) => {
+                    // Whoever opened may have gone: the events are then closed and the reader leaves.
+                    let _ = ready.send(Ok(()));
+                    reader.run();
+                }
+            }
+            drop(leaving);
+        })?;
+        let attempt = || format!("open {} at {}", self.names(), self.kafka.servers());
+        match timeout(LONGEST_OPENING, opened).await {
+            Ok(Ok(opened)) => opened.map(|()| feed),
+            Ok(Err(_)) => Err(Error::permanent(attempt() + ": its thread ended early")),
+            Err(_) => Err(Error::transient(attempt() + ": Kafka does not answer")),
+        }
+    }
+}
