@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::element::Origin;
+use crate::record::Origin;
 use crate::error::{BadRecord, Error};
 use crate::refused_result::RefusedResult;
 pub use crate::samples::Samples;
-use crate::sink::Staged;
+use crate::staged::Staged;
 use crate::state::Chunk;
 use crate::time::Timestamp;
 
@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 ///
 /// Every record that decodes counts as *decoded* (used) until an operator says otherwise, and an
 /// operator may say so only of a record that is still
-/// [accountable](crate::element::Record::is_accountable), so that each ends in exactly one class.
+/// [accountable](crate::record::Record::is_accountable), so that each ends in exactly one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Of no interest to the pipeline: dropped by a filter.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::element::Origin;
+use crate::record::Origin;
 use crate::sketch::Sketch;
 
 /// The first late and the first bad record of an epoch, its first refused result, and by how much records came too late.
@@ -154,7 +154,7 @@ impl Overdue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::{Partition, Topic};
+    use crate::record::{Partition, Topic};
 
     fn origin(offset: i64) -> Origin {
         Origin::new(Partition::new(Topic::new("test"), 3), offset)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::error::Error;
-use crate::sink::Place;
+use crate::staged::Place;
 
 /// The operators of a pipeline and how they follow one another.
 ///

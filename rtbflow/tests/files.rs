@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use rtbflow::epoch::Memory;
-use rtbflow::sink::{JsonFiles, stdout};
+use rtbflow::writer::{stdout, JsonFiles};
 use rtbflow::source::IteratorSource;
 use rtbflow::{Job, Result};
 

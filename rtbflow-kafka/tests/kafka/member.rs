@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::select_all;
 use rtbflow::barrier::Gathered;
 use rtbflow::clock::SystemClock;
-use rtbflow::element::{Partition, Record};
+use rtbflow::record::{Partition, Record};
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
 use rtbflow::sink::{Collected, Sink};
 use rtbflow::source::{Context, Delivery, Feed, PartitionInput, RawBatch, Source, SourceEvent};

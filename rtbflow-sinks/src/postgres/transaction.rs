@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use rtbflow::barrier::{Class, Tally};
-use rtbflow::element::{Origin, Partition};
+use rtbflow::record::{Origin, Partition};
 use rtbflow::{Error, Record, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};

@@ -149,7 +149,7 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
     let room = Room::new("lookup").await;
     let (clock, place) = (ManualClock::new(at(1_000_000)), Memory::new());
     let (mut pusher, keys) = channel::<u32>("keys", 10);
-    let (writer, mut results) = rtbflow::sink::channel(10);
+    let (writer, mut results) = rtbflow::writer::channel(10);
     let prefix = room.key("");
     let get = room.redis.get(move |n: &u32| format!("{prefix}{n}"));
     let job = Job::new("lookups")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, ToRedisArgs};
 use rtbflow::barrier::Gathered;
-use rtbflow::element::{Partition, Topic};
+use rtbflow::record::{Partition, Topic};
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, JobName, Position, Task, Verdict};
 use rtbflow::sink::{Sink, Staged};
 use rtbflow::testing::leave_out;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::Decoder;
 use crate::error::BadRecord;
-use crate::source::RawRecord;
+use crate::raw_record::RawRecord;
 
 /// Decodes a row of comma-separated values into an owned `T`; see [`csv()`].
 pub struct Csv<T> {

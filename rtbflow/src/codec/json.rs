@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::Decoder;
 use crate::error::BadRecord;
-use crate::source::RawRecord;
+use crate::raw_record::RawRecord;
 
 /// Nesting beyond this does not decode, whether the fields are known or not.
 const DEEPEST: usize = 128;

@@ -13,7 +13,7 @@ pub use json::{Json, JsonView, View, json, json_view};
 pub use plain::{Plain, PlainFields};
 
 use crate::error::BadRecord;
-use crate::source::RawRecord;
+use crate::raw_record::RawRecord;
 
 /// Makes a value of a raw record.
 pub trait Decoder: Send + Sync + 'static {

@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
-use crate::element::Partition;
-use crate::epoch::{
-    Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Refusal, Step, Task, Verdict,
-};
+use crate::record::Partition;
+use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Step, Verdict};
+use crate::position::{JobName, Position, Task};
+use crate::error::Refusal;
 use crate::error::{Error, Result};
 use crate::sink::memory::Batch;
-use crate::sink::{Collect, Collected, Place};
+use crate::sink::{Collect, Collected};
+use crate::staged::Place;
 use crate::state::{Change, Chunk};
 
 /// A place in memory. Clones are handles on the same place.
@@ -245,8 +246,9 @@ fn violations(place: Place, epochs: &[Epoch], held: &Held) -> Vec<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Record;
-    use crate::sink::{Sink, Staged};
+    use crate::record::Record;
+    use crate::sink::Sink;
+    use crate::staged::Staged;
     use crate::testing::builders::record;
     use crate::testing::laws::{self, AnchorUnderTest};
 

@@ -1,10 +1,11 @@
 //! Waiting between attempts, with a log line that says for what and for how long.
 
+use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Waits longer after each failure, up to a few seconds, and says so.
 #[derive(Debug)]
@@ -52,6 +53,34 @@ impl Backoff {
             tracing::info!(failed_for_s = self.failing_for().as_secs(), "{what}: succeeded again");
         }
         *self = Self::new();
+    }
+}
+
+/// Tries again after transient errors, until the deadline if there is one.
+pub(crate) async fn retried<T, F>(
+    deadline: Option<Instant>,
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>> + Send,
+{
+    let mut backoff = Backoff::new();
+    loop {
+        let error = match attempt().await {
+            Err(error) if error.is_transient() => error,
+            answer => {
+                backoff.succeeded(what);
+                return answer;
+            }
+        };
+        let Some(deadline) = deadline else {
+            backoff.wait(what, &error).await;
+            continue;
+        };
+        if timeout_at(deadline, backoff.wait(what, &error)).await.is_err() {
+            return Err(error);
+        }
     }
 }
 

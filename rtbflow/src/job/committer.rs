@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::barrier::Reject;
-use crate::element::{Origin, Partition};
-use crate::epoch::{
-    Anchor, DeadLetter, DeadLetters, Epoch, JobName, Original, Position, Verdict, Writer,
-};
+use crate::record::{Origin, Partition};
+use crate::epoch::{Anchor, DeadLetters, Epoch, Verdict, Writer};
+use crate::dead_letter::{DeadLetter, Original};
+use crate::position::{JobName, Position};
 use crate::error::{BadRecord, Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
@@ -20,7 +20,7 @@ use crate::job::notes::Notes;
 use crate::job::pace::Pace;
 use crate::job::refusing::refuse;
 use crate::job::report::Account;
-use crate::job::task::Status;
+use crate::job::report::Status;
 
 /// Epochs committed in one step.
 const MOST_EPOCHS: usize = 64;
@@ -294,10 +294,12 @@ mod tests {
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::element::{Record, Topic};
-    use crate::epoch::{Advance, ChunkPage, Claim, Memory, Task};
+    use crate::record::{Record, Topic};
+    use crate::epoch::{Advance, ChunkPage, Claim, Memory};
+    use crate::position::Task;
     use crate::job::Report;
-    use crate::sink::{Place, Sink};
+    use crate::staged::Place;
+    use crate::sink::Sink;
     use crate::time::Timestamp;
 
     const TASK: Task = Task { number: 0, of: 1 };

@@ -21,8 +21,10 @@ use futures::Stream;
 
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Class, Reject};
-use crate::element::{Element, Origin, Partition, Record, Topic};
-use crate::epoch::{Log, Position};
+use crate::element::Element;
+use crate::record::{Origin, Partition, Record, Topic};
+use crate::log::Log;
+use crate::position::Position;
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;

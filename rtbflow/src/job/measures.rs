@@ -5,8 +5,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::barrier::Tally;
-use crate::element::Partition;
-use crate::epoch::{Epoch, JobName, Task};
+use crate::record::Partition;
+use crate::epoch::Epoch;
+use crate::position::{JobName, Task};
 use crate::job::intake::Standing;
 use crate::job::report::Report;
 use crate::time::Timestamp;

@@ -47,10 +47,11 @@ use settings::Settings;
 
 use crate::activity::Activity;
 use crate::clock::{Clock, SystemClock};
-use crate::epoch::{Anchor, DeadLetters, JobName, Writer};
+use crate::epoch::{Anchor, DeadLetters, Writer};
+use crate::position::JobName;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
-use crate::sink::Place;
+use crate::staged::Place;
 use crate::source::{Batch, Source};
 use crate::topology::{Tip, Topology};
 

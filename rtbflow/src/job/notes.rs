@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::barrier::{Samples, Tally};
-use crate::epoch::{Epoch, JobName};
+use crate::epoch::Epoch;
+use crate::position::JobName;
 use crate::samples::Sample;
 use crate::time::rough;
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Class, Reject};
-use crate::element::Origin;
-use crate::epoch::{DeadLetter, Epoch, Refusal, RefusedResult};
+use crate::record::Origin;
+use crate::dead_letter::DeadLetter;
+use crate::epoch::Epoch;
+use crate::error::Refusal;
+use crate::refused_result::RefusedResult;
 use crate::error::{BadRecord, Error, Result};
 
 impl Epoch {

@@ -1,13 +1,14 @@
 //! What a run of a job amounted to.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 use crate::barrier::Tally;
-use crate::epoch::{Epoch, Task};
-use crate::job::task::Status;
+use crate::epoch::Epoch;
+use crate::position::Task;
 
 /// An account of every record of a run. Each record ends in exactly one class, and
 /// [`records_in`](Self::records_in) is their sum.
@@ -126,5 +127,27 @@ impl Account {
         let mut held = self.lock();
         held.tasks.clear();
         held.report.restarts += 1;
+    }
+}
+
+/// How far one life of a task is: it counts what it takes, the committer what is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    taken: AtomicU64,
+    committed: AtomicU64,
+}
+
+impl Status {
+    pub(crate) fn took(&self, records: u64) {
+        self.taken.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, records: u64) {
+        self.committed.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Records read and not committed.
+    pub(crate) fn pending(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.committed.load(Ordering::Relaxed))
     }
 }

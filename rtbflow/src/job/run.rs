@@ -1,20 +1,20 @@
 //! Runs a job: events of the source in, tasks started and ended, until the end.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{FutureExt, join};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::element::Topic;
+use crate::record::Topic;
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
-use crate::job::backoff::Backoff;
+use crate::job::backoff::{Backoff, retried};
 use crate::job::committer::Rejected;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
@@ -165,33 +165,3 @@ where
     }
 }
 
-/// Tries again after transient errors, until the deadline if there is one.
-pub(crate) async fn retried<T, F>(
-    deadline: Option<Instant>,
-    what: &str,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T>
-where
-    F: Future<Output = Result<T>> + Send,
-{
-    let mut backoff = Backoff::new();
-    loop {
-        let error = match attempt().await {
-            Err(error) if error.is_transient() => error,
-            answer => {
-                backoff.succeeded(what);
-                return answer;
-            }
-        };
-        let Some(deadline) = deadline else {
-            backoff.wait(what, &error).await;
-            continue;
-        };
-        if timeout_at(deadline, backoff.wait(what, &error)).await.is_err() {
-            return Err(error);
-        }
-    }
-}
-
-/// A future that is ready when the job has to stop.
-pub(crate) type Shutdown<'a, F> = Pin<&'a mut futures::future::Fuse<F>>;

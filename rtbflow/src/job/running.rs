@@ -12,8 +12,9 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::alarm::Alarm;
-use crate::element::Partition;
-use crate::epoch::{Anchor, Position, Task};
+use crate::record::Partition;
+use crate::epoch::Anchor;
+use crate::position::{Position, Task};
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
@@ -23,9 +24,8 @@ use crate::job::health::Tasks;
 use crate::job::intake::Intake;
 use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::pace::Pace;
-use crate::job::report::Account;
-use crate::job::run::Shutdown;
-use crate::job::task::{Input, Status, TaskLoop, Work};
+use crate::job::report::{Account, Status};
+use crate::job::task::{Input, TaskLoop, Work};
 use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
 use crate::topology::Tip;
 
@@ -40,6 +40,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A life of a task that ended. A task may begin again before the end of its last life is noticed.
 type Ended = (Id, Result<()>);
+
+/// A future that is ready when the job has to stop.
+pub(crate) type Shutdown<'a, F> = Pin<&'a mut futures::future::Fuse<F>>;
 
 /// One run over an opened source.
 pub(crate) struct Running<S: Source, A, P> {

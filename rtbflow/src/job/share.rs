@@ -139,7 +139,7 @@ impl Most {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::{Origin, Partition, Topic};
+    use crate::record::{Origin, Partition, Topic};
 
     fn at(offset: i64) -> Origin {
         Origin::new(Partition::new(Topic::new("clicks"), 3), offset)

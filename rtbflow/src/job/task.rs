@@ -20,8 +20,9 @@ use tokio::time::{Instant, Sleep};
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered, Gathering};
 use crate::clock::Clock;
-use crate::element::Partition;
-use crate::epoch::{Advance, Anchor, Epoch, JobName, Position, Task, Verdict};
+use crate::record::Partition;
+use crate::epoch::{Advance, Anchor, Epoch, Verdict};
+use crate::position::{JobName, Position, Task};
 use crate::error::{Error, Result};
 use crate::flow::End;
 use crate::job::backoff::Backoff;
@@ -31,7 +32,8 @@ use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::{Moves, Renames};
 use crate::job::settings::Settings;
-use crate::source::{Batch, Delivery, Originals};
+use crate::source::{Batch, Delivery};
+use crate::dead_letter::Originals;
 
 /// Epochs of one task that are on their way to the place.
 const MOST_IN_FLIGHT: usize = 2;
@@ -39,28 +41,6 @@ const MOST_IN_FLIGHT: usize = 2;
 const MOST_QUEUED: usize = 2;
 /// Batches fed before other tasks get a turn.
 const BATCHES_PER_TURN: usize = 8;
-
-/// How far one life of a task is: it counts what it takes, the committer what is committed.
-#[derive(Debug, Default)]
-pub(crate) struct Status {
-    taken: AtomicU64,
-    committed: AtomicU64,
-}
-
-impl Status {
-    pub(crate) fn took(&self, records: u64) {
-        self.taken.fetch_add(records, Ordering::Relaxed);
-    }
-
-    pub(crate) fn committed(&self, records: u64) {
-        self.committed.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// Records read and not committed.
-    pub(crate) fn pending(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed).saturating_sub(self.committed.load(Ordering::Relaxed))
-    }
-}
 
 /// One task, at work.
 pub(crate) struct TaskLoop<B: Batch> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::epoch::JobName;
+use crate::position::JobName;
 use crate::error::{Error, Result};
 use crate::job::health::Health;
 use crate::job::measures::JobMeasures;

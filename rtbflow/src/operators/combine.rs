@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};

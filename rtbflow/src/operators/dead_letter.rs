@@ -8,7 +8,8 @@ use futures::Stream;
 use pin_project::pin_project;
 
 use crate::barrier::{Class, Reject};
-use crate::element::{Element, Record};
+use crate::element::Element;
+use crate::record::Record;
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
 

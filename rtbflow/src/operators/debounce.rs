@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};

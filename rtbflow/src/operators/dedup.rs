@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
 use crate::either::Either;
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::Late;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};

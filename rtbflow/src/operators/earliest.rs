@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
-use crate::element::Record;
+use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};

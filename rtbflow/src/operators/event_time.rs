@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};

@@ -8,7 +8,8 @@ use futures::Stream;
 use pin_project::pin_project;
 
 use crate::barrier::Class;
-use crate::element::{Element, Origin, Record};
+use crate::element::Element;
+use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
 use crate::time::Timestamp;
 

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use pin_project::pin_project;
 
-use crate::element::{Element, Record};
+use crate::element::Element;
+use crate::record::Record;
 use crate::flow::{Elements, Flow};
 
 impl<S: Elements> Flow<S> {

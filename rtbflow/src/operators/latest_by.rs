@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
@@ -246,7 +246,7 @@ where
 mod tests {
     use super::*;
     use crate::barrier::Tally;
-    use crate::element::{Origin, Partition, Topic};
+    use crate::record::{Origin, Partition, Topic};
     use crate::testing::builders::record;
     use crate::testing::{run, timed};
 

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};

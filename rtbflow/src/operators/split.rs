@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 
 use crate::either::Either;
-use crate::element::{Element, Record};
+use crate::element::Element;
+use crate::record::Record;
 use crate::error::Error;
 use crate::flow::{Elements, Flow};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::flow::{Elements, Flow};
 use crate::operators::{LeftBranch, RightBranch, Route, Routed};
 

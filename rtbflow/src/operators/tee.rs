@@ -1,6 +1,6 @@
 //! Sends every record two ways.
 
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
 use crate::operators::{LeftBranch, RightBranch, Route, Routed};
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::either::Either;
-use crate::element::Record;
+use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::{Aggregate, Apply, Merge, Window, Windowed, Windows};
 use crate::operators::{Connected, FlatMap, Logic, Stateful};

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::barrier::{Class, Tally};
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::error::BadRecord;
-use crate::sink::{Place, Sink, Staged, StagedRows};
+use crate::staged::{Place, Staged, StagedRows};
+use crate::sink::Sink;
 
 /// What [`Memory`](crate::epoch::Memory) has committed of one sink, for all to read.
 pub struct Collected<T> {

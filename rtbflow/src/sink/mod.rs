@@ -4,25 +4,13 @@
 //! passes. Writing is done by the place that the sink belongs to, in the step that commits the epoch
 //! (the [anchor](crate::epoch::Anchor)), or just before it (a [`Writer`](crate::epoch::Writer)).
 
-mod channel;
-mod closure;
-mod file;
 pub(crate) mod memory;
-mod rows;
-mod staged;
-mod stdout;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-pub use channel::{ChannelWriter, Results, channel};
-pub use closure::{Closure, async_writer, writer};
-pub use file::JsonFiles;
 pub use memory::{Collect, Collected};
-pub use rows::Rows;
-pub use staged::{Staged, StagedRows};
-pub use stdout::{Stdout, stdout};
 
-use crate::element::Record;
+pub use crate::staged::{Place, Staged, StagedRows};
+
+use crate::record::Record;
 use crate::error::{BadRecord, Result};
 use crate::refused_result::RefusedResult;
 
@@ -72,28 +60,6 @@ pub trait Sink<T>: Send + 'static {
 
     /// The places that the batches are for.
     fn places(&self) -> Vec<Place>;
-}
-
-/// A place where results go. Sinks and the anchor or writer they belong to carry the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
-    kind: &'static str,
-    number: u64,
-}
-
-impl Place {
-    /// A new place of this kind, such as `"postgres"`; each call makes another.
-    #[must_use]
-    pub fn new(kind: &'static str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { kind, number: NEXT.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    /// The kind, such as `"postgres"`.
-    #[must_use]
-    pub fn kind(self) -> &'static str {
-        self.kind
-    }
 }
 
 macro_rules! tuple_of_sinks {

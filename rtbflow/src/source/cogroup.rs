@@ -1,8 +1,8 @@
 //! Topics that are read together: transports that can, and batches that are of the one kind or of the other.
 
 use crate::either::Either;
-use crate::element::Partition;
-use crate::epoch::DeadLetter;
+use crate::record::Partition;
+use crate::dead_letter::DeadLetter;
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming, RawBatch, Source};
 

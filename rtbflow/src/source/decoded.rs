@@ -8,8 +8,9 @@ use futures::{FutureExt, StreamExt, future};
 
 use crate::codec::Decoder;
 use crate::either::Either;
-use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, Original, Position};
+use crate::record::{Origin, Partition, Topic};
+use crate::dead_letter::{DeadLetter, Original};
+use crate::position::Position;
 use crate::error::{BadRecord, Error, Result};
 use crate::source::{
     Assignment, Batch, CoGroup, Content, Context, Delivery, Feed, Incoming, PartitionInput,
@@ -333,7 +334,8 @@ impl<D: Decoder> Batch for DecodedBatch<D> {
 mod tests {
     use super::*;
     use crate::codec::json;
-    use crate::source::{RawBuffer, RawRecord};
+    use crate::source::RawBuffer;
+    use crate::raw_record::RawRecord;
 
     fn raw(value: &str) -> RawBatch {
         let timestamp = Timestamp::from_millis(9);

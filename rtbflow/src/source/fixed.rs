@@ -8,8 +8,8 @@ use futures::channel::oneshot;
 use futures::{FutureExt, Stream, StreamExt, stream};
 
 use crate::either::Either;
-use crate::element::{Partition, Topic};
-use crate::epoch::{Position, Task};
+use crate::record::{Partition, Topic};
+use crate::position::{Position, Task};
 use crate::error::{Error, Result};
 use crate::source::{Assignment, Delivery, Feed, Layout, PartitionInput, SourceEvent, TaskInput};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::element::{Partition, Topic};
+use crate::record::{Partition, Topic};
 use crate::error::Result;
 use crate::source::memory::{MOST_RECORDS, chunked};
 use crate::source::{Context, EventTime, FixedFeed, MemoryBatch, Source};
@@ -136,7 +136,7 @@ impl<T: Clone + Send + Sync + 'static> Source for IteratorSource<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::DeadLetter;
+    use crate::dead_letter::DeadLetter;
     use crate::testing::builders::letter;
     use crate::testing::laws::{self, SourceUnderTest};
 

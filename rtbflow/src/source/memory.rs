@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::stream;
 
-use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, Original};
+use crate::record::{Origin, Partition, Topic};
+use crate::dead_letter::{DeadLetter, Original};
 use crate::error::{BadRecord, Result};
 use crate::source::{Batch, Content, Context, Delivery, EventTime, FixedFeed, Incoming, Source};
 use crate::time::Timestamp;

@@ -39,14 +39,18 @@ pub use fixed::FixedFeed;
 pub use iterator::IteratorSource;
 pub use layout::Layout;
 pub use memory::{MemoryBatch, MemorySource};
-pub use raw::{Headers, RawBatch, RawBuffer, RawHeader, RawRecord, RawRecords};
+pub use raw::{Headers, RawBatch, RawBuffer, RawRecords};
 pub use stream::StreamSource;
 pub use tick::TickSource;
 pub use together::Together;
 
+pub use crate::raw_record::{RawHeader, RawRecord};
+
 use crate::clock::Clock;
-use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, JobName, Log, Original, Position, Task};
+use crate::record::{Origin, Partition, Topic};
+use crate::dead_letter::{DeadLetter, Original};
+use crate::position::{JobName, Position, Task};
+use crate::log::Log;
 use crate::error::{BadRecord, Result};
 use crate::time::Timestamp;
 
@@ -369,18 +373,6 @@ pub trait Batch: Send + Sync + 'static {
 
     /// Bytes that the batch holds on to.
     fn bytes(&self) -> usize;
-}
-
-/// A batch as the committer sees it: what records can be cut out of.
-pub(crate) trait Originals: Send + Sync {
-    /// The record at an offset, unchanged as it was read; `None` if it is not in it.
-    fn letter(&self, partition: Partition, offset: i64, reason: BadRecord) -> Option<DeadLetter>;
-}
-
-impl fmt::Debug for dyn Originals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Originals")
-    }
 }
 
 impl<B: Batch> Originals for B {

@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::element::Origin;
-use crate::element::Partition;
-use crate::epoch::{DeadLetter, Original};
+use crate::record::Origin;
+use crate::record::Partition;
+use crate::dead_letter::{DeadLetter, Original};
 use crate::error::BadRecord;
+use crate::raw_record::{RawHeader, RawRecord};
 use crate::time::Timestamp;
 
 /// Records of one partition, as a transport has them: copied into a [`RawBuffer`], or in its own memory.
@@ -165,28 +166,6 @@ struct HeaderEntry {
     value: Piece,
 }
 
-/// One record, as it is on the wire.
-#[derive(Clone, Copy)]
-pub struct RawRecord<'a> {
-    /// The offset.
-    pub offset: i64,
-    /// The time that the transport gives the record.
-    pub timestamp: Timestamp,
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value.
-    pub value: Option<&'a [u8]>,
-}
-
-impl fmt::Debug for RawRecord<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawRecord(offset {}, {:?} bytes)", self.offset, self.value.map(<[u8]>::len))
-    }
-}
-
-/// A header of a record: its name and its value.
-pub type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
-
 impl RawBuffer {
     /// An empty buffer with room for so many records and bytes.
     #[must_use]
@@ -282,7 +261,7 @@ impl fmt::Debug for RawBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Topic;
+    use crate::record::Topic;
 
     #[test]
     fn a_record_comes_back_as_it_was() {

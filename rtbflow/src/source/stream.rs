@@ -13,8 +13,8 @@ use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt, stream};
 
 use crate::clock::Clock;
-use crate::element::{Partition, Topic};
-use crate::epoch::Position;
+use crate::record::{Partition, Topic};
+use crate::position::Position;
 use crate::error::Result;
 use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
@@ -273,11 +273,13 @@ fn length<T>(values: &[T]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Task, Verdict};
+    use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
+    use crate::position::{JobName, Task};
     use crate::error::Error;
     use crate::job::Job;
     use crate::operators::window::{Count, Late, Tumbling};
-    use crate::sink::{Collected, Place};
+    use crate::sink::Collected;
+    use crate::staged::Place;
     use crate::testing::TokioClock;
     use crate::testing::builders::at;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream;
 
 use crate::clock::Clock;
-use crate::element::{Partition, Topic};
+use crate::record::{Partition, Topic};
 use crate::error::Result;
 use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
@@ -183,7 +183,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::{DeadLetter, Memory};
+    use crate::dead_letter::DeadLetter;
+    use crate::epoch::Memory;
     use crate::job::Job;
     use crate::sink::Collected;
     use crate::testing::TokioClock;

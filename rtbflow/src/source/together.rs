@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::element::{Origin, Topic};
-use crate::epoch::Original;
+use crate::record::{Origin, Topic};
+use crate::dead_letter::Original;
 use crate::error::{Error, Result};
 use crate::source::{Context, FixedFeed, Source};
 
@@ -65,7 +65,8 @@ where
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::epoch::{DeadLetter, JobName};
+    use crate::dead_letter::DeadLetter;
+    use crate::position::JobName;
     use crate::source::MemorySource;
     use crate::testing::builders::letter;
     use crate::testing::laws::{self, SourceUnderTest};

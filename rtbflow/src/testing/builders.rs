@@ -1,7 +1,8 @@
 //! Short ways to write down what flows, for tests and examples.
 
-use crate::element::{Element, Origin, Partition, Record, Topic};
-use crate::epoch::{DeadLetter, Original};
+use crate::element::Element;
+use crate::record::{Origin, Partition, Record, Topic};
+use crate::dead_letter::{DeadLetter, Original};
 use crate::error::BadRecord;
 use crate::time::Timestamp;
 

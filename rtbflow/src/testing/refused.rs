@@ -1,6 +1,7 @@
 //! Leaves out of epochs what an anchor or a writer has refused, as a job does before it commits again.
 
-use crate::epoch::{DeadLetter, Epoch};
+use crate::dead_letter::DeadLetter;
+use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::job::refusing::refuse;
 

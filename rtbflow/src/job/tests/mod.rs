@@ -8,8 +8,9 @@ mod turns;
 
 use std::time::Duration;
 
-use crate::element::{Partition, Topic};
-use crate::epoch::{DeadLetter, Position};
+use crate::record::{Partition, Topic};
+use crate::dead_letter::DeadLetter;
+use crate::position::Position;
 use crate::error::BadRecord;
 use crate::job::intake::Bounds;
 use crate::source::{Batch, Content, Incoming};

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Memory, Position, Task, Verdict};
+use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
+use crate::position::{JobName, Position, Task};
 use crate::error::Result;
 use crate::flow::{End, Flow};
 use crate::job::{Intake, Job};
 use crate::operators::interval_join::{Bound, IntervalJoin};
 use crate::operators::window::{Count, Late, Tumbling};
-use crate::sink::Place;
+use crate::staged::Place;
 use crate::source::{IteratorSource, MemoryBatch};
 
 /// A place that notes how many rows each epoch has.

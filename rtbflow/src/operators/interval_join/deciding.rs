@@ -1,11 +1,8 @@
 //! The records that a watermark decides: a portion at a time, with barriers in between.
 
-use std::hash::Hash;
-
-use super::decision::{Due, passed};
-use super::{IntervalJoinLogic, JoinKind, Narrow, Touch};
+use super::due::Due;
 use crate::error::Result;
-use crate::operators::{Outbox, Snapshot};
+use crate::operators::Snapshot;
 use crate::state::{Chunk, Format, Reader, Writer};
 
 /// What the log says of records that were decided.
@@ -16,7 +13,7 @@ const GONE: &str = "decided records";
 pub(super) struct Deciding {
     /// The watermark before the one by which records are being decided.
     pub(super) before: Option<i64>,
-    left: std::vec::IntoIter<Due>,
+    pub(super) left: std::vec::IntoIter<Due>,
     /// Kept for its memory.
     pub(super) spare: Vec<Due>,
     /// Those of the log that were decided: the bucket of each, and its number there.
@@ -24,9 +21,9 @@ pub(super) struct Deciding {
     /// How many of them the place knows, where it is known.
     gone_logged: Option<usize>,
     /// By which watermark records are being decided, as the place knows it.
-    logged: Option<i64>,
+    pub(super) logged: Option<i64>,
     /// Whether that began before a restart.
-    resumed: bool,
+    pub(super) resumed: bool,
 }
 
 impl Deciding {
@@ -37,7 +34,7 @@ impl Deciding {
     }
 
     /// All is decided.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.before = None;
         if self.logged.is_none() {
             self.gone.clear();
@@ -90,62 +87,5 @@ impl Deciding {
             self.gone.push(gone);
         }
         Ok(())
-    }
-}
-
-impl<K, L, R, F, G, J, N> IntervalJoinLogic<K, L, R, F, G, J, N>
-where
-    K: Hash + Eq,
-    L: Clone,
-    R: Clone,
-    F: Fn(&L) -> K,
-    G: Fn(&R) -> K,
-    J: JoinKind<L, R>,
-    N: Narrow<L, R>,
-{
-    /// The watermark decides records; before it, another held.
-    pub(super) fn begin(&mut self, before: i64) {
-        self.deciding.before = Some(before);
-        self.deciding.left = self.take_due().into_iter();
-    }
-
-    /// Decides some; whether there may be more.
-    pub(super) fn decide_more(&mut self, out: &mut Outbox<J::Out>) -> bool {
-        let Some(before) = self.deciding.before else { return false };
-        let room = out.room();
-        while out.len() < room {
-            let Some(due) = self.deciding.left.next() else {
-                self.deciding.finish();
-                self.decided = true;
-                self.expire();
-                // The end of all time was that of the run before.
-                if std::mem::take(&mut self.deciding.resumed) && self.watermark == i64::MAX {
-                    self.watermark = before;
-                }
-                return out.len() > 0;
-            };
-            self.decide_one(due, out);
-        }
-        true
-    }
-
-    /// Lets go of what no record can join any more.
-    #[inline]
-    pub(super) fn expire(&mut self) {
-        let at = self.watermark;
-        self.left.expire(&mut self.keys, |time| passed(at, time));
-        let ended = self.right.expire(&mut self.keys, |time| passed(at, time));
-        // That a left record was decided by the time of its oldest partner is told by that partner; once it is
-        // gone, by the watermark.
-        self.decided |= ended && self.touch == Touch::First;
-    }
-
-    /// What was being decided before a restart is, whatever the watermark will be: it goes on there.
-    pub(super) fn resume(&mut self) {
-        if let Some(watermark) = self.deciding.logged {
-            let before = std::mem::replace(&mut self.watermark, watermark);
-            self.deciding.resumed = true;
-            self.begin(before);
-        }
     }
 }

@@ -3,33 +3,13 @@
 use std::cmp::{Ordering, Reverse};
 use std::hash::Hash;
 
+use super::due::{Due, out_alone, passed, right_due};
+use super::logic::IntervalJoinLogic;
 use super::side::Slot;
-use super::{IntervalJoinLogic, JoinKind, Narrow, Touch};
-use crate::element::Record;
+use super::{JoinKind, Narrow, Touch};
+use crate::record::Record;
 use crate::operators::Outbox;
 use crate::time::Timestamp;
-
-/// A record is decided once the watermark has passed this time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Due {
-    pub(super) at: i64,
-    pub(super) is_right: bool,
-    pub(super) slot: u32,
-}
-
-/// Whether a watermark says that no record of this time comes any more.
-#[inline]
-pub(super) fn passed(watermark: i64, time: i64) -> bool {
-    time < watermark || watermark == i64::MAX
-}
-
-/// When nothing can join a right record of this time any more: once no left record comes that reaches it, and
-/// none waits that may still choose it.
-#[inline]
-pub(super) fn right_due(touch: Touch, (lower, upper): (i64, i64), timestamp: i64) -> i64 {
-    let last_left = timestamp.saturating_sub(lower);
-    if touch == Touch::All { last_left } else { last_left.saturating_add(upper.max(0)) }
-}
 
 impl<K, L, R, F, G, J, N> IntervalJoinLogic<K, L, R, F, G, J, N>
 where
@@ -244,12 +224,51 @@ where
         }
         self.resume();
     }
-}
 
-/// Puts out a record without a partner, if its side is put out.
-pub(super) fn out_alone<U>(alone: Option<U>, time: i64, out: &mut Outbox<U>) {
-    if let Some(alone) = alone {
-        out.push(Record::derived(alone, Timestamp::from_millis(time)));
+    /// The watermark decides records; before it, another held.
+    pub(super) fn begin(&mut self, before: i64) {
+        self.deciding.before = Some(before);
+        self.deciding.left = self.take_due().into_iter();
+    }
+
+    /// Decides some; whether there may be more.
+    pub(super) fn decide_more(&mut self, out: &mut Outbox<J::Out>) -> bool {
+        let Some(before) = self.deciding.before else { return false };
+        let room = out.room();
+        while out.len() < room {
+            let Some(due) = self.deciding.left.next() else {
+                self.deciding.finish();
+                self.decided = true;
+                self.expire();
+                // The end of all time was that of the run before.
+                if std::mem::take(&mut self.deciding.resumed) && self.watermark == i64::MAX {
+                    self.watermark = before;
+                }
+                return out.len() > 0;
+            };
+            self.decide_one(due, out);
+        }
+        true
+    }
+
+    /// Lets go of what no record can join any more.
+    #[inline]
+    pub(super) fn expire(&mut self) {
+        let at = self.watermark;
+        self.left.expire(&mut self.keys, |time| passed(at, time));
+        let ended = self.right.expire(&mut self.keys, |time| passed(at, time));
+        // That a left record was decided by the time of its oldest partner is told by that partner; once it is
+        // gone, by the watermark.
+        self.decided |= ended && self.touch == Touch::First;
+    }
+
+    /// What was being decided before a restart is, whatever the watermark will be: it goes on there.
+    pub(super) fn resume(&mut self) {
+        if let Some(watermark) = self.deciding.logged {
+            let before = std::mem::replace(&mut self.watermark, watermark);
+            self.deciding.resumed = true;
+            self.begin(before);
+        }
     }
 }
 

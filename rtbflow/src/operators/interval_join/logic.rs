@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::deciding::Deciding;
-use super::decision::{Due, out_alone, passed, right_due};
+use super::due::{Due, out_alone, passed, right_due};
 use super::keys::Keys;
 use super::places::{Place, Places};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::either::Either;
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::state::{Chunk, Format, Reader, Writer, short_name};

@@ -30,6 +30,7 @@ mod bounds;
 mod buckets;
 mod deciding;
 mod decision;
+mod due;
 mod keys;
 mod kind;
 mod logic;

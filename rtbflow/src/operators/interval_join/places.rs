@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::element::{Origin, Partition, Topic};
+use crate::record::{Origin, Partition, Topic};
 
 /// The number of no partition: an operator made the record.
 const NOWHERE: u16 = u16::MAX;

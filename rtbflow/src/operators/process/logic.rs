@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::operators::process::timers::{Clock, Edit, Queue};
 use crate::operators::process::turn::{Cause, Kept};

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 pub use logic::ProcessLogic;
 pub use turn::Turn;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::state::short_name;

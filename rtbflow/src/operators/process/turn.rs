@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::operators::process::timers::{Clock, Edit, Timer};

@@ -13,7 +13,8 @@ use pin_project::pin_project;
 
 use crate::activity::Activity;
 use crate::barrier::{Class, Reject, Samples, Tally};
-use crate::element::{Element, Origin, Record};
+use crate::element::Element;
+use crate::record::{Origin, Record};
 use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
 use crate::operators::window::Late;

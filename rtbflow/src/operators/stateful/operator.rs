@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::barrier::Barrier;
-use crate::element::{Element, Record};
+use crate::element::Element;
+use crate::record::Record;
 use crate::error::Error;
 use crate::flow::Elements;
 use crate::operators::{Logic, Outbox, Snapshot};

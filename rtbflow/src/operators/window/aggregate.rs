@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::state::short_name;
 
 /// Turns the records of one key in one window into a result.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::{
     Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,

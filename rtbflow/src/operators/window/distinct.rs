@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::hash::stable_hash;
 use crate::operators::window::{Aggregate, Merge};
 

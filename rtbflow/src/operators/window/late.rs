@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::element::Record;
+use crate::record::Record;
 use crate::operators::Outbox;
 use crate::time::Timestamp;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::assign::Panes;
 use crate::operators::window::closing::Closing;

@@ -6,7 +6,7 @@ use std::ops::{AddAssign, SubAssign};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
 
 mod sealed {

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::operators::Snapshot;
 use crate::operators::window::results::EarlyResults;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
 use crate::sketch::Sketch;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::operators::Outbox;
 use crate::operators::window::{Aggregate, LatePolicy, Window, Windowed, Windows};
 use crate::time::Timestamp;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
-use crate::element::Record;
+use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::lane::Lane;
 use crate::operators::window::parts::Part;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
 
 /// The records with the greatest rank, best first; of equals the earlier. For the least, rank by

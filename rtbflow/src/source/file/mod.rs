@@ -12,12 +12,10 @@ use lines::Lines;
 
 use crate::clock::Clock;
 use crate::codec::{Decoder, Json, json};
-use crate::element::{Partition, Topic};
+use crate::record::{Partition, Topic};
 use crate::error::{Error, Result};
-use crate::source::{
-    ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawBuffer, RawRecord, RawRecords,
-    Source,
-};
+use crate::source::{ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawBuffer, RawRecords, Source};
+use crate::raw_record::RawRecord;
 
 /// Lines in one batch.
 const MOST_LINES: usize = 500;
@@ -291,8 +289,9 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::codec::{DecodeWith, decode_with};
-    use crate::element::Origin;
-    use crate::epoch::{DeadLetter, Memory, Original};
+    use crate::record::Origin;
+    use crate::dead_letter::{DeadLetter, Original};
+    use crate::epoch::Memory;
     use crate::error::BadRecord;
     use crate::job::{Job, Report};
     use crate::sink::Collected;

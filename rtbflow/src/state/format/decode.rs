@@ -4,7 +4,7 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::Failure;
+use super::failure::Failure;
 use super::tags::*;
 
 /// Reads values that stand one after another.

@@ -2,7 +2,7 @@
 //!
 //! What has no order of its own (a hash table) comes back in another one, and is the same.
 
-use super::Failure;
+use super::failure::Failure;
 use super::tags::*;
 
 /// A value that was written.

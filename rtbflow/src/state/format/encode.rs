@@ -2,7 +2,7 @@
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::Failure;
+use super::failure::Failure;
 use super::tags::*;
 
 /// The names of fields and variants, by their numbers.

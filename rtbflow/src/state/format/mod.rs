@@ -7,62 +7,19 @@
 mod decode;
 mod difference;
 mod encode;
+mod failure;
 mod shape;
 mod tags;
 mod trace;
-
-use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(super) use decode::Decoder;
 pub(super) use encode::{Encoder, Names};
+pub(super) use failure::Failure;
 pub(super) use shape::Shape;
 pub(super) use tags::SHAPE;
-
-/// Why a value can not be written or read, and in which field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// From the outside to the inside.
-    path: Vec<String>,
-    reason: String,
-}
-
-impl Failure {
-    fn new(reason: impl Into<String>) -> Self {
-        Self { path: Vec::new(), reason: reason.into() }
-    }
-
-    /// It is in this field.
-    fn within(mut self, field: &str) -> Self {
-        self.path.insert(0, field.to_owned());
-        self
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(f, "field `{}`: ", self.path.join("."))?;
-        }
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl serde::ser::Error for Failure {
-    fn custom<T: fmt::Display>(reason: T) -> Self {
-        Self::new(reason.to_string())
-    }
-}
-
-impl serde::de::Error for Failure {
-    fn custom<T: fmt::Display>(reason: T) -> Self {
-        Self::new(reason.to_string())
-    }
-}
 
 /// Whether what was written comes back as it was: reads it as an `E`, and compares.
 pub(super) fn check<E: Serialize + DeserializeOwned>(

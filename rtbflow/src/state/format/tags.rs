@@ -1,6 +1,6 @@
 //! The first byte of what is written, and numbers of varying length.
 
-use super::Failure;
+use super::failure::Failure;
 
 pub(super) const UNIT: u8 = 0x00;
 pub(super) const NONE: u8 = 0x01;

@@ -7,7 +7,7 @@
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// More runs than any type of a sane program takes.
 const MOST_RUNS: usize = 2_000;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::epoch::Epoch;
-use crate::sink::{Place, Rows};
+use crate::staged::Place;
+use crate::writer::Rows;
 
 /// The ends of a driven pipeline, by name. Clones are the same.
 #[derive(Clone, Default)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::element::{Origin, Partition, Topic};
-use crate::epoch::{DeadLetter, Original, Task};
+use crate::record::{Origin, Partition, Topic};
+use crate::dead_letter::{DeadLetter, Original};
+use crate::position::Task;
 use crate::error::BadRecord;
 use crate::source::{Batch, Content, Incoming};
 use crate::testing::sim::Chance;

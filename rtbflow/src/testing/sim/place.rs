@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::element::Partition;
-use crate::epoch::{
-    Anchor, ChunkPage, Claim, DeadLetter, DeadLetters, Epoch, JobName, Kept, Memory, Position,
-    Task, Verdict,
-};
+use crate::record::Partition;
+use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Verdict};
+use crate::dead_letter::DeadLetter;
+use crate::position::{JobName, Position, Task};
 use crate::error::{Error, Result};
-use crate::sink::{Collect, Collected, Place};
+use crate::sink::{Collect, Collected};
+use crate::staged::Place;
 use crate::testing::sim::fault::Kind;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::truth::Truth;

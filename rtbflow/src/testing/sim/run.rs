@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::element::Partition;
-use crate::epoch::JobName;
+use crate::record::Partition;
+use crate::position::JobName;
 use crate::error::{ErrorKind, Result};
 use crate::job::{Job, Report};
 use crate::testing::TokioClock;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::epoch::JobName;
+use crate::position::JobName;
 use crate::error::Result;
 use crate::flow::{End, Flow};
 use crate::job::{Intake, Job, Report};

@@ -10,8 +10,8 @@ use futures::stream::unfold;
 use futures::{FutureExt, StreamExt};
 
 use crate::clock::Clock;
-use crate::element::{Partition, Topic};
-use crate::epoch::Position;
+use crate::record::{Partition, Topic};
+use crate::position::Position;
 use crate::error::{Error, Result};
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,

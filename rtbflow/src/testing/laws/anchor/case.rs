@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use crate::barrier::Gathered;
-use crate::element::{Partition, Topic};
-use crate::epoch::{Advance, Anchor, Claim, Epoch, JobName, Position, Task, Verdict};
+use crate::record::{Partition, Topic};
+use crate::epoch::{Advance, Anchor, Claim, Epoch, Verdict};
+use crate::position::{JobName, Position, Task};
 use crate::error::Result;
 use crate::state::{Change, Chunk};
 use crate::time::Timestamp;
@@ -151,10 +152,5 @@ impl<A: Anchor> Owner<A> {
             self.at = epoch.advances.iter().map(|step| (step.partition, step.to)).collect();
         }
         verdict.unwrap_or(Verdict::Fenced)
-    }
-
-    /// The state of the task as it would be restored: the bytes of each bucket, in order.
-    pub(super) async fn state(&self) -> super::chunks::State {
-        super::chunks::State::restore(&self.anchor, &self.job, self.task).await
     }
 }

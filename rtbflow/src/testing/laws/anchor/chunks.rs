@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
-use super::AnchorUnderTest;
-use super::case::{Case, append, patiently};
-use crate::epoch::{Anchor, Epoch, JobName, Task, Verdict};
+use super::under_test::AnchorUnderTest;
+use super::case::{Case, Owner, append, patiently};
+use crate::epoch::{Anchor, Epoch, Verdict};
+use crate::position::{JobName, Task};
 use crate::state::{Change, Chunk};
 
 const TASK: Task = Task { number: 1, of: 4 };
@@ -56,6 +57,13 @@ impl State {
 }
 
 /// Commits the groups of chunks one after another, an epoch each, and expects what they mean.
+impl<A: Anchor> Owner<A> {
+    /// The state of the task as it would be restored: the bytes of each bucket, in order.
+    pub(super) async fn state(&self) -> State {
+        State::restore(&self.anchor, &self.job, self.task).await
+    }
+}
+
 async fn check<P: AnchorUnderTest>(case: &Case<'_, P>, groups: Vec<Vec<Chunk>>) {
     let mut owner = case.claim(TASK, &[1]).await;
     let mut expected = State::default();

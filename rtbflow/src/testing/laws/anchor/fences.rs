@@ -1,8 +1,9 @@
 //! Laws on what is committed once and what is fenced.
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, append, partition};
-use crate::epoch::{Anchor, Claim, Epoch, Task, Verdict};
+use crate::epoch::{Anchor, Claim, Epoch, Verdict};
+use crate::position::Task;
 
 const TASK: Task = Task { number: 0, of: 3 };
 

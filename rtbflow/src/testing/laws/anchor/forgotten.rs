@@ -2,9 +2,10 @@
 
 use futures::future::join;
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, append, new_job, partition, patiently};
-use crate::epoch::{Anchor, Claim, Epoch, Kept, Task, Verdict};
+use crate::epoch::{Anchor, Claim, Epoch, Kept, Verdict};
+use crate::position::Task;
 use crate::state::Chunk;
 
 const TASKS: [Task; 2] = [Task { number: 0, of: 2 }, Task { number: 1, of: 2 }];

@@ -1,10 +1,11 @@
 //! Laws on what only the place can find out about a record, such as that it repeats one that is there.
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, partition};
 use crate::barrier::{Class, Tally};
-use crate::element::{Origin, Record};
-use crate::epoch::{Epoch, Task, Verdict};
+use crate::record::{Origin, Record};
+use crate::epoch::{Epoch, Verdict};
+use crate::position::Task;
 use crate::time::Timestamp;
 
 const TASKS: [Task; 2] = [Task { number: 0, of: 2 }, Task { number: 1, of: 2 }];

@@ -1,9 +1,11 @@
 //! Laws on positions: where they start, what comes back, and whose they are.
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, new_job, partition, patiently};
-use crate::epoch::{Anchor, Claim, Log, Position, Task, TopicId, Verdict};
-use crate::sink::{Place, Staged, StagedRows};
+use crate::epoch::{Anchor, Claim, Verdict};
+use crate::log::{Log, TopicId};
+use crate::position::{Position, Task};
+use crate::staged::{Place, Staged, StagedRows};
 use crate::time::Timestamp;
 
 const TASK: Task = Task { number: 0, of: 2 };

@@ -6,9 +6,10 @@ use std::task::Poll;
 
 use futures::future::join_all;
 
-use super::AnchorUnderTest;
+use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, patiently};
-use crate::epoch::{Anchor, Epoch, Task, Verdict};
+use crate::epoch::{Anchor, Epoch, Verdict};
+use crate::position::Task;
 
 const TASK: Task = Task { number: 0, of: 2 };
 const ROUNDS: i64 = 16;
@@ -100,7 +101,7 @@ pub(super) async fn retries<P: AnchorUnderTest>(case: &Case<'_, P>) {
     }
 }
 
-fn steps(epoch: &Epoch) -> Vec<(crate::Partition, crate::epoch::Position)> {
+fn steps(epoch: &Epoch) -> Vec<(crate::Partition, crate::position::Position)> {
     epoch.advances.iter().map(|step| (step.partition, step.to)).collect()
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use crate::barrier::Tally;
-use crate::element::{Element, Record};
+use crate::element::Element;
+use crate::record::Record;
 use crate::flow::{Elements, Flow};
 use crate::testing::TestFlow;
 use crate::testing::drive::Border;

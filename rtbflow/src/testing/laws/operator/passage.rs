@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
-use crate::element::{Element, Origin, Record};
+use crate::element::Element;
+use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
 use crate::state::{Change, Chunk};
 use crate::testing::builders::at;

@@ -10,13 +10,13 @@ use futures::StreamExt;
 use futures::future::{Either, select};
 
 use crate::clock::{Clock, SystemClock};
-use crate::element::Partition;
-use crate::epoch::DeadLetter;
+use crate::record::Partition;
+use crate::dead_letter::DeadLetter;
 use crate::error::BadRecord;
 use crate::source::{Batch, Delivery, Feed, Source, SourceEvent};
 use crate::testing::laws::law;
 
-use reading::{Reading, Until};
+use reading::{Offsets, Reading, Until, now, while_listening};
 
 /// Records that were written somewhere, and a source that reads them.
 pub trait SourceUnderTest: Sync {
@@ -84,9 +84,6 @@ struct Expected<'a, S> {
     under_test: &'a S,
     records: BTreeMap<Partition, Vec<DeadLetter>>,
 }
-
-/// An offset for each partition.
-type Offsets = BTreeMap<Partition, i64>;
 
 impl<'a, S: SourceUnderTest> Expected<'a, S> {
     fn of(under_test: &'a S) -> Self {
@@ -250,20 +247,3 @@ async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
     reading.close().await;
 }
 
-/// The time now, for proofs of the end that the source makes with the same clock.
-fn now() -> crate::Timestamp {
-    SystemClock.now()
-}
-
-/// Waits for a future while events are listened to, as a job does.
-async fn while_listening<F: Feed, T>(feed: &mut F, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        match select(pin!(feed.next()), &mut future).await {
-            Either::Right((answer, _)) => return answer,
-            Either::Left((event, _)) => {
-                assert!(event.is_ok(), "next, while reading: {event:?}", event = event.err());
-            }
-        }
-    }
-}

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use super::{Offsets, now, while_listening};
 use crate::clock::SystemClock;
-use crate::element::Partition;
-use crate::epoch::{JobName, Position};
+use crate::record::Partition;
+use crate::position::{JobName, Position};
 use crate::source::{
     Assignment, Batch, Context, Delivery, Feed, PartitionInput, Source, SourceEvent,
 };
+
+/// An offset for each partition.
+pub(super) type Offsets = BTreeMap<Partition, i64>;
 
 /// An opened source that has all its partitions.
 pub(super) struct Reading<S: Source> {
@@ -160,4 +162,22 @@ async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<
         }
     }
     offsets
+}
+
+/// The time now, for proofs of the end that the source makes with the same clock.
+pub(super) fn now() -> crate::Timestamp {
+    SystemClock.now()
+}
+
+/// Waits for a future while events are listened to, as a job does.
+pub(super) async fn while_listening<F: Feed, T>(feed: &mut F, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        match select(pin!(feed.next()), &mut future).await {
+            Either::Right((answer, _)) => return answer,
+            Either::Left((event, _)) => {
+                assert!(event.is_ok(), "next, while reading: {event:?}", event = event.err());
+            }
+        }
+    }
 }

@@ -2,10 +2,32 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::element::Origin;
+use crate::record::Origin;
 use crate::refused_result::RefusedResult;
-use crate::sink::Place;
+
+/// A place where results go. Sinks and the anchor or writer they belong to carry the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    kind: &'static str,
+    number: u64,
+}
+
+impl Place {
+    /// A new place of this kind, such as `"postgres"`; each call makes another.
+    #[must_use]
+    pub fn new(kind: &'static str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { kind, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The kind, such as `"postgres"`.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        self.kind
+    }
+}
 
 /// A batch that a sink has staged for its place.
 pub struct Staged {

@@ -10,10 +10,11 @@ use futures::future::BoxFuture;
 use futures::lock::Mutex;
 use futures::{FutureExt, SinkExt, Stream, StreamExt};
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Place, Rows};
+use crate::staged::Place;
+use crate::writer::Rows;
 
 /// A writer into a channel, and the records that come out of it.
 ///
@@ -28,7 +29,7 @@ use crate::sink::{Place, Rows};
 /// use futures::StreamExt;
 /// use rtbflow::Job;
 /// use rtbflow::epoch::Memory;
-/// use rtbflow::sink::channel;
+/// use rtbflow::writer::channel;
 /// use rtbflow::source::IteratorSource;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -1,12 +1,11 @@
 //! Records and results that could not be used, on their way to a dead-letter topic.
 
+use std::fmt;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
-use super::RefusedResult;
-use crate::element::Origin;
-use crate::error::{BadRecord, Result};
+use crate::refused_result::RefusedResult;
+use crate::record::{Origin, Partition};
+use crate::error::BadRecord;
 
 /// A record that could not be used, as it was read; or a result that its place refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,18 +58,14 @@ pub struct Original {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Writes dead letters, before the epochs that skip their records commit.
-pub trait DeadLetters: Send + Sync + 'static {
-    /// Looks whether everything is there that letters of records of these topics need. Called once before
-    /// anything is read. Has a deadline of its own.
-    ///
-    /// # Errors
-    /// A configuration error that names all that is missing; transient if the server is away.
-    fn prepare<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<()>> {
-        let _ = topics;
-        Box::pin(std::future::ready(Ok(())))
-    }
+/// A batch as the committer sees it: what records can be cut out of.
+pub(crate) trait Originals: Send + Sync {
+    /// The record at an offset, unchanged as it was read; `None` if it is not in it.
+    fn letter(&self, partition: Partition, offset: i64, reason: BadRecord) -> Option<DeadLetter>;
+}
 
-    /// Writes them and returns when they are durable.
-    fn deliver<'a>(&'a self, job: &'a str, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>>;
+impl fmt::Debug for dyn Originals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Originals")
+    }
 }

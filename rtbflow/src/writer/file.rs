@@ -11,10 +11,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Place, Rows};
+use crate::staged::Place;
+use crate::writer::Rows;
 
 /// A writer of JSON lines into the files of a folder: one file a commit and task, which appears whole, by
 /// renaming, and is on the disk when it does.
@@ -31,7 +32,7 @@ use crate::sink::{Place, Rows};
 /// ```
 /// use rtbflow::Job;
 /// use rtbflow::epoch::Memory;
-/// use rtbflow::sink::JsonFiles;
+/// use rtbflow::writer::JsonFiles;
 /// use rtbflow::source::IteratorSource;
 ///
 /// # let folder = std::env::temp_dir().join(format!("rtbflow-json-files-{}", std::process::id()));
@@ -139,8 +140,9 @@ mod tests {
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::element::{Partition, Topic};
-    use crate::epoch::{Advance, Position, Task};
+    use crate::record::{Partition, Topic};
+    use crate::epoch::Advance;
+    use crate::position::{Position, Task};
     use crate::sink::Sink;
     use crate::testing::builders::record;
     use crate::testing::laws;

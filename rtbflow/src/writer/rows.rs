@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::element::{Origin, Record};
+use crate::record::{Origin, Record};
 use crate::epoch::Epoch;
-use crate::sink::{Place, Sink, Staged, StagedRows};
+use crate::staged::{Place, Staged, StagedRows};
+use crate::sink::Sink;
 
 /// A sink that stages the records that it is given for a writer of one's own.
 ///

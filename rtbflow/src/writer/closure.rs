@@ -8,10 +8,11 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::Result;
-use crate::sink::{Place, Rows};
+use crate::staged::Place;
+use crate::writer::Rows;
 
 /// A writer that gives the records of each commit to a closure; see [`writer`] and [`async_writer`].
 /// Clones are the same writer.
@@ -35,7 +36,7 @@ type Write<T> = dyn Fn(Vec<Record<T>>) -> BoxFuture<'static, Result<()>> + Send 
 /// use std::sync::{Arc, Mutex};
 /// use rtbflow::Job;
 /// use rtbflow::epoch::Memory;
-/// use rtbflow::sink::writer;
+/// use rtbflow::writer::writer;
 /// use rtbflow::source::IteratorSource;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -66,7 +67,7 @@ pub fn writer<T>(
 /// ```
 /// use rtbflow::Job;
 /// use rtbflow::epoch::Memory;
-/// use rtbflow::sink::async_writer;
+/// use rtbflow::writer::async_writer;
 /// use rtbflow::source::IteratorSource;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

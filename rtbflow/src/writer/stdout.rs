@@ -9,10 +9,11 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::element::Record;
+use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Place, Rows};
+use crate::staged::Place;
+use crate::writer::Rows;
 
 /// A writer that prints each record on a line of the standard output, as `text` writes it down.
 ///
@@ -23,7 +24,7 @@ use crate::sink::{Place, Rows};
 /// ```
 /// use rtbflow::Job;
 /// use rtbflow::epoch::Memory;
-/// use rtbflow::sink::stdout;
+/// use rtbflow::writer::stdout;
 /// use rtbflow::source::IteratorSource;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -95,7 +96,7 @@ impl<T: Clone + Send + Sync + 'static> Writer for Stdout<T> {
 mod tests {
     use super::*;
     use crate::barrier::Gathered;
-    use crate::epoch::Task;
+    use crate::position::Task;
     use crate::sink::Sink;
     use crate::testing::builders::record;
     use crate::testing::laws;
