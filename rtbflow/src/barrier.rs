@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::record::Origin;
 use crate::error::{BadRecord, Error};
+use crate::record::Origin;
 use crate::refused_result::RefusedResult;
 pub use crate::samples::Samples;
 use crate::staged::Staged;

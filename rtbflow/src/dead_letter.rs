@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::refused_result::RefusedResult;
-use crate::record::{Origin, Partition};
 use crate::error::BadRecord;
+use crate::record::{Origin, Partition};
+use crate::refused_result::RefusedResult;
 
 /// A record that could not be used, as it was read; or a result that its place refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

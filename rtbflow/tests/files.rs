@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use rtbflow::epoch::Memory;
-use rtbflow::writer::{stdout, JsonFiles};
 use rtbflow::source::IteratorSource;
+use rtbflow::writer::{JsonFiles, stdout};
 use rtbflow::{Job, Result};
 
 const FOLDER: &str = "RTBFLOW_TEST_FILES";

@@ -14,8 +14,8 @@ use rtbflow::epoch::{
 use rtbflow::job::Report;
 use rtbflow::operators::window::{Late, Tumbling};
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::writer::Rows;
 use rtbflow::source::MemorySource;
+use rtbflow::writer::Rows;
 use rtbflow::{BadRecord, Error, Job, Record, Result, Timestamp};
 
 /// Keeps what is delivered.

@@ -28,7 +28,7 @@ use crate::client::blocking::{blocking, drop_elsewhere};
 use crate::client::create::TopicSpec;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::producer::records::{StagedRows, Records};
+use crate::producer::records::{Records, StagedBatch};
 use crate::producer::refusal::of_epoch;
 use crate::producer::result_topics::Results;
 use replay::OffsetClients;
@@ -144,8 +144,19 @@ impl Kafka {
 
 impl KafkaAnchor {
     fn new(kafka: Kafka, (place, results): (Place, Results), creates: bool) -> Self {
-        let (lasting, offset_clients, seats) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        Self { inner: Arc::new(Inner { kafka, place, results, creates, lasting, offset_clients, seats }) }
+        let (lasting, offset_clients, seats) =
+            (AtomicBool::new(false), OnceLock::new(), Mutex::default());
+        Self {
+            inner: Arc::new(Inner {
+                kafka,
+                place,
+                results,
+                creates,
+                lasting,
+                offset_clients,
+                seats,
+            }),
+        }
     }
 
     /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
@@ -231,7 +242,7 @@ impl KafkaAnchor {
     }
 
     fn order(&self, epoch: &Epoch) -> Result<Order> {
-        let batches = StagedRows::of((0, epoch), self.inner.place).collect::<Result<_>>()?;
+        let batches = StagedBatch::of((0, epoch), self.inner.place).collect::<Result<_>>()?;
         let bare = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
         Ok(Order { epoch: Epoch::new(epoch.task, epoch.advances.clone(), bare), batches })
     }

@@ -33,7 +33,7 @@ use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::Sending;
-use crate::producer::records::StagedRows;
+use crate::producer::records::StagedBatch;
 use crate::producer::refusal::{Refused, Row, rows};
 
 /// How long an open transaction may be waited for before a new producer ends it.
@@ -53,7 +53,7 @@ const PAGE_BYTES: usize = 4 << 20;
 pub(crate) struct Order {
     /// Without what was staged.
     pub(crate) epoch: Epoch,
-    pub(crate) batches: Vec<StagedRows>,
+    pub(crate) batches: Vec<StagedBatch>,
 }
 
 /// One task at the place.

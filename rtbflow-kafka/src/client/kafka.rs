@@ -16,6 +16,7 @@ use crate::client::blocking::blocking;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{self, failure};
+use crate::client::offsets::serve_events;
 use crate::client::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::client::outages::Outages;
 

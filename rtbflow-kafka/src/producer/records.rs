@@ -279,7 +279,7 @@ impl StagedRows for Batch {
 
 /// A batch on its way: without the rows that were refused.
 #[derive(Debug, Clone)]
-pub(crate) struct StagedRows {
+pub(crate) struct StagedBatch {
     /// The number of its epoch among those that are written together.
     pub(crate) epoch: usize,
     /// Its number among all that the epoch has staged.
@@ -288,7 +288,7 @@ pub(crate) struct StagedRows {
     refused: Vec<usize>,
 }
 
-impl StagedRows {
+impl StagedBatch {
     /// The batches that are staged for a place, in order.
     pub(crate) fn of(
         (epoch_number, epoch): (usize, &Epoch),

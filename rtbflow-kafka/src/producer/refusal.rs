@@ -13,7 +13,7 @@ use crate::client::create::Creation;
 use crate::client::kafka::Kafka;
 use crate::producer::batch::Message;
 use crate::producer::produce::Sending;
-use crate::producer::records::{StagedRows, too_large};
+use crate::producer::records::{StagedBatch, too_large};
 use crate::producer::result_topics::{Results, refresh};
 
 /// How long the questions about a topic may take.
@@ -26,7 +26,7 @@ const REFUSING: &[Code] =
 pub(crate) struct Row<'a> {
     /// The number that it is sent with.
     number: usize,
-    given: &'a StagedRows,
+    given: &'a StagedBatch,
     row: usize,
     pub(crate) message: Message<'a>,
 }
@@ -42,7 +42,7 @@ impl Row<'_> {
 }
 
 /// All rows of these batches, numbered as they are sent.
-pub(crate) fn rows(given: &[StagedRows]) -> impl Iterator<Item = Row<'_>> {
+pub(crate) fn rows(given: &[StagedBatch]) -> impl Iterator<Item = Row<'_>> {
     let rows = given.iter().flat_map(|given| given.rows().map(move |(row, at)| (given, row, at)));
     (0..).zip(rows).map(|(number, (given, row, message))| Row { number, given, row, message })
 }
@@ -111,7 +111,7 @@ impl Rules {
 pub(crate) struct Refused<'a> {
     pub(crate) kafka: &'a Kafka,
     pub(crate) results: &'a Results,
-    pub(crate) given: &'a [StagedRows],
+    pub(crate) given: &'a [StagedBatch],
     pub(crate) undelivered: &'a [Undelivered],
 }
 

@@ -15,7 +15,7 @@ use crate::client::context::{Context, Undelivered};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::producer::produce::{Sending, producer};
-use crate::producer::records::{StagedRows, Records};
+use crate::producer::records::{Records, StagedBatch};
 use crate::producer::refusal::{Refused, Row, rows};
 use crate::producer::result_topics::Results;
 
@@ -109,8 +109,8 @@ impl Writer for KafkaWriter {
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let epochs = epochs.iter().enumerate();
-            let batches = epochs.flat_map(|epoch| StagedRows::of(epoch, self.inner.place));
-            let batches: Vec<StagedRows> = batches.collect::<Result<_>>()?;
+            let batches = epochs.flat_map(|epoch| StagedBatch::of(epoch, self.inner.place));
+            let batches: Vec<StagedBatch> = batches.collect::<Result<_>>()?;
             if batches.is_empty() {
                 return Ok(());
             }
@@ -126,7 +126,7 @@ impl Writer for KafkaWriter {
 impl Inner {
     /// Writes all rows. Which ones a broker refuses, if it does, is found out by writing them once more: whoever
     /// reads them bears that.
-    fn write(&self, batches: &[StagedRows], attempt: &str) -> Result<()> {
+    fn write(&self, batches: &[StagedBatch], attempt: &str) -> Result<()> {
         let deadline = Deadline::after(LONGEST_WRITE);
         let mut undelivered = Vec::new();
         let all: Vec<Row<'_>> = rows(batches).collect();

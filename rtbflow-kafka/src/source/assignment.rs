@@ -10,12 +10,12 @@ use rtbflow::source::{Layout, PartitionInput, RawBatch, TaskInput};
 use rtbflow::{Error, Partition, Result};
 use tracing::{info, warn};
 
-use crate::source::truncation::Doubt;
-use crate::source::partition_reader::{PartitionReader, Served};
+use crate::client::native::Queue;
 use crate::client::offsets::Offsets;
 use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets};
-use crate::client::native::Queue;
+use crate::source::partition_reader::{PartitionReader, Served};
 use crate::source::range::{Beginning, Range, begin_at};
+use crate::source::truncation::Doubt;
 use crate::source::watchdog::Advice;
 
 /// What the group has given, from one rebalance to the next.
@@ -276,7 +276,8 @@ pub(crate) fn open(
     mailbox: &Arc<Mailbox>,
 ) -> (PartitionReader, PartitionInput<RawBatch>) {
     let until = until.unwrap_or(i64::MAX);
-    let (reader, deliveries) = PartitionReader::new(job, partition, until, patience, Arc::clone(mailbox));
+    let (reader, deliveries) =
+        PartitionReader::new(job, partition, until, patience, Arc::clone(mailbox));
     (reader, PartitionInput { partition, deliveries })
 }
 

@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::client::context;
-use crate::source::end_offsets::{OffsetLookup, Known, Looks, offsets};
 use crate::client::failure::failure;
-use crate::client::offsets::{Offsets, offsets};
-use crate::source::mailbox::Mailbox;
 use crate::client::native::describe;
+use crate::client::offsets::{Offsets, offsets};
 use crate::client::option::Role;
+use crate::source::end_offsets::{Known, Looks, OffsetLookup};
+use crate::source::mailbox::Mailbox;
 use crate::source::reader::{Event, Plan, Reader};
 use crate::source::topic::{KafkaTopic, Named};
 

@@ -9,26 +9,26 @@
 //! they have. The group notices that of the topic that it is held on only, and only once a member happens to
 //! be given a new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 use rtbflow::epoch::TopicId;
-use rtbflow::{Clock, ErrorKind, Partition, Result, Timestamp, Topic};
+use rtbflow::{Clock, ErrorKind, Partition, Result, Topic};
 use tracing::{info, warn};
 
 use crate::client::blocking::spawn;
 use crate::client::context::Context;
-use crate::source::truncation::{Doubt, cuts};
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::offsets::{Offsets, offsets, serve_events};
+use crate::client::native::{Described, describe};
+use crate::client::offsets::{Found, offsets, serve_events};
 use crate::source::mailbox::{Changed, EndOffsets, Mailbox, StartOffsets};
-use crate::client::native::{Described, describe, term_of};
+use crate::source::truncation::{Doubt, cuts};
 
 /// How long one question may take.
 const LONGEST_QUESTION: Duration = Duration::from_secs(1);

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::client::failure;
-use crate::source::mailbox::Mailbox;
 use crate::client::native::{self, Door, Queue};
+use crate::source::mailbox::Mailbox;
 use crate::source::range::Beginning;
 use crate::source::watchdog::{Advice, Watchdog};
 

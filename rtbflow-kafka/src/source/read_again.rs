@@ -17,8 +17,8 @@ use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::offsets::serve_events;
 use crate::client::native::{Door, Failure, Queue};
+use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
 /// How long reading may stand still.

@@ -27,15 +27,16 @@ use tracing::{debug, info, warn};
 
 use crate::client::context::{Context, Rebalance};
 use crate::client::deadline::Deadline;
-use crate::source::end_offsets::{OffsetLookup, Changed, EndOffsets, StartOffsets};
 use crate::client::failure::{failure, kind};
-use crate::source::assignment::{self, Begun, Assigned, Offsets};
-use crate::source::partition_reader::Served;
-use crate::source::mailbox::{Begin, Mailbox};
 use crate::client::native::Queue;
+use crate::client::offsets::Offsets;
 use crate::client::option::Secrets;
-use crate::source::range::made_anew;
+use crate::source::assignment::{self, Assigned, Begun};
+use crate::source::end_offsets::OffsetLookup;
+use crate::source::mailbox::{Begin, Changed, EndOffsets, Mailbox, StartOffsets};
 use crate::source::offset_commit::OffsetCommit;
+use crate::source::partition_reader::Served;
+use crate::source::range::made_anew;
 use crate::source::watchdog::Advice;
 
 /// The longest sleep: what a lost wake-up costs.
@@ -215,7 +216,7 @@ impl Reader {
         let generation = self.generation;
         let open = |partition| {
             let until = self.plan.until.get(&partition).copied();
-            given::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
+            assignment::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
         };
         let (given, inputs) = Assigned::new(generation, numbers, &self.plan.layout, open)?;
         info!(tasks = ?given.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
@@ -254,8 +255,9 @@ impl Reader {
 
     fn wait_for_release(&self, generation: u64, deadline: Deadline) {
         let waits = || {
-            let answered =
-                |slots: &mut crate::source::mailbox::Slots| slots.released >= generation || slots.close;
+            let answered = |slots: &mut crate::source::mailbox::Slots| {
+                slots.released >= generation || slots.close
+            };
             !self.mailbox.look(answered) && !self.consumer.assignment_lost()
         };
         while waits() {

@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::source::read_again::read_again;
 use crate::client::blocking::{blocking, spawn};
 use crate::client::deadline::Deadline;
-use crate::source::feed::KafkaFeed;
 use crate::client::kafka::Kafka;
+use crate::source::feed::KafkaFeed;
 use crate::source::mailbox::Mailbox;
+use crate::source::read_again::read_again;
 
 /// How long opening may take.
 const LONGEST_OPENING: Duration = Duration::from_secs(15);

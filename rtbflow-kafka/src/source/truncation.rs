@@ -15,8 +15,8 @@ use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::client::offsets::serve_events;
 use crate::client::native::{Door, Failure, Queue, set_term};
+use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
 /// How long one look may take.

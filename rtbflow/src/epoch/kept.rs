@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::Partition;
 use crate::position::Position;
+use crate::record::Partition;
 
 /// What a place keeps of a job beside its results: what [`Anchor::forget`](crate::epoch::Anchor::forget)
 /// removes.

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
-use crate::record::Partition;
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Step, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::Refusal;
 use crate::error::{Error, Result};
+use crate::position::{JobName, Position, Task};
+use crate::record::Partition;
 use crate::sink::memory::Batch;
 use crate::sink::{Collect, Collected};
 use crate::staged::Place;

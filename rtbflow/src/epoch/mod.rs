@@ -30,7 +30,6 @@ mod dead_letters;
 mod kept;
 mod memory;
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,12 +47,11 @@ pub use crate::position::{JobName, Position, Task};
 pub use crate::refused_result::RefusedResult;
 
 use crate::barrier::{Gathered, Reject, Samples, Tally};
-use crate::record::Partition;
-use crate::error::{Error, Result};
-use crate::staged::{Place, Staged};
 use crate::dead_letter::Originals;
+use crate::error::{Error, Result};
+use crate::record::Partition;
+use crate::staged::{Place, Staged};
 use crate::state::Chunk;
-use crate::time::Timestamp;
 
 /// One partition's step in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use futures::future::{BoxFuture, Fuse};
 use tokio::time::{Instant, timeout_at};
 
 use crate::epoch::{Anchor, Claim};
-use crate::position::{JobName, Position, Task};
 use crate::error::Result;
 use crate::job::backoff::retried;
+use crate::position::{JobName, Position, Task};
 use crate::source::Assignment;
 
 /// The positions of a task; `None` if it was taken away before it was claimed.

@@ -8,10 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::barrier::Reject;
-use crate::record::{Origin, Partition};
-use crate::epoch::{Anchor, DeadLetters, Epoch, Verdict, Writer};
 use crate::dead_letter::{DeadLetter, Original};
-use crate::position::{JobName, Position};
+use crate::epoch::{Anchor, DeadLetters, Epoch, Verdict, Writer};
 use crate::error::{BadRecord, Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
@@ -21,6 +19,8 @@ use crate::job::pace::Pace;
 use crate::job::refusing::refuse;
 use crate::job::report::Account;
 use crate::job::report::Status;
+use crate::position::{JobName, Position};
+use crate::record::{Origin, Partition};
 
 /// Epochs committed in one step.
 const MOST_EPOCHS: usize = 64;
@@ -294,12 +294,12 @@ mod tests {
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::record::{Record, Topic};
     use crate::epoch::{Advance, ChunkPage, Claim, Memory};
-    use crate::position::Task;
     use crate::job::Report;
-    use crate::staged::Place;
+    use crate::position::Task;
+    use crate::record::{Record, Topic};
     use crate::sink::Sink;
+    use crate::staged::Place;
     use crate::time::Timestamp;
 
     const TASK: Task = Task { number: 0, of: 1 };

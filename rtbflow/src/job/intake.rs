@@ -22,10 +22,10 @@ use futures::Stream;
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::Element;
-use crate::record::{Origin, Partition, Record, Topic};
+use crate::error::BadRecord;
 use crate::log::Log;
 use crate::position::Position;
-use crate::error::BadRecord;
+use crate::record::{Origin, Partition, Record, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
 

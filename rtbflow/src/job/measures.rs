@@ -5,11 +5,11 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::barrier::Tally;
-use crate::record::Partition;
 use crate::epoch::Epoch;
-use crate::position::{JobName, Task};
 use crate::job::intake::Standing;
 use crate::job::report::Report;
+use crate::position::{JobName, Task};
+use crate::record::Partition;
 use crate::time::Timestamp;
 
 /// What one life of a task measures.

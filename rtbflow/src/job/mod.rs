@@ -48,11 +48,11 @@ use settings::Settings;
 use crate::activity::Activity;
 use crate::clock::{Clock, SystemClock};
 use crate::epoch::{Anchor, DeadLetters, Writer};
-use crate::position::JobName;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
-use crate::staged::Place;
+use crate::position::JobName;
 use crate::source::{Batch, Source};
+use crate::staged::Place;
 use crate::topology::{Tip, Topology};
 
 /// A job: what is read, what becomes of it, and where it goes.

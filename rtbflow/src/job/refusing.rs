@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Class, Reject};
-use crate::record::Origin;
 use crate::dead_letter::DeadLetter;
 use crate::epoch::Epoch;
 use crate::error::Refusal;
-use crate::refused_result::RefusedResult;
 use crate::error::{BadRecord, Error, Result};
+use crate::record::Origin;
+use crate::refused_result::RefusedResult;
 
 impl Epoch {
     /// Cuts the records that are to be dead letters out of the batches they came in; each once. What was read

@@ -9,7 +9,6 @@ use futures::future::join_all;
 use futures::{FutureExt, join};
 use tokio::time::Instant;
 
-use crate::record::Topic;
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
@@ -18,8 +17,9 @@ use crate::job::backoff::{Backoff, retried};
 use crate::job::committer::Rejected;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
-use crate::job::running::Running;
+use crate::job::running::{Running, Shutdown};
 use crate::job::watch::Watch;
+use crate::record::Topic;
 use crate::source::{Batch, Context, Source};
 
 /// The pause between two questions whether the place is there.
@@ -164,4 +164,3 @@ where
         }
     }
 }
-

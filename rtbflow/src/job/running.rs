@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::alarm::Alarm;
-use crate::record::Partition;
 use crate::epoch::Anchor;
-use crate::position::{Position, Task};
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
@@ -26,6 +25,8 @@ use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
 use crate::job::task::{Input, TaskLoop, Work};
+use crate::position::{Position, Task};
+use crate::record::Partition;
 use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
 use crate::topology::Tip;
 

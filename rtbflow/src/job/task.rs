@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::{Fuse, FusedFuture};
@@ -20,9 +19,8 @@ use tokio::time::{Instant, Sleep};
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered, Gathering};
 use crate::clock::Clock;
-use crate::record::Partition;
+use crate::dead_letter::Originals;
 use crate::epoch::{Advance, Anchor, Epoch, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::{Error, Result};
 use crate::flow::End;
 use crate::job::backoff::Backoff;
@@ -31,9 +29,11 @@ use crate::job::intake::{Arrival, Mailbox, Progress};
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::{Moves, Renames};
+use crate::job::report::Status;
 use crate::job::settings::Settings;
+use crate::position::{JobName, Position, Task};
+use crate::record::Partition;
 use crate::source::{Batch, Delivery};
-use crate::dead_letter::Originals;
 
 /// Epochs of one task that are on their way to the place.
 const MOST_IN_FLIGHT: usize = 2;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::position::JobName;
 use crate::error::{Error, Result};
 use crate::job::health::Health;
 use crate::job::measures::JobMeasures;
@@ -16,6 +15,7 @@ use crate::job::notes::Notes;
 use crate::job::report::{Account, Report};
 use crate::job::settings::Settings;
 use crate::job::share::{Most, Shares};
+use crate::position::JobName;
 
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use pin_project::pin_project;
 
 use crate::barrier::{Class, Reject};
 use crate::element::Element;
-use crate::record::Record;
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 
 impl<S, T> Flow<S>
 where

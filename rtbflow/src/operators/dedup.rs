@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
 use crate::either::Either;
-use crate::record::{Origin, Record};
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::Late;
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::record::{Origin, Record};
 use crate::state::{Bucket, Chunk, Format, Reader, Writer};
 use crate::time::{Timestamp, millis};
 

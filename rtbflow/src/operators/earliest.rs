@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
-use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::window::Late;
+use crate::record::Record;
 use crate::time::Timestamp;
 
 impl<S, K, F> KeyedFlow<S, F>

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::record::Record;
 use crate::state::{Chunk, Format, Reader, Writer};
 use crate::time::Timestamp;
 

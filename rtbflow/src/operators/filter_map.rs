@@ -9,8 +9,8 @@ use pin_project::pin_project;
 
 use crate::barrier::Class;
 use crate::element::Element;
-use crate::record::Record;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 
 impl<S: Elements> Flow<S> {
     /// Makes another value of each, or drops the record, which is then accounted for as *filtered*.

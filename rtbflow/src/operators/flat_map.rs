@@ -9,8 +9,8 @@ use pin_project::pin_project;
 
 use crate::barrier::Class;
 use crate::element::Element;
-use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
+use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {

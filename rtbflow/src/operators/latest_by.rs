@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::record::Record;
 use crate::state::{Chunk, Format, KeyedState};
 use crate::time::Timestamp;
 

@@ -16,9 +16,9 @@ use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::Element;
-use crate::record::{Origin, Record};
 use crate::error::{BadRecord, Error};
 use crate::flow::{Elements, Flow};
+use crate::record::{Origin, Record};
 use crate::topology::Tip;
 
 /// The pause after the first attempt that failed; each further one is twice as long.

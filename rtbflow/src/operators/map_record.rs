@@ -8,8 +8,8 @@ use futures::Stream;
 use pin_project::pin_project;
 
 use crate::element::Element;
-use crate::record::Record;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 
 impl<S: Elements> Flow<S> {
     /// Makes another value of each record, of its value, its event time and where it was read; timestamp

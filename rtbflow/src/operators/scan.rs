@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::record::{Origin, Record};
 
 impl<S, K, F> KeyedFlow<S, F>
 where

@@ -10,9 +10,9 @@ use futures::Stream;
 
 use crate::either::Either;
 use crate::element::Element;
-use crate::record::Record;
 use crate::error::Error;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 
 impl<S, L, R> Flow<S>
 where

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::record::Record;
 use crate::flow::{Elements, Flow};
 use crate::operators::{LeftBranch, RightBranch, Route, Routed};
+use crate::record::Record;
 
 impl<S: Elements> Flow<S> {
     /// Makes two flows of one: the first goes on with the records for which `condition` holds, the second

@@ -1,8 +1,8 @@
 //! Sends every record two ways.
 
-use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
 use crate::operators::{LeftBranch, RightBranch, Route, Routed};
+use crate::record::{Origin, Record};
 
 impl<S> Flow<S>
 where

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::either::Either;
-use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::window::{Aggregate, Apply, Merge, Window, Windowed, Windows};
 use crate::operators::{Connected, FlatMap, Logic, Stateful};
+use crate::record::Record;
 
 /// The key of a record of either kind.
 pub type EitherKey<K, L, R> = Box<dyn Fn(&Either<L, R>) -> K + Send>;

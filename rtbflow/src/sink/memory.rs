@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::barrier::{Class, Tally};
-use crate::record::{Origin, Record};
 use crate::error::BadRecord;
-use crate::staged::{Place, Staged, StagedRows};
+use crate::record::{Origin, Record};
 use crate::sink::Sink;
+use crate::staged::{Place, Staged, StagedRows};
 
 /// What [`Memory`](crate::epoch::Memory) has committed of one sink, for all to read.
 pub struct Collected<T> {

@@ -10,8 +10,8 @@ pub use memory::{Collect, Collected};
 
 pub use crate::staged::{Place, Staged, StagedRows};
 
-use crate::record::Record;
 use crate::error::{BadRecord, Result};
+use crate::record::Record;
 use crate::refused_result::RefusedResult;
 
 /// Takes records of one type and stages them for its place.

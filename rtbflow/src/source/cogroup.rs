@@ -1,9 +1,9 @@
 //! Topics that are read together: transports that can, and batches that are of the one kind or of the other.
 
-use crate::either::Either;
-use crate::record::Partition;
 use crate::dead_letter::DeadLetter;
+use crate::either::Either;
 use crate::error::BadRecord;
+use crate::record::Partition;
 use crate::source::{Batch, Content, Incoming, RawBatch, Source};
 
 /// A transport of raw records that can read several topics together, by co-groups of their partitions.

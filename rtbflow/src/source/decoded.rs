@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, future};
 
 use crate::codec::Decoder;
-use crate::either::Either;
-use crate::record::{Origin, Partition, Topic};
 use crate::dead_letter::{DeadLetter, Original};
-use crate::position::Position;
+use crate::either::Either;
 use crate::error::{BadRecord, Error, Result};
+use crate::position::Position;
+use crate::record::{Origin, Partition, Topic};
 use crate::source::{
     Assignment, Batch, CoGroup, Content, Context, Delivery, Feed, Incoming, PartitionInput,
     RawBatch, Source, SourceEvent, TaskInput,
@@ -334,8 +334,8 @@ impl<D: Decoder> Batch for DecodedBatch<D> {
 mod tests {
     use super::*;
     use crate::codec::json;
-    use crate::source::RawBuffer;
     use crate::raw_record::RawRecord;
+    use crate::source::RawBuffer;
 
     fn raw(value: &str) -> RawBatch {
         let timestamp = Timestamp::from_millis(9);

@@ -8,9 +8,9 @@ use futures::channel::oneshot;
 use futures::{FutureExt, Stream, StreamExt, stream};
 
 use crate::either::Either;
-use crate::record::{Partition, Topic};
-use crate::position::{Position, Task};
 use crate::error::{Error, Result};
+use crate::position::{Position, Task};
+use crate::record::{Partition, Topic};
 use crate::source::{Assignment, Delivery, Feed, Layout, PartitionInput, SourceEvent, TaskInput};
 
 /// The feed of a source whose partitions are all this instance's: a file, a channel, something in

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::{Partition, Topic};
 use crate::error::Result;
+use crate::record::{Partition, Topic};
 use crate::source::memory::{MOST_RECORDS, chunked};
 use crate::source::{Context, EventTime, FixedFeed, MemoryBatch, Source};
 use crate::time::Timestamp;

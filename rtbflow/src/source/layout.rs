@@ -1,7 +1,7 @@
 //! Which partitions make a task: co-groups of topics whose records have the same keys.
 
-use crate::record::{Partition, Topic};
 use crate::position::Task;
+use crate::record::{Partition, Topic};
 
 /// The co-groups of topics that are read together: which partitions make a task.
 ///

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::stream;
 
-use crate::record::{Origin, Partition, Topic};
 use crate::dead_letter::{DeadLetter, Original};
 use crate::error::{BadRecord, Result};
+use crate::record::{Origin, Partition, Topic};
 use crate::source::{Batch, Content, Context, Delivery, EventTime, FixedFeed, Incoming, Source};
 use crate::time::Timestamp;
 

@@ -47,11 +47,11 @@ pub use together::Together;
 pub use crate::raw_record::{RawHeader, RawRecord};
 
 use crate::clock::Clock;
-use crate::record::{Origin, Partition, Topic};
-use crate::dead_letter::{DeadLetter, Original};
-use crate::position::{JobName, Position, Task};
-use crate::log::Log;
+use crate::dead_letter::{DeadLetter, Original, Originals};
 use crate::error::{BadRecord, Result};
+use crate::log::Log;
+use crate::position::{JobName, Position, Task};
+use crate::record::{Origin, Partition, Topic};
 use crate::time::Timestamp;
 
 /// Something that records can be read from.

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::record::Origin;
-use crate::record::Partition;
 use crate::dead_letter::{DeadLetter, Original};
 use crate::error::BadRecord;
 use crate::raw_record::{RawHeader, RawRecord};
+use crate::record::Origin;
+use crate::record::Partition;
 use crate::time::Timestamp;
 
 /// Records of one partition, as a transport has them: copied into a [`RawBuffer`], or in its own memory.

@@ -13,9 +13,9 @@ use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt, stream};
 
 use crate::clock::Clock;
-use crate::record::{Partition, Topic};
-use crate::position::Position;
 use crate::error::Result;
+use crate::position::Position;
+use crate::record::{Partition, Topic};
 use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
 use crate::time::Timestamp;
@@ -274,10 +274,10 @@ fn length<T>(values: &[T]) -> i64 {
 mod tests {
     use super::*;
     use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
-    use crate::position::{JobName, Task};
     use crate::error::Error;
     use crate::job::Job;
     use crate::operators::window::{Count, Late, Tumbling};
+    use crate::position::{JobName, Task};
     use crate::sink::Collected;
     use crate::staged::Place;
     use crate::testing::TokioClock;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::stream;
 
 use crate::clock::Clock;
-use crate::record::{Partition, Topic};
 use crate::error::Result;
+use crate::record::{Partition, Topic};
 use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
 use crate::time::{Timestamp, millis};

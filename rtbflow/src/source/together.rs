@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::either::Either;
-use crate::record::{Origin, Topic};
 use crate::dead_letter::Original;
+use crate::either::Either;
 use crate::error::{Error, Result};
+use crate::record::{Origin, Topic};
 use crate::source::{Context, FixedFeed, Source};
 
 /// Two sources without a group that are read together: see [`Source::with`].

@@ -1,9 +1,9 @@
 //! Short ways to write down what flows, for tests and examples.
 
-use crate::element::Element;
-use crate::record::{Origin, Partition, Record, Topic};
 use crate::dead_letter::{DeadLetter, Original};
+use crate::element::Element;
 use crate::error::BadRecord;
+use crate::record::{Origin, Partition, Record, Topic};
 use crate::time::Timestamp;
 
 /// The time so many milliseconds after 1970.

@@ -11,8 +11,8 @@ use futures::Stream;
 use crate::activity::Activity;
 use crate::barrier::Barrier;
 use crate::element::Element;
-use crate::record::Record;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 use crate::testing::builders::{at, read};
 use crate::time::Timestamp;
 

@@ -10,9 +10,9 @@ use futures::future::BoxFuture;
 use futures::lock::Mutex;
 use futures::{FutureExt, SinkExt, Stream, StreamExt};
 
-use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
+use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 

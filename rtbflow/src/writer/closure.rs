@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::Result;
+use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 

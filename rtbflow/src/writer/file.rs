@@ -11,9 +11,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
+use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 
@@ -140,9 +140,9 @@ mod tests {
 
     use super::*;
     use crate::barrier::Gathered;
-    use crate::record::{Partition, Topic};
     use crate::epoch::Advance;
     use crate::position::{Position, Task};
+    use crate::record::{Partition, Topic};
     use crate::sink::Sink;
     use crate::testing::builders::record;
     use crate::testing::laws;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::record::{Origin, Record};
 use crate::epoch::Epoch;
-use crate::staged::{Place, Staged, StagedRows};
+use crate::record::{Origin, Record};
 use crate::sink::Sink;
+use crate::staged::{Place, Staged, StagedRows};
 
 /// A sink that stages the records that it is given for a writer of one's own.
 ///

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::record::Record;
 use crate::epoch::{Epoch, Writer};
 use crate::error::{Error, Result};
+use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 

@@ -65,7 +65,9 @@ fn leaves(tree: &syn::UseTree, before: &[String], into: &mut Vec<(Vec<String>, O
     };
     match tree {
         syn::UseTree::Path(inner) => leaves(&inner.tree, &with(&inner.ident), into),
-        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, before, into)),
+        syn::UseTree::Group(group) => {
+            group.items.iter().for_each(|tree| leaves(tree, before, into))
+        }
         syn::UseTree::Glob(_) => into.push((before.to_vec(), None)),
         syn::UseTree::Name(name) if name.ident == "self" => {
             into.push((before.to_vec(), before.last().cloned()));
@@ -97,7 +99,10 @@ impl Code {
         let mut tests = BTreeSet::new();
         for file in &files {
             for item in &file.syntax.items {
-                if let syn::Item::Mod(item) = item && item.content.is_none() && is_test(&item.attrs) {
+                if let syn::Item::Mod(item) = item
+                    && item.content.is_none()
+                    && is_test(&item.attrs)
+                {
                     let mut module = file.module.clone();
                     module.push(item.ident.to_string());
                     tests.insert((file.crate_name, module));
@@ -105,7 +110,9 @@ impl Code {
             }
         }
         files.retain(|file| {
-            !tests.iter().any(|(name, module)| *name == file.crate_name && file.module.starts_with(module))
+            !tests
+                .iter()
+                .any(|(name, module)| *name == file.crate_name && file.module.starts_with(module))
         });
         let modules = files.iter().enumerate();
         let modules =
@@ -127,7 +134,9 @@ impl Code {
             name => {
                 let known = self.files.iter().find(|file| file.crate_name == name);
                 match known {
-                    Some(known) if known.crate_name != file.crate_name => (known.crate_name, Vec::new(), &path[1..]),
+                    Some(known) if known.crate_name != file.crate_name => {
+                        (known.crate_name, Vec::new(), &path[1..])
+                    }
                     _ => {
                         let mut child = file.module.clone();
                         child.push(name.to_owned());
@@ -146,7 +155,9 @@ impl Code {
                 at = *next;
                 continue;
             }
-            if depth < 8 && let Some(alias) = self.files[at].aliases.get(name) {
+            if depth < 8
+                && let Some(alias) = self.files[at].aliases.get(name)
+            {
                 let mut path = alias.clone();
                 path.extend_from_slice(&rest[index + 1..]);
                 if let Some(found) = self.resolve(at, &path, depth + 1) {
@@ -187,7 +198,11 @@ impl Code {
         for file in 0..reached.len() {
             if reached[file].contains(&file) {
                 circles.insert(
-                    reached[file].iter().copied().filter(|other| reached[*other].contains(&file)).collect(),
+                    reached[file]
+                        .iter()
+                        .copied()
+                        .filter(|other| reached[*other].contains(&file))
+                        .collect(),
                 );
             }
         }
@@ -208,12 +223,15 @@ impl File {
         paths.visit_file(&self.syntax);
         paths.found.iter().any(|found| {
             let single = wanted.len() == 1 && found.iter().any(|name| *name == wanted[0]);
-            single || found.iter().zip(&wanted).filter(|(found, wanted)| found == *wanted).count() == wanted.len()
+            single
+                || found.iter().zip(&wanted).filter(|(found, wanted)| found == *wanted).count()
+                    == wanted.len()
         })
     }
 
     pub fn new(crate_name: &'static str, path: &Path, text: String) -> Self {
-        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let syntax =
+            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut aliases = BTreeMap::new();
         for item in &syntax.items {
             let syn::Item::Use(item) = item else { continue };
@@ -231,12 +249,25 @@ impl File {
 #[derive(Default)]
 struct Paths {
     found: BTreeSet<Vec<String>>,
+    /// How many modules in the file are open.
+    depth: usize,
+}
+
+impl Paths {
+    /// A path as it would be written in the file's own module.
+    fn note(&mut self, mut path: Vec<String>) {
+        let ups = path.iter().take_while(|name| *name == "super").count();
+        path.drain(..ups.min(self.depth));
+        self.found.insert(path);
+    }
 }
 
 impl<'ast> Visit<'ast> for Paths {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         if !is_test(&item.attrs) {
+            self.depth += 1;
             syn::visit::visit_item_mod(self, item);
+            self.depth -= 1;
         }
     }
 
@@ -248,13 +279,14 @@ impl<'ast> Visit<'ast> for Paths {
         leaves(&item.tree, &[], &mut found);
         // What is only shown under another name is not used by it.
         if matches!(item.vis, syn::Visibility::Inherited) {
-            self.found.extend(found.into_iter().map(|(path, _)| path));
+            found.into_iter().for_each(|(path, _)| self.note(path));
         }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 {
-            self.found.insert(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+            self.found
+                .insert(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
         }
         syn::visit::visit_path(self, path);
     }

@@ -123,11 +123,17 @@ fn a_room_that_knows_a_floor_above_it_is_noticed() {
             ("job/run.rs", "use crate::error::Error; pub struct Job;"),
         ],
     );
-    files.extend(crate_of("rtbflow_sinks", &[("lib.rs", "use rtbflow::Job; use rtbflow::error::Error;")]));
+    files.extend(crate_of(
+        "rtbflow_sinks",
+        &[("lib.rs", "use rtbflow::Job; use rtbflow::error::Error;")],
+    ));
     let found = climbers(&Code::of(files));
     assert_eq!(
         found,
-        ["rtbflow/error.rs knows rtbflow/job/run.rs", "rtbflow_sinks/lib.rs knows rtbflow/job/run.rs"]
+        [
+            "rtbflow/error.rs knows rtbflow/job/run.rs",
+            "rtbflow_sinks/lib.rs knows rtbflow/job/run.rs"
+        ]
     );
 }
 
@@ -164,7 +170,8 @@ fn below_the_job_nothing_waits() {
         }
     }
     assert!(looked > 80, "only {looked} files were looked at");
-    let waits = crate_of("rtbflow", &[("flow.rs", "async fn f() { tokio::time::sleep(long()).await }")]);
+    let waits =
+        crate_of("rtbflow", &[("flow.rs", "async fn f() { tokio::time::sleep(long()).await }")]);
     assert!(waits.iter().all(|file| file.names("tokio") && !file.names("tokio::spawn")));
 }
 

@@ -8,17 +8,17 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::record::{Partition, Topic};
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::{Error, Result};
 use crate::job::tests::Written;
 use crate::job::{Job, Report};
+use crate::position::{JobName, Position, Task};
+use crate::record::{Partition, Topic};
 use crate::sink::Collected;
-use crate::staged::Place;
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
 };
+use crate::staged::Place;
 
 /// What a source says, and how long it waits before that.
 #[derive(Debug, Clone)]

@@ -8,11 +8,11 @@ mod turns;
 
 use std::time::Duration;
 
-use crate::record::{Partition, Topic};
 use crate::dead_letter::DeadLetter;
-use crate::position::Position;
 use crate::error::BadRecord;
 use crate::job::intake::Bounds;
+use crate::position::Position;
+use crate::record::{Partition, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::testing::builders::{at, letter};
 

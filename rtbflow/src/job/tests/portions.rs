@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::Result;
 use crate::flow::{End, Flow};
 use crate::job::{Intake, Job};
 use crate::operators::interval_join::{Bound, IntervalJoin};
 use crate::operators::window::{Count, Late, Tumbling};
-use crate::staged::Place;
+use crate::position::{JobName, Position, Task};
 use crate::source::{IteratorSource, MemoryBatch};
+use crate::staged::Place;
 
 /// A place that notes how many rows each epoch has.
 #[derive(Debug, Clone)]

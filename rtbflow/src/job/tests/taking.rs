@@ -10,11 +10,11 @@ use futures::Stream;
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered};
 use crate::element::Element;
-use crate::record::{Partition, Topic};
-use crate::position::Position;
 use crate::error::BadRecord;
 use crate::job::intake::{Arrival, Bounds, Intake, Mailbox, Progress};
 use crate::job::tests::{BOUNDS, Written, positions};
+use crate::position::Position;
+use crate::record::{Partition, Topic};
 use crate::source::Content;
 use crate::testing::builders::at;
 

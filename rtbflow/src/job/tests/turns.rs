@@ -10,9 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::clock::SystemClock;
-use crate::record::Partition;
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::Result;
 use crate::flow::Flow;
 use crate::job::committer::Submission;
@@ -20,14 +18,16 @@ use crate::job::intake::Intake;
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::Renames;
+use crate::job::report::Status;
 use crate::job::settings::Settings;
 use crate::job::task::{Input, TaskLoop, Work};
-use crate::job::report::Status;
 use crate::job::tests::{BOUNDS, Written, positions};
 use crate::operators::window::{Count, Late, Tumbling};
+use crate::position::{JobName, Position, Task};
+use crate::record::Partition;
 use crate::sink::Collected;
-use crate::staged::Place;
 use crate::source::Delivery;
+use crate::staged::Place;
 use crate::testing::builders::at;
 use crate::topology::Tip;
 

@@ -7,8 +7,8 @@ use super::due::{Due, out_alone, passed, right_due};
 use super::logic::IntervalJoinLogic;
 use super::side::Slot;
 use super::{JoinKind, Narrow, Touch};
-use crate::record::Record;
 use crate::operators::Outbox;
+use crate::record::Record;
 use crate::time::Timestamp;
 
 impl<K, L, R, F, G, J, N> IntervalJoinLogic<K, L, R, F, G, J, N>

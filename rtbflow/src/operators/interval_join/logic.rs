@@ -16,9 +16,9 @@ use super::places::{Place, Places};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::either::Either;
-use crate::record::{Origin, Record};
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::{Origin, Record};
 use crate::state::{Chunk, Format, Reader, Writer, short_name};
 use crate::time::Timestamp;
 

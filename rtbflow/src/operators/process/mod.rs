@@ -19,9 +19,9 @@ use serde::de::DeserializeOwned;
 pub use logic::ProcessLogic;
 pub use turn::Turn;
 
-use crate::record::Record;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
+use crate::record::Record;
 use crate::state::short_name;
 use crate::time::Timestamp;
 

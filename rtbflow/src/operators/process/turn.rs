@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
-use crate::record::{Origin, Record};
 use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::operators::process::timers::{Clock, Edit, Timer};
 use crate::operators::window::Late;
+use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 
 /// What is kept for a key.

@@ -14,10 +14,10 @@ use std::task::{Context, Poll};
 
 use crate::barrier::Barrier;
 use crate::element::Element;
-use crate::record::Record;
 use crate::error::Error;
 use crate::flow::Elements;
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::Record;
 use crate::state::{Chunk, words};
 use crate::time::Timestamp;
 use crate::topology::Tip;

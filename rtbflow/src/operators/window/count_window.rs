@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::{
     Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,
 };
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::Record;
 use crate::state::{Chunk, Format, KeyedState};
 use crate::time::Timestamp;
 

@@ -6,9 +6,9 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Record;
 use crate::hash::stable_hash;
 use crate::operators::window::{Aggregate, Merge};
+use crate::record::Record;
 
 /// Registers of the sketch: 2 to this power.
 const PRECISION: u32 = 12;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::record::Record;
 use crate::operators::Outbox;
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// What happens to late records has not been said yet.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::assign::Panes;
 use crate::operators::window::closing::Closing;
@@ -18,6 +17,7 @@ use crate::operators::window::open::{Open, Slot};
 use crate::operators::window::results::{EarlyResults, Out, result};
 use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::Record;
 use crate::state::{Bucket, Chunk, Format, Reader, Writer};
 use crate::time::Timestamp;
 

@@ -6,8 +6,8 @@ use std::ops::{AddAssign, SubAssign};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
+use crate::record::Record;
 
 mod sealed {
     pub trait Sealed {}

@@ -5,11 +5,11 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::operators::Snapshot;
 use crate::operators::window::results::EarlyResults;
 use crate::operators::window::{Aggregate, Window};
+use crate::record::Record;
 use crate::state::{Bucket, Format, Reader};
 use crate::table::Table;
 use crate::time::Timestamp;

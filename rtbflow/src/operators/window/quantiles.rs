@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
+use crate::record::Record;
 use crate::sketch::Sketch;
 
 /// Quantiles of a number, such as the median or the 99th percentile: each within 1 % of the value that

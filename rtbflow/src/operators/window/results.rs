@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::record::Record;
 use crate::operators::Outbox;
 use crate::operators::window::{Aggregate, LatePolicy, Window, Windowed, Windows};
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// What comes out of windows `W` with the aggregate `A`.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::results::{EarlyResults, Out, result};
 use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::Record;
 use crate::state::{Chunk, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 

@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
-use crate::record::Record;
 use crate::error::Result;
 use crate::operators::window::lane::Lane;
 use crate::operators::window::parts::Part;
@@ -20,6 +19,7 @@ use crate::operators::window::sliding::Grid;
 use crate::operators::window::stacks::Stacks;
 use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
+use crate::record::Record;
 use crate::state::{Chunk, Format, Reader, Writer};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};

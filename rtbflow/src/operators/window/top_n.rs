@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::record::Record;
 use crate::operators::window::{Aggregate, Merge};
+use crate::record::Record;
 
 /// The records with the greatest rank, best first; of equals the earlier. For the least, rank by
 /// [`Reverse`](std::cmp::Reverse).

@@ -12,10 +12,12 @@ use lines::Lines;
 
 use crate::clock::Clock;
 use crate::codec::{Decoder, Json, json};
-use crate::record::{Partition, Topic};
 use crate::error::{Error, Result};
-use crate::source::{ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawBuffer, RawRecords, Source};
 use crate::raw_record::RawRecord;
+use crate::record::{Partition, Topic};
+use crate::source::{
+    ByDecoder, Context, Decoded, Delivery, FixedFeed, RawBatch, RawBuffer, RawRecords, Source,
+};
 
 /// Lines in one batch.
 const MOST_LINES: usize = 500;
@@ -289,11 +291,11 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::codec::{DecodeWith, decode_with};
-    use crate::record::Origin;
     use crate::dead_letter::{DeadLetter, Original};
     use crate::epoch::Memory;
     use crate::error::BadRecord;
     use crate::job::{Job, Report};
+    use crate::record::Origin;
     use crate::sink::Collected;
     use crate::testing::laws::{self, SourceUnderTest};
 

@@ -6,8 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// From the outside to the inside.
-    path: Vec<String>,
-    reason: String,
+    pub(super) path: Vec<String>,
+    pub(super) reason: String,
 }
 
 impl Failure {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::record::Record;
 use crate::epoch::Epoch;
+use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 

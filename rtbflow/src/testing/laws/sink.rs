@@ -1,8 +1,8 @@
 //! The laws of sinks: what is taken is staged once, for the places that were named.
 
 use crate::record::Record;
-use crate::staged::{Place, Staged};
 use crate::sink::Sink;
+use crate::staged::{Place, Staged};
 use crate::testing::laws::law_now;
 
 /// Checks that a sink keeps the laws of [`Sink`], with these records, all of which its place can take.

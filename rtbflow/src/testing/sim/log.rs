@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::either::Either;
-use crate::record::{Origin, Partition, Topic};
 use crate::dead_letter::{DeadLetter, Original};
-use crate::position::Task;
+use crate::either::Either;
 use crate::error::BadRecord;
+use crate::position::Task;
+use crate::record::{Origin, Partition, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::testing::sim::Chance;
 use crate::time::Timestamp;

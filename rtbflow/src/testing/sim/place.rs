@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::record::Partition;
-use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Verdict};
 use crate::dead_letter::DeadLetter;
-use crate::position::{JobName, Position, Task};
+use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Verdict};
 use crate::error::{Error, Result};
+use crate::position::{JobName, Position, Task};
+use crate::record::Partition;
 use crate::sink::{Collect, Collected};
 use crate::staged::Place;
 use crate::testing::sim::fault::Kind;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::record::Partition;
-use crate::position::JobName;
 use crate::error::{ErrorKind, Result};
 use crate::job::{Job, Report};
+use crate::position::JobName;
+use crate::record::Partition;
 use crate::testing::TokioClock;
 use crate::testing::sim::chance::Chance;
 use crate::testing::sim::fault::{Fault, Kind, shrink};

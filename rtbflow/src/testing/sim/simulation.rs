@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::position::JobName;
 use crate::error::Result;
 use crate::flow::{End, Flow};
 use crate::job::{Intake, Job, Report};
+use crate::position::JobName;
 use crate::testing::sim::run::{Failure, Instance, Scenario, check, difference, find};
 use crate::testing::sim::{Chance, Ledger, SimBatch, SimLog};
 

@@ -10,9 +10,9 @@ use futures::stream::unfold;
 use futures::{FutureExt, StreamExt};
 
 use crate::clock::Clock;
-use crate::record::{Partition, Topic};
-use crate::position::Position;
 use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::record::{Partition, Topic};
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
 };

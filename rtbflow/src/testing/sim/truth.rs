@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::record::Partition;
 use crate::position::Position;
+use crate::record::Partition;
 use crate::testing::sim::Chance;
 
 /// The positions of the place as they were last seen there. Clones are the same.

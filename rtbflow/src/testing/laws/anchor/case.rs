@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::under_test::AnchorUnderTest;
 use crate::barrier::Gathered;
-use crate::record::{Partition, Topic};
 use crate::epoch::{Advance, Anchor, Claim, Epoch, Verdict};
-use crate::position::{JobName, Position, Task};
 use crate::error::Result;
+use crate::position::{JobName, Position, Task};
+use crate::record::{Partition, Topic};
 use crate::state::{Change, Chunk};
 use crate::time::Timestamp;
 

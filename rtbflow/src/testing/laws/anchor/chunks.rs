@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, append, patiently};
+use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Epoch, Verdict};
 use crate::position::{JobName, Task};
 use crate::state::{Change, Chunk};

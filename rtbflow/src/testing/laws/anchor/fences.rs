@@ -1,7 +1,7 @@
 //! Laws on what is committed once and what is fenced.
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, append, partition};
+use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Claim, Epoch, Verdict};
 use crate::position::Task;
 

@@ -2,8 +2,8 @@
 
 use futures::future::join;
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, append, new_job, partition, patiently};
+use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Claim, Epoch, Kept, Verdict};
 use crate::position::Task;
 use crate::state::Chunk;

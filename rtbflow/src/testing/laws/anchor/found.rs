@@ -1,11 +1,11 @@
 //! Laws on what only the place can find out about a record, such as that it repeats one that is there.
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, partition};
+use super::under_test::AnchorUnderTest;
 use crate::barrier::{Class, Tally};
-use crate::record::{Origin, Record};
 use crate::epoch::{Epoch, Verdict};
 use crate::position::Task;
+use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 
 const TASKS: [Task; 2] = [Task { number: 0, of: 2 }, Task { number: 1, of: 2 }];

@@ -9,11 +9,6 @@ mod positions;
 mod races;
 mod under_test;
 
-use std::future::Future;
-
-use crate::record::Record;
-use crate::epoch::Anchor;
-use crate::staged::Staged;
 use crate::testing::laws::law;
 
 use case::Case;

@@ -1,7 +1,7 @@
 //! Laws on positions: where they start, what comes back, and whose they are.
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, new_job, partition, patiently};
+use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Claim, Verdict};
 use crate::log::{Log, TopicId};
 use crate::position::{Position, Task};

@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use futures::future::join_all;
 
-use super::under_test::AnchorUnderTest;
 use super::case::{Case, Owner, patiently};
+use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Epoch, Verdict};
 use crate::position::Task;
 

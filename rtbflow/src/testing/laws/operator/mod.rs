@@ -8,8 +8,8 @@ use std::fmt::Debug;
 
 use crate::barrier::Tally;
 use crate::element::Element;
-use crate::record::Record;
 use crate::flow::{Elements, Flow};
+use crate::record::Record;
 use crate::testing::TestFlow;
 use crate::testing::drive::Border;
 use crate::testing::laws::law_now;

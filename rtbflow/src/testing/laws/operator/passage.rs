@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
 use crate::element::Element;
-use crate::record::{Origin, Record};
 use crate::flow::{Elements, Flow};
+use crate::record::{Origin, Record};
 use crate::state::{Change, Chunk};
 use crate::testing::builders::at;
 use crate::testing::{Script, TestFlow};

@@ -3,20 +3,18 @@
 mod reading;
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::pin::pin;
 
 use futures::StreamExt;
 use futures::future::{Either, select};
 
-use crate::clock::{Clock, SystemClock};
-use crate::record::Partition;
 use crate::dead_letter::DeadLetter;
 use crate::error::BadRecord;
+use crate::record::Partition;
 use crate::source::{Batch, Delivery, Feed, Source, SourceEvent};
 use crate::testing::laws::law;
 
-use reading::{Offsets, Reading, Until, now, while_listening};
+use reading::{Offsets, Reading, Until};
 
 /// Records that were written somewhere, and a source that reads them.
 pub trait SourceUnderTest: Sync {
@@ -246,4 +244,3 @@ async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
     }
     reading.close().await;
 }
-

@@ -1,14 +1,17 @@
 //! One life of a source: opened, all partitions assigned, read.
 
 use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::{Either, select};
 
-use crate::clock::SystemClock;
-use crate::record::Partition;
+use crate::clock::{Clock, SystemClock};
 use crate::position::{JobName, Position};
+use crate::record::Partition;
 use crate::source::{
     Assignment, Batch, Context, Delivery, Feed, PartitionInput, Source, SourceEvent,
 };
@@ -170,7 +173,10 @@ pub(super) fn now() -> crate::Timestamp {
 }
 
 /// Waits for a future while events are listened to, as a job does.
-pub(super) async fn while_listening<F: Feed, T>(feed: &mut F, future: impl Future<Output = T>) -> T {
+pub(super) async fn while_listening<F: Feed, T>(
+    feed: &mut F,
+    future: impl Future<Output = T>,
+) -> T {
     let mut future = pin!(future);
     loop {
         match select(pin!(feed.next()), &mut future).await {
