@@ -6,8 +6,8 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use super::staged::Batch;
-use super::{Operations, Redis};
+use crate::redis::batch::Batch;
+use crate::redis::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].
 pub struct Script<F> {
@@ -43,11 +43,11 @@ impl Call {
 }
 
 impl Call {
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(String::as_str)
     }
 
-    pub(super) fn arguments(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &str> {
         self.arguments.iter().map(String::as_str)
     }
 }
