@@ -308,7 +308,7 @@ mod tests {
             written.push(out);
         }
         let (found, chunks) = scan(&written).unwrap().finish().unwrap();
-        assert_eq!(found, lengths, "lengths are told from the log as they were kept");
+        assert_eq!(found, lengths, "lengths are read from the log as they were kept");
         (written, chunks)
     }
 
@@ -354,8 +354,11 @@ mod tests {
             let read = scan([&torn]).unwrap().finish();
             // Without its last record the log is merely shorter: only commits write, and they are whole.
             assert_eq!(read.is_ok(), missing == 2, "{missing}");
-            let told = read.err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(missing == 2 || told.contains("a:b") && told.contains("bucket 1"), "{told}");
+            let message = read.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(
+                missing == 2 || message.contains("a:b") && message.contains("bucket 1"),
+                "{message}"
+            );
         }
         for (key, value) in [
             (&b"1:x:a"[..], &b"\x10"[..]),

@@ -67,7 +67,7 @@ const GRACE: Duration = Duration::from_secs(10);
 ///   latest for `transaction.timeout.ms` (30 s).
 /// - The client library does not know the transactions of KIP-890. A record of a commit that is
 ///   delayed in the network for longer than its transaction lasts, and arrives after it, would be taken for
-///   part of the next transaction or leave one open. Positions and state can not be torn apart by that,
+///   part of the next transaction or leave one open. Positions and state cannot be torn apart by that,
 ///   being in one partition, but a result could be; the client waits for each acknowledgement before it
 ///   commits, so it takes a connection that is lost and whose bytes arrive later. Whoever moves money by
 ///   such results should recognise a repeat by its business key.

@@ -129,15 +129,15 @@ impl Replay<'_> {
             return Ok(());
         }
         let attempt = || format!("read {} from offset {}", self.partition, range.from);
-        let told = |error| failure(attempt(), &error, &self.kafka.secrets());
+        let failed = |error| failure(attempt(), &error, &self.kafka.secrets());
         let consumer = Arc::new(self.consumer()?);
         let (topic, number) = (self.partition.topic.name(), self.partition.number);
         let made = Queue::new(&consumer, thread::current(), MOST_RECORDS);
         let mut queue = made.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, number, Offset::Offset(range.from)).map_err(told)?;
+        list.add_partition_offset(topic, number, Offset::Offset(range.from)).map_err(failed)?;
         queue.forward(topic, number);
-        consumer.assign(&list).map_err(told)?;
+        consumer.assign(&list).map_err(failed)?;
         queue.forward(topic, number);
         let mut door = Door { from: range.from, until: range.until };
         let mut silence = Deadline::after(LONGEST_SILENCE);
@@ -146,13 +146,13 @@ impl Replay<'_> {
             let taken = queue.take(MOST_RECORDS, door);
             let records = taken.records.iter();
             let records = records.flat_map(|all| (0..all.len()).filter_map(|index| all.get(index)));
-            let told = records.map(|record| {
+            let handed = records.map(|record| {
                 take(&record).map_err(|error| {
                     let at = format!("read {} at offset {}", self.partition, record.offset);
                     Error::new(error.kind(), at).because(error)
                 })
             });
-            if let Err(error) = told.collect::<Result<()>>() {
+            if let Err(error) = handed.collect::<Result<()>>() {
                 break Err(error);
             }
             if let Some(failure) = taken.failure {

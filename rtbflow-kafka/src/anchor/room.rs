@@ -169,12 +169,12 @@ impl Room<'_> {
     pub(crate) fn failure(&self, attempt: &str, error: &KafkaError) -> Error {
         let attempt = format!("{attempt} at {}", self.kafka.servers());
         let code = error.rdkafka_error_code();
-        let told = failure(attempt.clone(), error, &self.kafka.secrets());
+        let made = failure(attempt.clone(), error, &self.kafka.secrets());
         match code {
-            Some(code) if passing(code) != told.kind() => {
+            Some(code) if passing(code) != made.kind() => {
                 Error::new(passing(code), attempt).because(error.to_string())
             }
-            Some(_) | None => told,
+            Some(_) | None => made,
         }
     }
 
@@ -186,14 +186,14 @@ impl Room<'_> {
         send: impl FnOnce(&Sending<'_>) -> Result<()>,
     ) -> Result<()> {
         let attempt = format!("commit task {} of job {} to Kafka", self.task, self.job);
-        let told = |error| self.failure(&attempt, &error);
-        // What an earlier transaction was told is not about this one.
+        let failed = |error| self.failure(&attempt, &error);
+        // What was reported to an earlier transaction is not about this one.
         let _ = producer.client().context().take_undelivered();
-        producer.begin_transaction().map_err(told)?;
+        producer.begin_transaction().map_err(failed)?;
         let sending = Sending { producer, attempt: &attempt, deadline };
         send(&sending)?;
         sending.settle()?;
-        producer.commit_transaction(deadline.left()).map_err(told)
+        producer.commit_transaction(deadline.left()).map_err(failed)
     }
 }
 

@@ -73,7 +73,7 @@ struct Held {
 }
 
 impl Seat {
-    /// Lets go of the producer: it failed, or it is not known what became of what it sent.
+    /// Drops the producer: it failed, or it is not known what became of what it sent.
     fn let_go(&mut self) {
         if let Some(held) = self.held.take() {
             drop_elsewhere(held.producer);
@@ -245,15 +245,15 @@ impl Seat {
         if !refused.is_any() {
             return Ok(None);
         }
-        let told = |error| room.failure("abort a transaction", &error);
-        abort(producer, deadline).map_err(told)?;
+        let failed = |error| room.failure("abort a transaction", &error);
+        abort(producer, deadline).map_err(failed)?;
         let error = refused.error(|rows| {
-            producer.begin_transaction().map_err(told)?;
+            producer.begin_transaction().map_err(failed)?;
             let attempt = "find out which records are refused";
             let sending = Sending { producer, attempt, deadline };
             let sent = send_rows(&sending, rows).and_then(|()| sending.settle());
             let undelivered = producer.client().context().take_undelivered();
-            abort(producer, deadline).map_err(told)?;
+            abort(producer, deadline).map_err(failed)?;
             match sent {
                 Err(error) if undelivered.is_empty() => Err(error),
                 _ => Ok(!undelivered.is_empty()),
@@ -377,7 +377,7 @@ fn send_rows(sending: &Sending<'_>, rows: &[Row<'_>]) -> Result<()> {
 }
 
 /// Aborts a transaction in which something failed. What still waits is thrown away before: the client would wait
-/// for it, and nobody would tell it.
+/// for it, and nothing would answer it.
 fn abort(producer: &BaseProducer<Context>, deadline: Deadline) -> KafkaResult<()> {
     producer.purge(PurgeConfig::default().queue().inflight());
     while producer.in_flight_count() > 0 && !deadline.is_over() {

@@ -31,7 +31,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(
         .map_err(|error| Error::transient(format!("start thread {name}")).because(error))
 }
 
-/// Lets go of a client where it may wait for its broker.
+/// Drops a client where it may wait for its broker.
 pub(crate) fn drop_elsewhere<T: Send + 'static>(client: T) {
     // Should no thread start, the closure and with it the client is dropped right here.
     let _ = spawn("rtbflow-kafka-drop", move || drop(client));

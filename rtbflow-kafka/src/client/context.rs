@@ -113,7 +113,7 @@ impl Context {
         self.rebalance.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The last error that librdkafka told of, in its own words.
+    /// The last error that librdkafka reported, in its own words.
     pub(crate) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -239,7 +239,7 @@ impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         self.serve();
         if let Err(error) = result {
-            debug!(client = self.client, "tell the group what was committed: {error}");
+            debug!(client = self.client, "commit offsets to the group: {error}");
         }
     }
 }

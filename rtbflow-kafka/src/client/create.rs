@@ -61,7 +61,7 @@ enum Count {
 }
 
 impl TopicSpec {
-    /// A topic with so many partitions that keeps its records for so long. As every topic that is made here it
+    /// A topic with this many partitions that keeps its records for so long. As every topic that is made here it
     /// takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
@@ -78,7 +78,7 @@ impl TopicSpec {
     }
 
     /// The changelog of a job whose place is Kafka: one partition a task, compacted. The
-    /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless it is told not to.
+    /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless asked not to.
     #[must_use]
     pub fn changelog(job: &JobName, tasks: u32) -> Self {
         let partitions = Count::Fixed(tasks);
@@ -109,7 +109,7 @@ impl Kafka {
     /// once.
     ///
     /// # Errors
-    /// Transient if the server is away; a configuration error if a topic can not be made so.
+    /// Transient if the server is away; a configuration error if a topic cannot be made so.
     pub async fn create_topics(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
         self.validate()?;
         let (kafka, topics) = (self.clone(), topics.to_vec());
@@ -179,20 +179,20 @@ impl<'a> Creation<'a> {
     /// What a topic's setting is.
     ///
     /// # Errors
-    /// If it is not told.
+    /// If the brokers do not say.
     pub(crate) fn setting(&self, topic: &str, name: &str) -> Result<String> {
         let attempt = format!("ask for the {name} of topic {topic}");
         let options = AdminOptions::new().request_timeout(Some(self.deadline.left()));
         let asked = [ResourceSpecifier::Topic(topic)];
-        let told = block_on(self.admin.describe_configs(&asked, &options));
-        let told = told.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
-        match told.into_iter().next() {
+        let answers = block_on(self.admin.describe_configs(&asked, &options));
+        let answers = answers.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        match answers.into_iter().next() {
             Some(Ok(resource)) => {
                 let value = resource.get(name).and_then(|entry| entry.value.clone());
                 value.ok_or_else(|| Error::transient(attempt + ": it has none"))
             }
             Some(Err(code)) => Err(Error::new(kind(code), attempt).because(code.to_string())),
-            None => Err(Error::transient(attempt + ": nothing is told")),
+            None => Err(Error::transient(attempt + ": the brokers answered without it")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Deadlines on the real, monotonic clock: what waits for a broker can not wait in virtual time.
+//! Deadlines on the real, monotonic clock: what waits for a broker cannot wait in virtual time.
 
 use std::time::{Duration, Instant};
 

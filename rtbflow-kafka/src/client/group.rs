@@ -124,10 +124,10 @@ impl Kafka {
         F: FnOnce(&Self, &BaseConsumer<Context>, &str, &N) -> Result<T> + Send + 'static,
     {
         let attempt = format!("{attempt} at {}", self.servers());
-        let (kafka, of, told) = (self.clone(), of.clone(), attempt.clone());
+        let (kafka, of, attempted) = (self.clone(), of.clone(), attempt.clone());
         blocking(&attempt, LONGEST + GRACE, move || {
             let client = kafka.asking_client("ask")?;
-            ask(&kafka, &client, &told, &of)
+            ask(&kafka, &client, &attempted, &of)
         })
         .await
     }

@@ -21,7 +21,7 @@ use crate::client::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::client::outages::Outages;
 
 /// What librdkafka takes its time for, unless somebody says otherwise: it looks for new leaders each five minutes
-/// where nothing told it of one, believes an answer of a topic that it does not read or write for a quarter of
+/// where nothing reported one, believes an answer of a topic that it does not read or write for a quarter of
 /// an hour, and waits a minute for a broker that is frozen. A client that only asks would keep asking the one
 /// that died.
 const PROMPT: &[(&str, &str)] = &[
@@ -32,7 +32,7 @@ const PROMPT: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
-/// How long it takes at most until somebody is told why no broker answers.
+/// How long it takes at most until the caller hears why no broker answers.
 const LONGEST_GUESS: Duration = Duration::from_secs(3);
 /// How long one look at a topic may take.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
@@ -140,7 +140,7 @@ impl Kafka {
     /// Asks for the brokers until one answers or the time is over.
     fn reach(&self, deadline: Deadline) -> Result<()> {
         let client = self.asking_client("check")?;
-        let told = Deadline::after(LONGEST_GUESS);
+        let guess = Deadline::after(LONGEST_GUESS);
         loop {
             let wait = deadline.left().clamp(Duration::from_millis(10), Duration::from_secs(2));
             let answer = client.client().fetch_cluster_id(wait);
@@ -150,8 +150,8 @@ impl Kafka {
             }
             let last = client.client().context().last_error();
             let refused = last.as_ref().is_some_and(|(code, _)| is_refusal(*code));
-            // Once librdkafka has said why, waiting longer in here tells nobody anything.
-            if refused || deadline.is_over() || (last.is_some() && told.is_over()) {
+            // Once librdkafka has said why, waiting longer in here adds nothing.
+            if refused || deadline.is_over() || (last.is_some() && guess.is_over()) {
                 let attempt = format!("reach Kafka at {}", self.servers);
                 let reason =
                     last.map_or_else(|| "no broker answers".to_owned(), |(_, reason)| reason);
@@ -223,9 +223,9 @@ impl Kafka {
             config.set(*key, *value);
         }
         for (key, value) in &self.options {
-            let told = if is_secret(key) { REDACTED } else { value };
+            let shown = if is_secret(key) { REDACTED } else { value };
             if let Some(reason) = option::refusal(key, value) {
-                let option = format!("set the Kafka option {key}={told}");
+                let option = format!("set the Kafka option {key}={shown}");
                 return Err(Error::config(option).because(reason));
             }
             if key == "debug" {

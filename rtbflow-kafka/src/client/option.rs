@@ -114,9 +114,8 @@ const OWNED: &[(&str, &[&str], &str)] = &[
 pub(crate) fn refusal(key: &str, value: &str) -> Option<&'static str> {
     if key == "partition.assignment.strategy" {
         let cooperative = value.split(',').any(|name| name.trim().starts_with("cooperative"));
-        return cooperative.then_some(
-            "tasks let go of all their partitions in a rebalance: use range or roundrobin",
-        );
+        return cooperative
+            .then_some("tasks drop all their partitions in a rebalance: use range or roundrobin");
     }
     if key.ends_with("_cb") {
         return Some("callbacks are the library's");

@@ -71,7 +71,7 @@ impl fmt::Debug for DeadLetterTopic {
     }
 }
 
-/// A producer that is let go of on another thread, since that may wait for the broker.
+/// A producer that is dropped on another thread, since that may wait for the broker.
 struct Held(Option<FutureProducer<Context>>);
 
 impl Drop for Held {
@@ -299,7 +299,7 @@ impl Topics {
         Ok(true)
     }
 
-    /// A letter was refused that was made to fit: what the topic takes has changed, or is not told.
+    /// A letter was refused that was made to fit: what the topic takes has changed, or is not known.
     fn too_large(&self, topic: &str, attempt: String) -> Error {
         let limit = self.limits.limit(&topic.into()).load(Ordering::Relaxed);
         let again = self.asked().insert(topic.to_owned(), true) == Some(true);

@@ -21,8 +21,8 @@ use crate::producer::batch::Message;
 const POLL: Duration = Duration::from_millis(1);
 /// One poll while the producer's own queue is full.
 const FULL_POLL: Duration = Duration::from_millis(5);
-/// How long it may take until all is told of records that were not delivered.
-const LONGEST_TELLING: Duration = Duration::from_millis(500);
+/// How long it may take until all is known of records that were not delivered.
+const LONGEST_REPORTS: Duration = Duration::from_millis(500);
 /// The largest record that a producer lets through: the topic's own limit is what counts.
 const MOST_BYTES: &str = "67108864";
 
@@ -123,9 +123,9 @@ impl Sending<'_> {
         let Some(first) = self.producer.client().context().first_undelivered() else {
             return Ok(());
         };
-        // What happened to the others of its batch is told with it.
-        let told = Deadline::after(LONGEST_TELLING);
-        while self.producer.in_flight_count() > 0 && !told.is_over() {
+        // What happened to the others of its batch is reported with it.
+        let reports = Deadline::after(LONGEST_REPORTS);
+        while self.producer.in_flight_count() > 0 && !reports.is_over() {
             self.producer.poll(POLL);
         }
         Err(self.refused(&first.topic, first.code))

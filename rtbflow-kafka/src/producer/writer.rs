@@ -116,9 +116,9 @@ impl Writer for KafkaWriter {
             }
             let attempt = format!("write records to Kafka at {}", self.inner.kafka.servers());
             let inner = Arc::clone(&self.inner);
-            let told = attempt.clone();
+            let attempted = attempt.clone();
             let write = move || inner.write(&batches, &attempt);
-            blocking(&told, LONGEST_WRITE + GRACE, write).await
+            blocking(&attempted, LONGEST_WRITE + GRACE, write).await
         })
     }
 }

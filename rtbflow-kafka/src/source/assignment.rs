@@ -119,7 +119,7 @@ impl Assigned {
     /// Gives every partition its place to begin at, once positions, starts and ends are known.
     ///
     /// # Errors
-    /// If a queue can not be made.
+    /// If a queue cannot be made.
     pub(crate) fn begin(
         &mut self,
         starts: &StartOffsets,
@@ -210,7 +210,7 @@ impl Assigned {
     /// The open partitions, each where it stands.
     ///
     /// # Errors
-    /// If an offset can not be put into the list.
+    /// If an offset cannot be put into the list.
     pub(crate) fn list(&self) -> KafkaResult<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for reader in self.open() {

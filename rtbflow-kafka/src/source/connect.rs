@@ -55,8 +55,8 @@ impl KafkaTopic {
         let until = if context.until_end { self.ends(&asking, &layout)? } else { Offsets::new() };
         let consumer = self.consumer(context, layout.partitions().len())?;
         let secrets = self.kafka.secrets();
-        let told = |error| failure(format!("subscribe to {held_on}"), &error, &secrets);
-        consumer.subscribe(&[&held_on]).map_err(told)?;
+        let failed = |error| failure(format!("subscribe to {held_on}"), &error, &secrets);
+        consumer.subscribe(&[&held_on]).map_err(failed)?;
         let longest = match self.topics.len() {
             1 => LONGEST_INTERVAL,
             _ => LONGEST_COGROUP_INTERVAL,
@@ -256,7 +256,7 @@ impl KafkaTopic {
     }
 }
 
-/// Says once what can not be noticed.
+/// Says once what cannot be noticed.
 fn warn_of_old_brokers(topics: &str, servers: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {

@@ -1,6 +1,6 @@
 //! Where partitions begin and end, asked of a client that reads nothing.
 //!
-//! The reading client can not be asked: its answers wait behind its fetches, its cached watermarks are
+//! The reading client cannot be asked: its answers wait behind its fetches, its cached watermarks are
 //! as old as the last fetch and know nothing of open transactions. A second client answers within a
 //! millisecond, and its answer is a proof: what it says holds as of the question. An answer that does
 //! not come proves nothing.
@@ -202,7 +202,7 @@ impl Asking {
         let names: Vec<&str> = self.looks.known.iter().map(|known| known.topic.name()).collect();
         let found = match describe(&self.client, &names, LONGEST_QUESTION) {
             Ok(found) => found,
-            // Whoever may not look has not been told any ids either.
+            // Whoever may not look has not seen any ids either.
             Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
                 BTreeMap::new()
             }

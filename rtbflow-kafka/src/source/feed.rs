@@ -15,7 +15,7 @@ use crate::source::mailbox::Mailbox;
 use crate::source::reader::Event;
 
 /// How long closing waits for the broker to take note.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
+const LONGEST_LEAVE: Duration = Duration::from_secs(5);
 
 /// An opened [`KafkaTopic`](crate::KafkaTopic). Dropping it leaves the group too, in the background.
 pub struct KafkaFeed {
@@ -47,7 +47,7 @@ impl Feed for KafkaFeed {
 
     async fn close(mut self) {
         self.mailbox.put(|slots| slots.close = true);
-        if timeout(LONGEST_FAREWELL, &mut self.left).await.is_err() {
+        if timeout(LONGEST_LEAVE, &mut self.left).await.is_err() {
             warn!(
                 "leave the consumer group: Kafka does not answer in time; its partitions go to other instances after session.timeout.ms"
             );

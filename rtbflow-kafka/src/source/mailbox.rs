@@ -38,7 +38,7 @@ pub(crate) struct StartOffsets {
 /// What is not any more as it was when the source was opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Changed {
-    /// A topic has so many partitions now.
+    /// A topic has this many partitions now.
     Recounted(Topic, u32),
     /// A topic was deleted and made anew: its id, and the new one.
     MadeAnew(Topic, TopicId, TopicId),
@@ -77,7 +77,7 @@ pub(crate) struct Slots {
     pub(crate) looked: u64,
     /// Leave and end.
     pub(crate) close: bool,
-    /// For so many rounds nothing is forwarded.
+    /// For this many rounds nothing is forwarded.
     #[cfg(test)]
     pub(crate) faults: u32,
     /// Whether fetching is to stop or to go on, until that is done.

@@ -1,4 +1,4 @@
-//! What the group is told of what was committed: for tools that show lag, and nothing else.
+//! What is committed to the group: offsets for tools that show lag, and nothing else.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::client::offsets::Offsets;
 /// The pause between two commits of the group's own offsets.
 const COMMIT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Offsets to tell the group, and when.
+/// Offsets to commit to the group, and when.
 #[derive(Debug)]
 pub(crate) struct OffsetCommit {
     committed: Offsets,
@@ -32,13 +32,13 @@ impl OffsetCommit {
         self.committed.extend(committed);
     }
 
-    /// Whether it is time to tell.
+    /// Whether it is time to commit.
     pub(crate) fn is_due(&self) -> bool {
         self.next.is_over()
     }
 
-    /// Tells the group; does not wait for an answer.
-    pub(crate) fn tell(&mut self, consumer: &BaseConsumer<Context>) {
+    /// Commits them to the group; does not wait for an answer.
+    pub(crate) fn commit(&mut self, consumer: &BaseConsumer<Context>) {
         self.next = Deadline::after(COMMIT_PAUSE);
         if self.committed.is_empty() {
             return;
@@ -52,7 +52,7 @@ impl OffsetCommit {
             }
         }
         if let Err(error) = consumer.commit(&list, CommitMode::Async) {
-            debug!("tell the group what was committed: {error}");
+            debug!("commit offsets to the group: {error}");
         }
     }
 }

@@ -37,13 +37,13 @@ pub(crate) struct PartitionReader {
     pub(crate) next: i64,
     /// Its offset was out of range: where the log begins has been asked.
     pub(crate) doubtful: bool,
-    /// Which log is read, where the brokers tell: as it was told with the last delivery.
+    /// Which log is read, where the brokers say: as it was reported with the last delivery.
     log: Option<Log>,
-    /// Where reading stands has to be told; whether that is not where it was to begin.
-    untold: Option<bool>,
+    /// Where reading stands has to be reported; whether that is not where it was to begin.
+    unreported: Option<bool>,
     /// The offset to stop at.
     until: i64,
-    /// Closed after the last delivery, or when the task let go of it.
+    /// Closed after the last delivery, or when the task dropped it.
     outlet: Option<mpsc::Sender<Result<Delivery<RawBatch>>>>,
     failure: Option<Error>,
     ended: bool,
@@ -88,7 +88,7 @@ impl PartitionReader {
             next: 0,
             doubtful: false,
             log: None,
-            untold: None,
+            unreported: None,
             until,
             outlet: Some(outlet),
             failure: None,
@@ -119,7 +119,7 @@ impl PartitionReader {
     pub(crate) fn begin(&mut self, beginning: Beginning, queue: Queue) {
         let Beginning { from, anew, log } = beginning;
         (self.next, self.committed, self.log) = (from, from, log);
-        self.untold = (anew || log.is_some()).then_some(anew);
+        self.unreported = (anew || log.is_some()).then_some(anew);
         self.ended = from >= self.until;
         self.queue = Some(queue);
     }
@@ -169,18 +169,18 @@ impl PartitionReader {
         let log = self.log.map(|log| Log { leader_epoch: term, ..log });
         if at > self.next || (at == self.next && term.is_some() && log != self.log) {
             (self.next, self.log) = (at, log);
-            self.untold = self.untold.or(Some(false));
+            self.unreported = self.unreported.or(Some(false));
         }
     }
 
     /// Hands over what there is room for: records, else the end or the error behind them.
     pub(crate) fn serve(&mut self, most_records: usize) -> Served {
         if self.outlet.as_ref().is_some_and(mpsc::Sender::is_closed) {
-            debug!(partition = %self.partition, "the task let go of the partition");
+            debug!(partition = %self.partition, "the task dropped the partition");
             self.outlet = None;
         }
         let Some(outlet) = self.outlet.clone().filter(|_| self.room()) else { return Served::Idle };
-        if let Some(anew) = self.untold.take() {
+        if let Some(anew) = self.unreported.take() {
             hand_over(&outlet, self.reached(anew));
             return Served::Busy;
         }
@@ -255,7 +255,7 @@ impl PartitionReader {
             && let Some(outlet) = self.outlet.clone()
         {
             self.stand_at(at.min(self.until), term.filter(|_| at == end));
-            if let Some(anew) = self.untold.take() {
+            if let Some(anew) = self.unreported.take() {
                 hand_over(&outlet, self.reached(anew));
             }
             let offset = at.min(self.until);
@@ -280,7 +280,7 @@ fn hand_over(
     delivery: Result<Delivery<RawBatch>>,
 ) {
     if outlet.try_send(delivery).is_err() {
-        debug!("a task lets go of its partition as it is handed something");
+        debug!("a task drops its partition as it is handed something");
     }
 }
 

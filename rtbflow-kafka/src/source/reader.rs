@@ -47,7 +47,7 @@ const LONGEST_WAIT_FOR_RECORDS: Duration = Duration::from_secs(1);
 /// How soon it is seen that they are gone.
 const POLL_WHILE_LEAVING: Duration = Duration::from_millis(5);
 
-/// What the reader is told when it is made.
+/// What the reader is made with.
 pub(crate) struct Plan {
     /// Whose partitions they are: a label of what is measured.
     pub(crate) job: JobName,
@@ -80,7 +80,7 @@ pub(crate) struct Reader {
     events: mpsc::Sender<Event>,
     generation: u64,
     given: Option<Assigned>,
-    told: OffsetCommit,
+    offset_commit: OffsetCommit,
     /// How often the client has found a topic with another id: the last look at the topics that was wanted.
     renamed: u64,
 }
@@ -108,8 +108,18 @@ impl Reader {
         lookup: OffsetLookup,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let (given, told) = (None, OffsetCommit::new());
-        Self { consumer, plan, mailbox, lookup, events, generation: 0, given, told, renamed: 0 }
+        let (given, offset_commit) = (None, OffsetCommit::new());
+        Self {
+            consumer,
+            plan,
+            mailbox,
+            lookup,
+            events,
+            generation: 0,
+            given,
+            offset_commit,
+            renamed: 0,
+        }
     }
 
     /// Reads until the feed is closed or something fails; then leaves the group.
@@ -140,8 +150,8 @@ impl Reader {
         let served = if self.knows_the_topics() { self.serve() } else { Served::Idle };
         self.look_for_passage();
         // Commits that wait for a coordinator hold up joining the group again.
-        if self.told.is_due() && self.given.is_some() {
-            self.told.tell(&self.consumer);
+        if self.offset_commit.is_due() && self.given.is_some() {
+            self.offset_commit.commit(&self.consumer);
         }
         if served == Served::Idle {
             thread::park_timeout(LONGEST_SLEEP);
@@ -206,7 +216,7 @@ impl Reader {
     }
 
     /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
-    /// the group is told at once that all is well.
+    /// the group hears at once that all is well.
     fn accept(&mut self, numbers: &[i32]) -> Result<()> {
         if self.given.is_some() {
             self.give_back(true)?;
@@ -245,7 +255,7 @@ impl Reader {
                 warn!("the group has taken all tasks: this instance was not heard for too long");
             } else {
                 self.wait_for_release(generation, Deadline::after(deadline));
-                self.told.tell(&self.consumer);
+                self.offset_commit.commit(&self.consumer);
             }
         }
         self.unassign()?;
@@ -299,7 +309,7 @@ impl Reader {
         if let Some(given) = &mut self.given {
             given.committed(&committed);
         }
-        self.told.note(committed);
+        self.offset_commit.note(committed);
         #[cfg(test)]
         self.sabotage();
         if let Some(begin) = begin {
@@ -451,8 +461,8 @@ impl Reader {
     /// Leaves the group; the consumer is dropped here, where it may wait for its broker.
     fn leave(mut self) {
         let rest = self.mailbox.look(|slots| std::mem::take(&mut slots.committed));
-        self.told.note(rest);
-        self.told.tell(&self.consumer);
+        self.offset_commit.note(rest);
+        self.offset_commit.commit(&self.consumer);
         let given = self.given.take();
         if let Err(error) = self.unassign() {
             debug!("{}", error.report());

@@ -1,5 +1,5 @@
 //! Whether a log was cut below a position: a leader that had fallen behind has taken over, and what it did not have
-//! is gone. Offsets do not tell, once the log has grown beyond the position again; the terms of leaders do.
+//! is gone. Offsets do not show it, once the log has grown beyond the position again; the leader epochs do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn look(kafka: &Kafka, partition: Partition, doubt: Doubt) -> KafkaResult<Option
         if deadline.is_over() {
             break Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
         }
-        // A partition that is only being assigned can not be sought in yet.
+        // A partition that is only being assigned cannot be sought in yet.
         let sought = consumer.seek_partitions(list.clone(), LONGEST_LOOK);
         let done = sought.is_ok_and(|list| list.elements().iter().all(|at| at.error().is_ok()));
         if done {
@@ -141,11 +141,11 @@ mod tests {
     #[test]
     fn the_offset_of_the_cut_is_found_in_librdkafkas_words() {
         let doubt = Doubt { offset: 15, term: 0 };
-        let told = "Partition log truncation detected at offset 15 (leader epoch 0): broker end offset is 10 \
+        let said = "Partition log truncation detected at offset 15 (leader epoch 0): broker end offset is 10 \
                     (offset leader epoch 0). Reset to INVALID.";
-        assert_eq!(cut_at(told, doubt), Some(10));
-        let told = "No epoch found less or equal to offset 15: broker end offset is -1 (offset leader epoch -1).";
-        assert_eq!(cut_at(told, doubt), Some(0));
+        assert_eq!(cut_at(said, doubt), Some(10));
+        let said = "No epoch found less or equal to offset 15: broker end offset is -1 (offset leader epoch -1).";
+        assert_eq!(cut_at(said, doubt), Some(0));
         assert_eq!(cut_at("fetch failed due to requested offset not available", doubt), None);
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Advice {
 }
 
 impl Watchdog {
-    /// A watchdog that forwards again after a quarter of so many answers without progress, assigns again
+    /// A watchdog that forwards again after a quarter of this many answers without progress, assigns again
     /// after all of them, and gives up after twice as many.
     pub(crate) fn new(patience: u32) -> Self {
         Self { patience: patience.clamp(2, u32::MAX / 4), at: -1, stalled: 0 }

@@ -108,7 +108,7 @@ impl Queue {
         });
     }
 
-    /// Takes what is there, at most so many messages, without waiting.
+    /// Takes what is there, at most this many messages, without waiting.
     pub(crate) fn take(&mut self, most: usize, door: Door) -> Taken {
         let most = most.min(self.buffer.len());
         // SAFETY: the buffer has room for `most` pointers. The queue holds messages of partitions only,
@@ -196,7 +196,7 @@ struct Messages {
 }
 
 impl Drop for Messages {
-    /// The client outlives them, and ends with the last of them if the reading thread has let go of it.
+    /// The client outlives them, and ends with the last of them if the reading thread has dropped it.
     fn drop(&mut self) {
         self.list.clear();
         if let Some(last) = self.consumer.take().and_then(Arc::into_inner) {
