@@ -169,7 +169,7 @@ impl KafkaAnchor {
     /// Another handle on the same place with producers of its own, where a clone shares them: as another
     /// instance would have it.
     #[must_use]
-    pub fn with_own_producers(&self) -> Self {
+    pub fn with_own_connections(&self) -> Self {
         let place = (self.inner.place, self.inner.results.clone());
         Self::new(self.inner.kafka.clone(), place, self.inner.creates)
     }

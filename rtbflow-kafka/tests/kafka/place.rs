@@ -25,7 +25,7 @@ impl AnchorUnderTest for Place {
     type Anchor = KafkaAnchor;
 
     fn anchor(&self) -> KafkaAnchor {
-        self.anchor.with_own_producers()
+        self.anchor.with_own_connections()
     }
 
     fn stage(&self, value: i64) -> Staged {

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
 impl Redis {
     /// Another handle on the same place, with a connection of its own.
     #[must_use]
-    pub fn separate(&self) -> Self {
+    pub fn with_own_connections(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), server: Arc::new(self.server.separate()) }
     }
 

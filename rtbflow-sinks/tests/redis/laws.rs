@@ -59,7 +59,7 @@ impl AnchorUnderTest for UnderTest {
     type Anchor = Remembering;
 
     fn anchor(&self) -> Remembering {
-        Remembering { redis: self.room.redis.separate(), jobs: Arc::clone(&self.anchor.jobs) }
+        Remembering { redis: self.room.redis.with_own_connections(), jobs: Arc::clone(&self.anchor.jobs) }
     }
 
     fn stage(&self, value: i64) -> Staged {
