@@ -23,7 +23,7 @@ impl Redis {
     /// Redis; a key that is not there, or that holds no string, is `None`.
     ///
     /// Keys that are asked for at the same time are one `MGET`. It goes over the connection that commits use;
-    /// [`separate`](Self::separate) gives it one of its own.
+    /// [`with_own_connections`](Self::with_own_connections) gives it one of its own.
     ///
     /// # Errors
     /// Transient if the server is away: the call is then made again, as [`Calls`](rtbflow::operators::Calls)
