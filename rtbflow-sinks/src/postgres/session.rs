@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join3;
+use rtbflow::epoch::Patience;
 use rtbflow::{Error, Result};
 use tokio::net::lookup_host;
 use tokio::sync::{Mutex, MutexGuard};
@@ -13,7 +14,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::{failure, unreachable};
-use super::settings::{Patience, Settings, Version};
+use super::settings::{Settings, Version};
 
 /// How to reach the server.
 #[derive(Clone)]
