@@ -182,10 +182,11 @@ impl Redis {
         let attempted = format!("commit {job}");
         let script = self.library().commit();
         let (positions, tasks, aside) = (keys.positions(), keys.tasks(), keys.aside());
+        let claimed = keys.claimed();
         let request = |number: usize| {
             plans.get(number).map_or_else(Cmd::new, |plan| {
                 let index = keys.index(plan.epoch.task);
-                plan.command(script.run(&[&positions, &index, &tasks, &aside]))
+                plan.command(script.run(&[&positions, &index, &tasks, &aside, &claimed]))
             })
         };
         let answers = script.send(self.server(), &attempted, plans.len(), request).await?;
@@ -249,7 +250,13 @@ impl Redis {
 
     /// The error for what the server refuses for its own reasons: waited for where it had been possible
     /// before.
-    fn forbidden(&self, attempted: &str, refusal: &str, command: &str, key: &str) -> Error {
+    pub(super) fn forbidden(
+        &self,
+        attempted: &str,
+        refusal: &str,
+        command: &str,
+        key: &str,
+    ) -> Error {
         fault::forbidden(attempted, refusal, command, key, self.may_write())
     }
 }

@@ -58,7 +58,7 @@ impl Redis {
         // The note first, and by itself: a server that is full refuses it, and would yet drop positions.
         for first in [
             redis::cmd("SET").arg(keys.forgetting()).arg("1").to_owned(),
-            redis::cmd("UNLINK").arg(keys.positions()).to_owned(),
+            redis::cmd("UNLINK").arg(keys.positions()).arg(keys.claimed()).to_owned(),
         ] {
             self.together(&attempted, [first]).await?;
         }

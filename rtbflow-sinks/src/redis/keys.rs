@@ -17,6 +17,11 @@ impl Keys {
         format!("{}positions", self.prefix)
     }
 
+    /// Hash: partition → position as it stood when another owner claimed it last.
+    pub(super) fn claimed(&self) -> String {
+        format!("{}claimed", self.prefix)
+    }
+
     /// Set of the tasks that have state, as `number/of`.
     pub(super) fn tasks(&self) -> String {
         format!("{}tasks", self.prefix)

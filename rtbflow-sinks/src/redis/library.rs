@@ -35,6 +35,11 @@ impl Text {
         command
     }
 
+    /// Whether it is the same script.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
     fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(&*self.text);

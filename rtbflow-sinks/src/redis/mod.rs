@@ -30,13 +30,14 @@
 //! [`get`](Redis::get) and [`get_hash`](Redis::get_hash) look up keys for
 //! [`lookup`](rtbflow::KeyedFlow::lookup), outside any commit.
 //!
-//! **Keys of its own**: `rtbflow:{job}:positions`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
+//! **Keys of its own**: `rtbflow:{job}:positions`, `…:claimed`, `…:tasks`, `…:state:{task}/{tasks}` (an index, and with a
 //! bucket behind it a list of chunks), while a script runs `…:aside…`, and `…:forgetting` while the job is
 //! forgotten. Nothing scans for them.
 
 mod call;
 mod commit;
 mod fault;
+mod follow_up;
 mod forget;
 mod get;
 mod inspect;
@@ -70,6 +71,7 @@ pub use rights::{MERGE_HASH, OWN_KEYS, WRITE};
 pub use script::{Call, Script};
 pub use write::Write;
 
+use follow_up::FollowUps;
 use library::{Library, Text};
 use server::Server;
 
@@ -96,6 +98,7 @@ pub struct Redis {
 struct Shared {
     place: Place,
     library: Library,
+    follow_ups: FollowUps,
     claim: Text,
     restore: Text,
     forget: Text,
@@ -136,6 +139,10 @@ impl Redis {
 
     fn library(&self) -> &Library {
         &self.shared.library
+    }
+
+    fn follow_ups(&self) -> &FollowUps {
+        &self.shared.follow_ups
     }
 
     fn claim_text(&self) -> &Text {
@@ -215,7 +222,8 @@ impl Options {
     }
 
     /// How long a call may take as a whole, with all its attempts to connect (10 s). One that takes
-    /// longer is a transient error.
+    /// longer is a transient error; the next one then may take twice as long, up to 64 times, so that an epoch
+    /// gets through a thin line.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
         self
@@ -271,6 +279,7 @@ impl Options {
             shared: Arc::new(Shared {
                 place: Place::new("redis"),
                 library: Library::new(),
+                follow_ups: FollowUps::default(),
                 claim: Text::new(include_str!("lua/claim.lua")),
                 restore: Text::new(include_str!("lua/restore.lua")),
                 forget: Text::new(include_str!("lua/forget.lua")),

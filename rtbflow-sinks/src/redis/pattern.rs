@@ -33,6 +33,11 @@ impl Pattern {
         Self::new(glob, "zset")
     }
 
+    /// Sets.
+    pub fn sets(glob: impl Into<String>) -> Self {
+        Self::new(glob, "set")
+    }
+
     /// Plain values.
     pub fn strings(glob: impl Into<String>) -> Self {
         Self::new(glob, "string")

@@ -22,7 +22,7 @@ pub struct Script<F> {
 }
 
 /// The keys and arguments of one call.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Call {
     keys: Vec<String>,
     arguments: Vec<String>,
@@ -61,7 +61,8 @@ impl Redis {
     /// taken back and its record becomes a dead letter. Take sums through Redis' own commands; a Lua number is
     /// exact only up to 2^53. Nobody else is served while it runs, so let it be short: work that is to be done
     /// once for many records, such as scoring a group anew, is noted in `EPOCH`, a table that the calls of one
-    /// epoch share, and done by [`script_once`](Self::script_once) behind this one.
+    /// epoch share, and done by [`script_once`](Self::script_once) behind this one; what takes too long for that
+    /// is noted in a key, and done in portions by a [`follow_up`](Self::follow_up).
     ///
     /// Everything that a call writes can be taken back only as far as the function's commands are known:
     /// commands on hashes, sets, sorted sets, counters, expiry, deletion and pushes to lists are undone one by

@@ -41,11 +41,13 @@ impl Anchor for Redis {
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let keys = Keys::of(job);
         let (positions, tasks, forgetting) = (keys.positions(), keys.tasks(), keys.forgetting());
+        let claimed = keys.claimed();
         let attempted = format!("take over task {} of {job}", claim.task);
         let answers = self
             .claim_text()
             .send(self.server(), &attempted, 1, |_| {
-                let mut command = self.claim_text().run(&[&positions, &tasks, &forgetting]);
+                let mut command =
+                    self.claim_text().run(&[&positions, &tasks, &forgetting, &claimed]);
                 command.arg(claim.owner).arg(claim.task.of);
                 for partition in &claim.partitions {
                     command.arg(partition.to_string());
@@ -78,6 +80,8 @@ impl Anchor for Redis {
                 )));
             }
         }
+        // Its former owner may have been killed behind a commit.
+        self.run_follow_ups().await?;
         let found = reply.iter().skip(1).map(|bytes| parse_position(&text(Some(bytes))));
         found
             .collect::<Option<Vec<_>>>()
@@ -120,6 +124,10 @@ impl Anchor for Redis {
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         self.commit_all(job, epochs).await
+    }
+
+    async fn after_commit(&self, _: &JobName) -> Result<()> {
+        self.run_follow_ups().await
     }
 
     async fn kept(&self, job: &JobName) -> Result<Kept> {
