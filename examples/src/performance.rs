@@ -110,7 +110,8 @@ pub fn performance(
 }
 
 /// Adds partials to the hash of their window, and keeps a copy of the campaign's newest.
-fn metric_cache(redis: &Redis, ttl: Duration) -> impl Sink<CampaignWindow> + use<> {
+#[must_use]
+pub fn metric_cache(redis: &Redis, ttl: Duration) -> impl Sink<CampaignWindow> + use<> {
     redis
         .merge_hash(|campaign: &CampaignWindow| {
             format!("perf:{}:{}", campaign.key, campaign.window.start)

@@ -16,6 +16,12 @@
 //! meanwhile. So a second function does that, behind the first: once for a group and an epoch, however many of its
 //! snapshots ask for it. All of them would find the same metrics, so the scores are those of one after the other.
 //!
+//! Where that would be more than [`MOST_AT_ONCE`] campaigns for an epoch, it is only noted there. Behind the commit a
+//! third function builds the new ranking beside the one that is read, [`PORTION`] campaigns at a time, and puts it in
+//! that one's place when it is whole. What changes meanwhile is written to both. No reader sees half of a ranking; a
+//! campaign's own hash has its new score some portions earlier. If the process is killed in between, whoever
+//! takes over its partition goes on.
+//!
 //! ```console
 //! $ rtb-ranking --kafka localhost:9092 --redis redis://localhost --category-alias 전자제품/컴퓨터=electronics
 //! ```
@@ -28,7 +34,7 @@ use rtbflow::operators::Latest;
 use rtbflow::operators::process::Retention;
 use rtbflow::sink::Sink;
 use rtbflow::{Elements, Flow, Job, Result};
-use rtbflow_sinks::redis::{Pattern, Redis};
+use rtbflow_sinks::redis::{Call, Options as RedisOptions, Pattern, Redis};
 
 use crate::events::{Campaign, CampaignStatus, Impact, Placement, campaigns};
 use crate::launch::{Launch, no_preparation};
@@ -78,12 +84,43 @@ const COMMANDS: &[&str] = &[
     "TIME",
     "UNLINK",
     "ZADD",
+    "ZCARD",
     "ZMSCORE",
     "ZRANGE",
     "ZREM",
     "ZREVRANGE",
 ];
 const METRICS: &[&str] = &["HMGET"];
+/// And on what is kept of groups that are scored in portions.
+const RESCORE: &[&str] = &[
+    "EXISTS",
+    "HMGET",
+    "HSET",
+    "RENAME",
+    "SADD",
+    "SISMEMBER",
+    "SMISMEMBER",
+    "SRANDMEMBER",
+    "SREM",
+    "UNLINK",
+    "ZADD",
+    "ZMSCORE",
+    "ZREM",
+];
+
+/// Says what the ranking runs on which keys of a Redis.
+pub fn uses(redis: RedisOptions) -> RedisOptions {
+    redis
+        .uses("rtb:", COMMANDS)
+        .uses("rtbflow:rank:", COMMANDS)
+        .uses("rtbflow:rescore:", RESCORE)
+        .uses("perf:", METRICS)
+}
+
+/// How many campaigns are scored anew within one epoch's step.
+pub const MOST_AT_ONCE: usize = 300;
+/// How many are scored at a time behind it. Nobody else is served meanwhile: some milliseconds.
+pub const PORTION: usize = 300;
 
 /// Puts versions into the ranking, unless a newer one stands there; and scores groups anew that this calls for,
 /// each once for an epoch.
@@ -91,6 +128,7 @@ const METRICS: &[&str] = &["HMGET"];
 pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<> {
     const RANK: &str = concat!(include_str!("score.lua"), include_str!("rank.lua"));
     const RESCORE: &str = concat!(include_str!("score.lua"), include_str!("rescore.lua"));
+    const RESCORE_PORTION: &str = concat!(include_str!("score.lua"), include_str!("portion.lua"));
     let remembered_ms = SystemTopic::CampaignEvents.retention().as_millis();
     let group = move |campaign: &Campaign| {
         format!("rtb:{}:{}", campaign.placement.as_str(), aliases.of(&campaign.category))
@@ -116,9 +154,12 @@ pub fn rank_cache(redis: &Redis, aliases: Aliases) -> impl Sink<Version> + use<>
     });
     let rescore = redis.script_once("rescore", RESCORE, move |version: &Version, call| {
         if version.campaign.rtb_impact == Impact::High {
-            call.key(group(&version.campaign));
+            call.key(group(&version.campaign)).argument(MOST_AT_ONCE);
         }
     });
+    let mut portion = Call::default();
+    portion.key("rtbflow:rescore:groups").argument(PORTION);
+    redis.follow_up("rescore", RESCORE_PORTION, portion);
     (rank, rescore)
 }
 
@@ -133,6 +174,9 @@ fn written() -> Vec<Written> {
     let more = [
         Written::new("campaigns", campaigns),
         Written::new("campaigns whose newest version is known", versions),
+        Written::new("notes of groups to be scored", Pattern::sets("rtbflow:rescore:groups")),
+        Written::new("rankings being built", Pattern::sorted_sets("rtbflow:rescore:rtb:*")),
+        Written::new("and how far", Pattern::hashes("rtbflow:rescore:reached:*")),
     ];
     rankings.chain(more).collect()
 }
@@ -144,12 +188,7 @@ fn written() -> Vec<Written> {
 pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result<Outcome> {
     let Options { common, pipeline: RankingOptions { category_aliases } } = options;
     let launch = Launch::new(RANKING, &common)?;
-    let redis = common
-        .to_redis()?
-        .uses("rtb:", COMMANDS)
-        .uses("rtbflow:rank:", COMMANDS)
-        .uses("perf:", METRICS)
-        .build()?;
+    let redis = uses(common.to_redis()?).build()?;
     if launch.is_reset() {
         return launch.reset(InRedis::new(&redis, written())).await;
     }

@@ -17,6 +17,16 @@ for i = 1, 3 do
   if new < old then return 'late' end
 end
 
+-- The sets that hold a group: the one that is read and, while it is scored anew in portions, what it will be.
+local function sets(group)
+  EPOCH.sets = EPOCH.sets or {}
+  if not EPOCH.sets[group] then
+    local is_pending = redis.call('SISMEMBER', PENDING, group) == 1
+    EPOCH.sets[group] = is_pending and { group, beside(group) } or { group }
+  end
+  return EPOCH.sets[group]
+end
+
 local stands_in = redis.call('HGET', CAMPAIGN, 'key')
 local is_live = state == 'live'
 if state == 'waiting' then
@@ -32,7 +42,9 @@ local best = {}
 if impact == 'MEDIUM' then best = redis.call('ZREVRANGE', GROUP, 0, 9) end
 
 redis.call('HSET', VERSION, 'timestamp', ARGV[2], 'offset', ARGV[3], 'partition', ARGV[4])
-if stands_in and not (is_live and stands_in == GROUP) then redis.call('ZREM', stands_in, id) end
+if stands_in and not (is_live and stands_in == GROUP) then
+  for _, set in ipairs(sets(stands_in)) do redis.call('ZREM', set, id) end
+end
 if state == 'deleted' then
   redis.call('DEL', CAMPAIGN)
   redis.call('PEXPIRE', VERSION, ARGV[10])
@@ -44,9 +56,9 @@ end
 
 if is_live then
   local score = score_of(id, tonumber(ARGV[6]))
-  redis.call('ZADD', GROUP, score, id)
+  put(sets(GROUP), { score, id })
   redis.call('HSET', CAMPAIGN, 'key', GROUP, 'score', score)
 end
-score_again(GROUP, best)
+if #best > 0 then score_again(GROUP, best, sets(GROUP)) end
 -- All that stands in the group is scored once for the epoch, by the function behind this one.
 if impact == 'HIGH' then EPOCH[GROUP] = true end

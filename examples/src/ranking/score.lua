@@ -6,8 +6,22 @@ local function score_of(campaign, bid_price)
   return string.format('%.17g', bid_price * 1000 * (clicks + 20) / (impressions + 1000))
 end
 
--- Scores these campaigns of the group anew, as far as they stand in it.
-local function score_again(group, campaigns)
+-- Groups that are too large to be scored anew in one step: which they are (set), what a group will be (sorted set) and
+-- how far that is (hash). What changes in such a group meanwhile is written to both.
+local PENDING = 'rtbflow:rescore:groups'
+local function beside(group) return 'rtbflow:rescore:' .. group end
+local function reached(group) return 'rtbflow:rescore:reached:' .. group end
+
+-- Puts scores and campaigns, in turn, into sorted sets.
+local function put(sets, scored)
+  for from = 1, #scored, 1000 do
+    local last = math.min(from + 999, #scored)
+    for _, set in ipairs(sets) do redis.call('ZADD', set, unpack(scored, from, last)) end
+  end
+end
+
+-- Scores these campaigns of the group anew, as far as they stand in it, in the sets that hold it.
+local function score_again(group, campaigns, sets)
   local changed = {}
   for _, campaign in ipairs(campaigns) do
     local key = 'rtb:campaign:' .. campaign
@@ -22,7 +36,5 @@ local function score_again(group, campaigns)
       end
     end
   end
-  for from = 1, #changed, 1000 do
-    redis.call('ZADD', group, unpack(changed, from, math.min(from + 999, #changed)))
-  end
+  put(sets, changed)
 end

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rtbflow::epoch::{Log, Position};
+use rtbflow::epoch::{Epoch, Log, Position, Step};
 use rtbflow::source::RawRecord;
 use rtbflow::state::{Change, Chunk, Reader, Writer};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
@@ -24,8 +24,10 @@ use crate::producer::batch::RecordBatch;
 
 /// The key of the positions.
 const POSITIONS: &[u8] = b"positions";
-/// The version of what is written of positions, and that of positions that do not name their logs.
-const POSITIONS_VERSION: u16 = 2;
+/// The version of what is written of positions, that of positions that do not say where they stood when they were
+/// claimed, and that of those that do not name their logs either.
+const POSITIONS_VERSION: u16 = 3;
+const WITHOUT_CLAIMS: u16 = 2;
 const WITHOUT_LOGS: u16 = 1;
 /// The first byte of a piece: its format, and whether another piece of the same chunk follows.
 const LAST: u8 = 0x10;
@@ -33,8 +35,49 @@ const MORE: u8 = 0x11;
 /// The largest piece: with its key and its frame it is below what a topic takes unless it says otherwise.
 const MOST_BYTES: usize = 768 << 10;
 
-/// Positions as they stand.
-pub(crate) type Positions = BTreeMap<Partition, Position>;
+/// Positions as they stand, and as they stood when another owner claimed them last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    stand: BTreeMap<Partition, Position>,
+    /// Only the number of commits and the owner.
+    claimed_at: BTreeMap<Partition, Position>,
+}
+
+impl Positions {
+    pub(crate) fn get(&self, partition: &Partition) -> Option<&Position> {
+        self.stand.get(partition)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Partition, &Position)> {
+        self.stand.iter()
+    }
+
+    pub(crate) fn extend(&mut self, positions: impl IntoIterator<Item = (Partition, Position)>) {
+        self.stand.extend(positions);
+    }
+
+    /// A partition gets this owner.
+    pub(crate) fn claim(&mut self, partition: Partition, owner: u64) {
+        let position = self.stand.entry(partition).or_default();
+        let Position { commit, owner: former, .. } = *position;
+        (position.commit, position.owner) = (commit + 1, owner);
+        if former != owner {
+            let stood = Position { commit, owner: former, ..Position::default() };
+            self.claimed_at.insert(partition, stood);
+        }
+    }
+
+    /// What it means for an epoch that the place stands here. One that was applied just before another owner came
+    /// is applied.
+    pub(crate) fn step(&self, epoch: &Epoch) -> Step {
+        match epoch.step(|partition| self.stand.get(&partition)) {
+            Step::Fenced if epoch.was_applied_before(|at| self.claimed_at.get(&at)) => {
+                Step::Applied
+            }
+            step @ (Step::Apply | Step::Applied | Step::Fenced) => step,
+        }
+    }
+}
 
 /// An operator and one of its buckets.
 type Bucket = (Arc<str>, i64);
@@ -129,16 +172,19 @@ impl Lengths {
 type Written = (String, i32, Option<i64>, Option<i64>, u64, u64);
 /// And behind it which log it is of: the topic's id and the leader's term.
 type WrittenLog = Option<(String, Option<i32>)>;
+/// And where it stood when another owner claimed it last: commits and owner.
+type WrittenClaim = Option<(u64, u64)>;
 
 /// Puts the positions behind other records.
 pub(crate) fn write_positions(positions: &Positions, out: &mut RecordBatch) -> Result<()> {
     let mut writer = Writer::new(POSITIONS_VERSION);
-    for (partition, at) in positions {
+    for (partition, at) in &positions.stand {
         let time = at.event_time.map(Timestamp::as_millis);
         let topic = partition.topic.name();
         let log: WrittenLog = at.log.map(|log| (log.topic_id.to_string(), log.leader_epoch));
         let position = (topic, partition.number, at.offset, time, at.commit, at.owner);
-        writer.put_as::<(Written, WrittenLog)>(&(position, log));
+        let claimed_at = positions.claimed_at.get(partition).map(|at| (at.commit, at.owner));
+        writer.put_as::<(Written, WrittenLog, WrittenClaim)>(&(position, log, claimed_at));
     }
     out.put(POSITIONS, Some(&[&writer.finish()?]));
     Ok(())
@@ -154,23 +200,31 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     }
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
     let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
-    let names_logs =
-        record.value.and_then(<[u8]>::first_chunk) != Some(&WITHOUT_LOGS.to_be_bytes());
-    let version = if names_logs { POSITIONS_VERSION } else { WITHOUT_LOGS };
+    let written = record.value.and_then(<[u8]>::first_chunk).map(|two| u16::from_be_bytes(*two));
+    let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
+    let version = earlier.unwrap_or(POSITIONS_VERSION);
     let mut reader = Reader::open(&chunk, version)?;
-    let mut positions = Positions::new();
-    let mut next = || match names_logs {
-        true => reader.next_entry::<(Written, WrittenLog)>(),
-        false => Ok(reader.next_entry::<Written>()?.map(|position| (position, None))),
+    let mut positions = Positions::default();
+    let mut next = || match version {
+        WITHOUT_LOGS => Ok(reader.next_entry::<Written>()?.map(|at| (at, None, None))),
+        WITHOUT_CLAIMS => {
+            Ok(reader.next_entry::<(Written, WrittenLog)>()?.map(|(at, log)| (at, log, None)))
+        }
+        _ => reader.next_entry::<(Written, WrittenLog, WrittenClaim)>(),
     };
-    while let Some(((topic, number, offset, time, commit, owner), log)) = next()? {
+    while let Some(((topic, number, offset, time, commit, owner), log, claimed_at)) = next()? {
         let event_time = time.map(Timestamp::from_millis);
         let log = log.map(|(topic_id, leader_epoch)| {
             Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
         });
         let log = log.transpose()?;
         let position = Position { offset, event_time, commit, owner, log };
-        positions.insert(Partition::new(Topic::new(&topic), number), position);
+        let partition = Partition::new(Topic::new(&topic), number);
+        positions.stand.insert(partition, position);
+        if let Some((commit, owner)) = claimed_at {
+            let stood = Position { commit, owner, ..Position::default() };
+            positions.claimed_at.insert(partition, stood);
+        }
     }
     Ok(Some(positions))
 }
@@ -383,10 +437,12 @@ mod tests {
             log: offset.map(|_| Log { topic_id: TopicId::new(u128::MAX), leader_epoch: Some(7) }),
         };
         let partition = |number| Partition::new(Topic::new("ads"), number);
-        let positions = Positions::from([
-            (partition(PARTITION), at(Some(i64::MAX), Some(i64::MIN), u64::MAX, 1 << 63)),
+        let mut positions = Positions::default();
+        positions.extend([
+            (partition(PARTITION), at(Some(i64::MAX), Some(i64::MIN), u64::MAX - 1, 1 << 63)),
             (partition(i32::MAX), at(None, None, 1, 0)),
         ]);
+        positions.claim(partition(PARTITION), u64::MAX);
         let mut out = RecordBatch::default();
         write_positions(&positions, &mut out).unwrap();
         assert_eq!(scan([&out]).unwrap().positions, positions);
@@ -395,7 +451,15 @@ mod tests {
         let mut old = RecordBatch::default();
         old.put(POSITIONS, Some(&[before]));
         let stood = Position { offset: Some(9), commit: 2, owner: 5, ..Position::default() };
-        assert_eq!(scan([&old]).unwrap().positions, Positions::from([(partition(3), stood)]));
+        let mut before = Positions::default();
+        before.extend([(partition(3), stood)]);
+        assert_eq!(scan([&old]).unwrap().positions, before);
+        let mut writer = Writer::new(WITHOUT_CLAIMS);
+        let at: Written = ("ads".to_owned(), 3, Some(9), None, 2, 5);
+        writer.put_as::<(Written, WrittenLog)>(&(at, WrittenLog::None));
+        let mut old = RecordBatch::default();
+        old.put(POSITIONS, Some(&[&writer.finish().unwrap()]));
+        assert_eq!(scan([&old]).unwrap().positions, before);
         let value = out.messages().next().unwrap().value.unwrap().to_vec();
         for at in 0..value.len() {
             let mut damaged = value.clone();

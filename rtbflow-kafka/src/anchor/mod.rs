@@ -35,8 +35,12 @@ use replay::OffsetClients;
 use room::Room;
 use seat::{Order, Seat};
 
-/// How long a call may take, unless it has much to write or to read.
+/// How long a call may take, unless it has much to write or to read, and it is not said otherwise.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
+/// How many times longer a transaction may be open than a call may take, and how long brokers allow it to be, unless
+/// asked otherwise.
+const OPEN_FOR_CALLS: u32 = 3;
+const LONGEST_TRANSACTION: Duration = Duration::from_mins(15);
 /// How long a claim may take: it may have to wait for the end of another's transaction.
 const LONGEST_CLAIM: Duration = Duration::from_secs(30);
 /// How long reading the whole state may take. It is given up much earlier when nothing comes.
@@ -64,7 +68,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// - Readers without `read_committed` see what was aborted and written again.
 /// - An instance that dies in the middle of a commit leaves a transaction open, and readers wait behind it:
 ///   until another instance claims the task (6 s after a crash, by the group's session time-out), at the
-///   latest for `transaction.timeout.ms` (30 s).
+///   latest for `transaction.timeout.ms` (30 s; more where commits [take long](Self::call_timeout)).
 /// - The client library does not know the transactions of KIP-890. A record of a commit that is
 ///   delayed in the network for longer than its transaction lasts, and arrives after it, would be taken for
 ///   part of the next transaction or leave one open. Positions and state cannot be torn apart by that,
@@ -112,6 +116,7 @@ struct Inner {
     place: Place,
     results: Results,
     creates: bool,
+    call_timeout: Duration,
     /// Whether the changelog is known to keep what is written.
     lasting: AtomicBool,
     offset_clients: OnceLock<OffsetClients>,
@@ -138,40 +143,48 @@ impl Kafka {
     /// This cluster as the place of a job's results, state and positions.
     #[must_use]
     pub fn anchor(&self) -> KafkaAnchor {
-        KafkaAnchor::new(self.clone(), (Place::new("kafka"), Results::default()), true)
+        let place = (Place::new("kafka"), Results::default());
+        KafkaAnchor::new(self.clone(), place, (true, LONGEST_CALL))
     }
 }
 
 impl KafkaAnchor {
-    fn new(kafka: Kafka, (place, results): (Place, Results), creates: bool) -> Self {
+    fn new(
+        kafka: Kafka,
+        (place, results): (Place, Results),
+        (creates, call_timeout): (bool, Duration),
+    ) -> Self {
         let (lasting, offset_clients, seats) =
             (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        Self {
-            inner: Arc::new(Inner {
-                kafka,
-                place,
-                results,
-                creates,
-                lasting,
-                offset_clients,
-                seats,
-            }),
-        }
+        let inner =
+            Inner { kafka, place, results, creates, call_timeout, lasting, offset_clients, seats };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn anew(&self, creates: bool, call_timeout: Duration) -> Self {
+        let Inner { kafka, place, results, .. } = &*self.inner;
+        Self::new(kafka.clone(), (*place, results.clone()), (creates, call_timeout))
     }
 
     /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
     #[must_use]
     pub fn create_changelog(&self, creates: bool) -> Self {
-        let place = (self.inner.place, self.inner.results.clone());
-        Self::new(self.inner.kafka.clone(), place, creates)
+        self.anew(creates, self.inner.call_timeout)
+    }
+
+    /// How long a call may take (10 s), and a little more by the size of an epoch. A commit that takes longer is made
+    /// again; if its brokers took any record of it, it then may take twice as long, up to 64 times, so that
+    /// an epoch gets through a thin line. A transaction may be open for three times that, 15 minutes at most.
+    #[must_use]
+    pub fn call_timeout(&self, timeout: Duration) -> Self {
+        self.anew(self.inner.creates, timeout)
     }
 
     /// Another handle on the same place with producers of its own, where a clone shares them: as another
     /// instance would have it.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let place = (self.inner.place, self.inner.results.clone());
-        Self::new(self.inner.kafka.clone(), place, self.inner.creates)
+        self.anew(self.inner.creates, self.inner.call_timeout)
     }
 
     /// A sink of records for a topic.
@@ -187,26 +200,25 @@ impl KafkaAnchor {
     }
 
     /// Makes a call on a thread of its own, with the seat of a task. A call that was given up goes on by
-    /// itself; the next one waits for its end.
+    /// itself; the next one waits for its end. `longest` is how long it may take, by the seat's patience.
     async fn with_seat<T: Send + 'static>(
         &self,
         attempt: String,
         (job, task): (&JobName, Task),
-        longest: Duration,
+        longest: impl Fn(u32) -> Duration,
         call: impl FnOnce(&mut Seat, &Room<'_>, Deadline) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let outer = longest + GRACE;
         let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
-        let Ok(mut seat) = timeout(outer, self.seat(job, task).lock_owned()).await else {
+        let seat = self.seat(job, task).lock_owned();
+        let Ok(mut seat) = timeout(longest(1) + GRACE, seat).await else {
             return Err(Error::transient(format!("{attempt}: an earlier call does not end")));
         };
+        let times = seat.patience.times();
+        let longest = longest(times);
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
-        blocking(&attempt, outer, move || {
-            let deadline = Deadline::after(longest);
-            let Inner { kafka, results, creates, lasting, .. } = &*inner;
-            let (offset_clients, creates, job) = (inner.offset_clients()?, *creates, &job);
-            let room = Room { kafka, results, offset_clients, job, task, creates, lasting };
-            call(&mut seat, &room, deadline)
+        blocking(&attempt, longest + GRACE, move || {
+            let room = inner.room(&job, task, times)?;
+            call(&mut seat, &room, Deadline::after(longest))
         })
         .await
     }
@@ -222,10 +234,7 @@ impl KafkaAnchor {
         let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, longest + GRACE, move || {
-            let Inner { kafka, results, creates, lasting, .. } = &*inner;
-            let (offset_clients, creates, job) = (inner.offset_clients()?, *creates, &job);
-            let task = Task { number: 0, of: 1 };
-            let room = Room { kafka, results, offset_clients, job, task, creates, lasting };
+            let room = inner.room(&job, Task { number: 0, of: 1 }, 1)?;
             call(&room, Deadline::after(longest))
         })
         .await
@@ -234,9 +243,11 @@ impl KafkaAnchor {
     async fn commit_one(&self, job: &JobName, epoch: &Epoch) -> Result<Verdict> {
         let attempt = format!("commit task {} of job {job} to Kafka", epoch.task);
         let order = self.order(epoch)?;
-        let longest = LONGEST_CALL + time_to_write(epoch);
+        let longest = self.inner.call_timeout + time_to_write(epoch);
+        let longest = |times| longest.saturating_mul(times);
         self.with_seat(attempt, (job, epoch.task), longest, move |seat, room, deadline| {
-            seat.commit(room, &order, deadline)
+            let open_for = room.open_for.max(deadline.left()).min(LONGEST_TRANSACTION);
+            seat.commit(&Room { open_for, ..*room }, &order, deadline)
         })
         .await
     }
@@ -249,6 +260,15 @@ impl KafkaAnchor {
 }
 
 impl Inner {
+    /// What calls need to know that may take this many times longer than asked for.
+    fn room<'a>(&'a self, job: &'a JobName, task: Task, times: u32) -> Result<Room<'a>> {
+        let Self { kafka, results, creates, lasting, .. } = self;
+        let open_for = self.call_timeout.saturating_mul(OPEN_FOR_CALLS * times);
+        let open_for = open_for.min(LONGEST_TRANSACTION);
+        let (offset_clients, creates) = (self.offset_clients()?, *creates);
+        Ok(Room { kafka, results, offset_clients, job, task, creates, open_for, lasting })
+    }
+
     fn offset_clients(&self) -> Result<&OffsetClients> {
         if self.offset_clients.get().is_none() {
             // Of two that are made at once, one is used.
@@ -273,6 +293,10 @@ impl Anchor for KafkaAnchor {
         self.inner.place
     }
 
+    fn topics(&self) -> Vec<String> {
+        self.inner.results.names()
+    }
+
     async fn prepare(&self, job: &JobName) -> Result<()> {
         let Inner { kafka, results, creates, .. } = &*self.inner;
         kafka.check(LONGEST_CALL).await?;
@@ -285,7 +309,8 @@ impl Anchor for KafkaAnchor {
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let (attempt, claim) =
             (format!("claim task {} of job {job} in Kafka", claim.task), claim.clone());
-        self.with_seat(attempt, (job, claim.task), LONGEST_CLAIM, move |seat, room, deadline| {
+        let longest = |_| LONGEST_CLAIM;
+        self.with_seat(attempt, (job, claim.task), longest, move |seat, room, deadline| {
             seat.claim(room, &claim, deadline)
         })
         .await
@@ -293,7 +318,8 @@ impl Anchor for KafkaAnchor {
 
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
         let attempt = format!("restore task {task} of job {job} from Kafka");
-        self.with_seat(attempt, (job, task), LONGEST_RESTORE, move |seat, room, _| {
+        let longest = |_| LONGEST_RESTORE;
+        self.with_seat(attempt, (job, task), longest, move |seat, room, _| {
             seat.restore(room, from.as_deref())
         })
         .await

@@ -21,8 +21,7 @@ use crate::producer::result_topics::Results;
 
 /// How long one call of a new producer may take before it is made again.
 const LONGEST_CALL: Duration = Duration::from_secs(5);
-/// How long a transaction may be open, and to how little that is brought down where the brokers do not allow it.
-const LONGEST_TRANSACTION: Duration = Duration::from_secs(30);
+/// To how little the time is brought down that a transaction may be open, where the brokers do not allow more.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(2);
 
 /// What a call needs to know besides its seat.
@@ -33,6 +32,8 @@ pub(crate) struct Room<'a> {
     pub(crate) job: &'a JobName,
     pub(crate) task: Task,
     pub(crate) creates: bool,
+    /// How long a transaction may be open.
+    pub(crate) open_for: Duration,
     /// Whether the changelog is known to keep what is written.
     pub(crate) lasting: &'a AtomicBool,
 }
@@ -110,7 +111,7 @@ impl Room<'_> {
     /// nothing that it sends is taken any more. Where the brokers do not let a transaction be open for as long as
     /// ours may be, it is as long as they do.
     pub(crate) fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
-        let mut open_for = LONGEST_TRANSACTION;
+        let mut open_for = self.open_for;
         let (set, least) = ("transaction.timeout.ms", SHORTEST_TRANSACTION);
         loop {
             let error = match self.producer_with(open_for, deadline)? {

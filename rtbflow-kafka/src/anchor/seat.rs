@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
-use rtbflow::epoch::{ChunkPage, Claim, Epoch, Position, Step, Verdict};
+use rtbflow::epoch::{ChunkPage, Claim, Epoch, Patience, Position, Step, Verdict};
 use rtbflow::state::Chunk;
 use rtbflow::{Error, Partition, Result};
 use tracing::{debug, warn};
@@ -65,6 +65,10 @@ pub(crate) struct Seat {
     lengths: Option<(Positions, Lengths)>,
     /// What is being restored, and the mark that the next page is asked for with.
     restoring: Option<(String, VecDeque<Chunk>)>,
+    /// How much longer a commit may take.
+    pub(crate) patience: Patience,
+    /// Whether a record was delivered by the last commit, though not all of them.
+    got_on: bool,
 }
 
 struct Held {
@@ -112,7 +116,7 @@ impl Seat {
                 Err(answer) => answer,
             };
             self.let_go();
-            tried = written.or(tried);
+            tried = written.map(|written| *written).or(tried);
             if !error.is_transient() || deadline.is_over() {
                 return Err(error);
             }
@@ -130,7 +134,7 @@ impl Seat {
         claim: &Claim,
         tried: Option<&Positions>,
         deadline: Deadline,
-    ) -> Result<Vec<Position>, (Error, Option<Positions>)> {
+    ) -> Result<Vec<Position>, (Error, Option<Box<Positions>>)> {
         let early = |error| (error, None);
         let held = self.open(room, deadline).map_err(early)?;
         let of = |stands: &Positions| -> Vec<Position> {
@@ -142,8 +146,7 @@ impl Seat {
         }
         let mut stands = held.stands.clone();
         for partition in &claim.partitions {
-            let position = stands.entry(*partition).or_default();
-            (position.commit, position.owner) = (position.commit + 1, claim.owner);
+            stands.claim(*partition, claim.owner);
         }
         let mut records = RecordBatch::default();
         write_positions(&stands, &mut records).map_err(early)?;
@@ -155,18 +158,30 @@ impl Seat {
                 held.stands = stands;
                 Ok(of(&held.stands))
             }
-            Err(error) => Err((error, Some(stands))),
+            Err(error) => Err((error, Some(Box::new(stands)))),
         }
     }
 
-    /// Commits an epoch.
+    /// Commits an epoch. One that got on, but not to its end, may take longer the next time; one that did not is of
+    /// no broker that would do more in more time.
     pub(crate) fn commit(
         &mut self,
         room: &Room<'_>,
         order: &Order,
         deadline: Deadline,
     ) -> Result<Verdict> {
-        let step = |stands: &Positions| order.epoch.step(|partition| stands.get(&partition));
+        self.got_on = false;
+        let verdict = self.decide(room, order, deadline);
+        match &verdict {
+            Ok(_) => self.patience.shorten(),
+            Err(error) if error.is_transient() && self.got_on => self.patience.lengthen(),
+            Err(_) => {}
+        }
+        verdict
+    }
+
+    fn decide(&mut self, room: &Room<'_>, order: &Order, deadline: Deadline) -> Result<Verdict> {
+        let step = |stands: &Positions| stands.step(&order.epoch);
         let known = self.held.as_ref().map(|held| step(&held.stands));
         if known != Some(Step::Apply) {
             // What this producer knows may be of yesterday: another may have come since.
@@ -195,7 +210,7 @@ impl Seat {
     /// Where the place stands, without disturbing anybody; `None` if that is not decided at the moment.
     fn look(&self, room: &Room<'_>) -> Result<Option<Positions>> {
         if room.count(PATIENCE)?.is_none() {
-            return Ok(Some(Positions::new()));
+            return Ok(Some(Positions::default()));
         }
         let replay = room.replay()?;
         let range = replay.range(PATIENCE)?;
@@ -279,11 +294,14 @@ impl Seat {
         stands.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
         write_positions(&stands, &mut changes)?;
         let partition = room.partition()?;
+        let delivered = |held: &Held| held.producer.client().context().delivered();
+        let before = delivered(held);
         let sent = room.transact(&held.producer, deadline, |sending| {
             rows(batches).try_for_each(|row| row.send(sending))?;
             send_all(sending, partition, &changes)
         });
         if let Err(error) = sent {
+            self.got_on = delivered(held) > before;
             // If it turns out to have been applied, this is what it began with.
             self.lengths = lengths.map(|lengths| (held.stands.clone(), lengths));
             return Err(error);

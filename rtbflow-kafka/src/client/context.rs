@@ -58,6 +58,8 @@ pub(crate) struct Context {
     /// Events served so far: more may wait behind one that was served.
     served: AtomicU64,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    /// How many records were delivered.
+    delivered: AtomicU64,
     /// The records that could not be delivered.
     undelivered: Mutex<Vec<Undelivered>>,
     rebalance: Mutex<Option<Rebalance>>,
@@ -85,6 +87,7 @@ impl Context {
             secrets,
             served: AtomicU64::new(0),
             last_error: Mutex::default(),
+            delivered: AtomicU64::new(0),
             undelivered: Mutex::default(),
             rebalance: Mutex::default(),
             renamed: AtomicU64::new(0),
@@ -116,6 +119,11 @@ impl Context {
     /// The last error that librdkafka reported, in its own words.
     pub(crate) fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many records were delivered so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     /// The records that could not be delivered since this was called last.
@@ -200,12 +208,14 @@ impl ProducerContext<NoCustomPartitioner> for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         self.serve();
-        if let Err((error, message)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
-            let topic = message.topic().to_owned();
-            undelivered.push(Undelivered { number, topic, code });
-        }
+        let Err((error, message)) = result else {
+            self.delivered.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = message.topic().to_owned();
+        undelivered.push(Undelivered { number, topic, code });
     }
 }
 

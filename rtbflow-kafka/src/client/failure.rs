@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_option_is_named_but_not_told() {
+    fn a_secret_option_is_named_but_not_shown() {
         let secrets = Secrets::default();
         let (key, value) = ("sasl.password".to_owned(), "hunter2".to_owned());
         let invalid = RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_is_too_old_is_told_which_is_not() {
+    fn a_broker_that_is_too_old_is_an_error_that_names_one_that_is_not() {
         let error = KafkaError::OffsetFetch(Code::UnsupportedFeature);
         let error = failure("ask where a partition ends", &error, &Secrets::default());
         assert!(error.is_config() && error.report().contains("Kafka 2.4"), "{error:?}");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use rtbflow::epoch::{DeadLetter, DeadLetters};
+use rtbflow::epoch::{DeadLetter, DeadLetters, Patience};
 use rtbflow::{Error, Result};
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +27,8 @@ use crate::producer::result_topics::{Results, refresh};
 
 /// How long a delivery may take.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(30);
+/// How long a letter may wait for its acknowledgement.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
 /// The pause while the producer's own queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// Dead letters on their way at the same time.
@@ -59,6 +61,8 @@ const CUT: &str = "rtbflow-cut";
 pub struct DeadLetterTopic {
     kafka: Kafka,
     pipeline: Option<String>,
+    /// How much longer a delivery may take: as long as a broker takes letters, but not all in time.
+    patience: Patience,
     /// Made with the first letter; thrown away when it has failed for good.
     producer: Mutex<Option<Arc<Held>>>,
     /// The topics that were written to, and what they take.
@@ -90,7 +94,8 @@ impl Kafka {
 
 impl DeadLetterTopic {
     pub(crate) fn new(kafka: Kafka) -> Self {
-        Self { kafka, pipeline: None, producer: Mutex::new(None), topics: Topics::default() }
+        let (patience, producer) = (Patience::default(), Mutex::new(None));
+        Self { kafka, pipeline: None, patience, producer, topics: Topics::default() }
     }
 
     /// The name in the header `rtbflow-pipeline`; the job's unless it is said otherwise.
@@ -115,6 +120,7 @@ impl DeadLetterTopic {
             return Ok(Arc::clone(producer));
         }
         let batch = self.topics.limits.most_batch_bytes().to_string();
+        let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times()).as_millis().to_string();
         let own = [
             ("enable.idempotence", "true"),
             ("acks", "all"),
@@ -123,7 +129,7 @@ impl DeadLetterTopic {
             ("?compression.type", "lz4"),
             ("?message.max.bytes", MOST_BYTES),
             ("?batch.size", &batch),
-            ("?message.timeout.ms", "25000"),
+            ("?message.timeout.ms", &longest),
             // How long a topic may be unknown before it counts as missing.
             ("?topic.metadata.propagation.max.ms", "5000"),
         ];
@@ -141,19 +147,32 @@ impl DeadLetterTopic {
         let held = self.producer()?;
         let Some(producer) = &held.0 else { return Err(Error::permanent("find the producer")) };
         let pipeline = self.pipeline.as_deref().unwrap_or(job);
+        let taken = AtomicUsize::new(0);
         let deliveries = async {
             for some in letters.chunks(MOST_UNDERWAY) {
-                let some = some.iter().map(|letter| self.deliver_one(producer, pipeline, letter));
+                let some = some.iter().map(async |letter| {
+                    self.deliver_one(producer, pipeline, letter).await?;
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    Ok::<_, Error>(())
+                });
                 try_join_all(some).await?;
             }
             Ok(())
         };
         let attempt = "write dead letters";
-        let delivered = timeout(LONGEST_DELIVERY, deliveries).await.unwrap_or_else(|_| {
-            Err(Error::transient(format!(
-                "{attempt}: not acknowledged within {LONGEST_DELIVERY:?}"
-            )))
+        let longest = LONGEST_DELIVERY.saturating_mul(self.patience.times());
+        let delivered = timeout(longest, deliveries).await.unwrap_or_else(|_| {
+            Err(Error::transient(format!("{attempt}: not acknowledged within {longest:?}")))
         });
+        match &delivered {
+            Ok(()) => self.patience.shorten(),
+            Err(error) if error.is_transient() && taken.load(Ordering::Relaxed) > 0 => {
+                self.patience.lengthen();
+                // The next one waits longer for each letter, too.
+                self.held().take_if(|kept| Arc::ptr_eq(kept, &held));
+            }
+            Err(_) => {}
+        }
         if delivered.is_err() && producer.client().fatal_error().is_some() {
             // An idempotent producer that lost count can never write again; the next call makes another.
             self.held().take_if(|kept| Arc::ptr_eq(kept, &held));

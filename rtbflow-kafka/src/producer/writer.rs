@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rdkafka::producer::{BaseProducer, Producer};
 use rtbflow::Result;
-use rtbflow::epoch::{Epoch, Writer};
+use rtbflow::epoch::{Epoch, Patience, Writer};
 use rtbflow::sink::Place;
 
 use crate::client::blocking::{blocking, drop_elsewhere};
@@ -21,6 +21,8 @@ use crate::producer::result_topics::Results;
 
 /// How long one write may take.
 const LONGEST_WRITE: Duration = Duration::from_secs(30);
+/// How long a record may wait for its acknowledgement.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long the look at the topics may take.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// What the write may take beside that until it counts as stuck.
@@ -57,6 +59,8 @@ struct Inner {
     kafka: Kafka,
     place: Place,
     results: Results,
+    /// How much longer a call may take: as long as a broker takes records, but not all in time.
+    patience: Patience,
     /// Made with the first record; thrown away when it has failed.
     producer: Arc<Mutex<Option<BaseProducer<Context>>>>,
 }
@@ -79,7 +83,8 @@ impl Kafka {
     #[must_use]
     pub fn writer(&self) -> KafkaWriter {
         let (kafka, place, results) = (self.clone(), Place::new("kafka"), Results::default());
-        let inner = Inner { kafka, place, results, producer: Arc::default() };
+        let (patience, producer) = (Patience::default(), Arc::default());
+        let inner = Inner { kafka, place, results, patience, producer };
         KafkaWriter { inner: Arc::new(inner) }
     }
 }
@@ -96,6 +101,10 @@ impl KafkaWriter {
 impl Writer for KafkaWriter {
     fn place(&self) -> Place {
         self.inner.place
+    }
+
+    fn topics(&self) -> Vec<String> {
+        self.inner.results.names()
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
@@ -117,8 +126,9 @@ impl Writer for KafkaWriter {
             let attempt = format!("write records to Kafka at {}", self.inner.kafka.servers());
             let inner = Arc::clone(&self.inner);
             let attempted = attempt.clone();
-            let write = move || inner.write(&batches, &attempt);
-            blocking(&attempted, LONGEST_WRITE + GRACE, write).await
+            let longest = LONGEST_WRITE.saturating_mul(inner.patience.times());
+            let write = move || inner.write(&batches, &attempt, Deadline::after(longest));
+            blocking(&attempted, longest + GRACE, write).await
         })
     }
 }
@@ -126,8 +136,7 @@ impl Writer for KafkaWriter {
 impl Inner {
     /// Writes all rows. Which ones a broker refuses, if it does, is found out by writing them once more: whoever
     /// reads them bears that.
-    fn write(&self, batches: &[StagedBatch], attempt: &str) -> Result<()> {
-        let deadline = Deadline::after(LONGEST_WRITE);
+    fn write(&self, batches: &[StagedBatch], attempt: &str, deadline: Deadline) -> Result<()> {
         let mut undelivered = Vec::new();
         let all: Vec<Row<'_>> = rows(batches).collect();
         let Err(error) = self.send(&all, attempt, deadline, &mut undelivered) else {
@@ -157,13 +166,23 @@ impl Inner {
             Some(made) => made,
             None => {
                 let batch = self.results.most_batch_bytes();
-                producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", "25000")])?
+                let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times());
+                let longest = longest.as_millis().to_string();
+                producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", &longest)])?
             }
         };
         let sending = Sending { producer: &made, attempt, deadline };
+        let before = made.client().context().delivered();
         let sent =
             rows.iter().try_for_each(|row| row.send(&sending)).and_then(|()| sending.settle());
         *undelivered = made.client().context().take_undelivered();
+        match &sent {
+            Ok(()) => self.patience.shorten(),
+            Err(error) if error.is_transient() && made.client().context().delivered() > before => {
+                self.patience.lengthen();
+            }
+            Err(_) => {}
+        }
         sent?;
         // One that has failed is not put back: it may have lost count, or believe a topic missing for long.
         *held = Some(made);

@@ -1,13 +1,17 @@
 //! Commits of the Kafka anchor that are cut, meet rivals, or whose owner dies: nothing is lost, and
 //! nothing is there twice for who reads what is committed.
 
+use std::time::Duration;
+
 use rtbflow::epoch::{Anchor, Verdict};
+use rtbflow::state::{Change, Chunk};
 use rtbflow::testing::Proxy;
 use rtbflow_kafka::{Kafka, KafkaAnchor};
 use tokio::time::timeout;
 
 use crate::committed::committed;
 use crate::place::{ONLY, Owner, job};
+use crate::refused::noise;
 use crate::server::{SOON, address, topic};
 
 /// `EndTxn` in its second version, as a request begins: what commits or aborts.
@@ -81,7 +85,7 @@ async fn connections_that_break_anywhere_lose_nothing_and_double_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rival_that_comes_after_a_lost_answer_finds_the_commit_and_fences_its_repeat() {
+async fn a_rival_that_comes_after_a_lost_answer_finds_the_commit_and_fences_what_follows() {
     let (topic, job) = (topic("rival", 1).await, job("rival"));
     let (proxy, anchor) = behind_a_proxy().await;
     let mut owner = Owner::claim(anchor, &job, ONLY, 1).await;
@@ -104,7 +108,10 @@ async fn a_rival_that_comes_after_a_lost_answer_finds_the_commit_and_fences_its_
     if let Ok(verdicts) = answer {
         assert_eq!(verdicts, [Verdict::COMMITTED], "it was, and this was told in time");
     }
-    assert_eq!(owner.commit(&sent).await, Verdict::Fenced);
+    // The former owner learns what became of its epoch, so that its records are accounted for; it commits no more.
+    assert_eq!(owner.commit(&sent).await, Verdict::COMMITTED);
+    let next = owner.epoch(&topic, 4);
+    assert_eq!(owner.commit(&next).await, Verdict::Fenced);
     let epoch = rival.epoch(&topic, 3);
     assert_eq!(rival.commit(&epoch).await, Verdict::COMMITTED);
     assert_eq!(values(&topic).await, [1, 2, 3]);
@@ -174,5 +181,30 @@ async fn a_broker_that_falls_silent_is_waited_for_and_what_it_did_is_found_out()
     assert!(error.is_transient(), "{error:?}");
     proxy.thaw();
     assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
+    assert_eq!(values(&topic).await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_a_thin_line_takes_long_for_gets_more_time() {
+    let (topic, job) = (topic("thin", 1).await, job("thin"));
+    let (proxy, anchor) = behind_a_proxy().await;
+    // A transaction may be open for six seconds at first.
+    let mut owner = Owner::claim(anchor.call_timeout(Duration::from_secs(2)), &job, ONLY, 1).await;
+    let mut epoch = owner.epoch(&topic, 1);
+    let change = Change::Append(noise(12 << 20).into());
+    epoch.chunks = vec![Chunk { operator: "windows".into(), bucket: 1, change }];
+    // Sixteen seconds, and one for a record.
+    proxy.slow_down(3 << 18);
+    let mut attempts = 1;
+    while let Err(error) = owner.anchor.commit(&owner.job, std::slice::from_ref(&epoch)).await {
+        assert!(error.is_transient(), "{error:?}");
+        attempts += 1;
+        assert!(attempts < 5, "it is tried in the same time again and again: {error:?}");
+    }
+    assert!(attempts > 1, "it took longer than a call may");
+    assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
+    assert_eq!(values(&topic).await, [1]);
+    let next = owner.epoch(&topic, 2);
+    assert_eq!(owner.commit(&next).await, Verdict::COMMITTED);
     assert_eq!(values(&topic).await, [1, 2]);
 }

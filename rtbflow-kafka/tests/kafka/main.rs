@@ -7,6 +7,7 @@
 )]
 #![expect(clippy::panic, reason = "a test that can not go on has failed")]
 
+mod accounts;
 mod anew;
 mod cogroups;
 mod committed;

@@ -24,6 +24,8 @@ struct Place {
 impl AnchorUnderTest for Place {
     type Anchor = KafkaAnchor;
 
+    const TELLS_FORMER_OWNERS: bool = true;
+
     fn anchor(&self) -> KafkaAnchor {
         self.anchor.with_own_connections()
     }

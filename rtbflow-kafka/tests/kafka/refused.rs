@@ -176,8 +176,39 @@ async fn a_topic_of_results_that_is_missing_is_found_before_anything_is_read() {
     assert!(error.is_config() && text.contains(&topic) && text.contains("create"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_of_results_that_is_missing_is_found_before_anything_is_read() {
+    let (place, writer) = (kafka().anchor(), kafka().writer());
+    for writes in [false, true] {
+        let topic = unique("without-letters");
+        topic_with(&topic, &[]).await;
+        let (into, by, beside) = (topic.clone(), writer.clone(), place.clone());
+        let sink = move || {
+            form(if writes { by.records(into.as_str()) } else { beside.records(into.as_str()) })
+        };
+        let error = match writes {
+            true => count(Memory::new(), Some(writer.clone()), &[], sink).await,
+            false => count(place.clone(), None, &[], sink).await,
+        };
+        let (error, missing) = (error.unwrap_err(), DeadLetterTopic::name(&topic));
+        let text = error.report();
+        assert!(error.is_config() && text.contains(&missing) && text.contains("create"), "{text}");
+        // What the message says.
+        topic_with(&missing, &[]).await;
+        let (into, by, beside) = (topic.clone(), writer.clone(), place.clone());
+        let sink = move || {
+            form(if writes { by.records(into.as_str()) } else { beside.records(into.as_str()) })
+        };
+        let report = match writes {
+            true => count(Memory::new(), Some(writer.clone()), &[], sink).await,
+            false => count(place.clone(), None, &[], sink).await,
+        };
+        assert_eq!(report.unwrap().records_out, 20);
+    }
+}
+
 /// Text that no compression makes smaller.
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let letter = |_| {
         state =

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join3;
+use rtbflow::epoch::Patience;
 use rtbflow::{Error, Result};
 use tokio::net::lookup_host;
 use tokio::sync::{Mutex, MutexGuard};
@@ -12,8 +13,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::postgres::failure::{failure, unreachable};
-use crate::postgres::settings::{Patience, Settings, Version};
+use super::failure::{failure, unreachable};
+use super::settings::{Settings, Version};
 
 /// How to reach the server.
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! The settings of a transaction: its time-outs, and what the URL asks for.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rtbflow::{Error, Result};
@@ -135,32 +134,6 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// How many times longer than asked for a call may take: twice as long after each that has timed out, and
-/// half as long after each that has not, so that what is asked of a slow place is done at last.
-#[derive(Debug, Default)]
-pub(crate) struct Patience(AtomicU32);
-
-impl Patience {
-    /// 64 times: ten minutes instead of ten seconds.
-    const MOST_DOUBLINGS: u32 = 6;
-
-    pub(crate) fn times(&self) -> u32 {
-        1 << self.0.load(Ordering::Relaxed).min(Self::MOST_DOUBLINGS)
-    }
-
-    /// A call has timed out.
-    pub(crate) fn lengthen(&self) {
-        let doublings = self.0.load(Ordering::Relaxed);
-        self.0.store(Self::MOST_DOUBLINGS.min(doublings + 1), Ordering::Relaxed);
-    }
-
-    /// A call has ended in time.
-    pub(crate) fn shorten(&self) {
-        let doublings = self.0.load(Ordering::Relaxed);
-        self.0.store(doublings.saturating_sub(1), Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,24 +186,5 @@ mod tests {
                 && Version::read("11.0") >= Version::major(11)
         );
         assert!(Version::read("unknown") > Version::major(99));
-    }
-
-    #[test]
-    fn patience_grows_to_its_bound_and_shrinks_again() {
-        let patience = Patience::default();
-        let grown: Vec<u32> = (0..8)
-            .map(|_| {
-                patience.lengthen();
-                patience.times()
-            })
-            .collect();
-        assert_eq!(grown, [2, 4, 8, 16, 32, 64, 64, 64]);
-        let shrunk: Vec<u32> = (0..7)
-            .map(|_| {
-                patience.shorten();
-                patience.times()
-            })
-            .collect();
-        assert_eq!(shrunk, [32, 16, 8, 4, 2, 1, 1]);
     }
 }

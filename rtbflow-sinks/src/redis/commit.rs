@@ -6,12 +6,12 @@ use rtbflow::epoch::{Epoch, JobName, Refusal, Verdict};
 use rtbflow::state::Change;
 use rtbflow::{BadRecord, Error, Result};
 
-use crate::redis::batch::{Batch, Piece};
-use crate::redis::failure;
-use crate::redis::keys::{Keys, bucket_text, task_text};
-use crate::redis::library::{elements, text};
-use crate::redis::place::Redis;
-use crate::redis::positions::{mark, position_text};
+use super::Redis;
+use super::fault;
+use super::keys::{Keys, bucket_text, task_text};
+use super::library::{elements, text};
+use super::mark::{mark, position_text};
+use super::staged::{Batch, Piece};
 
 /// Refusals that one script tells; the others are told when it runs again without these.
 const MOST_REFUSALS: usize = 1_000;
@@ -139,7 +139,7 @@ impl<'a> Plan<'a> {
 
 impl Redis {
     /// Commits epochs, each by a script of its own.
-    pub(crate) async fn commit_all(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+    pub(super) async fn commit_all(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let keys = Keys::of(job);
         let mut plans =
             epochs.iter().map(|epoch| Plan::new(self, epoch)).collect::<Result<Vec<_>>>()?;
@@ -182,10 +182,11 @@ impl Redis {
         let attempted = format!("commit {job}");
         let script = self.library().commit();
         let (positions, tasks, aside) = (keys.positions(), keys.tasks(), keys.aside());
+        let claimed = keys.claimed();
         let request = |number: usize| {
             plans.get(number).map_or_else(Cmd::new, |plan| {
                 let index = keys.index(plan.epoch.task);
-                plan.command(script.run(&[&positions, &index, &tasks, &aside]))
+                plan.command(script.run(&[&positions, &index, &tasks, &aside, &claimed]))
             })
         };
         let answers = script.send(self.server(), &attempted, plans.len(), request).await?;
@@ -207,7 +208,7 @@ impl Redis {
         let task = plan.epoch.task;
         let attempted = format!("{attempted}: task {task} in Redis at {}", self.server().address());
         let reply = match answer {
-            Err(cause) if failure::is_forbidden(&cause.to_string()) => {
+            Err(cause) if fault::is_forbidden(&cause.to_string()) => {
                 return Err(self.forbidden(&attempted, &cause.to_string(), "", ""));
             }
             answer => elements(&attempted, answer)?,
@@ -249,8 +250,14 @@ impl Redis {
 
     /// The error for what the server refuses for its own reasons: waited for where it had been possible
     /// before.
-    fn forbidden(&self, attempted: &str, refusal: &str, command: &str, key: &str) -> Error {
-        failure::forbidden(attempted, refusal, command, key, self.may_write())
+    pub(super) fn forbidden(
+        &self,
+        attempted: &str,
+        refusal: &str,
+        command: &str,
+        key: &str,
+    ) -> Error {
+        fault::forbidden(attempted, refusal, command, key, self.may_write())
     }
 }
 

@@ -33,6 +33,11 @@ impl Pattern {
         Self::new(glob, "zset")
     }
 
+    /// Sets.
+    pub fn sets(glob: impl Into<String>) -> Self {
+        Self::new(glob, "set")
+    }
+
     /// Plain values.
     pub fn strings(glob: impl Into<String>) -> Self {
         Self::new(glob, "string")
@@ -50,11 +55,11 @@ impl Pattern {
         &self.glob
     }
 
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         self.kind
     }
 
-    pub(crate) fn field(&self) -> &str {
+    pub(super) fn field(&self) -> &str {
         &self.field
     }
 }

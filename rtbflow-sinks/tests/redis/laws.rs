@@ -41,6 +41,10 @@ impl Anchor for Remembering {
         self.redis.commit(job, epochs).await
     }
 
+    async fn after_commit(&self, job: &JobName) -> Result<()> {
+        self.redis.after_commit(job).await
+    }
+
     async fn kept(&self, job: &JobName) -> Result<Kept> {
         self.redis.kept(job).await
     }
@@ -58,8 +62,10 @@ struct UnderTest {
 impl AnchorUnderTest for UnderTest {
     type Anchor = Remembering;
 
+    const TELLS_FORMER_OWNERS: bool = true;
+
     fn anchor(&self) -> Remembering {
-        Remembering { redis: self.room.redis.with_own_connections(), jobs: Arc::clone(&self.anchor.jobs) }
+        Remembering { redis: self.room.redis.separate(), jobs: Arc::clone(&self.anchor.jobs) }
     }
 
     fn stage(&self, value: i64) -> Staged {

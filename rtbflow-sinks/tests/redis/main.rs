@@ -2,6 +2,8 @@
 #![cfg(feature = "redis")]
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod commit;
 #[cfg(test)]
 mod forget;

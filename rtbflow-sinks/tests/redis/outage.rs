@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, Verdict};
+use rtbflow::state::{Change, Chunk};
+use rtbflow::testing::Proxy;
 use rtbflow_sinks::redis::Redis;
 
 use crate::room::Room;
@@ -86,6 +88,45 @@ async fn a_connection_that_was_killed_is_made_again() {
         owner.write(staged).await;
     }
     assert_eq!(sum(&room).await, 10);
+}
+
+#[tokio::test]
+async fn an_epoch_that_a_thin_line_takes_long_for_gets_more_time() {
+    const CALL: Duration = Duration::from_millis(500);
+    let server = PrivateServer::start(&[]).await;
+    let proxy = Proxy::to(format!("127.0.0.1:{}", server.port)).await.unwrap();
+    let redis = Redis::connect_to(format!("redis://{}", proxy.address())).call_timeout(CALL);
+    let room = Room::over(redis.build().unwrap(), &server.url(), "thin").await;
+    room.redis.prepare(&room.job).await.unwrap();
+    let mut owner = room.claim(0).await;
+    let mut epoch = owner.epoch(room.stage_with(|room, to| {
+        to.increment(room.key("sum"), "n", 1);
+    }));
+    let change = Change::Replace(vec![7; 2 << 20].into());
+    epoch.chunks = vec![Chunk { operator: "windows".into(), bucket: 1, change }];
+    // Two seconds.
+    proxy.slow_down(1 << 20);
+    let mut attempts = 1;
+    while let Err(error) = owner.commit(&epoch).await {
+        assert!(error.is_transient(), "{error:?}");
+        attempts += 1;
+        assert!(attempts < 8, "it is tried in the same time again and again: {error:?}");
+    }
+    assert!(attempts > 2, "it took longer than a call may");
+    assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
+    assert_eq!(sum(&room).await, 1);
+    // One that does not even take connections is not waited for any longer.
+    proxy.slow_down(0);
+    proxy.freeze();
+    let next = owner.epoch(vec![]);
+    assert!(owner.commit(&next).await.unwrap_err().is_transient());
+    let began = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert!(owner.commit(&next).await.unwrap_err().is_transient());
+    }
+    assert!(began.elapsed() < 20 * CALL, "{:?}", began.elapsed());
+    proxy.thaw();
+    owner.commit(&next).await.unwrap();
 }
 
 #[tokio::test]

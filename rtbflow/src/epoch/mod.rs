@@ -29,6 +29,7 @@
 mod dead_letters;
 mod kept;
 mod memory;
+mod patience;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use futures::future::BoxFuture;
 pub use dead_letters::DeadLetters;
 pub use kept::Kept;
 pub use memory::Memory;
+pub use patience::Patience;
 
 pub use crate::dead_letter::{DeadLetter, Original};
 pub use crate::error::Refusal;
@@ -238,6 +240,12 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// The place that this anchor commits for; its sinks carry the same.
     fn place(&self) -> Place;
 
+    /// The topics that results are meant for: one that is refused becomes a dead letter beside its topic. None,
+    /// unless overridden.
+    fn topics(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How long one commit should take: epochs grow while commits are quicker than half of it, and shrink
     /// when they take longer. A place that serves others meanwhile says less. Default 250 ms.
     fn aim(&self) -> Duration {
@@ -302,6 +310,18 @@ pub trait Anchor: Clone + Send + Sync + 'static {
         epochs: &[Epoch],
     ) -> impl Future<Output = Result<Vec<Verdict>>> + Send;
 
+    /// Does what commits have left to be done behind them, in steps of its own: what would take too long within
+    /// theirs. Called after each commit, once its verdicts are known; how long it takes is not held against the
+    /// size of epochs. What was not done when an instance was killed is for [`claim`](Self::claim). The default
+    /// has nothing to do.
+    ///
+    /// # Errors
+    /// Transient if the server is away: the caller calls again.
+    fn after_commit(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send {
+        let _ = job;
+        std::future::ready(Ok(()))
+    }
+
     /// What the place keeps of a job beside its results, as it is at the moment.
     ///
     /// # Errors
@@ -340,6 +360,12 @@ fn cannot(what: &str, place: Place, job: &JobName) -> Error {
 pub trait Writer: Send + Sync + 'static {
     /// The place that it writes to; its sinks carry the same.
     fn place(&self) -> Place;
+
+    /// The topics that results are meant for: one that is refused becomes a dead letter beside its topic. None,
+    /// unless overridden.
+    fn topics(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Looks whether everything is there that its sinks need. Called once before anything is read. Has a
     /// deadline of its own.

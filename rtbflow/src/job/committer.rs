@@ -105,7 +105,21 @@ impl<A: Anchor> Committer<A> {
             let (group, behind) = first_of_each_task(waiting);
             waiting = behind;
             self.commit(Group::new(group)).await?;
+            self.follow_up().await?;
         }
+    }
+
+    /// Has the place do what the commits have left to be done.
+    async fn follow_up(&self) -> Result<()> {
+        let mut backoff = Backoff::new();
+        while let Err(error) = self.anchor.after_commit(&self.job).await {
+            if !error.is_transient() {
+                return Err(error);
+            }
+            self.health.not_committed(&error);
+            backoff.wait("follow up a commit", &error).await;
+        }
+        Ok(())
     }
 
     /// Commits a group; tries again for as long as the place is away. An attempt whose outcome is not

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Rows of a job's first commits, of all tasks together. They double from commit to commit while commits are
-/// quick, so that a fast place is at its full size after some seven of them, and a slow one is never asked
-/// for what it cannot do in its time.
-const FIRST_ROWS: usize = 1_000;
+/// How long a row is taken to last before anything was measured: the first commits, of all tasks together, have as
+/// many rows as fit into the place's time. They double from commit to commit while commits are quick, so that a fast
+/// place is at its full size after some seven of them, and a slow one is never asked for what it cannot do in its
+/// time.
+const FIRST_ROW: Duration = Duration::from_micros(250);
 /// Rows that a commit may grow to.
 const MOST_ROWS: usize = 1 << 20;
 /// A single slow commit shrinks those that follow to no less than this part.
@@ -28,8 +29,10 @@ struct Shared {
 impl Pace {
     /// For a place whose commits should take this long.
     pub(crate) fn new(aim: Duration) -> Self {
-        let (rows, tasks) = (AtomicUsize::new(FIRST_ROWS), AtomicUsize::new(0));
-        Self(Arc::new(Shared { aim: aim.max(Duration::from_millis(1)), rows, tasks }))
+        let aim = aim.max(Duration::from_millis(1));
+        let first = usize::try_from(aim.as_nanos() / FIRST_ROW.as_nanos()).unwrap_or(MOST_ROWS);
+        let (rows, tasks) = (AtomicUsize::new(first.min(MOST_ROWS)), AtomicUsize::new(0));
+        Self(Arc::new(Shared { aim, rows, tasks }))
     }
 
     /// How many tasks share a commit.
@@ -83,6 +86,11 @@ mod tests {
             pace.committed(rows, took);
         }
         (pace.rows(), longest)
+    }
+
+    #[test]
+    fn a_place_that_aims_at_less_is_asked_for_less_at_first() {
+        assert_eq!((Pace::new(AIM).rows(), Pace::new(AIM / 5).rows()), (1_000, 200));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs a job: events of the source in, tasks started and ended, until the end.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -86,7 +87,10 @@ where
     /// # Errors
     /// With everything that is missing.
     async fn prepare(&self) -> Result<()> {
-        let topics = self.source.topics();
+        // Records that cannot be used, and results that are refused.
+        let written = self.writers.iter().flat_map(|writer| writer.topics());
+        let topics = self.source.topics().into_iter().chain(self.anchor.topics()).chain(written);
+        let topics: Vec<String> = topics.collect::<BTreeSet<_>>().into_iter().collect();
         let letters = async {
             match &self.rejected {
                 Rejected::Delivered(to) => to.prepare(&topics).await,

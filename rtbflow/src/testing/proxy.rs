@@ -50,6 +50,8 @@ struct State {
     planned_cuts: u64,
     refuses: bool,
     frozen: bool,
+    /// How many bytes of requests a connection forwards in a second; 0 for all.
+    bytes_a_second: u32,
     connections: usize,
 }
 
@@ -124,6 +126,12 @@ impl Proxy {
     /// Forwards again, beginning with what was held back.
     pub fn thaw(&self) {
         self.shared.state.send_modify(|state| state.frozen = false);
+    }
+
+    /// Forwards at most so many bytes of requests in a second on each connection, or all of them again if it is 0:
+    /// a thin line to the server.
+    pub fn slow_down(&self, bytes_a_second: u32) {
+        self.shared.state.send_modify(|state| state.bytes_a_second = bytes_a_second);
     }
 
     /// Cuts one connection when clients have sent so many bytes more: the last of them still arrives, and
@@ -287,6 +295,12 @@ async fn requests(
         if cut.is_some() {
             muted.store(true, Ordering::SeqCst);
         }
+        let bytes_a_second = shared.state.borrow().bytes_a_second;
+        if let Ok(takes @ 1..) = u32::try_from(count)
+            && bytes_a_second > 0
+        {
+            tokio::time::sleep(Duration::from_secs(1) * takes / bytes_a_second).await;
+        }
         let forward = fresh.get(..cut.unwrap_or(count)).unwrap_or(fresh);
         if server.write_all(forward).await.is_err() || cut.is_some() {
             break;
@@ -430,6 +444,19 @@ mod tests {
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(say(&mut client, b"hello").await, b"hello");
         assert_eq!(proxy.connections(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_thin_line_takes_its_time() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        proxy.slow_down(100);
+        let began = tokio::time::Instant::now();
+        assert_eq!(say(&mut client, b"0123456789").await, b"0123456789");
+        assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
+        proxy.slow_down(0);
+        assert_eq!(say(&mut client, &[b'x'; 10_000]).await.len(), 10_000);
+        assert_eq!(heard(&got).len(), 10_010);
     }
 
     #[tokio::test]

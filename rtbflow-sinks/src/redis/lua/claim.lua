@@ -1,6 +1,9 @@
 -- Puts a new owner into the positions of a task and counts one more commit for each.
 --
--- KEYS  positions (hash), tasks with state (set), a note that the job is being forgotten
+-- Where another owner leaves a position is kept, so that this one can still be told what became of its last epoch.
+--
+-- KEYS  positions (hash), tasks with state (set), a note that the job is being forgotten, positions as they stood when
+--       they were claimed last (hash)
 -- ARGV  owner, number of tasks, partition ...
 if redis.call('EXISTS', KEYS[3]) == 1 then return { 'forgetting' } end
 for _, task in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -14,16 +17,18 @@ local function after(n)
   return string.sub(head, 1, -2) .. string.char(string.byte(head, -1) + 1) .. string.rep('0', #nines)
 end
 
-local reply = { 'claimed' }
+local reply, left = { 'claimed' }, {}
 for i = 3, #ARGV do
   local found = redis.call('HGET', KEYS[1], ARGV[i]) or '0 0 - -'
-  local commit, rest, more = string.match(found, '^(%d+) %d+ (%S+ %S+)(.*)$')
+  local commit, owner, rest, more = string.match(found, '^(%d+) (%d+) (%S+ %S+)(.*)$')
   -- What the last commit found out about records is nothing to the new owner.
   if more ~= '' and not string.match(more, '^ %d+ %d+ %d+ %d+$') then commit = nil end
   if not commit then return { 'foreign', ARGV[i], found } end
+  if owner ~= ARGV[1] then left[i] = found end
   reply[i - 1] = after(commit) .. ' ' .. ARGV[1] .. ' ' .. rest
 end
 for i = 3, #ARGV do
   redis.call('HSET', KEYS[1], ARGV[i], reply[i - 1])
+  if left[i] then redis.call('HSET', KEYS[4], ARGV[i], left[i]) end
 end
 return reply

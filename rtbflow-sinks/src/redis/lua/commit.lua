@@ -5,7 +5,8 @@
 -- that), each further write notes what undoes it, and the positions move last: either all is there, or nothing is.
 --
 -- KEYS  positions (hash), index of the task's state (sorted set), tasks with state (set), what the names of
---       keys begin with that are put aside while the script runs
+--       keys begin with that are put aside while the script runs, positions as they stood when another owner
+--       claimed them last (hash)
 -- ARGV  task, most refusals told,
 --       partitions, { partition, mark before, mark after, position after } ...
 --       chunks,     { change, bucket, bytes } ...
@@ -211,7 +212,17 @@ for i = 0, partitions - 1 do
   verdict = step
   if verdict == 'fenced' then break end
 end
-if verdict ~= 'apply' then return { verdict or 'fenced', told_before } end
+if verdict == 'applied' then return { verdict, told_before } end
+if verdict ~= 'apply' then
+  -- Another has come. It may have come just behind this epoch.
+  for i = 0, partitions - 1 do
+    local stood = call('HGET', KEYS[5], ARGV[at + 4 * i])
+    if not stood or match(stood, '^%d+ %d+') ~= ARGV[at + 4 * i + 2] then return { 'fenced' } end
+    if i == 0 then told_before = match(stood, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
+  end
+  if partitions == 0 then return { 'fenced' } end
+  return { 'applied', told_before }
+end
 
 -- 2. State must not get lost by a key of ours that somebody else has made something else of.
 local positions_at = at

@@ -9,9 +9,9 @@ use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 use serde_json::{Map, Value};
 
-use crate::redis::batch::{Batch, Work};
-use crate::redis::operations::milliseconds;
-use crate::redis::place::Redis;
+use super::Redis;
+use super::operations::milliseconds;
+use super::staged::{Batch, Work};
 
 /// Merges partials into hashes; made by [`Redis::merge_hash`].
 pub struct MergeHash<T> {

@@ -6,8 +6,8 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use crate::redis::batch::Batch;
-use crate::redis::{Operations, Redis};
+use super::staged::Batch;
+use super::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].
 pub struct Script<F> {
@@ -22,7 +22,7 @@ pub struct Script<F> {
 }
 
 /// The keys and arguments of one call.
-#[derive(Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Call {
     keys: Vec<String>,
     arguments: Vec<String>,
@@ -43,11 +43,11 @@ impl Call {
 }
 
 impl Call {
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(String::as_str)
     }
 
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &str> {
         self.arguments.iter().map(String::as_str)
     }
 }
@@ -61,7 +61,8 @@ impl Redis {
     /// taken back and its record becomes a dead letter. Take sums through Redis' own commands; a Lua number is
     /// exact only up to 2^53. Nobody else is served while it runs, so let it be short: work that is to be done
     /// once for many records, such as scoring a group anew, is noted in `EPOCH`, a table that the calls of one
-    /// epoch share, and done by [`script_once`](Self::script_once) behind this one.
+    /// epoch share, and done by [`script_once`](Self::script_once) behind this one; what takes too long for that
+    /// is noted in a key, and done in portions by a [`follow_up`](Self::follow_up).
     ///
     /// Everything that a call writes can be taken back only as far as the function's commands are known:
     /// commands on hashes, sets, sorted sets, counters, expiry, deletion and pushes to lists are undone one by

@@ -1,15 +1,18 @@
 //! The connection to one Redis server: made when needed, made again when broken, never waited for
-//! beyond a deadline.
+//! beyond a deadline. What a reachable server does not do in that time, such as a large epoch over a thin line, is
+//! given more the next time.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use rtbflow::epoch::Patience;
 use rtbflow::{Error, Result};
 use tokio::sync::Mutex;
 
-use crate::redis::failure;
+use super::fault;
 
 /// How often one call sends a request: once, and again after each broken connection. Every request
 /// here may be sent twice.
@@ -18,10 +21,11 @@ const MOST_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A server and the connection to it, if there is one.
-pub(crate) struct Server {
+pub(super) struct Server {
     client: Client,
     address: String,
     deadline: Duration,
+    patience: Patience,
     connection: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -33,24 +37,25 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    pub(crate) fn new(client: Client, deadline: Duration) -> Self {
+    pub(super) fn new(client: Client, deadline: Duration) -> Self {
         let info = client.get_connection_info();
         let address = format!("{}, database {}", info.addr(), info.redis_settings().db());
-        Self { client, address, deadline, connection: Mutex::new(None) }
+        let (patience, connection) = (Patience::default(), Mutex::new(None));
+        Self { client, address, deadline, patience, connection }
     }
 
     /// The same server over a connection of its own.
-    pub(crate) fn separate(&self) -> Self {
+    pub(super) fn separate(&self) -> Self {
         Self::new(self.client.clone(), self.deadline)
     }
 
     /// The user's name, as the server knows it.
-    pub(crate) fn user(&self) -> &str {
+    pub(super) fn user(&self) -> &str {
         self.client.get_connection_info().redis_settings().username().unwrap_or("default")
     }
 
     /// Host, port and database.
-    pub(crate) fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &str {
         &self.address
     }
 
@@ -60,34 +65,45 @@ impl Server {
     /// # Errors
     /// Transient if the server is away or does not answer within the deadline: then nobody knows
     /// whether the commands ran.
-    pub(crate) async fn send(
+    pub(super) async fn send(
         &self,
         attempted: &str,
         commands: &mut Pipeline,
     ) -> Result<Vec<RedisResult<Value>>> {
         let attempted = format!("{attempted} in Redis at {}", self.address);
         let commands = commands.ignore_errors();
-        match tokio::time::timeout(self.deadline, self.attempts(commands)).await {
+        let deadline = self.deadline.saturating_mul(self.patience.times());
+        let is_connected = AtomicBool::new(false);
+        let attempts = self.attempts(commands, &is_connected);
+        match tokio::time::timeout(deadline, attempts).await {
             Ok(Ok(answers)) => {
-                if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
+                self.patience.shorten();
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(fault::is_broken)) {
                     self.disconnect();
                 }
                 Ok(answers)
             }
-            Ok(Err(cause)) => Err(failure::error(&attempted, cause)),
+            Ok(Err(cause)) => Err(fault::error(&attempted, cause)),
             Err(_) => {
                 self.disconnect();
-                let waited = self.deadline;
-                Err(Error::transient(format!("{attempted}: no answer within {waited:?}")))
+                // One that does not even take connections would not do more in more time.
+                if is_connected.load(Ordering::Relaxed) {
+                    self.patience.lengthen();
+                }
+                Err(Error::transient(format!("{attempted}: no answer within {deadline:?}")))
             }
         }
     }
 
-    async fn attempts(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+    async fn attempts(
+        &self,
+        commands: &Pipeline,
+        is_connected: &AtomicBool,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
         let mut pause = PAUSE;
         for _ in 1..MOST_ATTEMPTS {
-            match self.attempt(commands).await {
-                Err(cause) if failure::is_broken(&cause) => {
+            match self.attempt(commands, is_connected).await {
+                Err(cause) if fault::is_broken(&cause) => {
                     tracing::debug!(server = %self.address, %cause, "connecting to Redis again");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -95,11 +111,17 @@ impl Server {
                 outcome => return outcome,
             }
         }
-        self.attempt(commands).await
+        self.attempt(commands, is_connected).await
     }
 
-    async fn attempt(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+    async fn attempt(
+        &self,
+        commands: &Pipeline,
+        is_connected: &AtomicBool,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        is_connected.store(false, Ordering::Relaxed);
         let mut connection = self.connection().await?;
+        is_connected.store(true, Ordering::Relaxed);
         let answers = commands.query_async(&mut connection).await;
         if answers.is_err() {
             self.disconnect();
