@@ -34,6 +34,7 @@ use crate::pipeline::DUPLICATES;
 use crate::process::{Outcome, Shutdown};
 use crate::reset::InKafka;
 use crate::topics::SystemTopic;
+use crate::won::Won;
 
 /// What a reset means for what was sent.
 const KEEPS: &str = "refunds that were sent to compensation-events cannot be taken back, and the next run sends them \
@@ -80,7 +81,7 @@ fn compensation(window: Windowed<(CompactString, CompactString), Clicks>) -> Opt
         ad_id,
         device_id,
         duplicate_click_count: timestamps.len(),
-        refund_amount: paid.saturating_sub(first.price),
+        refund_amount: paid - first.price,
         original_click_timestamps: timestamps,
         detection_window: DetectionWindow::FiveMinutes,
         reason: RefundReason::DuplicateClick,
@@ -93,7 +94,7 @@ fn compensation(window: Windowed<(CompactString, CompactString), Clicks>) -> Opt
 pub struct Clicks {
     timestamps: Vec<Timestamp>,
     first: Option<First>,
-    paid: i64,
+    paid: Won,
 }
 
 /// The first of several clicks, by time and then by offset: the one that stays charged.
@@ -121,7 +122,7 @@ impl Aggregate<Click> for CollectClicks {
         let click = &record.value;
         let at = (record.timestamp, record.origin.map_or(0, |origin| origin.offset()));
         clicks.timestamps.push(record.timestamp);
-        clicks.paid = clicks.paid.saturating_add(click.actual_price);
+        clicks.paid += click.actual_price;
         if clicks.first.as_ref().is_none_or(|first| at < first.at) {
             clicks.first = Some(First {
                 at,
@@ -137,11 +138,19 @@ impl Aggregate<Click> for CollectClicks {
     }
 }
 
-/// Records of `compensation-events`, keyed by who gets the refund.
+/// Records of `compensation-events`, keyed by who gets the refund. One that is larger than any amount of money
+/// that a reader takes is a dead letter of that topic.
 fn compensation_events(kafka: &KafkaAnchor) -> impl Sink<Compensation> + use<> {
     kafka
         .records(SystemTopic::CompensationEvents.name())
         .key(|compensation: &Compensation| &compensation.advertiser_id)
+        .constraint(|compensation| match compensation.refund_amount.fits() {
+            Some(_) => Ok(()),
+            None => Err(BadRecord::new(format!(
+                "refund_amount is {}, which is beyond 64 bits",
+                compensation.refund_amount
+            ))),
+        })
         .json()
 }
 
@@ -255,6 +264,25 @@ mod tests {
             [(&"advertiser_7".into(), &950.into()), (&"advertiser_0".into(), &3.into())]
         );
         assert_eq!(events[0]["original_click_timestamps"][0], "2024-01-15T10:30:00Z");
+    }
+
+    #[test]
+    fn a_refund_that_no_reader_takes_is_told_whole_and_refused() {
+        let clicks = |count| (0..count).map(|n| click(&format!("10:30:0{n}"), "a", i64::MAX));
+        let sink = compensation_events(&rtbflow_kafka::Kafka::new("127.0.0.1:1").anchor());
+        let of = |count| {
+            let events = run(timed(clicks(count)), duplicate_clicks);
+            Record::derived(events.into_iter().next().unwrap(), Timestamp::default())
+        };
+        let (fits, beyond) = (of(2), of(3));
+        assert_eq!(sink.check(&fits), Ok(()));
+        assert_eq!(fits.value.refund_amount, i64::MAX.into());
+        let reason = sink.check(&beyond).unwrap_err();
+        assert!(reason.reason().contains("refund_amount is 18446744073709551614"), "{reason}");
+        let refused = sink.result(&beyond);
+        let value = String::from_utf8(refused.value.unwrap()).unwrap();
+        assert!(value.contains("\"refund_amount\":18446744073709551614,"), "{value}");
+        assert_eq!(refused.topic.as_deref(), Some("compensation-events"));
     }
 
     #[test]

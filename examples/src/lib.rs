@@ -16,6 +16,7 @@ mod reach;
 pub mod refund;
 pub mod reset;
 pub mod topics;
+pub mod won;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

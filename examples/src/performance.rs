@@ -21,6 +21,7 @@ use crate::pipeline::PERFORMANCE;
 use crate::process::{Outcome, Shutdown};
 use crate::reset::{InRedis, Written};
 use crate::topics::SystemTopic;
+use crate::won::Won;
 
 const WINDOW: Duration = Duration::from_mins(5);
 
@@ -50,9 +51,9 @@ pub struct Performance {
     /// Conversions.
     pub conversions: i64,
     /// The prices of the clicks.
-    pub cost: i64,
+    pub cost: Won,
     /// The revenue of the conversions.
-    pub revenue: i64,
+    pub revenue: Won,
 }
 
 impl Performance {
@@ -61,11 +62,11 @@ impl Performance {
             Happened::Impression => self.impressions += 1,
             Happened::Click(price) => {
                 self.clicks += 1;
-                self.cost = self.cost.saturating_add(price);
+                self.cost += price;
             }
             Happened::Conversion(revenue) => {
                 self.conversions += 1;
-                self.revenue = self.revenue.saturating_add(revenue);
+                self.revenue += revenue;
             }
         }
     }
@@ -188,8 +189,9 @@ mod tests {
 
     #[test]
     fn a_window_counts_what_happened_and_the_money() {
-        let one = Performance { impressions: 2, clicks: 1, cost: 1200, ..Performance::default() };
-        let next = Performance { conversions: 1, revenue: 700, ..Performance::default() };
+        let one =
+            Performance { impressions: 2, clicks: 1, cost: 1200.into(), ..Performance::default() };
+        let next = Performance { conversions: 1, revenue: 700.into(), ..Performance::default() };
         check(
             vec![
                 ad("a", 0, Happened::Impression),
@@ -202,8 +204,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_beyond_what_the_cache_holds_is_told_whole_and_refused() {
+        let redis = Redis::connect_to("redis://127.0.0.1:1").build().unwrap();
+        let sink = metric_cache(&redis, OPTIONS.metric_ttl);
+        let of = |clicks: i64| {
+            let clicks = (0..clicks).map(|at| ad("a", at, Happened::Click(i64::MAX)));
+            let windows = run(timed(clicks), |ads| performance(ads, OPTIONS));
+            Record::derived(windows.into_iter().next().unwrap(), Timestamp::default())
+        };
+        assert_eq!(sink.check(&of(1)), Ok(()));
+        let beyond = of(2);
+        let reason = sink.check(&beyond).unwrap_err();
+        assert!(reason.reason().contains("adds 18446744073709551614 to cost"), "{reason}");
+        let refused = sink.result(&beyond);
+        let value = String::from_utf8(refused.value.unwrap()).unwrap();
+        assert!(
+            value.contains("\"clicks\":2,") && value.contains("\"cost\":18446744073709551614,"),
+            "{value}"
+        );
+        assert_eq!(refused.key.as_deref(), Some(b"perf:a:1970-01-01T00:00:00Z".as_slice()));
+    }
+
+    #[test]
     fn a_record_within_the_allowed_lateness_corrects_and_a_later_one_does_not() {
-        let click = Performance { clicks: 1, cost: 7, ..Performance::default() };
+        let click = Performance { clicks: 1, cost: 7.into(), ..Performance::default() };
         let view = Performance { impressions: 1, ..Performance::default() };
         check(
             vec![

@@ -12,7 +12,10 @@ use rtbflow::epoch::{
     RefusedResult, Task, Verdict, Writer,
 };
 use rtbflow::job::Report;
-use rtbflow::operators::window::{Late, Tumbling};
+use rtbflow::operators::Logic;
+use rtbflow::operators::window::{
+    Apply, CountWindow, Decided, Late, Session, Sliding, Sum, Tumbling, Windowed,
+};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::source::MemorySource;
 use rtbflow::writer::Rows;
@@ -152,6 +155,75 @@ async fn a_result_of_many_records_that_is_refused_is_a_whole_dead_letter_and_cou
     assert_eq!(letter.value.as_deref(), Some(b"185".as_slice()), "the whole result");
     assert_eq!((letter.beside(), letter.origin.offset()), ("values", 4), "the last record read");
     assert!(letter.reason.reason().contains("a result was refused: more than a hundred"));
+}
+
+/// Runs windows of sums of which one is beyond its type: those that are taken, and the letters.
+async fn sums<W>(windows: W) -> (Vec<i64>, Report, Vec<DeadLetter>)
+where
+    W: Apply<(), i64, fn(&i64), Sum<fn(&i64) -> i64>> + Decided + Send + Sync + Copy + 'static,
+    W::Logic: Logic<Out = Windowed<(), i64>, In = i64>,
+{
+    let (place, letters) = (Memory::new(), Letters::default());
+    let (_, out) = place.collect::<i64>();
+    // At 0, 60 and 120 seconds: the sum of the second window is beyond.
+    let values = vec![1, 2, i64::MAX, 3, 5];
+    let source = MemorySource::new("values", vec![values]).event_time(
+        |value| {
+            Timestamp::from_millis(match value {
+                1 | 2 => 0,
+                5 => 120_000,
+                _ => 60_000,
+            })
+        },
+        Duration::ZERO,
+    );
+    let job = Job::new("sums")
+        .unwrap()
+        .source(source)
+        .anchor(place.clone())
+        .dead_letters(letters.clone())
+        .pipeline({
+            let out = out.clone();
+            move |flow| {
+                let (key, value): (fn(&i64), fn(&i64) -> i64) = (|_| (), |value| *value);
+                flow.key_by(key)
+                    .window(windows)
+                    .aggregate("sum", Sum::of(value))
+                    .map(|window| window.value)
+                    .to(place.collect_into(&out))
+            }
+        });
+    let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+    (out.values(), report, letters.all())
+}
+
+fn is_one_letter_of_a_sum_beyond(letters: &[DeadLetter]) {
+    let [letter] = letters else { panic!("{letters:?}") };
+    let reason = letter.reason.reason();
+    assert!(reason.contains("the sum is 9223372036854775810, which is beyond i64"), "{reason}");
+    let value = String::from_utf8(letter.value.clone().unwrap()).unwrap();
+    assert!(
+        value.contains("1970-01-01T00:01:00Z") && value.contains("9223372036854775810"),
+        "{value}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sum_beyond_its_type_is_a_dead_letter_in_windows_of_each_kind() {
+    let minute = Duration::from_secs(60);
+    let (out, report, letters) = sums(Tumbling::of(minute).late(Late::Drop)).await;
+    assert_eq!((out, report.decoded, report.results_refused), (vec![3, 5], 5, 1));
+    is_one_letter_of_a_sum_beyond(&letters);
+    let sliding = Sliding::of(minute).every(minute).late(Late::Drop);
+    let (out, report, letters) = sums(sliding).await;
+    assert_eq!((out, report.decoded, report.results_refused), (vec![3, 5], 5, 1));
+    is_one_letter_of_a_sum_beyond(&letters);
+    let (out, report, letters) = sums(Session::gap(minute / 2).late(Late::Drop)).await;
+    assert_eq!((out, report.decoded, report.results_refused), (vec![3, 5], 5, 1));
+    is_one_letter_of_a_sum_beyond(&letters);
+    let (out, report, letters) = sums(CountWindow::of(2).ttl(minute * 60)).await;
+    assert_eq!((out, report.decoded, report.results_refused), (vec![3], 5, 1));
+    is_one_letter_of_a_sum_beyond(&letters);
 }
 
 /// A place whose calls time out when they have more rows than it can write.

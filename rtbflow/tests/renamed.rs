@@ -175,29 +175,63 @@ async fn a_name_that_does_not_fit_the_pipeline_is_refused() {
     }
 }
 
+/// Counts clicks in windows over a source of these partitions: to the end, or until all are committed.
+async fn count(place: &Place, partitions: Vec<Vec<u64>>, until_end: bool) -> Result<Report> {
+    let (memory, out) = (place.memory.clone(), place.out.clone());
+    let read: Vec<Option<i64>> = partitions.iter().map(|all| all.len().try_into().ok()).collect();
+    let clicks = MemorySource::new("clicks", partitions)
+        .event_time(|n| Timestamp::from_millis(n.cast_signed() * 10), Duration::ZERO);
+    let job = Job::new(JOB).unwrap().source(clicks).anchor(memory.clone()).until_end(until_end);
+    let job = job.commit_interval(Duration::from_millis(1)).pipeline(move |clicks| {
+        clicks
+            .key_by(|n| n % 40)
+            .window(Tumbling::of(Duration::from_secs(600)).late(Late::DeadLetter))
+            .aggregate("clicks", Count)
+            .map(|count: Windowed<u64, u64>| (count.key, count.value))
+            .to(memory.collect_into(&out))
+    });
+    let memory = place.memory.clone();
+    let committed = || memory.positions(&JobName::new(JOB).unwrap());
+    job.run(async {
+        while until_end || !committed().values().map(|at| at.offset).eq(read.iter().copied()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+}
+
+fn two_partitions() -> Vec<Vec<u64>> {
+    vec![(0..100).collect(), (100..200).collect()]
+}
+
+fn three_partitions() -> Vec<Vec<u64>> {
+    vec![(0..100).collect(), (100..210).collect(), (300..350).collect()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_partitions_under_open_windows_are_refused_and_a_reset_leaves_the_contents_of_one_run()
+{
+    let place = Place::new();
+    count(&place, two_partitions(), false).await.unwrap();
+    assert!(place.buckets().await > 0 && place.sum() == (0, 0), "the windows are open");
+    let error = count(&place, three_partitions(), true).await.unwrap_err();
+    let told = error.report();
+    assert!(error.is_config() && told.contains("of 3") && told.contains("for 2 tasks"), "{told}");
+    assert!(told.contains("partition counts") && told.contains("reset the job"), "{told}");
+    assert!(told.contains("`forget_with` of the place") && told.contains("`until_end`"), "{told}");
+    assert_eq!(place.sum(), (0, 0), "nothing was put out");
+    // What the message says.
+    place.memory.forget_with(&JobName::new(JOB).unwrap(), || place.out.clear());
+    count(&place, three_partitions(), true).await.unwrap();
+    assert_eq!((place.sum().1, place.buckets().await), (260, 0));
+}
+
 /// What the message about another number of partitions says for the next time.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_run_to_its_end_takes_more_partitions() {
     let place = Place::new();
-    let run = |partitions: Vec<Vec<u64>>| {
-        let (memory, out) = (place.memory.clone(), place.out.clone());
-        let clicks = MemorySource::new("clicks", partitions)
-            .event_time(|n| Timestamp::from_millis(n.cast_signed() * 10), Duration::ZERO);
-        let job = Job::new(JOB).unwrap().source(clicks).anchor(memory.clone()).until_end(true);
-        let window = || Tumbling::of(Duration::from_secs(600)).late(Late::DeadLetter);
-        let job = job.pipeline(move |clicks| {
-            clicks
-                .key_by(|n| n % 40)
-                .window(window())
-                .aggregate("clicks", Count)
-                .map(|count: Windowed<u64, u64>| (count.key, count.value))
-                .to(memory.collect_into(&out))
-        });
-        job.run(std::future::pending())
-    };
-    run(vec![(0..100).collect(), (100..200).collect()]).await.unwrap();
+    count(&place, two_partitions(), true).await.unwrap();
     assert_eq!(place.buckets().await, 0, "it leaves no state");
-    let more = vec![(0..100).collect(), (100..210).collect(), (300..350).collect()];
-    let report = run(more).await.unwrap();
+    let report = count(&place, three_partitions(), true).await.unwrap();
     assert_eq!((report.records_in(), place.sum().1), (60, 260), "each record once");
 }

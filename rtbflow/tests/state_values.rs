@@ -316,6 +316,34 @@ fn another_type_is_refused_and_both_are_named() {
     }
 }
 
+/// A value as the first builds stored it: in MessagePack, the fields by their position.
+fn by_position<T: Serialize>(value: &T) -> Chunk {
+    let entries = rmp_serde::to_vec(value).unwrap();
+    let mut bytes = 1_u16.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&crc32fast::hash(&entries).to_be_bytes());
+    bytes.extend_from_slice(&entries);
+    chunk(bytes.into())
+}
+
+#[test]
+fn what_was_stored_by_position_is_taken_whole_and_refused_where_a_field_was_left_out() {
+    let read = |value: &Bid| {
+        let chunk = by_position(value);
+        Reader::open(&chunk, 1).unwrap().only_entry::<Bid>()
+    };
+    let whole = bid(Some(1), Some(2), &[3]);
+    assert_eq!(read(&whole).unwrap(), Some(whole));
+    // By position these are a bid of five, and a bid of five that was paid with six.
+    for (value, field) in [(bid(None, Some(5), &[]), "paid"), (bid(Some(5), None, &[]), "paid")] {
+        let error = read(&value).unwrap_err().report();
+        assert!(error.contains(&format!("leaves out `{field}`")), "{error}");
+        assert!(error.contains("by position") && error.contains("reset"), "{error}");
+    }
+    for value in [bid(None, Some(5), &[6]), bid(Some(5), None, &[6])] {
+        assert!(read(&value).unwrap_err().is_config());
+    }
+}
+
 #[test]
 fn what_is_not_read_is_an_error() {
     let mut writer = Writer::new(1);

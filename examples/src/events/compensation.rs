@@ -6,6 +6,7 @@ use rtbflow::codec::{Decoder, View, json_view};
 use serde::{Deserialize, Serialize};
 
 use crate::events::strict::{Object, Rules, Text, Whole, names};
+use crate::won::Won;
 
 names! {
     /// How long the window was in which the clicks fell.
@@ -78,7 +79,7 @@ pub struct Compensation {
     /// How many clicks there were, the first included.
     pub duplicate_click_count: usize,
     /// The prices of all but the first, in won.
-    pub refund_amount: i64,
+    pub refund_amount: Won,
     /// When the clicks were, the first included; ascending.
     pub original_click_timestamps: Vec<Timestamp>,
     /// How long the window was.
@@ -149,7 +150,7 @@ mod tests {
             ad_id: "ad".into(),
             device_id: "d".into(),
             duplicate_click_count: 2,
-            refund_amount: i64::MAX,
+            refund_amount: i64::MAX.into(),
             original_click_timestamps: times.to_vec(),
             detection_window: DetectionWindow::FiveMinutes,
             reason: RefundReason::DuplicateClick,

@@ -74,7 +74,8 @@ fn check(partitions: Partitions, tasks: u32, early: Option<Duration>) {
     Simulation::new(log, move |ads, ledger| {
         let rows = performance(ads, options).map(|of| {
             let sums = of.value;
-            let counts = [sums.impressions, sums.clicks, sums.conversions, sums.cost, sums.revenue];
+            let [cost, revenue] = [sums.cost, sums.revenue].map(|sum| sum.fits().unwrap());
+            let counts = [sums.impressions, sums.clicks, sums.conversions, cost, revenue];
             (of.key.to_string(), of.window.start.as_millis(), counts)
         });
         rows.to(ledger.sink())

@@ -79,8 +79,8 @@ impl Cache {
                 counts.impressions,
                 counts.clicks,
                 counts.conversions,
-                counts.cost,
-                counts.revenue,
+                counts.cost.fits().unwrap(),
+                counts.revenue.fits().unwrap(),
             ];
             assert_eq!(found, counts.map(Some), "{key}");
             newest.insert(campaign, hash);

@@ -16,6 +16,7 @@ use crate::producer::result_topics::Limit;
 type Key<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> bool + Send>;
 type Value<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> Result<bool, BadRecord> + Send>;
 type Header<T> = Box<dyn Fn(&T) -> Option<Vec<u8>> + Send>;
+type Constraint<T> = Box<dyn Fn(&T) -> Result<(), BadRecord> + Send>;
 
 /// A sink in the making: what the records of a topic look like. [`json`](Self::json) or
 /// [`bytes`](Self::bytes) makes it a sink.
@@ -28,8 +29,8 @@ type Header<T> = Box<dyn Fn(&T) -> Option<Vec<u8>> + Send>;
 /// writing unless [`event_time`](Self::event_time) says otherwise.
 ///
 /// # Errors
-/// A record that is larger than [`most_bytes`](Self::most_bytes), or whose value has no JSON, becomes a
-/// dead letter. A topic that is missing is waited for like a server that is away, with a message that
+/// A record that is larger than [`most_bytes`](Self::most_bytes), that does not meet a
+/// [`constraint`](Self::constraint), or whose value has no JSON, becomes a dead letter. A topic that is missing is waited for like a server that is away, with a message that
 /// names it.
 ///
 /// # Examples
@@ -62,6 +63,7 @@ pub struct Records<T> {
     headers: Vec<(Arc<str>, Header<T>)>,
     event_time: bool,
     most_bytes: Option<usize>,
+    constraint: Option<Constraint<T>>,
     limit: Limit,
 }
 
@@ -80,6 +82,7 @@ impl<T> Records<T> {
             headers: Vec::new(),
             event_time: false,
             most_bytes: None,
+            constraint: None,
             limit,
         }
     }
@@ -127,6 +130,16 @@ impl<T> Records<T> {
     /// a dead letter.
     pub fn most_bytes(mut self, most: usize) -> Self {
         self.most_bytes = Some(most);
+        self
+    }
+
+    /// What is no record of this topic, whatever its form, such as a number that its readers do not take: it
+    /// becomes a dead letter with this reason.
+    pub fn constraint(
+        mut self,
+        check: impl Fn(&T) -> Result<(), BadRecord> + Send + 'static,
+    ) -> Self {
+        self.constraint = Some(Box::new(check));
         self
     }
 
@@ -193,6 +206,9 @@ impl<T> KafkaSink<T> {
 
 impl<T: 'static> Sink<T> for KafkaSink<T> {
     fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        if let Some(constraint) = &self.form.constraint {
+            constraint(&record.value)?;
+        }
         let mut checked = self.checked.borrow_mut();
         let mut encoded = checked.take().unwrap_or_default();
         encoded.clear();
@@ -357,6 +373,11 @@ mod tests {
         assert_eq!(sink.check(&record("x".repeat(800), 0)), Ok(()));
         let refused = sink.check(&record("x".repeat(1000), 0)).unwrap_err();
         assert!(refused.reason().contains("topic takes 1000"), "{refused}");
+        let small = |n: &i64| if *n > 9 { Err(BadRecord::new("too much")) } else { Ok(()) };
+        let sink = records().constraint(small).json();
+        assert_eq!(sink.check(&record(9, 0)), Ok(()));
+        assert_eq!(sink.check(&record(10, 0)).unwrap_err().reason(), "too much");
+        assert_eq!(Sink::result(&sink, &record(10, 0)).value, Some(b"10".to_vec()));
         let map = std::collections::BTreeMap::from([((1, 2), 3)]);
         let refused = records().json().check(&record(map, 0)).unwrap_err();
         assert!(refused.reason().contains("no JSON"), "{refused}");

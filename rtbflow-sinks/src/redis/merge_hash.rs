@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use redis::Cmd;
+use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{Origin, Record};
+use rtbflow::{BadRecord, Origin, Record};
 use serde_json::{Map, Value};
 
 use super::Redis;
@@ -17,7 +18,7 @@ use super::staged::{Batch, Work};
 pub struct MergeHash<T> {
     place: Place,
     key: Box<dyn Fn(&T) -> String + Send>,
-    adds: Vec<(&'static str, Box<dyn Fn(&T) -> i64 + Send>)>,
+    adds: Vec<(&'static str, Box<dyn Fn(&T) -> i128 + Send>)>,
     sets: Vec<(&'static str, Box<dyn Fn(&T) -> String + Send>)>,
     ratios: Vec<Ratio>,
     newest: Option<Newest<T>>,
@@ -127,10 +128,15 @@ impl Redis {
 }
 
 impl<T> MergeHash<T> {
-    /// A field to which each record adds, exactly and up to 64 bits.
+    /// A field to which each record adds, exactly and up to 64 bits: one that adds more by itself becomes a
+    /// dead letter.
     #[must_use]
-    pub fn add(mut self, field: &'static str, amount: impl Fn(&T) -> i64 + Send + 'static) -> Self {
-        self.adds.push((field, Box::new(amount)));
+    pub fn add<N: Into<i128>>(
+        mut self,
+        field: &'static str,
+        amount: impl Fn(&T) -> N + Send + 'static,
+    ) -> Self {
+        self.adds.push((field, Box::new(move |record| amount(record).into())));
         self
     }
 
@@ -177,6 +183,19 @@ impl<T> MergeHash<T> {
     pub fn expire(mut self, after: Duration) -> Self {
         self.expire = Some(after);
         self
+    }
+
+    /// A record as a dead letter carries it.
+    fn whole(&self, value: &T) -> RefusedResult {
+        // By hand: a `Value` holds no number of more than 64 bits.
+        let member = |name: &str, json: String| format!("{}:{json}", Value::from(name));
+        let adds = self.adds.iter().map(|(name, amount)| member(name, amount(value).to_string()));
+        let text = |text: String| Value::from(text).to_string();
+        let sets = self.sets.iter().map(|(name, set)| member(name, text(set(value))));
+        let members: Vec<String> = adds.chain(sets).collect();
+        let mut result = RefusedResult::new(format!("{{{}}}", members.join(",")));
+        result.key = Some((self.key)(value).into_bytes());
+        result
     }
 
     fn add_position(&self, field: &str) -> Option<usize> {
@@ -302,10 +321,27 @@ impl Work for Merges {
 }
 
 impl<T: 'static> Sink<T> for MergeHash<T> {
+    fn check(&self, record: &Record<T>) -> Result<(), BadRecord> {
+        for (name, amount) in &self.adds {
+            let amount = amount(&record.value);
+            if i64::try_from(amount).is_err() {
+                let reason = format!("it adds {amount} to {name}, which is beyond 64 bits");
+                return Err(BadRecord::new(reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn result(&self, record: &Record<T>) -> RefusedResult {
+        self.whole(&record.value)
+    }
+
     fn write(&mut self, record: &Record<T>) {
         let value = &record.value;
         let key = (self.key)(value);
-        let amounts: Vec<i64> = self.adds.iter().map(|(_, amount)| amount(value)).collect();
+        // What does not fit was refused before.
+        let fits = |amount| i64::try_from(amount).unwrap_or_default();
+        let amounts = self.adds.iter().map(|(_, amount)| fits(amount(value))).collect();
         let values = self.sets.iter().map(|(_, text)| text(value)).collect();
         let newest = self.newest.as_ref().map(|newest| (newest.key)(value)).unwrap_or_default();
         let mut part = Part { row: self.origins.len(), amounts, values };

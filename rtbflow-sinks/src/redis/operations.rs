@@ -49,12 +49,13 @@ impl Operations {
         if let Some(earlier) = known.and_then(|index| self.list.get_mut(index))
             && let Some(amount) = earlier.amount
             && let Some(sum) = amount.checked_add(by)
+            && let Some(of_row) = earlier.of_row(self.row, amount).checked_add(by)
         {
             if earlier.parts.is_empty() {
                 earlier.parts.push((earlier.row, amount));
             }
             match earlier.parts.last_mut() {
-                Some((row, of_row)) if *row == self.row => *of_row = of_row.wrapping_add(by),
+                Some((row, amount)) if *row == self.row => *amount = of_row,
                 _ => earlier.parts.push((self.row, by)),
             }
             earlier.amount = Some(sum);
@@ -239,6 +240,15 @@ impl Work for Operations {
 }
 
 impl Operation {
+    /// What it adds for this row so far, of the amount that it adds for all.
+    fn of_row(&self, row: usize, amount: i64) -> i64 {
+        match self.parts.last() {
+            Some((last, of_row)) if *last == row => *of_row,
+            None if self.row == row => amount,
+            Some(_) | None => 0,
+        }
+    }
+
     /// The amount of these parts; `None` if it does not fit 64 bits.
     fn sum(&self, is_part: &dyn Fn(usize) -> bool) -> Option<i64> {
         if self.parts.is_empty() {
@@ -326,6 +336,20 @@ mod tests {
         let mut operations = Operations::default();
         operations.increment("a", "x", i64::MAX).increment("a", "x", 1).increment("a", "x", 1);
         check(&operations, "increment 3 a x 9223372036854775807 increment 3 a x 2");
+    }
+
+    #[test]
+    fn what_one_row_adds_does_not_overflow_though_the_sum_over_all_rows_fits() {
+        let mut operations = Operations::default();
+        for (row, amount) in [(0, -i64::MAX), (1, i64::MAX), (1, 7)] {
+            operations.begin_row(row);
+            operations.increment("a", "x", amount);
+        }
+        check(&operations, "increment 3 a x 0 increment 3 a x 7");
+        let mut command = Cmd::new();
+        operations.write(0, &|part| part == 1, &mut command);
+        let command = command.get_packed_command();
+        assert!(String::from_utf8_lossy(&command).contains("\r\n9223372036854775807\r\n"));
     }
 
     #[test]

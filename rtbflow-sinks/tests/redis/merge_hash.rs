@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rtbflow::Timestamp;
-use rtbflow::sink::Staged;
+use rtbflow::sink::{Sink, Staged};
 use rtbflow_sinks::redis::{MergeHash, Redis};
 
 use crate::room::{Room, stage};
@@ -241,6 +241,25 @@ async fn a_sum_that_overflows_leaves_the_whole_hash_as_it_was() {
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert_eq!((&result["impressions"], &result["cost"]), (&1.into(), &1.into()), "{result}");
     room.clean().await;
+}
+
+#[test]
+fn a_partial_that_is_itself_beyond_64_bits_is_refused_whole() {
+    let redis = Redis::connect_to("redis://127.0.0.1:1").build().unwrap();
+    let sink = redis
+        .merge_hash(|(key, _): &(&'static str, i128)| (*key).to_owned())
+        .add("cost", |(_, cost)| *cost)
+        .add("clicks", |_| 2_u64)
+        .set("a \"name\"", |(key, _)| *key);
+    let of = |cost| rtbflow::Record::derived(("k", cost), Timestamp::default());
+    assert_eq!(sink.check(&of(i64::MAX.into())), Ok(()));
+    let beyond = of(i128::from(i64::MAX) + 1);
+    let reason = sink.check(&beyond).unwrap_err();
+    assert_eq!(reason.reason(), "it adds 9223372036854775808 to cost, which is beyond 64 bits");
+    let refused = sink.result(&beyond);
+    let expected = r#"{"cost":9223372036854775808,"clicks":2,"a \"name\"":"k"}"#;
+    assert_eq!(refused.value.as_deref(), Some(expected.as_bytes()));
+    assert_eq!(refused.key.as_deref(), Some(b"k".as_slice()));
 }
 
 #[tokio::test]

@@ -18,12 +18,13 @@ use crate::error::{BadRecord, Result};
 use crate::flow::{Elements, Flow};
 use crate::operators::window::Late;
 use crate::record::{Origin, Record};
+use crate::refused_result::RefusedResult;
 use crate::state::Chunk;
 pub use crate::state::Snapshot;
 use crate::time::{Timestamp, rough};
 use crate::topology::Tip;
 
-use operator::{Operator, Resumed};
+use operator::{Operator, Ready, Resumed};
 
 /// What an operator with state does: pure logic, without waiting.
 ///
@@ -85,6 +86,11 @@ pub trait Logic: Send + 'static {
         self.due()
     }
 
+    /// Whether the logic itself says by [`Outbox::due_at`] when a record has made results due earlier than
+    /// before. Unless it does, [`results_due`](Self::results_due) is asked after each record, which is a part of
+    /// what a record costs where that is little.
+    const SAYS_DUE: bool = false;
+
     /// A barrier came, with a reading of the wall clock; what is put out now still belongs to the epoch
     /// that it ends.
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
@@ -115,10 +121,15 @@ pub struct Outbox<U> {
     pub(super) rejects: Vec<(Reject, Class)>,
     pub(super) tally: Tally,
     pub(super) behind: u64,
+    pub(super) refused: Vec<(RefusedResult, BadRecord)>,
     pub(super) samples: Samples,
     pub(super) activity: Activity,
     /// The watermark that holds before what is emitted next.
     pub(super) watermark: Timestamp,
+    /// Which watermark the task knows to make results due.
+    pub(super) results_due: Timestamp,
+    /// How much lower watermarks are here than in the task.
+    pub(super) lag_ms: i64,
 }
 
 /// An element that is no barrier.
@@ -145,7 +156,18 @@ impl<U> Outbox<U> {
     pub(super) fn new(activity: Activity) -> Self {
         let (rejects, tally, watermark) = (Vec::new(), Tally::default(), Timestamp::MIN);
         let samples = Samples::default();
-        Self { elements: VecDeque::new(), rejects, tally, behind: 0, samples, activity, watermark }
+        Self {
+            elements: VecDeque::new(),
+            rejects,
+            tally,
+            behind: 0,
+            refused: Vec::new(),
+            samples,
+            activity,
+            watermark,
+            results_due: Timestamp::MAX,
+            lag_ms: 0,
+        }
     }
 
     /// Sends a record on.
@@ -166,6 +188,23 @@ impl<U> Outbox<U> {
     pub fn watermark(&mut self, watermark: Timestamp) {
         self.watermark = watermark;
         self.elements.push_back(Queued::Watermark(watermark));
+    }
+
+    /// Results become due by this watermark: said by a logic that [`SAYS_DUE`](Logic::SAYS_DUE) where a record
+    /// has made it lower.
+    #[inline]
+    pub fn due_at(&mut self, watermark: Timestamp) {
+        if watermark < self.results_due {
+            self.note_due(watermark);
+        }
+    }
+
+    /// Lets the task know by which watermark results are due.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_due(&mut self, watermark: Timestamp) {
+        self.results_due = watermark;
+        self.activity.due_at(watermark.as_millis().saturating_add(self.lag_ms));
     }
 
     /// Accounts for a record that is not used.
@@ -229,6 +268,14 @@ impl<U> Outbox<U> {
         if let Some(origin) = origin {
             self.rejects.push((Reject { origin, reason }, class));
         }
+    }
+
+    /// A result of many records cannot be had, for a reason of its own: it goes whole to the dead-letter topic, at
+    /// the position of the last record that was read before it, and is counted in
+    /// [`Report::results_refused`](crate::job::Report::results_refused).
+    pub fn refuse(&mut self, result: RefusedResult, reason: BadRecord) {
+        self.refused.push((result, reason));
+        self.activity.add(1);
     }
 
     /// How many results are to be emitted at a time: at least one, and no more than the epoch has room for, as
@@ -388,7 +435,13 @@ where
             }
             match ready!(this.stream.as_mut().poll_next(context)) {
                 Some(Element::Record(record, watermark)) => {
-                    this.operator.on_record(record, watermark)
+                    // A record that is handed from function to function is copied each time.
+                    let operator = &mut this.operator;
+                    match operator.before_record(watermark) {
+                        Ready::Yes => operator.logic.on_record(record, &mut operator.out),
+                        Ready::After(passed) => operator.hold(passed, record),
+                    }
+                    operator.after_record();
                 }
                 Some(Element::Watermark(watermark)) => this.operator.on_watermark(watermark),
                 Some(Element::Barrier(barrier)) => this.operator.on_barrier(barrier),

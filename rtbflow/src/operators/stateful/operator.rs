@@ -24,15 +24,11 @@ use crate::topology::Tip;
 
 /// An operator without the stream before it.
 pub(super) struct Operator<L: Logic> {
-    logic: L,
+    pub(super) logic: L,
     pub(super) name: Arc<str>,
     pub(super) out: Outbox<L::Out>,
     /// The watermark that the logic knows.
     watermark: Timestamp,
-    /// Which watermark the task knows to make results due.
-    results_due: Timestamp,
-    /// How much lower watermarks are here than in the task.
-    lag_ms: i64,
     /// How many barriers have passed that end an epoch.
     barriers: u64,
     /// What waits until the outbox is empty.
@@ -73,6 +69,13 @@ impl<T> More<T> {
     }
 }
 
+/// Whether the logic can take the record that came.
+pub(super) enum Ready {
+    Yes,
+    /// Once it has emitted what the record's watermark made due; then this watermark holds.
+    After(Option<Timestamp>),
+}
+
 /// What becomes of an operator that had something behind its outbox.
 pub(super) enum Resumed<U> {
     /// It goes on.
@@ -90,10 +93,8 @@ impl<L: Logic> Operator<L> {
         let mut operator = Self {
             logic,
             name: name.into(),
-            out: Outbox::new(tip.activity()),
+            out: Outbox { lag_ms: tip.lag_ms(), ..Outbox::new(tip.activity()) },
             watermark: Timestamp::MIN,
-            results_due: Timestamp::MAX,
-            lag_ms: tip.lag_ms(),
             barriers: 0,
             behind: None,
         };
@@ -106,8 +107,9 @@ impl<L: Logic> Operator<L> {
         self.behind.is_some()
     }
 
+    /// A record is about to come with this watermark.
     #[inline]
-    pub(super) fn on_record(&mut self, record: Record<L::In>, watermark: Timestamp) {
+    pub(super) fn before_record(&mut self, watermark: Timestamp) -> Ready {
         // Whether the watermark rose is as good as random: where that does not matter, it is not asked.
         if watermark < self.logic.due() {
             self.out.watermark = watermark;
@@ -115,36 +117,36 @@ impl<L: Logic> Operator<L> {
             self.watermark = watermark;
             let passed = self.logic.on_watermark(watermark, &mut self.out);
             if self.logic.more(&mut self.out) {
-                return self.hold(passed, record);
+                return Ready::After(passed);
             }
             self.out.watermark = passed.unwrap_or(self.out.watermark);
         }
-        self.take(record);
+        Ready::Yes
     }
 
+    /// A record was handled, or waits.
     #[inline]
-    fn take(&mut self, record: Record<L::In>) {
-        self.logic.on_record(record, &mut self.out);
-        if L::RESUMES && self.logic.results_due() < self.results_due {
-            self.note_due();
+    pub(super) fn after_record(&mut self) {
+        if L::RESUMES && !L::SAYS_DUE {
+            self.out.due_at(self.logic.results_due());
         }
+        debug_assert!(
+            !L::RESUMES || self.out.results_due <= self.logic.results_due(),
+            "a logic that SAYS_DUE has to say with a record that results are due earlier"
+        );
     }
 
     /// A record waits until the logic has emitted what its watermark made due.
     #[cold]
     #[inline(never)]
-    fn hold(&mut self, passed: Option<Timestamp>, record: Record<L::In>) {
+    pub(super) fn hold(&mut self, passed: Option<Timestamp>, record: Record<L::In>) {
         self.behind = Some(Behind::More(More::new(passed, Some(record))));
     }
 
     /// Lets the task know by which watermark results are due.
-    #[cold]
-    #[inline(never)]
     fn note_due(&mut self) {
         if L::RESUMES {
-            self.results_due = self.logic.results_due();
-            let due = self.results_due.as_millis().saturating_add(self.lag_ms);
-            self.out.activity.due_at(due);
+            self.out.note_due(self.logic.results_due());
         }
     }
 
@@ -197,6 +199,7 @@ impl<L: Logic> Operator<L> {
             epoch.samples.merge(&samples);
             epoch.behind += std::mem::take(&mut out.behind);
             epoch.reject(out.rejects.drain(..));
+            epoch.refused.append(&mut out.refused);
         });
         if let Some(error) = failure {
             barrier.fail(error);
@@ -225,7 +228,13 @@ impl<L: Logic> Operator<L> {
             Some(Behind::More(more)) => self.go_on(more, stream, context),
             Some(Behind::Next(element, ended)) => {
                 match element {
-                    Element::Record(record, watermark) => self.on_record(record, watermark),
+                    Element::Record(record, watermark) => {
+                        match self.before_record(watermark) {
+                            Ready::Yes => self.logic.on_record(record, &mut self.out),
+                            Ready::After(passed) => self.hold(passed, record),
+                        }
+                        self.after_record();
+                    }
                     Element::Watermark(watermark) => self.on_watermark(watermark),
                     Element::Barrier(barrier) => self.on_barrier(barrier),
                 }
@@ -296,7 +305,10 @@ impl<L: Logic> Operator<L> {
             None => ended.then_some(Behind::Ended),
         };
         match record {
-            Some(record) => self.take(record),
+            Some(record) => {
+                self.logic.on_record(record, &mut self.out);
+                self.after_record();
+            }
             None => {
                 return passed
                     .map_or(Resumed::GoesOn, |at| Resumed::Element(Element::Watermark(at)));

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::BadRecord;
 use crate::record::Record;
 use crate::state::short_name;
 
@@ -31,6 +32,17 @@ pub trait Aggregate<T>: Send + 'static {
 
     /// The result of what was added so far.
     fn output(&self, state: &Self::State) -> Self::Output;
+
+    /// Whether what was added so far has a result: asked before each [`output`](Self::output).
+    ///
+    /// # Errors
+    /// If it has none, such as a sum beyond its type. Then a dead letter takes the result's place, with key,
+    /// window and state, and is counted in [`Report::results_refused`](crate::job::Report::results_refused).
+    #[inline]
+    fn check(&self, state: &Self::State) -> Result<(), BadRecord> {
+        let _ = state;
+        Ok(())
+    }
 
     /// What it makes of the records, in a word or two: state that another aggregate has stored is refused, also
     /// where it is of the same type. The name of the type, unless an aggregate says otherwise; one whose type
@@ -278,6 +290,10 @@ macro_rules! tuple_of_aggregates {
             }
             fn output(&self, state: &Self::State) -> Self::Output {
                 ($(self.$index.output(&state.$index),)+)
+            }
+            fn check(&self, state: &Self::State) -> Result<(), BadRecord> {
+                $(self.$index.check(&state.$index)?;)+
+                Ok(())
             }
             fn describe(&self) -> String {
                 format!("({})", [$(self.$index.describe()),+].join(", "))

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::operators::window::results::output;
 use crate::operators::window::{
     Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,
 };
@@ -189,14 +190,14 @@ impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
 const VERSION: u16 = 1;
 
 impl<S> Run<S> {
-    /// Adds a record; returns the result and its window if one is due.
-    fn add<T, A>(
+    /// Adds a record; returns what is made of a window's state, and the window, if a result is due.
+    fn add<T, A, R>(
         &mut self,
         record: &Record<T>,
         windows: SlidingCount,
-        aggregate: &A,
-        merge: fn(&A, &mut S, &S),
-    ) -> Option<(Window, A::Output)>
+        (aggregate, merge): (&A, fn(&A, &mut S, &S)),
+        made: impl FnOnce(Window, &S) -> R,
+    ) -> Option<(Window, R)>
     where
         A: Aggregate<T, State = S>,
     {
@@ -221,7 +222,7 @@ impl<S> Run<S> {
         let first = self.parts.front()?;
         let mut window = first.window;
         let output = match self.parts.len() {
-            1 => aggregate.output(&first.state),
+            1 => made(window, &first.state),
             _ => {
                 let mut state = aggregate.empty();
                 for part in &self.parts {
@@ -229,7 +230,7 @@ impl<S> Run<S> {
                     window.start = window.start.min(part.window.start);
                     window.end = window.end.max(part.window.end);
                 }
-                aggregate.output(&state)
+                made(window, &state)
             }
         };
         if windows.slide >= windows.size {
@@ -262,7 +263,11 @@ where
         let until = run.until;
         self.keys.expire(slot, until);
         let Some((key, run)) = self.keys.get_mut(slot) else { return };
-        if let Some((window, value)) = run.add(&record, self.windows, &self.aggregate, self.merge) {
+        let aggregate = &self.aggregate;
+        let due = run.add(&record, self.windows, (aggregate, self.merge), |window, state| {
+            output((&*key, window), (aggregate, state), out)
+        });
+        if let Some((window, Some(value))) = due {
             let windowed = Windowed { key: key.clone(), window, value };
             out.push(Record::derived(windowed, record.timestamp));
         }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::operators::window::assign::Panes;
 use crate::operators::window::closing::Closing;
 use crate::operators::window::open::{Open, Slot};
-use crate::operators::window::results::{EarlyResults, Out, result};
+use crate::operators::window::results::{EarlyResults, Out, output, result};
 use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
@@ -68,7 +68,7 @@ impl<K, T, F, W, A: Aggregate<T>> fmt::Debug for WindowLogic<K, T, F, W, A> {
 
 impl<K, T, F, W, A> WindowLogic<K, T, F, W, A>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Serialize + Send + 'static,
     T: Send + 'static,
     W: Assigner,
     A: Aggregate<T>,
@@ -141,18 +141,20 @@ where
         if passed && self.panes == Panes::Discarding {
             let mut state = self.aggregate.empty();
             self.aggregate.add(&mut state, &record);
-            return out.push(result::<K, T, W, A>(key, window, self.aggregate.output(&state)));
+            if let Some(value) = output((&key, window), (&self.aggregate, &state), out) {
+                out.push(result::<K, T, W, A>(key, window, value));
+            }
+            return;
         }
         let at = self.open(window, passed);
+        out.due_at(self.due);
         let Some(open) = self.open.get_mut(at) else { return };
         let position = open.add(key, &record, &self.aggregate);
         if passed {
-            if let Some((key, slot)) = open.keys.at(position) {
-                out.push(result::<K, T, W, A>(
-                    key.clone(),
-                    window,
-                    self.aggregate.output(&slot.state),
-                ));
+            if let Some((key, slot)) = open.keys.at(position)
+                && let Some(value) = output((key, window), (&self.aggregate, &slot.state), out)
+            {
+                out.push(result::<K, T, W, A>(key.clone(), window, value));
             }
         } else {
             let early = (&self.early, self.panes);
@@ -205,11 +207,10 @@ where
             }
             if self.panes == Panes::Discarding {
                 for (key, slot) in open.keys.drain() {
-                    out.push(result::<K, T, W, A>(
-                        key,
-                        open.window,
-                        self.aggregate.output(&slot.state),
-                    ));
+                    let made = (&self.aggregate, &slot.state);
+                    if let Some(value) = output((&key, open.window), made, out) {
+                        out.push(result::<K, T, W, A>(key, open.window, value));
+                    }
                 }
                 open.changed.clear();
                 open.unseen.clear();
@@ -225,13 +226,10 @@ where
                 if let Some(slot) = open.keys.at_mut(position) {
                     slot.unseen_count = 0;
                 }
-                if let Some((key, slot)) = open.keys.at(position) {
-                    let key = key.clone();
-                    out.push(result::<K, T, W, A>(
-                        key,
-                        open.window,
-                        self.aggregate.output(&slot.state),
-                    ));
+                let Some((key, slot)) = open.keys.at(position) else { continue };
+                let made = (&self.aggregate, &slot.state);
+                if let Some(value) = output((key, open.window), made, out) {
+                    out.push(result::<K, T, W, A>(key.clone(), open.window, value));
                 }
             }
         }
@@ -249,8 +247,10 @@ where
         while let Some((key, slot)) = open.keys.at(at).filter(|_| room > 0) {
             at += 1;
             if self.early.ends_with(slot.unseen_count) {
-                let value = self.aggregate.output(&slot.state);
-                out.push(result::<K, T, W, A>(key.clone(), open.window, value));
+                let made = (&self.aggregate, &slot.state);
+                if let Some(value) = output((key, open.window), made, out) {
+                    out.push(result::<K, T, W, A>(key.clone(), open.window, value));
+                }
                 room -= 1;
             }
         }
@@ -309,7 +309,7 @@ fn early_after<K, T, W, A>(
     aggregate: &A,
     out: &mut Outbox<Out<K, T, W, A>>,
 ) where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Serialize + Send + 'static,
     T: Send + 'static,
     W: Windows,
     A: Aggregate<T>,
@@ -321,7 +321,9 @@ fn early_after<K, T, W, A>(
     if early.count(&mut slot.unseen_count) {
         slot.unseen_count = 0;
         let Some((key, slot)) = open.keys.at(position) else { return };
-        out.push(result::<K, T, W, A>(key.clone(), open.window, aggregate.output(&slot.state)));
+        if let Some(value) = output((key, open.window), (aggregate, &slot.state), out) {
+            out.push(result::<K, T, W, A>(key.clone(), open.window, value));
+        }
         if panes == Panes::Discarding
             && let Some(slot) = open.keys.at_mut(position)
         {
@@ -344,6 +346,7 @@ where
     type Out = Out<K, T, W, A>;
     const VERSION: u16 = VERSION;
     const RESUMES: bool = true;
+    const SAYS_DUE: bool = true;
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
@@ -383,12 +386,17 @@ where
         let most = out.room();
         let mut room = most;
         while let Some(Closing { window, entries, logged, .. }) = self.closing.front_mut() {
-            while let Some((_, slot)) = entries.as_slice().first() {
+            while let Some((key, slot)) = entries.as_slice().first() {
+                if !wanted(slot) {
+                    entries.next();
+                    continue;
+                }
                 // Read where it stands: it need not be moved for that.
-                let value = wanted(slot).then(|| self.aggregate.output(&slot.state));
+                let value = output((key, *window), (&self.aggregate, &slot.state), out);
                 let Some((key, _)) = entries.next() else { break };
-                let Some(value) = value else { continue };
-                out.push(result::<K, T, W, A>(key, *window, value));
+                if let Some(value) = value {
+                    out.push(result::<K, T, W, A>(key, *window, value));
+                }
                 room -= 1;
                 if room == 0 {
                     return true;

@@ -6,6 +6,7 @@ use std::ops::{AddAssign, SubAssign};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::BadRecord;
 use crate::operators::window::{Aggregate, Merge};
 use crate::record::Record;
 
@@ -34,6 +35,12 @@ pub trait Number: sealed::Sealed + Copy + Send + 'static {
     /// The sum, at the least or greatest number if it lies beyond.
     fn narrow(wide: Self::Wide) -> Self;
 
+    /// Whether the sum lies within the type, so that it is a result.
+    ///
+    /// # Errors
+    /// If it lies beyond.
+    fn check(wide: Self::Wide) -> Result<(), BadRecord>;
+
     /// The sum divided by a count.
     fn mean(wide: Self::Wide, count: u64) -> f64;
 }
@@ -52,6 +59,10 @@ macro_rules! whole_numbers {
                 let end = if wide < 0 { Self::MIN } else { Self::MAX };
                 Self::try_from(wide).unwrap_or(end)
             }
+            #[inline]
+            fn check(wide: i128) -> Result<(), BadRecord> {
+                Self::try_from(wide).map(drop).map_err(|_| beyond(wide, stringify!($number)))
+            }
             #[expect(clippy::cast_precision_loss, reason = "a mean is as exact as an f64 is")]
             fn mean(wide: i128, count: u64) -> f64 {
                 wide as f64 / count as f64
@@ -60,6 +71,11 @@ macro_rules! whole_numbers {
     )+};
 }
 whole_numbers!(i32, u32, i64, u64);
+
+#[cold]
+fn beyond(sum: i128, number: &str) -> BadRecord {
+    BadRecord::new(format!("the sum is {sum}, which is beyond {number}"))
+}
 
 impl sealed::Sealed for f64 {}
 impl Number for f64 {
@@ -71,6 +87,9 @@ impl Number for f64 {
     }
     fn narrow(wide: Self) -> Self {
         wide
+    }
+    fn check(_wide: Self) -> Result<(), BadRecord> {
+        Ok(())
     }
     #[expect(clippy::cast_precision_loss, reason = "a mean is as exact as an f64 is")]
     fn mean(wide: Self, count: u64) -> Self {
@@ -99,8 +118,10 @@ macro_rules! of_a_field {
     };
 }
 
-/// Sums a number. Whole numbers do not overflow on the way; a sum beyond the type's end is put out as
-/// that end. Keeps one number of 16 bytes, or 8 for `f64`. To count records take [`Count`](super::Count).
+/// Sums a number. Whole numbers do not overflow on the way. A sum that ends beyond its type is no result: a dead
+/// letter has it, with the window and the key, and it is counted in
+/// [`Report::results_refused`](crate::job::Report::results_refused). Keeps one number of 16 bytes, or 8 for
+/// `f64`. To count records take [`Count`](super::Count).
 ///
 /// Sums of `f64` depend on the order in which they are made, and windows that merge make them in another one
 /// after a restart: the last digits may differ. For money, and whatever has to be exact, take whole numbers.
@@ -138,6 +159,11 @@ where
 
     fn output(&self, state: &N::Wide) -> N {
         N::narrow(*state)
+    }
+
+    #[inline]
+    fn check(&self, state: &N::Wide) -> Result<(), BadRecord> {
+        N::check(*state)
     }
 
     fn describe(&self) -> String {
@@ -324,10 +350,11 @@ mod tests {
     fn a_sum_does_not_overflow_on_its_way() {
         let sum = Sum::of(|n: &i64| *n);
         let mut state = of(&sum, &[i64::MAX, i64::MAX]);
-        assert_eq!(sum.output(&state), i64::MAX);
+        let beyond = sum.check(&state).unwrap_err();
+        assert!(beyond.reason().contains("18446744073709551614"), "{beyond}");
         sum.merge(&mut state, &of(&sum, &[-7]));
         sum.remove(&mut state, &of(&sum, &[i64::MAX]));
-        assert_eq!(sum.output(&state), i64::MAX - 7);
+        assert_eq!((sum.check(&state), sum.output(&state)), (Ok(()), i64::MAX - 7));
         let bytes = rmp_serde::to_vec(&state).unwrap();
         assert_eq!(rmp_serde::from_slice::<i128>(&bytes).unwrap(), state);
     }

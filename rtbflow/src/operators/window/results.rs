@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::operators::window::{Aggregate, LatePolicy, Window, Windowed, Windows};
 use crate::record::Record;
+use crate::refused_result::RefusedResult;
 use crate::time::Timestamp;
 
 /// What comes out of windows `W` with the aggregate `A`.
@@ -26,6 +30,52 @@ where
 {
     let last = window.end - Duration::from_millis(1);
     W::Late::result::<_, T>(Record::derived(Windowed { key, window, value }, last))
+}
+
+/// What an aggregate makes of a state, if it has a result; else a dead letter has it.
+#[inline]
+pub(crate) fn output<K, T, A, U>(
+    (key, window): (&K, Window),
+    (aggregate, state): (&A, &A::State),
+    out: &mut Outbox<U>,
+) -> Option<A::Output>
+where
+    K: Serialize,
+    A: Aggregate<T>,
+{
+    match aggregate.check(state) {
+        Ok(()) => Some(aggregate.output(state)),
+        Err(reason) => {
+            refuse(key, window, state, reason, out);
+            None
+        }
+    }
+}
+
+/// Makes a dead letter of what has no result.
+#[cold]
+#[inline(never)]
+fn refuse<U>(
+    key: &impl Serialize,
+    window: Window,
+    state: &impl Serialize,
+    reason: BadRecord,
+    out: &mut Outbox<U>,
+) {
+    #[derive(Serialize)]
+    struct Whole<'a, K, S> {
+        key: &'a K,
+        window_start: String,
+        window_end: String,
+        state: &'a S,
+    }
+
+    let Window { start, end } = window;
+    let whole = Whole { key, window_start: start.to_string(), window_end: end.to_string(), state };
+    let of = format!("the window from {start} to {end}");
+    let json = serde_json::to_vec(&whole).unwrap_or_else(|_| of.clone().into_bytes());
+    let reason = BadRecord::new(format!("{of}: {}", reason.reason()));
+    out.refuse(RefusedResult::new(json), reason);
 }
 
 /// What is put out of windows that are still open.

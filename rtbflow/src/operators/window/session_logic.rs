@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::operators::window::results::{EarlyResults, Out, result};
+use crate::operators::window::results::{EarlyResults, Out, output, result};
 use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
@@ -100,7 +100,7 @@ impl<S> Visits<S> {
 
 impl<K, T, F, L, A> SessionLogic<K, T, F, L, A>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Serialize + Send + 'static,
     T: Send + 'static,
     L: LatePolicy,
     A: Merge<T>,
@@ -140,8 +140,10 @@ where
     fn put_out(&self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
         let Some((key, visits)) = self.keys.get(slot) else { return };
         let Some(visit) = visits.visits.get(at) else { return };
-        let value = self.aggregate.output(&visit.state);
-        out.push(result::<K, T, Session<L>, A>(key.clone(), visit.window, value));
+        let made = (&self.aggregate, &visit.state);
+        if let Some(value) = output((key, visit.window), made, out) {
+            out.push(result::<K, T, Session<L>, A>(key.clone(), visit.window, value));
+        }
     }
 
     /// A timer is due: a session is put out, let go of, or looked at later. Returns whether it was of one

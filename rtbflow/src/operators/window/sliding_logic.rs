@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::operators::window::lane::Lane;
 use crate::operators::window::parts::Part;
 use crate::operators::window::recent::Recent;
-use crate::operators::window::results::{EarlyResults, Out, result};
+use crate::operators::window::results::{EarlyResults, Out, output, result};
 use crate::operators::window::slices::Slices;
 use crate::operators::window::sliding::Grid;
 use crate::operators::window::stacks::Stacks;
@@ -76,7 +76,7 @@ impl<K, T, F, L, A: Merge<T>> fmt::Debug for SlidingLogic<K, T, F, L, A> {
 
 impl<K, T, F, L, A> SlidingLogic<K, T, F, L, A>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Serialize + Send + 'static,
     T: Send + 'static,
     L: LatePolicy,
     A: Merge<T>,
@@ -122,7 +122,12 @@ where
     /// Adds a record to its slice, which lies so many before the newest; says where its key stands, and
     /// whether it is due to be put out early.
     #[inline]
-    fn add(&mut self, (slice_end, behind): (i64, usize), record: &Record<T>) -> (usize, bool)
+    fn add(
+        &mut self,
+        (slice_end, behind): (i64, usize),
+        record: &Record<T>,
+        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
+    ) -> (usize, bool)
     where
         F: Fn(&T) -> K,
     {
@@ -155,6 +160,7 @@ where
         if is_new && slice_end < self.due {
             self.due =
                 self.due.min(self.grid.end_from(slice_end.max(self.passed.saturating_add(1))));
+            out.due_at(Timestamp::from_millis(self.due));
         }
         (at, early)
     }
@@ -179,7 +185,7 @@ where
         }
         // Whatever ends until here and has something in it was put out.
         self.passed = self.passed.max(watermark);
-        let (key_at, early) = self.add((end, 0), &record);
+        let (key_at, early) = self.add((end, 0), &record, out);
         if let Some(lane) = self.keys.at_mut(key_at)
             && lane.parts.position(end) < lane.stacks.len()
         {
@@ -207,7 +213,10 @@ where
             if !self.is_over(end, watermark) {
                 let window = self.window(end);
                 stacks.slide(&lane.parts, (window.start.as_millis(), end), &self.aggregate);
-                if let Some(value) = stacks.output(&self.aggregate) {
+                let value = stacks.make(&self.aggregate, |state| {
+                    output((key, window), (&self.aggregate, state), out)
+                });
+                if let Some(value) = value.flatten() {
                     out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
                 }
             }
@@ -259,9 +268,13 @@ where
             }
             lane.slide((start, end), &self.aggregate);
             if (self.early.never() || lane.has_unseen_in_window())
-                && let Some(value) = lane.stacks.output(&self.aggregate)
+                && let Some(value) = lane.stacks.make(&self.aggregate, |state| {
+                    output((key, window), (&self.aggregate, state), out)
+                })
             {
-                out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
+                if let Some(value) = value {
+                    out.push(result::<K, T, Sliding<L>, A>(key.clone(), window, value));
+                }
                 room -= 1;
             }
             lane.forget(gone, &self.aggregate);
@@ -356,6 +369,7 @@ where
     type Out = Out<K, T, Sliding<L>, A>;
     const VERSION: u16 = VERSION;
     const RESUMES: bool = true;
+    const SAYS_DUE: bool = true;
 
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
@@ -369,7 +383,7 @@ where
         if end <= watermark {
             return self.on_other_record(record, out);
         }
-        let (key_at, early) = self.add((end, behind), &record);
+        let (key_at, early) = self.add((end, behind), &record, out);
         if early {
             self.put_out_early(key_at, watermark, out);
         }

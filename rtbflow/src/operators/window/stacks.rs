@@ -87,19 +87,20 @@ impl<S> Stacks<S> {
         }
     }
 
-    /// What is put out of the window, if there is anything in it.
-    pub(crate) fn output<T, A>(&self, aggregate: &A) -> Option<A::Output>
+    /// What is made of the window's state, if there is anything in it.
+    #[inline]
+    pub(crate) fn make<T, A, R>(&self, aggregate: &A, made: impl FnOnce(&S) -> R) -> Option<R>
     where
         A: Merge<T, State = S>,
     {
         match (self.front.last(), &self.back) {
             (None, None) => None,
-            (Some(state), None) | (None, Some(state)) => Some(aggregate.output(state)),
+            (Some(state), None) | (None, Some(state)) => Some(made(state)),
             (Some(front), Some(back)) => {
                 let mut state = aggregate.empty();
                 aggregate.merge(&mut state, front);
                 aggregate.merge(&mut state, back);
-                Some(aggregate.output(&state))
+                Some(made(&state))
             }
         }
     }
