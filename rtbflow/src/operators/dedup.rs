@@ -14,7 +14,7 @@ use crate::barrier::Class;
 use crate::either::Either;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::window::Late;
+use crate::operators::late::Late;
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
 use crate::state::{Bucket, Chunk, Format, Reader, Writer};

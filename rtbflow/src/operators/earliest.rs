@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::barrier::Class;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::Stateful;
+use crate::operators::late::Late;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
-use crate::operators::window::Late;
 use crate::record::Record;
 use crate::time::Timestamp;
 

@@ -14,7 +14,7 @@ use crate::operators::interval_join::{
     Bound, Decided, Decision, Inner, IntervalJoinLogic, JoinKind, LateRecords, LeftOuter, Rules,
     Touch, Widest,
 };
-use crate::operators::window::{Late, Undecided};
+use crate::operators::late::{Late, Undecided};
 use crate::operators::{Connected, Stateful};
 use crate::time::millis;
 

@@ -167,7 +167,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::Either::{self, Left, Right};
-    use crate::operators::window::{Late, Session, Sliding};
+    use crate::operators::late::Late;
+    use crate::operators::window::{Session, Sliding};
     use crate::testing::{laws, run, timed};
 
     const INPUT: [(Either<u32, char>, i64); 7] = [

@@ -54,7 +54,7 @@ pub(super) use logic::Rules;
 use crate::either::Either;
 use crate::error::Error;
 use crate::flow::{Elements, Flow};
-use crate::operators::window::{Late, Undecided};
+use crate::operators::late::{Late, Undecided};
 use crate::operators::{Connected, Stateful};
 
 /// Which records of an interval are joined, and what becomes of the others.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::barrier::Class;
 use crate::error::BadRecord;
 use crate::operators::Outbox;
+use crate::operators::late::Late;
 use crate::operators::process::timers::{Clock, Edit, Timer};
-use crate::operators::window::Late;
 use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 

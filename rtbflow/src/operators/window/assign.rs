@@ -1,14 +1,11 @@
 //! The contracts of windows: where they lie, what becomes of late records, and what puts them together.
 
-use std::hash::Hash;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::operators::Logic;
-use crate::operators::window::results::Early;
-use crate::operators::window::{Aggregate, LatePolicy, Window, WindowLogic};
+use crate::operators::window::early::Early;
+use crate::operators::window::late_policy::LatePolicy;
+use crate::operators::window::span::Window;
 use crate::time::Timestamp;
 
 /// Windows of which everything is said that has to be: what becomes of late records, or, where the time
@@ -90,23 +87,4 @@ pub trait Apply<K, T, F, A>: Sized {
 
     /// Puts windows and aggregate together.
     fn apply(self, statement: Statement<F, A>) -> Self::Logic;
-}
-
-impl<K, T, F, A, W> Apply<K, T, F, A> for W
-where
-    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
-    T: Send + 'static,
-    F: Fn(&T) -> K + Send + 'static,
-    W: Assigner,
-    A: Aggregate<T>,
-{
-    type Logic = WindowLogic<K, T, F, W, A>;
-
-    fn detail(&self) -> String {
-        self.describe()
-    }
-
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
-        WindowLogic::new(self, statement)
-    }
 }

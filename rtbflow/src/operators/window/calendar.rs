@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::operators::late::Undecided;
+use crate::operators::window::assign::Assigner;
+use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::lateness::{Lateness, with_lateness};
-use crate::operators::window::{Assigner, LatePolicy, Undecided, Window};
+use crate::operators::window::span::Window;
 use crate::time::Timestamp;
 
 /// Windows of the calendar, which do not all have one size: days of a time zone have 23 or 25 hours

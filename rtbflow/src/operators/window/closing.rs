@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::operators::Snapshot;
-use crate::operators::window::Window;
 use crate::operators::window::open::{Open, Slot};
+use crate::operators::window::span::Window;
 use crate::state::{Format, Writer};
 use crate::time::Timestamp;
 

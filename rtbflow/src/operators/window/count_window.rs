@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::operators::late::Undecided;
+use crate::operators::window::aggregate::{Aggregate, Merge};
+use crate::operators::window::assign::{Apply, Decided, Statement};
 use crate::operators::window::results::output;
-use crate::operators::window::{
-    Aggregate, Apply, Decided, Merge, Statement, Undecided, Window, Windowed,
-};
+use crate::operators::window::span::{Window, Windowed};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Chunk, Format, KeyedState};

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::stable_hash;
-use crate::operators::window::{Aggregate, Merge};
+use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 
 /// Registers of the sketch: 2 to this power.

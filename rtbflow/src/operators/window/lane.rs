@@ -1,6 +1,6 @@
 //! What one key has in windows that slide.
 
-use crate::operators::window::Merge;
+use crate::operators::window::aggregate::Merge;
 use crate::operators::window::parts::{Part, Parts};
 use crate::operators::window::stacks::Stacks;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::operators::window::{LatePolicy, Undecided};
+use crate::operators::late::Undecided;
+use crate::operators::window::late_policy::LatePolicy;
 
 /// How long after its end a window takes records, and what becomes of later ones.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,7 @@ macro_rules! with_lateness {
     ) => {
         impl$(<$of>)? $windows$(<$of>)? {
             /// Says what happens to late records.
-            pub fn late<L: $crate::operators::window::LatePolicy>(
+            pub fn late<L: $crate::operators::window::late_policy::LatePolicy>(
                 self,
                 late: L,
             ) -> $windows<$($of,)? L> {
@@ -57,10 +58,10 @@ macro_rules! with_lateness {
             }
         }
 
-        impl<$($of,)? L> $crate::operators::window::Windows for $windows<$($of,)? L>
+        impl<$($of,)? L> $crate::operators::window::assign::Windows for $windows<$($of,)? L>
         where
             $($of: $($bound)+,)?
-            L: $crate::operators::window::LatePolicy,
+            L: $crate::operators::window::late_policy::LatePolicy,
         {
             type Late = L;
 

@@ -11,11 +11,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Result;
+use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::assign::Panes;
+use crate::operators::window::assign::{Apply, Assigner, Statement, Windows};
 use crate::operators::window::closing::Closing;
+use crate::operators::window::early::EarlyResults;
+use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::open::{Open, Slot};
-use crate::operators::window::results::{EarlyResults, Out, output, result};
-use crate::operators::window::{Aggregate, Assigner, LatePolicy, Statement, Window, Windows};
+use crate::operators::window::results::{Out, output, result};
+use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Bucket, Chunk, Format, Reader, Writer};
@@ -481,5 +485,24 @@ where
                 open.all_unseen(&self.early);
             }
         }
+    }
+}
+
+impl<K, T, F, A, W> Apply<K, T, F, A> for W
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    W: Assigner,
+    A: Aggregate<T>,
+{
+    type Logic = WindowLogic<K, T, F, W, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        WindowLogic::new(self, statement)
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::BadRecord;
-use crate::operators::window::{Aggregate, Merge};
+use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 
 mod sealed {

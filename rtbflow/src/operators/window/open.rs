@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::operators::window::results::EarlyResults;
-use crate::operators::window::{Aggregate, Window};
+use crate::operators::window::aggregate::Aggregate;
+use crate::operators::window::early::EarlyResults;
+use crate::operators::window::span::Window;
 use crate::record::Record;
 use crate::state::{Bucket, Format, Reader};
 use crate::table::Table;

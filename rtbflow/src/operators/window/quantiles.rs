@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operators::window::{Aggregate, Merge};
+use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 use crate::sketch::Sketch;
 

@@ -1,6 +1,6 @@
 //! The slices of times that come a little out of order, found without a division for each.
 
-use crate::operators::window::sliding::Grid;
+use crate::operators::window::grid::Grid;
 
 /// The newest slice that a record came for, and how those before it are found.
 #[derive(Debug, Clone, Copy)]

@@ -1,15 +1,9 @@
 //! Windows of activity: a session lasts until nothing comes for a while.
 
-use std::hash::Hash;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use crate::operators::late::Undecided;
 use crate::operators::window::lateness::{Lateness, with_lateness};
-use crate::operators::window::{
-    Apply, LatePolicy, Merge, SessionLogic, Statement, Undecided, Windows,
-};
 
 /// Windows of activity: a key's records that follow one another within a gap are one session, from its
 /// first record to a gap after its last. For windows that do not depend on the records take
@@ -67,23 +61,4 @@ with_lateness! {
     impl Session { gap }
     /// How long after its end a session still takes records. Default: not at all. One that goes on then,
     /// or is merged with another, is put out anew; what was put out of its parts is not taken back.
-}
-
-impl<K, T, F, A, L> Apply<K, T, F, A> for Session<L>
-where
-    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
-    T: Send + 'static,
-    F: Fn(&T) -> K + Send + 'static,
-    L: LatePolicy,
-    A: Merge<T>,
-{
-    type Logic = SessionLogic<K, T, F, L, A>;
-
-    fn detail(&self) -> String {
-        self.describe()
-    }
-
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
-        SessionLogic::new(self, statement)
-    }
 }

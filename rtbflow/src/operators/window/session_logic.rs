@@ -10,8 +10,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::operators::window::results::{EarlyResults, Out, output, result};
-use crate::operators::window::{LatePolicy, Merge, Session, Statement, Window, Windows};
+use crate::operators::window::aggregate::Merge;
+use crate::operators::window::assign::{Apply, Statement, Windows};
+use crate::operators::window::early::EarlyResults;
+use crate::operators::window::late_policy::LatePolicy;
+use crate::operators::window::results::{Out, output, result};
+use crate::operators::window::session::Session;
+use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Chunk, Format, KeyedState, SlotId};
@@ -321,5 +326,24 @@ where
                 self.arm(slot, at);
             }
         }
+    }
+}
+
+impl<K, T, F, A, L> Apply<K, T, F, A> for Session<L>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type Logic = SessionLogic<K, T, F, L, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        SessionLogic::new(self, statement)
     }
 }

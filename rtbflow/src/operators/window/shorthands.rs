@@ -5,7 +5,11 @@ use serde::de::DeserializeOwned;
 
 use crate::flow::{Elements, Flow};
 use crate::operators::Stateful;
-use crate::operators::window::{Apply, Count, Fold, Number, Reduce, Sum, TopN, WindowedFlow};
+use crate::operators::window::aggregate::{Count, Fold, Reduce};
+use crate::operators::window::assign::Apply;
+use crate::operators::window::flow::WindowedFlow;
+use crate::operators::window::numbers::{Number, Sum};
+use crate::operators::window::top_n::TopN;
 
 impl<S, K, F, W> WindowedFlow<S, F, W>
 where

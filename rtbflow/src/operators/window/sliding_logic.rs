@@ -10,14 +10,19 @@ use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
 use crate::error::Result;
+use crate::operators::window::aggregate::Merge;
+use crate::operators::window::assign::{Apply, Statement, Windows};
+use crate::operators::window::early::EarlyResults;
+use crate::operators::window::grid::Grid;
 use crate::operators::window::lane::Lane;
+use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::parts::Part;
 use crate::operators::window::recent::Recent;
-use crate::operators::window::results::{EarlyResults, Out, output, result};
+use crate::operators::window::results::{Out, output, result};
 use crate::operators::window::slices::Slices;
-use crate::operators::window::sliding::Grid;
+use crate::operators::window::sliding::Sliding;
+use crate::operators::window::span::Window;
 use crate::operators::window::stacks::Stacks;
-use crate::operators::window::{LatePolicy, Merge, Sliding, Statement, Window, Windows};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Chunk, Format, Reader, Writer};
@@ -523,5 +528,24 @@ where
                 self.forget_of(at, gone);
             }
         }
+    }
+}
+
+impl<K, T, F, A, L> Apply<K, T, F, A> for Sliding<L>
+where
+    K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    L: LatePolicy,
+    A: Merge<T>,
+{
+    type Logic = SlidingLogic<K, T, F, L, A>;
+
+    fn detail(&self) -> String {
+        self.describe()
+    }
+
+    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+        SlidingLogic::new(self, statement)
     }
 }

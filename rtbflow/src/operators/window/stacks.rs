@@ -1,6 +1,6 @@
 //! The running state of one key in windows that slide: what one window takes over from the one before.
 
-use crate::operators::window::Merge;
+use crate::operators::window::aggregate::Merge;
 use crate::operators::window::parts::{Part, Parts};
 
 /// A key's parts in order of time, of which a window is a stretch: some lie before it, then come those of

@@ -4,7 +4,9 @@ use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::error::{Error, Result};
-use crate::operators::window::{Calendar, TimeZoneRules, Window};
+use crate::operators::window::calendar::Calendar;
+use crate::operators::window::span::Window;
+use crate::operators::window::time_zone_rules::TimeZoneRules;
 use crate::time::Timestamp;
 
 const DAY_MS: i64 = 86_400_000;

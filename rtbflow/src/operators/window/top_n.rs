@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::operators::window::{Aggregate, Merge};
+use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 
 /// The records with the greatest rank, best first; of equals the earlier. For the least, rank by

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use crate::operators::late::Undecided;
+use crate::operators::window::assign::Assigner;
+use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::lateness::{Lateness, with_lateness};
-use crate::operators::window::{Assigner, LatePolicy, Undecided, Window};
+use crate::operators::window::span::Window;
 use crate::time::{Timestamp, millis};
 
 /// Windows of one size that follow one another: each record belongs to exactly one. For windows that

@@ -1,32 +1,13 @@
-//! What becomes of late records: said once, where the windows are laid.
+//! What a window does with late records, by the decision that was made.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::either::Either;
-use crate::operators::Outbox;
+use crate::operators::late::{Late, LateFlow};
+use crate::operators::stateful::Outbox;
 use crate::record::Record;
 use crate::time::Timestamp;
-
-/// What happens to late records has not been said yet.
-#[derive(Debug, Clone, Copy)]
-pub struct Undecided;
-
-/// What becomes of a late record. To have them as a flow, take [`LateFlow`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Late {
-    /// It goes to the dead-letter topic, with a reason that says so.
-    DeadLetter,
-    /// It is dropped, and counted.
-    Drop,
-}
-
-/// Late records come out beside the results: the aggregate's flow is one of [`Either`] a result or a
-/// late record, of which [`split`](crate::Flow::split) makes two flows.
-///
-/// They are as they came, with their origin, and are accounted for where they end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LateFlow;
 
 mod sealed {
     pub trait Sealed {}
