@@ -21,3 +21,16 @@ pub mod won;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Chapters of the guide whose examples need a connector.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../rtbflow/docs/places.md")]
+    struct Places;
+
+    #[doc = include_str!("../../rtbflow/docs/kafka.md")]
+    struct Kafka;
+
+    #[doc = include_str!("../../rtbflow/docs/running.md")]
+    struct Running;
+}

@@ -28,8 +28,8 @@
 //! # The rooms
 //! In the order in which data walks: [`source`] and [`codec`], [`flow`] and [`operators`], [`sink`],
 //! [`epoch`], and around them the [`job`]. The words they share are in [`element`], [`barrier`], [`time`]
-//! and [`state`]. The [`guide`] has a table of what each operator keeps, and pages for whoever comes from
-//! Kafka Streams or Flink.
+//! and [`state`]. The [`guide`] is a book of short chapters, in an order to read, with pages for whoever comes
+//! from Kafka Streams or Flink.
 //!
 //! # Features
 //! None is on unless it is asked for. `testing`: the test kit, for dev-dependencies. `time-zones`: windows

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The one table of what rtbflow answers otherwise on purpose; its first column names the cases.
-const DIFFERENCES: &str = include_str!("../../docs/PEERS.md");
+const DIFFERENCES: &str = include_str!("differences.md");
 
 /// One input and what another engine made of it.
 #[derive(Debug, Deserialize)]
