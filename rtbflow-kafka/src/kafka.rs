@@ -16,7 +16,7 @@ use crate::blocking::blocking;
 use crate::context::Context;
 use crate::dead_letter::DeadLetterTopic;
 use crate::deadline::Deadline;
-use crate::failure::{self, failure};
+use crate::failure::{answered, failure};
 use crate::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::outages::Outages;
 use crate::topic::KafkaTopic;
@@ -201,10 +201,7 @@ impl Kafka {
                     return Ok(u32::try_from(found.partitions().len()).ok());
                 }
                 (_, None | Some(Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)) => {}
-                (_, Some(code)) => {
-                    let kind = failure::kind(code);
-                    return Err(Error::new(kind, attempt).because(code.to_string()));
-                }
+                (_, Some(code)) => return Err(answered(attempt, code)),
             }
             if deadline.is_over() {
                 return Ok(None);

@@ -15,7 +15,7 @@ use rtbflow::{Error, Partition, Result, Topic};
 use crate::blocking::blocking;
 use crate::context::Context;
 use crate::ends::offsets;
-use crate::failure::{failure, kind};
+use crate::failure::{answered, failure};
 use crate::kafka::{Kafka, serve_events};
 use crate::option::Role;
 
@@ -82,9 +82,7 @@ impl Kafka {
                 Some(Err((_, Code::NonEmptyGroup))) => Err(Error::config(format!(
                     "{attempt}: it has members; stop every instance of the job first"
                 ))),
-                Some(Err((_, code))) => {
-                    Err(Error::new(kind(code), attempt).because(code.to_string()))
-                }
+                Some(Err((_, code))) => Err(answered(attempt, code)),
             }
         })
         .await
