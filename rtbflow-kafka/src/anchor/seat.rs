@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rtbflow::epoch::{ChunkPage, Claim, Epoch, Patience, Position, Step, Verdict};
 use rtbflow::state::Chunk;
@@ -31,6 +31,7 @@ use crate::anchor::room::{Room, changelog};
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
+use crate::client::failure::code;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::Sending;
 use crate::producer::records::StagedBatch;
@@ -261,7 +262,8 @@ impl Seat {
             return Ok(None);
         }
         let failed = |error| room.failure("abort a transaction", &error);
-        abort(producer, deadline).map_err(failed)?;
+        abort(producer, deadline)
+            .map_err(|error| goes_no_further(&error).unwrap_or(failed(error)))?;
         let error = refused.error(|rows| {
             producer.begin_transaction().map_err(failed)?;
             let attempt = "find out which records are refused";
@@ -392,6 +394,18 @@ fn send_all(sending: &Sending<'_>, to: Partition, records: &RecordBatch) -> Resu
 
 fn send_rows(sending: &Sending<'_>, rows: &[Row<'_>]) -> Result<()> {
     rows.iter().try_for_each(|row| row.send(sending))
+}
+
+/// What an abort's failure means for a record that is refused, where the brokers do not know how a producer goes on
+/// after that (KIP-360).
+#[cold]
+fn goes_no_further(error: &KafkaError) -> Option<Error> {
+    (code(error) == Some(Code::UnsupportedFeature)).then(|| {
+        Error::config(
+            "the brokers are older than Kafka 2.5, whose transactions cannot go on behind a refused record: it \
+             cannot be made a dead letter",
+        )
+    })
 }
 
 /// Aborts a transaction in which something failed. What still waits is thrown away before: the client would wait

@@ -13,7 +13,7 @@ use tracing::info;
 use crate::client::blocking::blocking;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
-use crate::client::failure::{failure, kind};
+use crate::client::failure::{answered, failure};
 use crate::client::kafka::Kafka;
 use crate::client::option::Role;
 
@@ -32,6 +32,8 @@ const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
 const LONGEST_MAKING: Duration = Duration::from_secs(30);
 /// How long a topic that exists may be unknown to the broker that is asked.
 const LONGEST_BIRTH: Duration = Duration::from_secs(10);
+/// How long one is looked for that is said to exist, before it is asked for again.
+const GHOST_PAUSE: Duration = Duration::from_millis(500);
 /// The pause between two looks whether a topic is gone.
 const GONE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -191,7 +193,7 @@ impl<'a> Creation<'a> {
                 let value = resource.get(name).and_then(|entry| entry.value.clone());
                 value.ok_or_else(|| Error::transient(attempt + ": it has none"))
             }
-            Some(Err(code)) => Err(Error::new(kind(code), attempt).because(code.to_string())),
+            Some(Err(code)) => Err(answered(attempt, code)),
             None => Err(Error::transient(attempt + ": the brokers answered without it")),
         }
     }
@@ -212,7 +214,7 @@ impl<'a> Creation<'a> {
                 Ok(name) => info!("deleted topic {name}"),
                 Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {}
                 Err((_, code)) => {
-                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+                    return Err(answered(attempt, code));
                 }
             }
         }
@@ -245,21 +247,81 @@ impl<'a> Creation<'a> {
             }
         };
         topic = topic.set(MOST_BYTES_SETTING, MOST_BYTES);
-        let options = AdminOptions::new()
-            .request_timeout(Some(self.deadline.left()))
-            .operation_timeout(Some(Duration::from_secs(5)));
-        let made = block_on(self.admin.create_topics([&topic], &options));
-        let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
-        for result in made {
-            match result {
-                Ok(name) => info!("made topic {name} with {wanted} partitions"),
-                Err((_, Code::TopicAlreadyExists)) => {}
-                Err((_, code)) => {
-                    return Err(Error::new(kind(code), attempt).because(code.to_string()));
+        let ask = || {
+            let options = AdminOptions::new()
+                .request_timeout(Some(self.deadline.left()))
+                .operation_timeout(Some(Duration::from_secs(5)));
+            let made = block_on(self.admin.create_topics([&topic], &options));
+            let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+            match made.into_iter().next() {
+                Some(Err((_, Code::TopicAlreadyExists))) => Ok(Asked::Exists),
+                Some(Err((_, code))) => Err(answered(&attempt, code)),
+                Some(Ok(_)) | None => {
+                    info!("made topic {} with {wanted} partitions", spec.name);
+                    Ok(Asked::Made)
                 }
             }
+        };
+        let count = |patience| self.count(&spec.name, patience);
+        let born = born(ask, count, || self.deadline.is_over())?;
+        born.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+    }
+}
+
+/// What a broker answers who is asked to make a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Made,
+    Exists,
+}
+
+/// Asks for a topic until it is there, and returns its count. One that is said to exist and is not to be seen may
+/// be on its way, or was deleted a moment ago: brokers with `ZooKeeper` say so until its last trace is gone, and
+/// then it has to be asked for again.
+fn born(
+    mut ask: impl FnMut() -> Result<Asked>,
+    mut count: impl FnMut(Duration) -> Result<Option<u32>>,
+    is_over: impl Fn() -> bool,
+) -> Result<Option<u32>> {
+    loop {
+        let asked = ask()?;
+        let patience = if asked == Asked::Made { LONGEST_BIRTH } else { GHOST_PAUSE };
+        let found = count(patience)?;
+        if found.is_some() || asked == Asked::Made || is_over() {
+            return Ok(found);
         }
-        let count = self.count(&spec.name, LONGEST_BIRTH)?;
-        count.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers to being asked and to being looked for, in turn; how often it was asked then.
+    fn check(asked: &[Asked], counts: &[Option<u32>], expected: Option<u32>) {
+        let (mut asked, mut counts) = (asked.iter(), counts.iter());
+        let is_over = counts.len();
+        let looks = std::cell::Cell::new(0);
+        let found = born(
+            || Ok(*asked.next().expect("asked too often")),
+            |_| {
+                looks.set(looks.get() + 1);
+                Ok(*counts.next().expect("looked for too often"))
+            },
+            || looks.get() == is_over,
+        );
+        assert_eq!(found.unwrap(), expected);
+        assert_eq!(asked.len(), 0, "asked too seldom");
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_a_moment_ago_is_asked_for_again() {
+        use Asked::{Exists, Made};
+        check(&[Made], &[Some(4)], Some(4));
+        check(&[Exists], &[Some(4)], Some(4));
+        // As Kafka 2.4 with ZooKeeper answered after a deletion.
+        check(&[Exists, Exists, Made], &[None, None, Some(4)], Some(4));
+        check(&[Exists, Exists], &[None, None], None);
+        check(&[Made], &[None], None);
     }
 }

@@ -52,6 +52,18 @@ pub(crate) fn kind(code: Code) -> ErrorKind {
     }
 }
 
+/// The code that an error carries. rdkafka gives it for all but of administrative requests that failed as a whole,
+/// such as one that the broker is too old for.
+pub(crate) fn code(error: &KafkaError) -> Option<Code> {
+    if let KafkaError::AdminOp(code) = error { Some(*code) } else { error.rdkafka_error_code() }
+}
+
+/// The error of an attempt that a broker answers so.
+#[cold]
+pub(crate) fn answered(attempt: impl Into<String>, code: Code) -> Error {
+    Error::new(kind(code), attempt).because(code.to_string() + too_old(Some(code)))
+}
+
 /// The error of an attempt that failed so. No secret is in it.
 #[cold]
 pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &Secrets) -> Error {
@@ -73,16 +85,16 @@ pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &
             Error::config(attempt).because(reason + hint(error))
         }
         other => {
-            let kind = other.rdkafka_error_code().map_or(ErrorKind::Transient, kind);
+            let code = code(other);
             let reason = secrets.scrub(&other.to_string()).into_owned();
-            Error::new(kind, attempt).because(reason + too_old(other))
+            Error::new(code.map_or(ErrorKind::Transient, kind), attempt)
+                .because(reason + too_old(code))
         }
     }
 }
 
 /// What to do where a broker does not know what it is asked.
-fn too_old(error: &KafkaError) -> &'static str {
-    let code = error.rdkafka_error_code();
+fn too_old(code: Option<Code>) -> &'static str {
     if code.is_some_and(|code| [Code::UnsupportedFeature, Code::UnsupportedVersion].contains(&code))
     {
         ": the brokers are too old, the oldest that are known to work are those of Kafka 2.4"
@@ -122,9 +134,16 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_too_old_is_an_error_that_names_one_that_is_not() {
-        let error = KafkaError::OffsetFetch(Code::UnsupportedFeature);
-        let error = failure("ask where a partition ends", &error, &Secrets::default());
-        assert!(error.is_config() && error.report().contains("Kafka 2.4"), "{error:?}");
+        let failed = |error| failure("ask", &error, &Secrets::default());
+        for error in [
+            failed(KafkaError::OffsetFetch(Code::UnsupportedFeature)),
+            // What brokers of Kafka 1.1 and 2.2 answer who is to make a topic with their own replication.
+            failed(KafkaError::AdminOp(Code::UnsupportedFeature)),
+            answered("ask", Code::UnsupportedVersion),
+        ] {
+            assert!(error.is_config() && error.report().contains("Kafka 2.4"), "{error:?}");
+        }
+        assert!(failed(KafkaError::AdminOp(Code::OperationTimedOut)).is_transient());
     }
 
     #[test]

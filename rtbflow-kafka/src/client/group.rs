@@ -14,7 +14,7 @@ use rtbflow::{Error, Partition, Result, Topic};
 
 use crate::client::blocking::blocking;
 use crate::client::context::Context;
-use crate::client::failure::{failure, kind};
+use crate::client::failure::{answered, failure};
 use crate::client::kafka::Kafka;
 use crate::client::offsets::{offsets, serve_events};
 use crate::client::option::Role;
@@ -82,9 +82,7 @@ impl Kafka {
                 Some(Err((_, Code::NonEmptyGroup))) => Err(Error::config(format!(
                     "{attempt}: it has members; stop every instance of the job first"
                 ))),
-                Some(Err((_, code))) => {
-                    Err(Error::new(kind(code), attempt).because(code.to_string()))
-                }
+                Some(Err((_, code))) => Err(answered(attempt, code)),
             }
         })
         .await

@@ -15,7 +15,7 @@ use rtbflow::{Error, Result};
 use crate::client::blocking::blocking;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
-use crate::client::failure::{self, failure};
+use crate::client::failure::{answered, failure};
 use crate::client::offsets::serve_events;
 use crate::client::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::client::outages::Outages;
@@ -188,10 +188,7 @@ impl Kafka {
                     return Ok(u32::try_from(found.partitions().len()).ok());
                 }
                 (_, None | Some(Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)) => {}
-                (_, Some(code)) => {
-                    let kind = failure::kind(code);
-                    return Err(Error::new(kind, attempt).because(code.to_string()));
-                }
+                (_, Some(code)) => return Err(answered(attempt, code)),
             }
             if deadline.is_over() {
                 return Ok(None);

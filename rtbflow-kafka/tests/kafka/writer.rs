@@ -179,10 +179,10 @@ async fn nothing_is_seen_of_an_epoch_whose_transaction_was_aborted() {
     // Its record is written, and it is gone before it says that it is to be seen.
     let (lost, name) = (owner.epoch(&topic, 2), job.clone());
     proxy.cut_before(END_TRANSACTION);
+    proxy.stay_cut();
     let commit =
         tokio::spawn(async move { owner.anchor.commit(&name, std::slice::from_ref(&lost)).await });
     proxy.until_planned_cuts(1).await;
-    proxy.cut();
     let mut next = Owner::claim(kafka().anchor(), &job, ONLY, 2).await;
     assert_eq!((written(&topic).await.len(), committed(&topic).await.len()), (2, 1));
     assert_eq!(next.at.offset, Some(1), "nor has the position moved");

@@ -133,6 +133,9 @@ impl Postgres {
             let failed = |error: tokio_postgres::Error| -> Error { failure(&attempted, &error) };
             lease.begin(&attempted).await?;
             lease.run(PATIENT, &attempted).await?;
+            if let Some(stop) = lease.version().stops_the_clock() {
+                lease.run(stop, &attempted).await?;
+            }
             lock(client, self.server(), job, TAKE).await?;
             if tables::look(&lease).await?.there {
                 for sql in REMOVE {

@@ -48,7 +48,12 @@ pub(crate) async fn look(lease: &Lease<'_>, needs: &[Need], creates: bool) -> Re
         }
         Err(error) => missing.keep(error)?,
     }
+    let version = lease.version();
     for need in needs {
+        if need.oldest.is_some_and(|oldest| version < oldest) {
+            // Its statements would be refused for no other reason.
+            continue;
+        }
         if let Some(table) = &need.table
             && !missing.table(lease, &need.attempted, table).await?
         {

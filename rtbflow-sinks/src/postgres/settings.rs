@@ -32,9 +32,8 @@ impl Settings {
         for (name, timeout) in timeouts {
             let _ = write!(begin, "; set local {name} = {}", millis(timeout));
         }
-        if patience > 1 && version.has_transaction_timeout() {
-            // The clock of a transaction cannot be set anew once it runs, only be stopped.
-            begin.push_str("; set local transaction_timeout = 0");
+        if let Some(stop) = version.stops_the_clock().filter(|_| patience > 1) {
+            let _ = write!(begin, "; {stop}");
         }
         for (name, value) in &self.own {
             let (name, value) = (quoted(name), quoted(value));
@@ -119,8 +118,11 @@ impl Version {
         Self(major.saturating_mul(10_000).saturating_add(minor.saturating_mul(100)))
     }
 
-    fn has_transaction_timeout(self) -> bool {
-        self >= Self::major(17) && self != Self(u32::MAX)
+    /// What keeps the server from ending a transaction for its length, where it does that: the clock of a
+    /// transaction cannot be set anew once it runs, only be stopped.
+    pub(crate) fn stops_the_clock(self) -> Option<&'static str> {
+        let has_one = self >= Self::major(17) && self != Self(u32::MAX);
+        has_one.then_some("set local transaction_timeout = 0")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rtbflow::Error;
 use rtbflow::epoch::{Anchor, Verdict};
+use rtbflow_sinks::postgres::Postgres;
 use tokio_postgres::Client;
 
 use super::schema::{Owner, Schema, job, one, record};
@@ -88,4 +89,22 @@ async fn a_place_without_tables_keeps_nothing() {
     let postgres = schema.options().build().unwrap();
     assert!(postgres.kept(&job()).await.unwrap().is_empty());
     postgres.forget(&job()).await.unwrap();
+}
+
+/// However short a statement and, from Postgres 17 on, a transaction may be otherwise: at the first attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgetting_may_take_longer_than_a_transaction_may() {
+    let schema = Schema::new().await;
+    schema.place().await;
+    let reader = schema.reader().await;
+    let version: i32 = one(&reader, "select current_setting('server_version_num')::int").await;
+    let clock = if version >= 170_000 { "-c%20transaction_timeout%3D500%20" } else { "" };
+    let limits = format!("{clock}-c%20statement_timeout%3D500%20-c%20search_path");
+    let url = schema.url().replace("-c%20search_path", &limits);
+    let postgres = Postgres::connect_to(&url).build().unwrap();
+    let name = job();
+    let slowly = postgres.forget_with(&name, |tx| {
+        Box::pin(async move { tx.execute("select pg_sleep(1)", &[]).await })
+    });
+    assert_eq!(slowly.await.unwrap(), 1);
 }

@@ -49,6 +49,8 @@ struct State {
     /// How often a planned cut was carried out.
     planned_cuts: u64,
     refuses: bool,
+    /// A planned cut cuts everything.
+    stays_cut: bool,
     frozen: bool,
     /// How many bytes of requests a connection forwards in a second; 0 for all.
     bytes_a_second: u32,
@@ -151,6 +153,12 @@ impl Proxy {
     /// comes back. Takes the place of an earlier plan; holds once.
     pub fn cut_after(&self, request: impl Into<Vec<u8>>) {
         *self.shared.plan() = Some(Plan::After(request.into()));
+    }
+
+    /// The next planned cut cuts all connections, as [`cut`](Self::cut) does: before the client learns of it, and can
+    /// make another one and ask again. Holds once.
+    pub fn stay_cut(&self) {
+        self.shared.state.send_modify(|state| state.stays_cut = true);
     }
 
     /// How many planned cuts were carried out so far.
@@ -267,7 +275,12 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
             () = said => {}
         }
         if muted.load(Ordering::SeqCst) {
-            shared.state.send_modify(|state| state.planned_cuts += 1);
+            shared.state.send_modify(|state| {
+                state.planned_cuts += 1;
+                if std::mem::take(&mut state.stays_cut) {
+                    (state.cuts, state.refuses) = (state.cuts + 1, true);
+                }
+            });
         }
     };
     tokio::select! {
@@ -403,6 +416,22 @@ mod tests {
         assert_eq!(say(&mut client, b"BEGIN;COMMIT;").await, b"");
         proxy.until_planned_cuts(1).await;
         assert_eq!(heard(&got), "BEGIN;COMMI");
+    }
+
+    #[tokio::test]
+    async fn stays_cut_after_a_planned_cut_if_it_is_to() {
+        let (proxy, got) = server().await;
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut other = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut other, b"hello").await, b"hello");
+        proxy.cut_before("COMMIT");
+        proxy.stay_cut();
+        assert_eq!(say(&mut client, b"COMMIT;").await, b"");
+        // Whoever is cut off can not come back faster than the others are.
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(say(&mut next, b"COMMIT;").await, b"");
+        assert_eq!(say(&mut other, b"COMMIT;").await, b"");
+        assert_eq!(heard(&got), "helloCOMMI");
     }
 
     #[tokio::test]
