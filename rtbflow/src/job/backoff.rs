@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::error::Error;
 
 /// Waits longer after each failure, up to a few seconds, and says so.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     since: Option<Instant>,
     next: Duration,
@@ -34,6 +34,11 @@ impl Backoff {
 
     /// Waits after a failure.
     pub(crate) async fn wait(&mut self, what: &str, error: &Error) {
+        tokio::time::sleep(self.failed(what, error)).await;
+    }
+
+    /// It failed; returns how long to wait.
+    pub(crate) fn failed(&mut self, what: &str, error: &Error) -> Duration {
         let now = Instant::now();
         self.since.get_or_insert(now);
         if self.line_at.is_none_or(|at| now >= at) {
@@ -42,8 +47,9 @@ impl Backoff {
             let seconds = self.failing_for().as_secs();
             tracing::warn!(error = %error.report(), failing_for_s = seconds, "{what}: trying again");
         }
-        tokio::time::sleep(self.next).await;
+        let pause = self.next;
         self.next = (self.next * 2).min(LONGEST);
+        pause
     }
 
     /// It succeeded.
