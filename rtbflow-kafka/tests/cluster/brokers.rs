@@ -89,6 +89,17 @@ impl Brokers {
         assert!(Self::signal(node, "STOP"), "broker {node} was not there");
     }
 
+    /// Starts a broker that was killed.
+    #[expect(clippy::unused_self, reason = "who has the brokers may")]
+    pub(crate) fn start(&self, node: i32) {
+        // It outlives this test, and is nobody's child.
+        let mut start = Command::new("sh");
+        start.args(["-c", "setsid sh \"$0\" &"]);
+        start.arg(Self::folder().join(format!("cluster/start-{node}")));
+        start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(start.status().unwrap().success());
+    }
+
     /// All brokers run, and every partition has a copy on each that is as far as its leader.
     pub(crate) fn recover(&self) {
         for node in NODES {
@@ -96,12 +107,7 @@ impl Brokers {
                 assert!(Self::signal(node, "CONT"), "broker {node} went");
                 continue;
             }
-            // It outlives this test, and is nobody's child.
-            let mut start = Command::new("sh");
-            start.args(["-c", "setsid sh \"$0\" &"]);
-            start.arg(Self::folder().join(format!("cluster/start-{node}")));
-            start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            assert!(start.status().unwrap().success());
+            self.start(node);
         }
         let deadline = SystemClock.now() + LONGEST_RECOVERY;
         while !self.are_well() {

@@ -9,4 +9,5 @@
 mod brokers;
 mod outage;
 mod traffic;
+mod unclean;
 mod watched;

@@ -31,7 +31,7 @@
 //! than 60 savepoints.
 //!
 //! A row whose foreign key names a row that is not there waits for it, and holds back the commits of its
-//! instance; the log names constraint and key, once a minute. What Postgres refuses for reasons of its own
+//! task, while those of others go on; the log names constraint and key, once a minute. What Postgres refuses for reasons of its own
 //! (rights, a missing table, a full disk) is no reason to leave anything out: it is an error, or waited for.
 //!
 //! # Poolers

@@ -17,6 +17,8 @@ mod pooler;
 #[cfg(test)]
 mod refused;
 #[cfg(test)]
+mod renamed;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod select;

@@ -300,8 +300,10 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// Rows that are [refused](Staged::refused) are left out.
     ///
     /// # Errors
-    /// Transient if the server is away or the outcome is not known: the caller commits the same epochs
-    /// again. [Refused](Error::refused) if the place will never take some of the rows for what they are: it
+    /// Transient if the server is away, an epoch waits for something that is not there yet, or the outcome is
+    /// not known: the caller commits the same epochs again, in smaller groups, while epochs of other tasks may
+    /// be committed. No epoch is cut in two: a call that has run out of time needs more when it is made again.
+    /// [Refused](Error::refused) if the place will never take some of the rows for what they are: it
     /// names at least one, nothing of the epochs that it names was applied, and the caller commits all of
     /// them again without those rows.
     fn commit(

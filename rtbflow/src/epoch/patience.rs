@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// How many times longer than asked for a call to a place may take: twice as long after each that has timed out, and
 /// half as long after each that has not, so that what is asked of a slow place is done at last.
 ///
+/// After a time-out it stays for the next 64 calls: those come between the one that has timed out and its repeat, and
+/// say nothing about it.
+///
 /// ```
 /// use rtbflow::epoch::Patience;
 ///
@@ -14,31 +17,45 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// patience.lengthen();
 /// assert_eq!(patience.times(), 4);
 /// patience.shorten();
+/// assert_eq!(patience.times(), 4);
+/// (0..64).for_each(|_| patience.shorten());
 /// assert_eq!(patience.times(), 2);
 /// ```
 #[derive(Debug, Default)]
-pub struct Patience(AtomicU32);
+pub struct Patience {
+    doublings: AtomicU32,
+    /// Calls that have ended in time since the last that did not.
+    in_time: AtomicU32,
+}
 
 impl Patience {
     /// 64 times: ten minutes instead of ten seconds.
     const MOST_DOUBLINGS: u32 = 6;
+    /// Calls of other tasks that may come before what has timed out is tried again.
+    const BETWEEN: u32 = 64;
 
     /// How many times longer the next call may take.
     #[must_use]
     pub fn times(&self) -> u32 {
-        1 << self.0.load(Ordering::Relaxed).min(Self::MOST_DOUBLINGS)
+        1 << self.doublings.load(Ordering::Relaxed).min(Self::MOST_DOUBLINGS)
     }
 
     /// A call has timed out.
     pub fn lengthen(&self) {
-        let doublings = self.0.load(Ordering::Relaxed);
-        self.0.store(Self::MOST_DOUBLINGS.min(doublings + 1), Ordering::Relaxed);
+        self.in_time.store(0, Ordering::Relaxed);
+        let doublings = self.doublings.load(Ordering::Relaxed);
+        self.doublings.store(Self::MOST_DOUBLINGS.min(doublings + 1), Ordering::Relaxed);
     }
 
     /// A call has ended in time.
     pub fn shorten(&self) {
-        let doublings = self.0.load(Ordering::Relaxed);
-        self.0.store(doublings.saturating_sub(1), Ordering::Relaxed);
+        let in_time = self.in_time.load(Ordering::Relaxed);
+        if in_time < Self::BETWEEN {
+            self.in_time.store(in_time + 1, Ordering::Relaxed);
+            return;
+        }
+        let doublings = self.doublings.load(Ordering::Relaxed);
+        self.doublings.store(doublings.saturating_sub(1), Ordering::Relaxed);
     }
 }
 
@@ -56,6 +73,10 @@ mod tests {
             })
             .collect();
         assert_eq!(grown, [2, 4, 8, 16, 32, 64, 64, 64]);
+        for _ in 0..Patience::BETWEEN {
+            patience.shorten();
+            assert_eq!(patience.times(), 64, "the one that has timed out is still to come");
+        }
         let shrunk: Vec<u32> = (0..7)
             .map(|_| {
                 patience.shorten();

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{Error, Result};
 
 /// Waits longer after each failure, up to a few seconds, and says so.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     since: Option<Instant>,
     next: Duration,
@@ -35,6 +35,11 @@ impl Backoff {
 
     /// Waits after a failure.
     pub(crate) async fn wait(&mut self, what: &str, error: &Error) {
+        tokio::time::sleep(self.failed(what, error)).await;
+    }
+
+    /// It failed; returns how long to wait.
+    pub(crate) fn failed(&mut self, what: &str, error: &Error) -> Duration {
         let now = Instant::now();
         self.since.get_or_insert(now);
         if self.line_at.is_none_or(|at| now >= at) {
@@ -43,8 +48,9 @@ impl Backoff {
             let seconds = self.failing_for().as_secs();
             tracing::warn!(error = %error.report(), failing_for_s = seconds, "{what}: trying again");
         }
-        tokio::time::sleep(self.next).await;
+        let pause = self.next;
         self.next = (self.next * 2).min(LONGEST);
+        pause
     }
 
     /// It succeeded.

@@ -7,11 +7,15 @@
 )]
 
 mod faults;
+mod places;
 mod portions;
+mod programs;
 mod scenarios;
 
 use faults::{Broken, Fault};
-use rtbflow::testing::sim;
+use places::{Refused, Wrong};
+use programs::{Programs, Says};
+use rtbflow::testing::sim::{self, Failure, Scenario};
 use scenarios::{Records, Row, Windows, co_grouped};
 
 /// Seeds of each scenario within the ordinary tests.
@@ -21,12 +25,22 @@ const SEEDS_TO_FIND: u64 = 300;
 
 #[test]
 fn every_record_is_applied_once() {
-    sim::check(&Records, SEEDS);
+    sim::check(&Records, SEEDS / 2);
 }
 
 #[test]
 fn windows_are_the_same_as_without_a_crash() {
-    sim::check(&Windows, SEEDS);
+    sim::check(&Windows, SEEDS / 2);
+}
+
+#[test]
+fn what_the_place_refuses_is_a_dead_letter_and_all_else_is_applied_once() {
+    sim::check(&Refused(Wrong::Nothing), SEEDS / 2);
+}
+
+#[test]
+fn programs_that_name_their_operators_differently_take_turns() {
+    sim::check(&Programs(Says::Renamed), SEEDS / 2);
 }
 
 #[test]
@@ -79,12 +93,39 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// Expects that a deliberate bug is found, with these words, and that it takes so many faults at most.
+/// Expects that a deliberate bug is found, with these words, within so many seeds, and that it takes so many
+/// faults at most.
+fn found(scenario: &impl Scenario, words: &str, most_seeds: u64, most_faults: usize) {
+    let failure: Failure = sim::find(scenario, SEEDS_TO_FIND).expect("a bug that is found");
+    assert!(failure.what.contains(words), "{failure}");
+    assert!(failure.faults.len() <= most_faults, "{failure}");
+    let seeds = failure.seed + 1;
+    println!("found within {seeds} seeds, by {} faults: {}", failure.faults.len(), failure.what);
+    assert!(seeds <= most_seeds, "found, but only by seed {}", failure.seed);
+}
+
 fn finds(fault: Fault, words: &str, most: usize) {
-    let failure = sim::find(&Broken(fault), SEEDS_TO_FIND);
-    let what = failure.as_ref().map(|failure| (failure.seed, failure.what.as_str()));
-    assert!(what.is_some_and(|(_, what)| what.contains(words)), "{fault:?}: {what:?}");
-    assert!(failure.as_ref().is_some_and(|failure| failure.faults.len() <= most), "{failure:?}");
+    found(&Broken(fault), words, SEEDS_TO_FIND, most);
+}
+
+#[test]
+fn finds_a_commit_that_has_the_same_time_whatever_it_is_asked_for() {
+    found(&Refused(Wrong::HasOneDeadline), "not settled", SEEDS_TO_FIND, 12);
+}
+
+#[test]
+fn finds_a_record_that_is_refused_with_its_neighbour() {
+    found(&Refused(Wrong::BlamesTheNeighbour), "differ", 20, 3);
+}
+
+#[test]
+fn finds_records_that_are_blamed_for_a_right_that_is_missing() {
+    found(&Refused(Wrong::BlamesTheRecords), "leave out what the place refused", 50, 3);
+}
+
+#[test]
+fn finds_state_that_is_given_up_where_it_should_be_taken_along() {
+    found(&Programs(Says::Removed), "rows differ", 50, 5);
 }
 
 #[test]
@@ -109,7 +150,7 @@ fn finds_an_ignored_fence() {
 
 #[test]
 fn finds_a_claim_that_fences_nobody() {
-    finds(Fault::FencesNobody, "was said to be committed", 7);
+    finds(Fault::FencesNobody, "numbers/", 7);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! ```text
 //!   seed ─▶ Chance ─┬─▶ Group   rebalances: revoked, lost, assigned; members that come and go
 //!                   ├─▶ Source  batches of any size, at any time; errors
-//!                   ├─▶ Place   slow, failing, applied but the answer lost
+//!                   ├─▶ Place   slow, failing, applied but the answer lost; time for each row; no right
+//!                   │           for anybody for a while
 //!                   └─▶ Life    crashes at any of these points; freezes and comes back as a zombie
 //! ```
 //!
@@ -23,6 +24,7 @@ mod life;
 mod log;
 mod place;
 mod run;
+mod server;
 mod simulation;
 mod source;
 mod truth;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::dead_letter::DeadLetter;
-use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Verdict};
+use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Step, Verdict};
 use crate::error::{Error, Result};
 use crate::position::{JobName, Position, Task};
 use crate::record::Partition;
@@ -16,6 +18,7 @@ use crate::sink::{Collect, Collected};
 use crate::staged::Place;
 use crate::testing::sim::fault::Kind;
 use crate::testing::sim::life::Life;
+use crate::testing::sim::server::Server;
 use crate::testing::sim::truth::Truth;
 
 /// An anchor that a simulation can look into: what its place holds in the end is compared.
@@ -112,18 +115,25 @@ impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
     }
 }
 
+/// How long a commit may take at first; twice as long after each that has run out of time.
+const DEADLINE: Duration = Duration::from_millis(300);
+
 /// One instance's way to a place: each call may be slow, fail before or after it took effect, or be the
-/// last thing that the instance did.
+/// last thing that the instance did. The place may take its time for each row, so that large commits run out
+/// of theirs, and may refuse everybody for a while.
 #[derive(Debug, Clone)]
 pub struct SimPlace<A> {
     store: A,
     truth: Truth,
     life: Life,
+    server: Server,
+    /// How often a commit has run out of time.
+    out_of_time: Arc<AtomicU32>,
 }
 
 impl<A: Anchor> SimPlace<A> {
-    pub(crate) fn new(store: A, truth: Truth, life: Life) -> Self {
-        Self { store, truth, life }
+    pub(crate) fn new(store: A, truth: Truth, life: Life, server: Server) -> Self {
+        Self { store, truth, life, server, out_of_time: Arc::default() }
     }
 
     /// The place itself.
@@ -138,6 +148,24 @@ impl<A: Anchor> SimPlace<A> {
         if self.life.fails(&format!("it {what}, the place is away")) {
             self.life.chance.tell(|| format!("{} {what}: the place is away", self.life.name));
             return Err(Error::transient(format!("{what}: the place is away")));
+        }
+        self.server.grants(&self.life.name, what)
+    }
+
+    /// The place works at these, for no longer than it may.
+    async fn work(&self, epochs: &[Epoch]) -> Result<()> {
+        let time = self.server.time(epochs);
+        if time.is_zero() {
+            return Ok(());
+        }
+        let doublings = self.out_of_time.load(Ordering::Relaxed);
+        let deadline = DEADLINE * 2_u32.saturating_pow(doublings);
+        tokio::time::sleep(time.min(deadline)).await;
+        self.life.stand().await;
+        if time > deadline {
+            self.out_of_time.store(doublings + 1, Ordering::Relaxed);
+            self.life.chance.tell(|| format!("{} has no answer in {deadline:?}", self.life.name));
+            return Err(Error::transient(format!("commits: no answer in {deadline:?}")));
         }
         Ok(())
     }
@@ -211,7 +239,15 @@ impl<A: Store> Anchor for SimPlace<A> {
         let count = torn.map(|mut torn| torn.below(epochs.len() + 1));
         let is_torn = count.is_some_and(|count| count < epochs.len());
         let part = count.and_then(|count| epochs.get(..count)).unwrap_or(epochs);
+        self.work(part).await?;
+        let stood = self.store.positions(job);
         let verdicts = self.store.commit(job, part).await?;
+        for (epoch, verdict) in part.iter().zip(&verdicts) {
+            let is_new = epoch.step(|partition| stood.get(&partition)) == Step::Apply;
+            if let (true, Verdict::Committed(found)) = (is_new, verdict) {
+                self.truth.count(epoch, *found);
+            }
+        }
         self.life
             .chance
             .tell(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
@@ -230,8 +266,8 @@ pub struct SimDeadLetters {
     life: Life,
 }
 
-/// What has arrived in it.
-pub(crate) type Letters = Arc<Mutex<BTreeSet<(Partition, i64)>>>;
+/// What has arrived in it, and how often.
+pub(crate) type Letters = Arc<Mutex<BTreeMap<(Partition, i64), u64>>>;
 
 impl SimDeadLetters {
     pub(crate) fn new(letters: Letters, life: Life) -> Self {
@@ -257,11 +293,11 @@ impl DeadLetters for SimDeadLetters {
             let fault = self.life.chance.strikes(Kind::Error, &self.life.name, what);
             let fails = fault.is_some();
             let count = fault.map_or(letters.len(), |mut fault| fault.below(letters.len() + 1));
-            let origins = letters.iter().take(count).map(|letter| letter.origin);
-            self.letters
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(origins.map(|origin| (origin.partition(), origin.offset())));
+            for letter in letters.iter().take(count) {
+                let at = (letter.origin.partition(), letter.origin.offset());
+                let mut arrived = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+                *arrived.entry(at).or_default() += 1;
+            }
             self.life.pass("sent dead letters").await;
             if fails { Err(Error::transient("send dead letters")) } else { Ok(()) }
         }

@@ -20,6 +20,7 @@ use crate::testing::sim::group::Group;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::SimLog;
 use crate::testing::sim::place::{Letters, SimDeadLetters, SimPlace, Store};
+use crate::testing::sim::server::Server;
 use crate::testing::sim::source::SimSource;
 use crate::testing::sim::truth::Truth;
 use crate::time::Timestamp;
@@ -256,6 +257,13 @@ async fn simulate<S: Scenario>(scenario: &S, seed: u64, chance: &Chance) -> Resu
     if records_in != Ok(log.len()) || report.pending != 0 {
         return Err(format!("{} records, but accounted for: {report:?}", log.len()));
     }
+    let letters = calm.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((at, count)) = letters.iter().find(|(_, count)| **count != 1) {
+        return Err(format!("{at:?} is {count} dead letters, though nothing went wrong"));
+    }
+    if calm.truth.ended().records != report.records_in() {
+        return Err(format!("{:?} in the place, but {report:?}", calm.truth.ended()));
+    }
     let world = World::new(scenario, log, chance);
     world.storm(&calm).await?;
     world.calm_down();
@@ -271,6 +279,7 @@ struct World<'a, S: Scenario> {
     store: S::Store,
     letters: Letters,
     truth: Truth,
+    server: Server,
     clock: TokioClock,
     chance: Chance,
 }
@@ -281,7 +290,8 @@ impl<'a, S: Scenario> World<'a, S> {
         let (store, letters, truth) = (scenario.store(), Letters::default(), Truth::default());
         // Later than all event times, so that idle partitions go on.
         let clock = TokioClock::new(Timestamp::from_millis(1_900_000_000_000));
-        Self { scenario, log, group, store, letters, truth, clock, chance: chance.clone() }
+        let (server, chance) = (Server::new(chance), chance.clone());
+        Self { scenario, log, group, store, letters, truth, server, clock, chance }
     }
 
     fn instance(&self, life: &Life, until_end: bool) -> Instance<S::Value, S::Store> {
@@ -298,7 +308,12 @@ impl<'a, S: Scenario> World<'a, S> {
                 self.truth.clone(),
                 life.clone(),
             ),
-            place: SimPlace::new(self.store.clone(), self.truth.clone(), life.clone()),
+            place: SimPlace::new(
+                self.store.clone(),
+                self.truth.clone(),
+                life.clone(),
+                self.server.clone(),
+            ),
             conditions: Conditions {
                 dead_letters: SimDeadLetters::new(self.letters.clone(), life.clone()),
                 until_end,
@@ -378,7 +393,8 @@ impl<'a, S: Scenario> World<'a, S> {
             }
             match answer {
                 Some(Err(error))
-                    if matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent) =>
+                    if matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent)
+                        && !Server::has_refused(&error) =>
                 {
                     return Err(format!("{} ended with {}", life.name, error.report()));
                 }
@@ -417,7 +433,7 @@ impl<'a, S: Scenario> World<'a, S> {
         expected.sort_unstable();
         self.scenario.verdict(rows, expected)?;
         let letters = |world: &Self| {
-            world.letters.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+            world.letters.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
         };
         let (sent, expected): (Vec<_>, Vec<_>) = (letters(self), letters(calm));
         difference("dead letter", sent, expected)?;
@@ -430,7 +446,11 @@ impl<'a, S: Scenario> World<'a, S> {
         if at != expected {
             return Err(format!("positions are {at:?}, not {expected:?}"));
         }
-        Ok(())
+        // Each record is in one class, and in the same.
+        match (self.truth.ended(), calm.truth.ended()) {
+            (ended, expected) if ended == expected => Ok(()),
+            (ended, expected) => Err(format!("records ended as {ended:?}, not {expected:?}")),
+        }
     }
 }
 
