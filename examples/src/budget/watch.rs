@@ -91,7 +91,7 @@ impl Watch {
     /// A watch with connections of its own: no commit waits for it.
     #[must_use]
     pub fn new(postgres: &Postgres, redis: &Redis) -> Self {
-        Self { postgres: postgres.with_own_connections(), redis: redis.separate() }
+        Self { postgres: postgres.with_own_connections(), redis: redis.with_own_connections() }
     }
 
     /// Makes sure that there are campaigns to read budgets from.

@@ -145,6 +145,14 @@ impl fmt::Debug for Address {
     }
 }
 
+/// The URL without its password.
+pub(crate) fn shown(config: &Config) -> String {
+    match config.get_user() {
+        Some(user) => format!("postgres://{user}@{}", name(config)),
+        None => format!("postgres://{}", name(config)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

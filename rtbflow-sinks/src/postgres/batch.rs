@@ -1,19 +1,23 @@
 //! What a sink hands over to the committer.
 
+use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Staged, StagedRows};
 use rtbflow::{Error, Origin, Result};
 
-use super::cell::Kind;
-use super::columns::{Columns, Rows};
-use super::identifier::plain;
-use super::needs::{Need, Needs, Table};
-use super::totals::{Totals, TotalsPlan};
-use super::transact::Work;
-use super::value::Value;
-use super::{Postgres, json};
+use crate::postgres::cell::Kind;
+use crate::postgres::columns::{Columns, Rows};
+use crate::postgres::identifier::plain;
+use crate::postgres::json;
+use crate::postgres::needs::{Need, Needs, Table};
+use crate::postgres::place::Postgres;
+use crate::postgres::totals::{Totals, TotalsPlan};
+use crate::postgres::transaction::Transaction;
+use crate::postgres::value::Value;
 
 /// What a sink has staged for one epoch.
 pub(crate) enum Batch {
@@ -163,4 +167,30 @@ pub(crate) fn unnest(kinds: &[Kind]) -> String {
         kinds.iter().zip(1..).map(|(kind, at)| format!("${at}::{}[]", kind.sql())).collect();
     let names: Vec<String> = (1..=kinds.len()).map(|at| format!("c{at}")).collect();
     format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
+}
+
+/// Records together with the function that they are for.
+pub(crate) trait Work: Any + Send + Sync {
+    fn name(&self) -> &str;
+
+    /// How many records there are.
+    fn count(&self) -> usize;
+
+    /// Where a record was read.
+    fn origin(&self, record: usize) -> Option<Origin>;
+
+    /// A record as a dead letter carries it.
+    fn result(&self, record: usize) -> RefusedResult;
+
+    /// Runs the function over these records, which came from sinks of the same place in the pipeline.
+    fn run<'a>(&'a self, tx: &'a Transaction<'a>, all: &[Part<'a>]) -> BoxFuture<'a, Result<()>>;
+
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Some of the records of an epoch.
+pub(crate) struct Part<'a> {
+    pub(crate) work: &'a dyn Work,
+    /// Which, by their numbers.
+    pub(crate) ranges: Vec<Range<usize>>,
 }

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use rtbflow::{BadRecord, Timestamp};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use super::date::Date;
+use crate::postgres::date::Date;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rtbflow::epoch::{ChunkPage, Epoch, JobName, Task};
-use rtbflow::state::{Change, Chunk};
-use rtbflow::{Error, Result};
+use rtbflow::Result;
+use rtbflow::epoch::{Epoch, JobName, Task};
+use rtbflow::state::Change;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::cell::{Array, Cell, Cells, Kind};
-use super::failure::failure;
-use super::pipeline::{Parameter, parameter};
-use super::session::Lease;
-use super::value::Value;
+use crate::postgres::cell::{Array, Cell, Cells, Kind};
+use crate::postgres::failure::failure;
+use crate::postgres::pipeline::{Parameter, parameter};
+use crate::postgres::value::Value;
 
 /// Bytes of chunks that one statement carries.
 const MOST_BYTES: usize = 8 << 20;
@@ -33,7 +32,7 @@ const APPEND: &str = "insert into rtbflow_state
         $8::bytea[]) as u(task_of, task, operator, bucket, number, replaces, bytes)";
 
 /// The rows of a page are chosen by the bytes before them; the limit keeps the look-ahead short.
-const PAGE: &str = "select operator, bucket, seq, replaces, bytes from (
+pub(crate) const PAGE: &str = "select operator, bucket, seq, replaces, bytes from (
         select *, sum(octet_length(bytes)) over (order by operator, bucket, seq)
             - octet_length(bytes) as before from (
             select operator, bucket, seq, replaces, bytes from rtbflow_state
@@ -217,52 +216,4 @@ pub(crate) async fn check_layout(
     let Some(row) = rows.first() else { return Ok(()) };
     let other: i32 = row.try_get(0).unwrap_or_default();
     Err(task.laid_out_for(other, job, &format!("Postgres at {server}")))
-}
-
-/// Reads one page of a task's state.
-pub(crate) async fn read_page(
-    lease: &Lease<'_>,
-    job: &JobName,
-    task: Task,
-    from: Option<&str>,
-) -> Result<ChunkPage> {
-    let attempted = || format!("read state of job {job} from Postgres at {}", lease.server);
-    let (operator, bucket, seq) = match from {
-        Some(mark) => read_mark(mark).ok_or_else(|| {
-            Error::permanent(format!("{}: {mark:?} is no mark of a page", attempted()))
-        })?,
-        None => ("", i64::MIN, 0),
-    };
-    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-        (&job.as_str(), Type::TEXT),
-        (&task.of.cast_signed(), Type::INT4),
-        (&task.number.cast_signed(), Type::INT4),
-        (&operator, Type::TEXT),
-        (&bucket, Type::INT8),
-        (&seq, Type::INT8),
-    ];
-    let rows = lease.read(PAGE, &parameters, &attempted()).await?;
-    let mut page = ChunkPage::default();
-    for row in &rows {
-        let (chunk, next) = read_chunk(row).map_err(|error| failure(&attempted(), &error))?;
-        page.chunks.push(chunk);
-        page.next = Some(next);
-    }
-    Ok(page)
-}
-
-fn read_chunk(row: &tokio_postgres::Row) -> Result<(Chunk, String), tokio_postgres::Error> {
-    let operator: &str = row.try_get(0)?;
-    let (bucket, seq): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-    let replaces: bool = row.try_get(3)?;
-    let bytes = Bytes::copy_from_slice(row.try_get(4)?);
-    let change = if replaces { Change::Replace(bytes) } else { Change::Append(bytes) };
-    let next = format!("{bucket}:{seq}:{operator}");
-    Ok((Chunk { operator: operator.into(), bucket, change }, next))
-}
-
-fn read_mark(mark: &str) -> Option<(&str, i64, i64)> {
-    let (bucket, rest) = mark.split_once(':')?;
-    let (seq, operator) = rest.split_once(':')?;
-    Some((operator, bucket.parse().ok()?, seq.parse().ok()?))
 }

@@ -3,8 +3,8 @@
 use rtbflow::epoch::RefusedResult;
 use rtbflow::{BadRecord, Error, Origin, Record};
 
-use super::cell::{Cell, Cells, Kind};
-use super::{identifier, json};
+use crate::postgres::cell::{Cell, Cells, Kind};
+use crate::postgres::{identifier, json};
 
 /// Gives the value of one column of a record.
 pub(crate) type Accessor<T> = Box<dyn for<'a> Fn(&'a Record<T>) -> Cell<'a> + Send>;
@@ -176,7 +176,7 @@ impl Rows {
 }
 
 /// The typed methods of a sink whose every column is a plain value. `$stage` is its
-/// [`RowsStage`](super::batch::RowsStage).
+/// [`RowsStage`](crate::postgres::batch::RowsStage).
 macro_rules! plain_columns {
     ($sink:ident, $stage:ident) => {
         impl<T: 'static> $sink<T> {

@@ -14,31 +14,18 @@
 //!
 //! If a row is to blame for a failure, [`probe`](super::probe) finds out which.
 
-use std::time::Duration;
-
+use rtbflow::Result;
 use rtbflow::barrier::Tally;
-use rtbflow::epoch::{Epoch, JobName, Step, Verdict};
-use rtbflow::sink::{Place, Staged};
-use rtbflow::{Error, Result};
+use rtbflow::epoch::{Epoch, Step, Verdict};
+use rtbflow::sink::Staged;
 
-use super::batch::Batch;
-use super::chunks;
-use super::failure::{Blame, blamed};
-use super::groups::{Failed, Groups, Picked, Sent, finish};
-use super::pipeline::Pipeline;
-use super::positions::{self, Positions, Standing};
-use super::probe::probe;
-use super::session::Lease;
-
-/// Where a commit goes.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub(crate) lease: &'a Lease<'a>,
-    pub(crate) place: Place,
-    pub(crate) job: &'a JobName,
-    /// How long to look for rows that are refused, once some are found.
-    pub(crate) search: Duration,
-}
+use crate::postgres::chunks;
+use crate::postgres::failure::{Blame, blamed};
+use crate::postgres::groups::{Failed, Groups, Picked, Sent, finish};
+use crate::postgres::pipeline::Pipeline;
+use crate::postgres::positions::{self, Positions};
+use crate::postgres::probe::probe;
+use crate::postgres::target::{Target, applied, batch, decide, rollback};
 
 /// Commits epochs, each wholly or not at all.
 ///
@@ -79,53 +66,6 @@ pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<V
         Step::Fenced => Verdict::Fenced,
     };
     Ok(epochs.iter().zip(steps).map(verdict).collect())
-}
-
-pub(crate) async fn rollback(lease: &Lease<'_>) -> Result<()> {
-    lease.run("rollback", &format!("end a transaction in Postgres at {}", lease.server)).await
-}
-
-/// The epochs that are to be applied, with their numbers.
-pub(crate) fn applied<'a>(
-    epochs: &'a [Epoch],
-    steps: &[Step],
-) -> impl Iterator<Item = (usize, &'a Epoch)> {
-    let steps = steps.iter();
-    epochs.iter().enumerate().zip(steps).filter_map(|(epoch, step)| match step {
-        Step::Apply => Some(epoch),
-        Step::Applied | Step::Fenced => None,
-    })
-}
-
-/// What each epoch means where the place stands, in order: an epoch stands on those before it in the same
-/// call. With it, where the place stands afterwards.
-pub(crate) fn decide(standings: &mut Positions, epochs: &[Epoch]) -> (Vec<Step>, Positions) {
-    let mut moved = Positions::new();
-    let steps = epochs
-        .iter()
-        .map(|epoch| {
-            let step = epoch.step(|partition| standings.get(&partition).map(|at| &at.position));
-            if step == Step::Apply {
-                let moves = epoch.advances.iter().map(|advance| {
-                    let claimed_at = standings.get(&advance.partition).and_then(|at| at.claimed_at);
-                    let position = advance.to;
-                    (advance.partition, Standing { position, found: Tally::NONE, claimed_at })
-                });
-                let moves: Vec<_> = moves.collect();
-                standings.extend(moves.iter().copied());
-                moved.extend(moves);
-            }
-            step
-        })
-        .collect();
-    (steps, moved)
-}
-
-/// The batch that a sink of this place has staged.
-pub(crate) fn batch(staged: &Staged) -> Result<&Batch> {
-    staged
-        .batch::<Batch>()
-        .ok_or_else(|| Error::permanent("commit to Postgres what no sink of its own has staged"))
 }
 
 /// The rows of a batch that were not refused before.

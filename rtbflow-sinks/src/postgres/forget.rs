@@ -8,12 +8,13 @@ use rtbflow::{Error, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::failure::failure;
-use super::positions::read_all;
-use super::session::Lease;
-use super::tables::Own;
-use super::transaction::Transaction;
-use super::{Postgres, tables};
+use crate::postgres::failure::failure;
+use crate::postgres::place::Postgres;
+use crate::postgres::positions::read_all;
+use crate::postgres::session::Lease;
+use crate::postgres::tables;
+use crate::postgres::tables::Own;
+use crate::postgres::transaction::Transaction;
 
 /// How long forgetting may take: it may have to delete all results of a job.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -7,15 +7,14 @@ use std::ops::Range;
 use rtbflow::barrier::Tally;
 use rtbflow::{Error, Partition, Result};
 
-use super::batch::{Batch, RowsPlan};
-use super::cell::{Array, Cells};
-use super::columns::{Piece, Rows};
-use super::failure::{failure, place_failure};
-use super::pipeline::{Parameter, Pipeline, parameter};
-use super::session::Lease;
-use super::totals::{Totals, TotalsPlan, merged};
-use super::transact::{Part, Work};
-use super::transaction::Transaction;
+use crate::postgres::batch::{Batch, Part, RowsPlan, Work};
+use crate::postgres::cell::{Array, Cells};
+use crate::postgres::columns::{Piece, Rows};
+use crate::postgres::failure::{failure, place_failure};
+use crate::postgres::pipeline::{Parameter, Pipeline, parameter};
+use crate::postgres::session::Lease;
+use crate::postgres::totals::{Totals, TotalsPlan, merged};
+use crate::postgres::transaction::Transaction;
 
 /// Which rows of a batch are meant.
 pub(crate) enum Picked {

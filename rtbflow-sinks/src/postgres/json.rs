@@ -3,7 +3,7 @@
 use rtbflow::epoch::RefusedResult;
 use serde_json::{Map, Value};
 
-use super::cell::{Cell, Kind};
+use crate::postgres::cell::{Cell, Kind};
 
 /// A row as a JSON object, of its columns' names and their values.
 pub(crate) fn row<'a>(columns: impl IntoIterator<Item = (&'a str, Cell<'a>)>) -> RefusedResult {
@@ -39,9 +39,9 @@ fn value(cell: Cell<'_>) -> Value {
 mod tests {
     use rtbflow::Timestamp;
 
-    use super::super::cell::{Cells, elements};
-    use super::super::date::Date;
     use super::*;
+    use crate::postgres::cell::{Cells, elements};
+    use crate::postgres::date::Date;
 
     #[test]
     fn a_row_in_wire_form_is_read_as_it_was() {

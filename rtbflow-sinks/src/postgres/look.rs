@@ -7,15 +7,15 @@ use rtbflow::{Error, Result};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::batch::unnest;
-use super::cell::Kind;
-use super::failure::failure;
-use super::needs::{Need, Table};
-use super::session::Lease;
-use super::settings::Version;
-use super::transaction::first_word;
-use super::value::Value;
-use super::{chunks, positions, tables};
+use crate::postgres::batch::unnest;
+use crate::postgres::cell::Kind;
+use crate::postgres::failure::failure;
+use crate::postgres::needs::{Need, Table};
+use crate::postgres::session::Lease;
+use crate::postgres::settings::Version;
+use crate::postgres::transaction::first_word;
+use crate::postgres::value::Value;
+use crate::postgres::{chunks, positions, tables};
 
 /// Columns of a table that are not there, and those that need a value and get none. A trigger that runs
 /// before a row is added may give it one.
@@ -182,7 +182,7 @@ impl Missing {
         (column, kind): (&str, Kind),
     ) -> Result<()> {
         const DOES_NOT_FIT: &str = "42804";
-        let quoted = super::identifier::column(column)?;
+        let quoted = crate::postgres::identifier::column(column)?;
         let sql =
             format!("insert into {} ({quoted}) select u.c1 from {}", table.quoted, unnest(&[kind]));
         match plan(lease, &sql, &[Value::none_of(kind)]).await {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cell::Kind;
-use super::settings::Version;
-use super::value::Value;
+use crate::postgres::cell::Kind;
+use crate::postgres::settings::Version;
+use crate::postgres::value::Value;
 
 /// What one sink needs.
 #[derive(Debug, Clone, Default)]

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rtbflow::{Error, Result};
-use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
-use super::Postgres;
-use super::address::{Address, Trust, name};
-use super::session::Server;
-use super::settings::{Settings, own_settings};
-use super::tls;
+use crate::postgres::address::{Address, Trust, name, shown};
+use crate::postgres::place::Postgres;
+use crate::postgres::session::Server;
+use crate::postgres::settings::{Settings, own_settings};
+use crate::postgres::tls;
 
 /// How a [`Postgres`] is reached; see [`Postgres::connect_to`].
 #[must_use]
@@ -27,6 +26,18 @@ pub struct Options {
     pub(crate) user_timeout: Duration,
     pub(crate) keepalive: Duration,
     pub(crate) creates_tables: bool,
+}
+
+impl Postgres {
+    /// Options for the Postgres at a URL: `postgres://user:password@host:port/database`, with options of
+    /// libpq behind a question mark.
+    ///
+    /// `sslmode` is `disable`, `prefer` (the default: TLS if the server has it, without proof of who it
+    /// is) or `require`, `verify-ca`, `verify-full` (TLS with a certificate that verifies: all three are
+    /// as strict as the last).
+    pub fn connect_to(url: &str) -> Options {
+        Options::new(url)
+    }
 }
 
 impl Options {
@@ -161,13 +172,5 @@ impl fmt::Debug for Options {
             .field("call_timeout", &self.call_timeout)
             .field("create_tables", &self.creates_tables)
             .finish_non_exhaustive()
-    }
-}
-
-/// The URL without its password.
-pub(crate) fn shown(config: &Config) -> String {
-    match config.get_user() {
-        Some(user) => format!("postgres://{user}@{}", name(config)),
-        None => format!("postgres://{}", name(config)),
     }
 }

@@ -8,12 +8,12 @@ use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::cell::{Cell, Cells, Kind};
-use super::chunks::column;
-use super::failure::failure;
-use super::pipeline::{Parameter, parameter};
-use super::session::Lease;
-use super::value::Value;
+use crate::postgres::cell::{Cell, Cells, Kind};
+use crate::postgres::chunks::column;
+use crate::postgres::failure::failure;
+use crate::postgres::pipeline::{Parameter, parameter};
+use crate::postgres::session::Lease;
+use crate::postgres::value::Value;
 
 /// Positions as they stand, and what the commit that moved them there found out.
 pub(crate) type Positions = BTreeMap<Partition, Standing>;

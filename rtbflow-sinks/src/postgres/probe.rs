@@ -13,14 +13,14 @@ use rtbflow::sink::StagedRows as _;
 use rtbflow::{BadRecord, Error, Origin, Result};
 use tokio::time::Instant;
 
-use super::batch::Batch;
-use super::commit::{Target, applied, batch, decide, rollback};
-use super::failure::{Blame, blamed};
-use super::groups::{Failed, Groups, Picked, Sent, finish};
-use super::pipeline::Pipeline;
-use super::positions;
-use super::search::Search;
-use super::session::Lease;
+use crate::postgres::batch::Batch;
+use crate::postgres::failure::{Blame, blamed};
+use crate::postgres::groups::{Failed, Groups, Picked, Sent, finish};
+use crate::postgres::pipeline::Pipeline;
+use crate::postgres::positions;
+use crate::postgres::search::Search;
+use crate::postgres::session::Lease;
+use crate::postgres::target::{Target, applied, batch, decide, rollback};
 
 /// Savepoints of one transaction.
 const MOST_SAVEPOINTS: usize = 60;

@@ -9,8 +9,9 @@ use rtbflow::operators::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
 use tokio_postgres::types::ToSql;
 
-use super::value::{Element, FromColumn, Row, Value};
-use super::{Postgres, identifier};
+use crate::postgres::identifier;
+use crate::postgres::place::Postgres;
+use crate::postgres::value::{Element, FromColumn, Row, Value};
 
 /// So many keys go into one statement at most.
 const MOST_KEYS: usize = 1_000;

@@ -13,8 +13,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::failure::{failure, unreachable};
-use super::settings::{Settings, Version};
+use crate::postgres::failure::{failure, unreachable};
+use crate::postgres::settings::{Settings, Version};
 
 /// How to reach the server.
 #[derive(Clone)]

@@ -2,8 +2,8 @@
 
 use rtbflow::{Error, Result};
 
-use super::failure::failure;
-use super::session::Lease;
+use crate::postgres::failure::failure;
+use crate::postgres::session::Lease;
 
 /// `next_offset` and `event_time_ms` are null before the first record, `topic_id` and `leader_epoch` where the
 /// source does not know which log it reads, `claimed_commits` and `claimed_owner` before the second claim: they say

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::Trust;
+use crate::postgres::address::Trust;
 
 /// What makes a connection a TLS connection. A certificate is verified against the file of
 /// authorities, or where there is none against those that browsers trust.

@@ -7,10 +7,10 @@ use foldhash::fast::RandomState;
 use rtbflow::epoch::RefusedResult;
 use rtbflow::{Error, Origin, Record, Result};
 
-use super::cell::{Cell, Cells, Kind, elements};
-use super::columns::Column;
-use super::failure::row_failure;
-use super::json;
+use crate::postgres::cell::{Cell, Cells, Kind, elements};
+use crate::postgres::columns::Column;
+use crate::postgres::failure::row_failure;
+use crate::postgres::json;
 
 /// How the values of one key become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

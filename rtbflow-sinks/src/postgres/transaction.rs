@@ -11,9 +11,9 @@ use rtbflow::{Error, Record, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::Postgres;
-use super::failure::failure;
-use super::value::{Row, Value};
+use crate::postgres::failure::failure;
+use crate::postgres::place::Postgres;
+use crate::postgres::value::{Row, Value};
 
 impl Postgres {
     /// Runs a function in a transaction of its own, beside those that commit epochs and not together with

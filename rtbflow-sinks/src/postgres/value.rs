@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use rtbflow::{Error, Result, Timestamp};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::cell::{Array, Cell, Cells, Kind, from_days, from_micros};
-use super::date::Date;
+use crate::postgres::cell::{Array, Cell, Cells, Kind, from_days, from_micros};
+use crate::postgres::date::Date;
 
 /// A parameter of a statement: one value, or an array for `unnest`.
 ///

@@ -2,8 +2,10 @@
 
 use rtbflow::Result;
 
-use super::library::Text;
-use super::{Call, Redis, fault};
+use crate::redis::arguments::Call;
+use crate::redis::failure;
+use crate::redis::library::Text;
+use crate::redis::place::Redis;
 
 impl Redis {
     /// Runs Lua once for each call, at once and outside any epoch: for what a pipeline does by the clock, or
@@ -50,7 +52,7 @@ impl Redis {
         let answers = lua.send(self.server(), name, calls.len(), run).await?;
         let attempted = format!("{name} in Redis at {}", self.server().address());
         let answer = |answer: redis::RedisResult<_>| {
-            answer.map(drop).map_err(|cause| fault::error(&attempted, cause))
+            answer.map(drop).map_err(|cause| failure::error(&attempted, cause))
         };
         Ok(answers.into_iter().map(answer).collect())
     }

@@ -6,12 +6,12 @@ use rtbflow::epoch::{Epoch, JobName, Refusal, Verdict};
 use rtbflow::state::Change;
 use rtbflow::{BadRecord, Error, Result};
 
-use super::Redis;
-use super::fault;
-use super::keys::{Keys, bucket_text, task_text};
-use super::library::{elements, text};
-use super::mark::{mark, position_text};
-use super::staged::{Batch, Piece};
+use crate::redis::batch::{Batch, Piece};
+use crate::redis::failure;
+use crate::redis::keys::{Keys, bucket_text, task_text};
+use crate::redis::library::{elements, text};
+use crate::redis::place::Redis;
+use crate::redis::positions::{mark, position_text};
 
 /// Refusals that one script tells; the others are told when it runs again without these.
 const MOST_REFUSALS: usize = 1_000;
@@ -139,7 +139,7 @@ impl<'a> Plan<'a> {
 
 impl Redis {
     /// Commits epochs, each by a script of its own.
-    pub(super) async fn commit_all(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+    pub(crate) async fn commit_all(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let keys = Keys::of(job);
         let mut plans =
             epochs.iter().map(|epoch| Plan::new(self, epoch)).collect::<Result<Vec<_>>>()?;
@@ -208,7 +208,7 @@ impl Redis {
         let task = plan.epoch.task;
         let attempted = format!("{attempted}: task {task} in Redis at {}", self.server().address());
         let reply = match answer {
-            Err(cause) if fault::is_forbidden(&cause.to_string()) => {
+            Err(cause) if failure::is_forbidden(&cause.to_string()) => {
                 return Err(self.forbidden(&attempted, &cause.to_string(), "", ""));
             }
             answer => elements(&attempted, answer)?,
@@ -250,14 +250,14 @@ impl Redis {
 
     /// The error for what the server refuses for its own reasons: waited for where it had been possible
     /// before.
-    pub(super) fn forbidden(
+    pub(crate) fn forbidden(
         &self,
         attempted: &str,
         refusal: &str,
         command: &str,
         key: &str,
     ) -> Error {
-        fault::forbidden(attempted, refusal, command, key, self.may_write())
+        failure::forbidden(attempted, refusal, command, key, self.may_write())
     }
 }
 

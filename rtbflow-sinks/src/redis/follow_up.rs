@@ -1,40 +1,13 @@
 //! What is done behind commits, in many short scripts: for what would keep others waiting if it were one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use redis::{Cmd, FromRedisValue};
+use redis::FromRedisValue;
 use rtbflow::{Error, Result};
 
-use super::library::Text;
-use super::{Call, Redis, fault};
-
-/// What a pipeline does behind its commits. Every task adds it as it is put together; equal ones are kept once.
-#[derive(Default)]
-pub(super) struct FollowUps(Mutex<Vec<FollowUp>>);
-
-#[derive(Clone)]
-struct FollowUp {
-    name: &'static str,
-    lua: Text,
-    call: Call,
-}
-
-impl FollowUps {
-    fn lock(&self) -> MutexGuard<'_, Vec<FollowUp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl FollowUp {
-    fn command(&self) -> Cmd {
-        let keys: Vec<&str> = self.call.keys().collect();
-        let mut command = self.lua.run(&keys);
-        for argument in self.call.arguments() {
-            command.arg(argument);
-        }
-        command
-    }
-}
+use crate::redis::arguments::Call;
+use crate::redis::failure;
+use crate::redis::follow_ups::FollowUp;
+use crate::redis::library::Text;
+use crate::redis::place::Redis;
 
 impl Redis {
     /// Has Lua run behind the commits of the job, for work that is too long for an epoch's step: nobody else is
@@ -78,20 +51,20 @@ impl Redis {
     }
 
     /// Does all that there is to do behind commits.
-    pub(super) async fn run_follow_ups(&self) -> Result<()> {
+    pub(crate) async fn run_follow_ups(&self) -> Result<()> {
         let all = self.follow_ups().lock().clone();
         for follow_up in &all {
             let attempted = format!("run {:?} behind a commit", follow_up.name);
-            let told = format!("{attempted} in Redis at {}", self.server().address());
+            let attempted_at = format!("{attempted} in Redis at {}", self.server().address());
             loop {
                 let run = |_| follow_up.command();
                 let answer = follow_up.lua.send(self.server(), &attempted, 1, run).await?.pop();
-                let answer = answer.ok_or_else(|| Error::transient(&*told))?;
+                let answer = answer.ok_or_else(|| Error::transient(&*attempted_at))?;
                 let value = answer.map_err(|cause| match cause.to_string() {
-                    refusal if fault::is_forbidden(&refusal) => {
-                        self.forbidden(&told, &refusal, "", "")
+                    refusal if failure::is_forbidden(&refusal) => {
+                        self.forbidden(&attempted_at, &refusal, "", "")
                     }
-                    _ => fault::error(&told, cause),
+                    _ => failure::error(&attempted_at, cause),
                 })?;
                 if i64::from_redis_value(value).ok() != Some(1) {
                     break;

@@ -14,11 +14,12 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use rtbflow::epoch::{JobName, Kept};
 use rtbflow::{Error, Partition, Result, Topic};
 
-use super::keys::Keys;
-use super::library::{elements, text};
-use super::mark::parse_position;
-use super::pattern::Pattern;
-use super::{Redis, fault};
+use crate::redis::failure;
+use crate::redis::keys::Keys;
+use crate::redis::library::{elements, text};
+use crate::redis::pattern::Pattern;
+use crate::redis::place::Redis;
+use crate::redis::positions::parse_position;
 
 /// Buckets of state that one script removes.
 const MOST_BUCKETS: usize = 500;
@@ -134,7 +135,7 @@ impl Redis {
         let answer = self.server().send(attempted, &mut commands).await?.pop();
         let attempted = format!("{attempted} in Redis at {}", self.server().address());
         let answer = answer.ok_or_else(|| Error::transient(attempted.as_str()))?;
-        let answer = answer.map_err(|cause| fault::error(&attempted, cause))?;
+        let answer = answer.map_err(|cause| failure::error(&attempted, cause))?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
             .map_err(|cause| Error::permanent(attempted).because(cause))?;
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
@@ -142,7 +143,7 @@ impl Redis {
     }
 
     /// What is kept of a job.
-    pub(super) async fn look(&self, job: &JobName) -> Result<Kept> {
+    pub(crate) async fn look(&self, job: &JobName) -> Result<Kept> {
         let keys = Keys::of(job);
         let attempted = format!("look for what is kept of job {job}");
         let looks = [
@@ -192,7 +193,7 @@ impl Redis {
         }
         let answers = self.server().send(attempted, &mut pipeline).await?;
         let attempted = format!("{attempted} in Redis at {}", self.server().address());
-        let failed = |cause| fault::error(&attempted, cause);
+        let failed = |cause| failure::error(&attempted, cause);
         answers.into_iter().map(|answer| answer.map(Ok).map_err(failed)).collect()
     }
 }
@@ -200,7 +201,7 @@ impl Redis {
 fn count(attempted: &str, answers: Vec<RedisResult<Value>>) -> Result<u64> {
     let answer = answers.into_iter().next();
     let answer = answer.ok_or_else(|| Error::transient(format!("{attempted}: no answer")))?;
-    let answer = answer.map_err(|cause| fault::error(attempted, cause))?;
+    let answer = answer.map_err(|cause| failure::error(attempted, cause))?;
     redis::from_redis_value(answer).map_err(|cause| {
         Error::permanent(format!("{attempted}: an answer is no number")).because(cause)
     })

@@ -9,7 +9,8 @@ use redis::{Pipeline, RedisResult, Value};
 use rtbflow::operators::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
 
-use super::{Redis, fault};
+use crate::redis::failure;
+use crate::redis::place::Redis;
 
 /// So many keys go into one round trip at most.
 const MOST_KEYS: usize = 1_000;
@@ -22,7 +23,7 @@ impl Redis {
     /// Redis; a key that is not there, or that holds no string, is `None`.
     ///
     /// Keys that are asked for at the same time are one `MGET`. It goes over the connection that commits use;
-    /// [`separate`](Self::separate) gives it one of its own.
+    /// [`with_own_connections`](Self::with_own_connections) gives it one of its own.
     ///
     /// # Errors
     /// Transient if the server is away: the call is then made again, as [`Calls`](rtbflow::operators::Calls)
@@ -67,7 +68,7 @@ impl Redis {
         };
         let read = |attempted: &str, _: &[String], mut answers: Vec<RedisResult<Value>>| {
             let answer = answers.pop().unwrap_or(Ok(Value::Nil));
-            let answer = answer.map_err(|cause| fault::error(attempted, cause))?;
+            let answer = answer.map_err(|cause| failure::error(attempted, cause))?;
             let Value::Array(values) = answer else { return Ok(Vec::new()) };
             Ok(values.into_iter().map(text).collect())
         };
@@ -122,7 +123,7 @@ impl Redis {
                 Err(cause) if cause.code() == Some("WRONGTYPE") => {
                     Ok(Some(Err(BadRecord::new(format!("key {name} of Redis holds no hash")))))
                 }
-                Err(cause) => Err(fault::error(attempted, cause)),
+                Err(cause) => Err(failure::error(attempted, cause)),
             };
             names.iter().zip(answers).map(answer).collect()
         };

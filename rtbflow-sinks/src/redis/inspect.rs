@@ -2,6 +2,8 @@
 
 use rtbflow::{Error, Result};
 
+use crate::redis::failure::NO_CLUSTER;
+
 /// The oldest server that copies a key, which `merge_hash` needs.
 const OLDEST: (u32, u32) = (6, 2);
 
@@ -9,12 +11,12 @@ const OLDEST: (u32, u32) = (6, 2);
 ///
 /// # Errors
 /// If the server can not be used at all.
-pub(super) fn inspect(info: &str) -> Result<Vec<&'static str>> {
+pub(crate) fn inspect(info: &str) -> Result<Vec<&'static str>> {
     let value = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     };
     if value("cluster_enabled") == Some("1") || value("redis_mode") == Some("cluster") {
-        return Err(Error::config(format!("use Redis: {}", super::NO_CLUSTER)));
+        return Err(Error::config(format!("use Redis: {}", NO_CLUSTER)));
     }
     let version = value("redis_version").unwrap_or_default();
     let mut parts = version.split('.').map_while(|part| part.parse().ok());

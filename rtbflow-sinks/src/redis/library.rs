@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use rtbflow::{Error, Result};
 
-use super::server::Server;
+use crate::redis::session::Server;
 
 const GUARD: &str = include_str!("lua/guard.lua");
 const FUNCTIONS: &str = include_str!("lua/functions.lua");
@@ -18,25 +18,25 @@ const MOST_LOADS: u32 = 3;
 
 /// A script and its digest.
 #[derive(Clone)]
-pub(super) struct Text {
+pub(crate) struct Text {
     text: Arc<str>,
     digest: Arc<str>,
 }
 
 impl Text {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self { text: text.into(), digest: Script::new(text).get_hash().into() }
     }
 
     /// A command that runs the script; the caller adds the arguments.
-    pub(super) fn run(&self, keys: &[&str]) -> Cmd {
+    pub(crate) fn run(&self, keys: &[&str]) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&*self.digest).arg(keys.len()).arg(keys);
         command
     }
 
     /// Whether it is the same script.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 
@@ -48,7 +48,7 @@ impl Text {
 
     /// Sends runs of this script, made by `request`, and those again that the server had no script for,
     /// after loading it.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         server: &Server,
         attempted: &str,
@@ -80,7 +80,10 @@ impl Text {
             }
             let mut second = server.send(attempted, &mut commands).await?.into_iter();
             if let Some(Err(cause)) = second.next() {
-                return Err(super::fault::error(&format!("{attempted}: load the script"), cause));
+                return Err(crate::redis::failure::error(
+                    &format!("{attempted}: load the script"),
+                    cause,
+                ));
             }
             for (number, answer) in again.into_iter().zip(second) {
                 if let Some(slot) = answers.get_mut(number) {
@@ -96,7 +99,7 @@ impl Text {
 ///
 /// Every task adds its functions as it is put together; equal ones are kept once, and a number, once
 /// given, stays. So a later text can run whatever was staged for an earlier one.
-pub(super) struct Library {
+pub(crate) struct Library {
     inner: Mutex<Inner>,
 }
 
@@ -106,13 +109,13 @@ struct Inner {
 }
 
 impl Library {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let commit = Text::new(&with_functions(&[]));
         Self { inner: Mutex::new(Inner { functions: Vec::new(), commit }) }
     }
 
     /// Adds a function and returns its number.
-    pub(super) fn add(&self, name: &'static str, body: &str) -> usize {
+    pub(crate) fn add(&self, name: &'static str, body: &str) -> usize {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let known = inner.functions.iter().position(|(n, b)| *n == name && **b == *body);
         known.unwrap_or_else(|| {
@@ -123,12 +126,12 @@ impl Library {
     }
 
     /// The script that commits, as of now.
-    pub(super) fn commit(&self) -> Text {
+    pub(crate) fn commit(&self) -> Text {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).commit.clone()
     }
 
     /// Loads each function by itself and then the whole, so that an error names the function.
-    pub(super) async fn load(&self, server: &Server) -> Result<()> {
+    pub(crate) async fn load(&self, server: &Server) -> Result<()> {
         let (functions, commit) = {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             (inner.functions.clone(), inner.commit.clone())
@@ -142,7 +145,7 @@ impl Library {
         let names = functions.iter().map(|(name, _)| *name).chain(["commit"]);
         for (name, answer) in names.zip(answers) {
             answer.map_err(|cause| {
-                super::fault::error(
+                crate::redis::failure::error(
                     &format!("load the script {name:?} into Redis at {}", server.address()),
                     cause,
                 )
@@ -175,9 +178,9 @@ fn with_functions(functions: &[(&'static str, Arc<str>)]) -> String {
 }
 
 /// The elements of a script's reply.
-pub(super) fn elements(attempted: &str, reply: RedisResult<Value>) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn elements(attempted: &str, reply: RedisResult<Value>) -> Result<Vec<Vec<u8>>> {
     let unreadable = || Error::permanent(format!("{attempted}: the script's reply is unreadable"));
-    let reply = reply.map_err(|cause| super::fault::error(attempted, cause))?;
+    let reply = reply.map_err(|cause| crate::redis::failure::error(attempted, cause))?;
     let Value::Array(values) = reply else { return Err(unreadable()) };
     values
         .into_iter()
@@ -186,8 +189,16 @@ pub(super) fn elements(attempted: &str, reply: RedisResult<Value>) -> Result<Vec
 }
 
 /// Bytes of a reply as text; what is not UTF-8 is shown as such.
-pub(super) fn text(bytes: Option<&Vec<u8>>) -> String {
+pub(crate) fn text(bytes: Option<&Vec<u8>>) -> String {
     bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+}
+
+/// The parts of the one answer to a request.
+pub(crate) fn one(attempted: &str, answers: Vec<RedisResult<Value>>) -> Result<Vec<Vec<u8>>> {
+    match answers.into_iter().next() {
+        Some(answer) => elements(attempted, answer),
+        None => Err(Error::transient(format!("{attempted}: no answer"))),
+    }
 }
 
 #[cfg(test)]

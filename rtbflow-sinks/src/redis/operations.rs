@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use redis::Cmd;
 use serde_json::{Value, json};
 
-use super::staged::Work;
+use crate::redis::batch::Work;
 
 /// Operations on Redis, in order; see [`Redis::write`](super::Redis::write).
 ///
@@ -146,18 +146,18 @@ impl Operations {
     }
 
     /// Begins an operation after which increments of this key may not be summed with earlier ones.
-    pub(super) fn touch(&mut self, name: &'static str, key: &str) {
+    pub(crate) fn touch(&mut self, name: &'static str, key: &str) {
         self.increments.remove(key);
         self.begin(name, key);
     }
 
     /// Adds an argument to the operation that was begun.
-    pub(super) fn argument(&mut self, argument: impl AsRef<[u8]>) {
+    pub(crate) fn argument(&mut self, argument: impl AsRef<[u8]>) {
         self.arguments.push(argument);
     }
 
     /// Ends the operation that was begun.
-    pub(super) fn end(&mut self, amount: Option<i64>) -> &mut Self {
+    pub(crate) fn end(&mut self, amount: Option<i64>) -> &mut Self {
         if let Some(operation) = self.list.last_mut() {
             operation.count = self.arguments.len() - operation.first;
             operation.amount = amount;
@@ -166,12 +166,12 @@ impl Operations {
     }
 
     /// Begins the operations for a row.
-    pub(super) fn begin_row(&mut self, row: usize) {
+    pub(crate) fn begin_row(&mut self, row: usize) {
         (self.row, self.is_used) = (row, false);
     }
 
     /// Whether there are operations for the row that was begun.
-    pub(super) fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.is_used
     }
 
@@ -260,29 +260,29 @@ impl Operation {
 }
 
 /// A time to live as Redis takes it: it refuses one that ends beyond the 64 bits of its clock.
-pub(super) fn milliseconds(after: Duration) -> u128 {
+pub(crate) fn milliseconds(after: Duration) -> u128 {
     after.as_millis().clamp(1, 1 << 50)
 }
 
 /// Arguments of a script, end to end in one buffer.
 #[derive(Debug, Default)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Arguments {
-    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
+    pub(crate) fn push(&mut self, argument: impl AsRef<[u8]>) {
         self.bytes.extend_from_slice(argument.as_ref());
         self.ends.push(self.bytes.len());
     }
 
-    pub(super) fn display(&mut self, argument: &(impl Display + ?Sized)) {
+    pub(crate) fn display(&mut self, argument: &(impl Display + ?Sized)) {
         let _infallible = write!(TextOf(&mut self.bytes), "{argument}");
         self.ends.push(self.bytes.len());
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 

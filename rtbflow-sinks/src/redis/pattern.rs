@@ -55,11 +55,11 @@ impl Pattern {
         &self.glob
     }
 
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }
 
-    pub(super) fn field(&self) -> &str {
+    pub(crate) fn field(&self) -> &str {
         &self.field
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rtbflow::{Error, Result};
 
-use super::Redis;
-use super::fault;
-use super::keys::Keys;
-use super::library::{elements, text};
+use crate::redis::failure;
+use crate::redis::keys::Keys;
+use crate::redis::library::{elements, text};
+use crate::redis::place::Redis;
 
 /// Commands that a job runs on its own keys, which begin with `rtbflow:`; always looked at.
 pub const OWN_KEYS: &[&str] = &[
@@ -57,7 +57,7 @@ impl Redis {
     ///
     /// # Errors
     /// A configuration error that lists all that is missing; transient if the server is away.
-    pub(super) async fn check_rights(&self, keys: Option<&Keys>) -> Result<()> {
+    pub(crate) async fn check_rights(&self, keys: Option<&Keys>) -> Result<()> {
         let attempted = "check the user's rights";
         let aside = match (keys, self.uses()) {
             (Some(keys), _) => format!("{}:check", keys.aside()),
@@ -82,8 +82,8 @@ impl Redis {
         let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for part in refused.chunks(3) {
             let [prefix, command, refusal] = [0, 1, 2].map(|number| text(part.get(number)));
-            if !fault::is_forbidden(&refusal) {
-                return Err(fault::forbidden(&attempted, &refusal, &command, &prefix, true));
+            if !failure::is_forbidden(&refusal) {
+                return Err(failure::forbidden(&attempted, &refusal, &command, &prefix, true));
             }
             let commands = missing.entry(prefix).or_default();
             if !commands.contains(&command) {

@@ -65,7 +65,10 @@ impl AnchorUnderTest for UnderTest {
     const TELLS_FORMER_OWNERS: bool = true;
 
     fn anchor(&self) -> Remembering {
-        Remembering { redis: self.room.redis.separate(), jobs: Arc::clone(&self.anchor.jobs) }
+        Remembering {
+            redis: self.room.redis.with_own_connections(),
+            jobs: Arc::clone(&self.anchor.jobs),
+        }
     }
 
     fn stage(&self, value: i64) -> Staged {

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -10,12 +9,12 @@ use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Error, Origin, Record, Result};
 
-use super::Postgres;
-use super::batch::Batch;
-use super::needs::{Need, Needs};
-use super::settings::Version;
-use super::transaction::Transaction;
-use super::value::Value;
+use crate::postgres::batch::{Batch, Part, Work};
+use crate::postgres::needs::{Need, Needs};
+use crate::postgres::place::Postgres;
+use crate::postgres::settings::Version;
+use crate::postgres::transaction::Transaction;
+use crate::postgres::value::Value;
 
 impl Postgres {
     /// Runs a function over the records of the epochs that a commit takes together, inside the
@@ -197,32 +196,6 @@ impl<T> fmt::Debug for Records<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Records({})", self.len())
     }
-}
-
-/// Records together with the function that they are for.
-pub(crate) trait Work: Any + Send + Sync {
-    fn name(&self) -> &str;
-
-    /// How many records there are.
-    fn count(&self) -> usize;
-
-    /// Where a record was read.
-    fn origin(&self, record: usize) -> Option<Origin>;
-
-    /// A record as a dead letter carries it.
-    fn result(&self, record: usize) -> RefusedResult;
-
-    /// Runs the function over these records, which came from sinks of the same place in the pipeline.
-    fn run<'a>(&'a self, tx: &'a Transaction<'a>, all: &[Part<'a>]) -> BoxFuture<'a, Result<()>>;
-
-    fn as_any(&self) -> &dyn Any;
-}
-
-/// Some of the records of an epoch.
-pub(crate) struct Part<'a> {
-    pub(crate) work: &'a dyn Work,
-    /// Which, by their numbers.
-    pub(crate) ranges: Vec<Range<usize>>,
 }
 
 impl<'a> Part<'a> {

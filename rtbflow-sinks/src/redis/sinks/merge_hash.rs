@@ -10,9 +10,9 @@ use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Origin, Record};
 use serde_json::{Map, Value};
 
-use super::Redis;
-use super::operations::milliseconds;
-use super::staged::{Batch, Work};
+use crate::redis::batch::{Batch, Work};
+use crate::redis::operations::milliseconds;
+use crate::redis::place::Redis;
 
 /// Merges partials into hashes; made by [`Redis::merge_hash`].
 pub struct MergeHash<T> {

@@ -6,12 +6,12 @@ use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Record, Result, Timestamp};
 
-use super::Postgres;
-use super::batch::{RowsStage, unnest};
-use super::cell::{Cell, Kind};
-use super::columns::{Columns, plain_columns};
-use super::date::Date;
-use super::identifier;
+use crate::postgres::batch::{RowsStage, unnest};
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::columns::{Columns, plain_columns};
+use crate::postgres::date::Date;
+use crate::postgres::identifier;
+use crate::postgres::place::Postgres;
 
 impl Postgres {
     /// Inserts a row into a table for each record. To change rows by key see

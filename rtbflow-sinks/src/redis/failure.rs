@@ -3,6 +3,9 @@
 use redis::{ErrorKind, RedisError};
 use rtbflow::Error;
 
+pub(crate) const NO_CLUSTER: &str = "Redis Cluster spreads keys over several servers, and the keys of one atomic \
+                          script have to be in one: give the URL of one server that is not part of a cluster";
+
 /// Codes of errors that pass by themselves. A server older than 7 wraps the code of a failing command
 /// into the text of the script's error, hence also the search in the text.
 const TRANSIENT: [&str; 12] = [
@@ -34,9 +37,9 @@ const ADVICE: [(&str, &str); 16] = [
     ("user executing the script can", RIGHTS),
     ("ACL failure", RIGHTS),
     ("DENIED", "the server is in protected mode: set a password or bind it to a private address"),
-    ("MOVED", super::NO_CLUSTER),
-    ("ASK", super::NO_CLUSTER),
-    ("CROSSSLOT", super::NO_CLUSTER),
+    ("MOVED", NO_CLUSTER),
+    ("ASK", NO_CLUSTER),
+    ("CROSSSLOT", NO_CLUSTER),
     ("WRONGTYPE", "another program writes keys that begin with rtbflow: and has to stop that"),
     ("unknown command", "use Redis 6.2 or newer with scripts, and rename none of its commands"),
     ("DB index is out of range", "correct the number of the database at the end of the URL"),
@@ -63,21 +66,21 @@ const BAD_CERTIFICATE: &str =
     "give the authority of the server's certificate, or the host as the certificate names it";
 
 /// Whether the connection is of no more use.
-pub(super) fn is_broken(error: &RedisError) -> bool {
+pub(crate) fn is_broken(error: &RedisError) -> bool {
     error.is_io_error()
         || matches!(error.kind(), ErrorKind::Parse)
         || error.code() == Some("READONLY")
 }
 
 /// Whether an answer says that the user may not run a command, or that the server does not know it.
-pub(super) fn is_forbidden(text: &str) -> bool {
+pub(crate) fn is_forbidden(text: &str) -> bool {
     FORBIDDEN.iter().any(|sign| text.contains(sign))
 }
 
 /// The error for what the server refuses for its own reasons in the middle of a script that has then changed
 /// nothing. `was_possible`: it had been before, so it is waited for.
 #[cold]
-pub(super) fn forbidden(
+pub(crate) fn forbidden(
     attempted: &str,
     refusal: &str,
     command: &str,
@@ -106,7 +109,7 @@ fn unreachable(cause: &RedisError, text: &str) -> Option<&'static str> {
 
 /// The library's error for one of Redis; `attempted` says what was attempted and where.
 #[cold]
-pub(super) fn error(attempted: &str, cause: RedisError) -> Error {
+pub(crate) fn error(attempted: &str, cause: RedisError) -> Error {
     let detail = cause.detail().unwrap_or_default();
     let text = cause.to_string();
     let code = cause.code().unwrap_or_default();

@@ -7,15 +7,15 @@ use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Error, Record, Result, Timestamp};
 
-use super::Postgres;
-use super::batch::{Batch, unnest};
-use super::cell::{Cell, Kind};
-use super::columns::Columns;
-use super::date::Date;
-use super::needs::{Need, Needs, Table};
-use super::totals::{Fold, Totals, TotalsPlan};
-use super::value::Value;
-use super::{identifier, json};
+use crate::postgres::batch::{Batch, unnest};
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::columns::Columns;
+use crate::postgres::date::Date;
+use crate::postgres::needs::{Need, Needs, Table};
+use crate::postgres::place::Postgres;
+use crate::postgres::totals::{Fold, Totals, TotalsPlan};
+use crate::postgres::value::Value;
+use crate::postgres::{identifier, json};
 
 impl Postgres {
     /// Inserts or changes the row of each record's key. For one row a record see

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Operations that stand for rows. An operation has one part for each row that was merged into it, or
 /// just one.
-pub(super) trait Work: Send + Sync + 'static {
+pub(crate) trait Work: Send + Sync + 'static {
     /// How many operations there are.
     fn operations(&self) -> usize;
 
@@ -34,37 +34,37 @@ pub(super) trait Work: Send + Sync + 'static {
 }
 
 /// What a sink has staged.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     work: Box<dyn Work>,
     /// Where the record of each row was read.
     origins: Vec<Option<Origin>>,
     /// Why the sink cannot be used at all, as far as somebody made a mistake in putting it together.
-    pub(super) mistake: Option<String>,
+    pub(crate) mistake: Option<String>,
 }
 
 /// An operation as it is sent: of all parts that were not refused, or of one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     operation: usize,
     part: Option<usize>,
 }
 
 impl Batch {
-    pub(super) fn new(work: impl Work, origins: Vec<Option<Origin>>) -> Self {
+    pub(crate) fn new(work: impl Work, origins: Vec<Option<Origin>>) -> Self {
         Self { work: Box::new(work), origins, mistake: None }
     }
 
-    pub(super) fn mistaken(self, mistake: Option<String>) -> Self {
+    pub(crate) fn mistaken(self, mistake: Option<String>) -> Self {
         Self { mistake, ..self }
     }
 
-    pub(super) fn staged(self, place: Place) -> Staged {
+    pub(crate) fn staged(self, place: Place) -> Staged {
         Staged::new(place, self.origins.len(), self)
     }
 
     /// The operations to be sent, without the rows that were refused. `apart`: row by row, so that the place
     /// can say which of them it refuses.
-    pub(super) fn pieces(&self, staged: &Staged, apart: bool) -> Vec<Piece> {
+    pub(crate) fn pieces(&self, staged: &Staged, apart: bool) -> Vec<Piece> {
         let mut pieces = self.in_order(staged, apart);
         if apart {
             pieces.sort_by_key(|piece| self.first_row(*piece));
@@ -73,7 +73,7 @@ impl Batch {
     }
 
     /// The row of a piece, or the first of them.
-    pub(super) fn first_row(&self, piece: Piece) -> usize {
+    pub(crate) fn first_row(&self, piece: Piece) -> usize {
         self.work.row(piece.operation, piece.part.unwrap_or(0))
     }
 
@@ -95,12 +95,12 @@ impl Batch {
     }
 
     /// Adds what comes before the pieces to the command.
-    pub(super) fn prelude(&self, command: &mut Cmd) {
+    pub(crate) fn prelude(&self, command: &mut Cmd) {
         self.work.prelude(command);
     }
 
     /// Adds a piece to the command.
-    pub(super) fn write(&self, staged: &Staged, piece: Piece, command: &mut Cmd) {
+    pub(crate) fn write(&self, staged: &Staged, piece: Piece, command: &mut Cmd) {
         let Piece { operation, part } = piece;
         let is_part = |number: usize| match part {
             Some(part) => part == number,

@@ -12,7 +12,7 @@ use rtbflow::epoch::Patience;
 use rtbflow::{Error, Result};
 use tokio::sync::Mutex;
 
-use super::fault;
+use crate::redis::failure;
 
 /// How often one call sends a request: once, and again after each broken connection. Every request
 /// here may be sent twice.
@@ -21,7 +21,7 @@ const MOST_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A server and the connection to it, if there is one.
-pub(super) struct Server {
+pub(crate) struct Server {
     client: Client,
     address: String,
     deadline: Duration,
@@ -37,7 +37,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    pub(super) fn new(client: Client, deadline: Duration) -> Self {
+    pub(crate) fn new(client: Client, deadline: Duration) -> Self {
         let info = client.get_connection_info();
         let address = format!("{}, database {}", info.addr(), info.redis_settings().db());
         let (patience, connection) = (Patience::default(), Mutex::new(None));
@@ -45,17 +45,17 @@ impl Server {
     }
 
     /// The same server over a connection of its own.
-    pub(super) fn separate(&self) -> Self {
+    pub(crate) fn separate(&self) -> Self {
         Self::new(self.client.clone(), self.deadline)
     }
 
     /// The user's name, as the server knows it.
-    pub(super) fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         self.client.get_connection_info().redis_settings().username().unwrap_or("default")
     }
 
     /// Host, port and database.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
@@ -65,7 +65,7 @@ impl Server {
     /// # Errors
     /// Transient if the server is away or does not answer within the deadline: then nobody knows
     /// whether the commands ran.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         attempted: &str,
         commands: &mut Pipeline,
@@ -78,12 +78,12 @@ impl Server {
         match tokio::time::timeout(deadline, attempts).await {
             Ok(Ok(answers)) => {
                 self.patience.shorten();
-                if answers.iter().any(|answer| answer.as_ref().is_err_and(fault::is_broken)) {
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
                     self.disconnect();
                 }
                 Ok(answers)
             }
-            Ok(Err(cause)) => Err(fault::error(&attempted, cause)),
+            Ok(Err(cause)) => Err(failure::error(&attempted, cause)),
             Err(_) => {
                 self.disconnect();
                 // One that does not even take connections would not do more in more time.
@@ -103,7 +103,7 @@ impl Server {
         let mut pause = PAUSE;
         for _ in 1..MOST_ATTEMPTS {
             match self.attempt(commands, is_connected).await {
-                Err(cause) if fault::is_broken(&cause) => {
+                Err(cause) if failure::is_broken(&cause) => {
                     tracing::debug!(server = %self.address, %cause, "connecting to Redis again");
                     tokio::time::sleep(pause).await;
                     pause *= 2;

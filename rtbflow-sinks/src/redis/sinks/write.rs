@@ -5,8 +5,8 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use super::staged::Batch;
-use super::{Operations, Redis};
+use crate::redis::batch::Batch;
+use crate::redis::{Operations, Redis};
 
 /// Stages the operations of each record; made by [`Redis::write`].
 pub struct Write<F> {

@@ -6,12 +6,12 @@ use rtbflow::Timestamp;
 use rtbflow::epoch::{Log, Position};
 
 /// The part of a position that a commit compares.
-pub(super) fn mark(position: &Position) -> String {
+pub(crate) fn mark(position: &Position) -> String {
     format!("{} {}", position.commit, position.owner)
 }
 
 /// A whole position; it begins with its mark.
-pub(super) fn position_text(position: &Position) -> String {
+pub(crate) fn position_text(position: &Position) -> String {
     let number = |n: Option<i64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let event_time = number(position.event_time.map(Timestamp::as_millis));
     let log = position.log.map_or_else(String::new, |Log { topic_id, leader_epoch }| {
@@ -21,7 +21,7 @@ pub(super) fn position_text(position: &Position) -> String {
 }
 
 /// Reads a position back.
-pub(super) fn parse_position(text: &str) -> Option<Position> {
+pub(crate) fn parse_position(text: &str) -> Option<Position> {
     fn number(text: &str) -> Option<Option<i64>> {
         if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
     }

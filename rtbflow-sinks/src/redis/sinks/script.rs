@@ -6,8 +6,9 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use super::staged::Batch;
-use super::{Operations, Redis};
+use crate::redis::arguments::Call;
+use crate::redis::batch::Batch;
+use crate::redis::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].
 pub struct Script<F> {
@@ -19,37 +20,6 @@ pub struct Script<F> {
     operations: Operations,
     origins: Vec<Option<Origin>>,
     call: F,
-}
-
-/// The keys and arguments of one call.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Call {
-    keys: Vec<String>,
-    arguments: Vec<String>,
-}
-
-impl Call {
-    /// Adds a key: `KEYS[1]`, `KEYS[2]` … in the function.
-    pub fn key(&mut self, key: impl Into<String>) -> &mut Self {
-        self.keys.push(key.into());
-        self
-    }
-
-    /// Adds an argument: `ARGV[1]`, `ARGV[2]` … in the function, always as text.
-    pub fn argument(&mut self, argument: impl fmt::Display) -> &mut Self {
-        self.arguments.push(argument.to_string());
-        self
-    }
-}
-
-impl Call {
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(String::as_str)
-    }
-
-    pub(super) fn arguments(&self) -> impl Iterator<Item = &str> {
-        self.arguments.iter().map(String::as_str)
-    }
 }
 
 impl Redis {

@@ -6,12 +6,12 @@ use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Record, Result, Timestamp};
 
-use super::Postgres;
-use super::batch::RowsStage;
-use super::cell::{Cell, Kind};
-use super::columns::plain_columns;
-use super::date::Date;
-use super::transaction::statement_is_plain;
+use crate::postgres::batch::RowsStage;
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::columns::plain_columns;
+use crate::postgres::date::Date;
+use crate::postgres::place::Postgres;
+use crate::postgres::transaction::statement_is_plain;
 
 impl Postgres {
     /// Runs one SQL statement over the records of an epoch: its parameters are arrays, one a column in
