@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::chunk::Chunk;
 use crate::error::{BadRecord, Error};
 use crate::record::Origin;
 use crate::refused_result::RefusedResult;
 pub use crate::samples::Samples;
 use crate::staged::Staged;
-use crate::state::Chunk;
 use crate::time::Timestamp;
 
 /// How a record of the source ended, where it was not used for a result.

@@ -46,6 +46,7 @@
 mod activity;
 mod alarm;
 pub mod barrier;
+mod chunk;
 pub mod clock;
 pub mod codec;
 mod dead_letter;
@@ -58,6 +59,7 @@ pub mod guide;
 mod hash;
 pub mod job;
 mod log;
+pub mod lookup;
 pub mod operators;
 mod position;
 mod raw_record;

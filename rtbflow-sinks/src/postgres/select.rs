@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rtbflow::operators::{Batched, Failed};
+use rtbflow::lookup::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
 use tokio_postgres::types::ToSql;
 

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use redis::{Pipeline, RedisResult, Value};
-use rtbflow::operators::{Batched, Failed};
+use rtbflow::lookup::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
 
 use crate::redis::failure;

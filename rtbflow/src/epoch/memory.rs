@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
+use crate::chunk::{Change, Chunk};
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Step, Verdict};
 use crate::error::Refusal;
 use crate::error::{Error, Result};
@@ -13,7 +14,6 @@ use crate::record::Partition;
 use crate::sink::memory::Batch;
 use crate::sink::{Collect, Collected};
 use crate::staged::Place;
-use crate::state::{Change, Chunk};
 
 /// A place in memory. Clones are handles on the same place.
 ///

@@ -49,11 +49,11 @@ pub use crate::position::{JobName, Position, Task};
 pub use crate::refused_result::RefusedResult;
 
 use crate::barrier::{Gathered, Reject, Samples, Tally};
+use crate::chunk::Chunk;
 use crate::dead_letter::Originals;
 use crate::error::{Error, Result};
 use crate::record::Partition;
 use crate::staged::{Place, Staged};
-use crate::state::Chunk;
 
 /// One partition's step in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,8 +220,8 @@ pub struct Claim {
 /// Chunks read back, and where the next call goes on.
 #[derive(Debug, Default)]
 pub struct ChunkPage {
-    /// Chunks, in order within each bucket; only [`Append`](crate::state::Change::Append) and
-    /// [`Replace`](crate::state::Change::Replace).
+    /// Chunks, in order within each bucket; only [`Append`](crate::chunk::Change::Append) and
+    /// [`Replace`](crate::chunk::Change::Replace).
     pub chunks: Vec<Chunk>,
     /// What to pass to the next call; `None` after the last page.
     pub next: Option<String>,

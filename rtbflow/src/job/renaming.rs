@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::chunk::{Change, Chunk};
 use crate::error::{Error, Result};
-use crate::state::{Change, Chunk};
 use crate::topology::Topology;
 
 /// Bytes of state that are moved with an epoch, besides what it changes itself.

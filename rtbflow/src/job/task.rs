@@ -143,7 +143,7 @@ impl<B: Batch> TaskLoop<B> {
             };
             backoff.succeeded("restore state");
             chunks += page.chunks.len();
-            bytes += page.chunks.iter().map(crate::state::Chunk::len).sum::<usize>();
+            bytes += page.chunks.iter().map(crate::chunk::Chunk::len).sum::<usize>();
             from = page.next;
             let last = from.is_none();
             let named = self.work.moves.restored(page.chunks)?;

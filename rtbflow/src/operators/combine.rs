@@ -3,11 +3,11 @@
 use std::fmt;
 use std::hash::Hash;
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
-use crate::state::Chunk;
 use crate::table::Table;
 use crate::time::Timestamp;
 

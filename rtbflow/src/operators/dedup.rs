@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
+use crate::chunk::Chunk;
 use crate::either::Either;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::late::Late;
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
-use crate::state::{Bucket, Chunk, Format, Reader, Writer};
+use crate::state::{Bucket, Format, Reader, Writer};
 use crate::time::{Timestamp, millis};
 
 /// How long an id is remembered, and what becomes of a record that comes later than that.
@@ -435,7 +436,7 @@ mod tests {
             chunks.iter().for_each(|chunk| new.restore(chunk).unwrap());
             let again = Snapshot::of(|snapshot| new.snapshot(snapshot));
             let mut newest = written(after);
-            let dropped = |chunk: &&Chunk| !matches!(chunk.change, crate::state::Change::Drop);
+            let dropped = |chunk: &&Chunk| !matches!(chunk.change, crate::chunk::Change::Drop);
             again.iter().filter(dropped).for_each(|chunk| newest.restore(chunk).unwrap());
             for (id, ms) in (0..30).zip(100..) {
                 let hash = newest.hasher.hash_one(id);

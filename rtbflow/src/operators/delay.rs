@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
-use crate::state::{Chunk, Format, KeyedState, SlotId};
+use crate::state::{Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 impl<S> Flow<S>

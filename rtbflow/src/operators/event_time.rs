@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
-use crate::state::{Chunk, Format, Reader, Writer};
+use crate::state::{Format, Reader, Writer};
 use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
-use crate::state::{Chunk, Format, KeyedState};
+use crate::state::{Format, KeyedState};
 use crate::time::Timestamp;
 
 /// Which version of a key is the newest, and how long it is remembered.

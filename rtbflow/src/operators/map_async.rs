@@ -16,8 +16,9 @@ use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::Element;
-use crate::error::{BadRecord, Error};
+use crate::error::Error;
 use crate::flow::{Elements, Flow};
+use crate::lookup::Failed;
 use crate::record::{Origin, Record};
 use crate::topology::Tip;
 
@@ -84,29 +85,6 @@ impl Calls {
             alarm.after(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-}
-
-/// Why a call gave no value.
-#[derive(Debug)]
-pub enum Failed {
-    /// The record can not be used: it becomes a dead letter, and the flow goes on.
-    BadRecord(BadRecord),
-    /// The call failed. If the error is [transient](Error::is_transient) it is made again; after the last
-    /// attempt, or if the error is of another kind, the task ends with it, and nothing of its epoch is
-    /// committed. A job begins again after a transient error, from where it was committed.
-    Error(Error),
-}
-
-impl From<BadRecord> for Failed {
-    fn from(reason: BadRecord) -> Self {
-        Self::BadRecord(reason)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
     }
 }
 

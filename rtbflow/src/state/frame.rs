@@ -8,10 +8,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::{Change, Chunk};
 use crate::error::{Error, Result};
 use crate::hash::stable_hash;
 use crate::state::format::{Decoder, Encoder, Names, SHAPE, Shape, check, compare};
-use crate::state::{Change, Chunk, older};
+use crate::state::older;
 
 const HEADER_BYTES: usize = 6;
 /// In the version of a chunk whose entries are written as they are now; without it, as in [`older`].

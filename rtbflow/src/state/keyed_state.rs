@@ -9,9 +9,10 @@ use hashbrown::HashTable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::state::segment::{Entry, Segment, Slot, Written};
-use crate::state::{Chunk, Format, Reader, Snapshot};
+use crate::state::{Format, Reader, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots of a segment.
@@ -359,7 +360,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::{Change, Writer};
+    use crate::chunk::Change;
+    use crate::state::Writer;
     use crate::testing::builders::at;
 
     type State = KeyedState<u16, i64>;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::chunk::{Change, Chunk};
 use crate::error::Error;
-use crate::state::{Change, Chunk, Writer};
+use crate::state::Writer;
 
 /// What changed in the state of one operator since the barrier before.
 #[derive(Debug)]

@@ -13,7 +13,10 @@ pub struct File {
     /// Below `src`.
     pub path: PathBuf,
     pub text: String,
-    pub syntax: syn::File,
+    /// The paths that shipped code names.
+    paths: BTreeSet<Vec<String>>,
+    /// Modules that are there for the tests alone.
+    tests: Vec<String>,
     /// The module that the file is.
     module: Vec<String>,
     /// What the module imports under which name, as written.
@@ -98,15 +101,10 @@ impl Code {
         // A file that a `#[cfg(test)] mod` names is a test, with all below it.
         let mut tests = BTreeSet::new();
         for file in &files {
-            for item in &file.syntax.items {
-                if let syn::Item::Mod(item) = item
-                    && item.content.is_none()
-                    && is_test(&item.attrs)
-                {
-                    let mut module = file.module.clone();
-                    module.push(item.ident.to_string());
-                    tests.insert((file.crate_name, module));
-                }
+            for name in &file.tests {
+                let mut module = file.module.clone();
+                module.push(name.clone());
+                tests.insert((file.crate_name, module));
             }
         }
         files.retain(|file| {
@@ -171,9 +169,8 @@ impl Code {
 
     /// Which files a file uses, in any crate.
     pub fn uses(&self, from: usize) -> BTreeSet<usize> {
-        let mut paths = Paths::default();
-        paths.visit_file(&self.files[from].syntax);
-        let used = paths.found.iter().filter_map(|path| self.resolve(from, path, 0));
+        let paths = self.files[from].paths.iter();
+        let used = paths.filter_map(|path| self.resolve(from, path, 0));
         used.filter(|used| *used != from).collect()
     }
 
@@ -219,9 +216,7 @@ impl File {
     /// Whether shipped code names a path that begins so, or a single name.
     pub fn names(&self, path: &str) -> bool {
         let wanted: Vec<_> = path.split("::").collect();
-        let mut paths = Paths::default();
-        paths.visit_file(&self.syntax);
-        paths.found.iter().any(|found| {
+        self.paths.iter().any(|found| {
             let single = wanted.len() == 1 && found.iter().any(|name| *name == wanted[0]);
             single
                 || found.iter().zip(&wanted).filter(|(found, wanted)| found == *wanted).count()
@@ -232,8 +227,14 @@ impl File {
     pub fn new(crate_name: &'static str, path: &Path, text: String) -> Self {
         let syntax =
             syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let mut aliases = BTreeMap::new();
+        let (mut aliases, mut tests) = (BTreeMap::new(), Vec::new());
         for item in &syntax.items {
+            if let syn::Item::Mod(item) = item
+                && item.content.is_none()
+                && is_test(&item.attrs)
+            {
+                tests.push(item.ident.to_string());
+            }
             let syn::Item::Use(item) = item else { continue };
             let mut found = Vec::new();
             leaves(&item.tree, &[], &mut found);
@@ -241,7 +242,11 @@ impl File {
                 aliases.extend(name.map(|name| (name, path)));
             }
         }
-        Self { crate_name, path: path.to_owned(), module: module_of(path), text, syntax, aliases }
+        let mut paths = Paths::default();
+        paths.visit_file(&syntax);
+        let (module, paths) = (module_of(path), paths.found);
+        let path = path.to_owned();
+        Self { crate_name, path, module, text, paths, tests, aliases }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The records that a watermark decides: a portion at a time, with barriers in between.
 
 use super::due::Due;
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Chunk, Format, Reader, Writer};
+use crate::state::{Format, Reader, Writer};
 
 /// What the log says of records that were decided.
 const GONE: &str = "decided records";

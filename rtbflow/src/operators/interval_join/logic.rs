@@ -15,11 +15,12 @@ use super::keys::Keys;
 use super::places::{Place, Places};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
+use crate::chunk::Chunk;
 use crate::either::Either;
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::{Origin, Record};
-use crate::state::{Chunk, Format, Reader, Writer, short_name};
+use crate::state::{Format, Reader, Writer, short_name};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 1;

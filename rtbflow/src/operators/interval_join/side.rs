@@ -9,9 +9,10 @@ use super::buckets::Buckets;
 use super::keys::{Keys, NONE};
 use super::pages::Pages;
 use super::places::{Place, Places};
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Chunk, Format, Reader};
+use crate::state::{Format, Reader};
 
 /// A record that is held.
 #[derive(Debug)]

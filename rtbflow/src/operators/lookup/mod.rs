@@ -1,7 +1,5 @@
 //! Adds to each record what its key stands for elsewhere.
 
-mod batched;
-
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
@@ -16,13 +14,12 @@ use futures::{FutureExt, Stream};
 use hashbrown::HashMap;
 use pin_project::pin_project;
 
-pub use batched::Batched;
-
 use crate::element::Element;
 use crate::error::Error;
 use crate::flow::{Elements, Flow, KeyedFlow};
+use crate::lookup::Failed;
+use crate::operators::Calls;
 use crate::operators::map_async::{Answer, UnderWay};
-use crate::operators::{Calls, Failed};
 use crate::time::Timestamp;
 
 /// How keys are looked up, and how long an answer is used.

@@ -7,13 +7,14 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::process::timers::{Clock, Edit, Queue};
 use crate::operators::process::turn::{Cause, Kept};
 use crate::operators::process::{Process, Retention, Turn};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Chunk, Format, KeyedState, Reader, SlotId, Writer};
+use crate::state::{Format, KeyedState, Reader, SlotId, Writer};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).

@@ -2,8 +2,8 @@
 
 use super::timers::Timer;
 use super::*;
+use crate::chunk::Chunk;
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::Chunk;
 use crate::testing::builders::{at, record};
 use crate::testing::{TestFlow, elements, timed};
 

@@ -1,9 +1,10 @@
 //! The contract of an operator with state.
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::stateful::outbox::Outbox;
 use crate::record::Record;
-use crate::state::{Chunk, Snapshot};
+use crate::state::Snapshot;
 use crate::time::Timestamp;
 
 /// What an operator with state does: pure logic, without waiting.

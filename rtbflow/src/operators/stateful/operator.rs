@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::barrier::Barrier;
+use crate::chunk::Chunk;
 use crate::element::Element;
 use crate::error::Error;
 use crate::flow::Elements;
@@ -20,7 +21,7 @@ use crate::operators::stateful::logic::Logic;
 use crate::operators::stateful::outbox::Outbox;
 use crate::record::Record;
 use crate::state::Snapshot;
-use crate::state::{Chunk, words};
+use crate::state::words;
 use crate::time::Timestamp;
 use crate::topology::Tip;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::late::Undecided;
 use crate::operators::window::aggregate::{Aggregate, Merge};
@@ -17,7 +18,7 @@ use crate::operators::window::results::output;
 use crate::operators::window::span::{Window, Windowed};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Chunk, Format, KeyedState};
+use crate::state::{Format, KeyedState};
 use crate::time::Timestamp;
 
 /// Windows of so many records of a key, in the order in which they come: the last hundred clicks. For

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::assign::Panes;
@@ -22,7 +23,7 @@ use crate::operators::window::results::{Out, output, result};
 use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Bucket, Chunk, Format, Reader, Writer};
+use crate::state::{Bucket, Format, Reader, Writer};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 2;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::window::aggregate::Merge;
 use crate::operators::window::assign::{Apply, Statement, Windows};
@@ -19,7 +20,7 @@ use crate::operators::window::session::Session;
 use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Chunk, Format, KeyedState, SlotId};
+use crate::state::{Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 1;

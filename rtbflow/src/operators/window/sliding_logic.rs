@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
+use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::window::aggregate::Merge;
 use crate::operators::window::assign::{Apply, Statement, Windows};
@@ -25,7 +26,7 @@ use crate::operators::window::span::Window;
 use crate::operators::window::stacks::Stacks;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Chunk, Format, Reader, Writer};
+use crate::state::{Format, Reader, Writer};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};
 

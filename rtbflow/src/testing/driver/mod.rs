@@ -18,13 +18,13 @@ use line::Input;
 use store::Store;
 
 use crate::barrier::{Barrier, Gathered, Gathering, Tally};
+use crate::chunk::Chunk;
 use crate::clock::Clock;
 use crate::element::Element;
 use crate::epoch::Epoch;
 use crate::error::{BadRecord, Error, Result};
 use crate::flow::{End, Flow};
 use crate::position::Task;
-use crate::state::Chunk;
 use crate::testing::ManualClock;
 use crate::testing::builders::{at, read};
 use crate::time::Timestamp;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Reject, Tally};
+use crate::chunk::{Change, Chunk};
 use crate::epoch::Epoch;
 use crate::error::BadRecord;
-use crate::state::{Change, Chunk};
 use crate::testing::driver::outputs::Outputs;
 
 /// One bucket of one operator's state, as it is committed.

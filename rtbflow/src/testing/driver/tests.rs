@@ -1,9 +1,10 @@
 //! The driver does what a job would, step by step.
 
 use super::*;
+use crate::chunk::Chunk;
 use crate::operators::window::{Count, Late, Tumbling};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Chunk, Reader, Writer};
+use crate::state::{Reader, Writer};
 
 fn counting() -> TestDriver<u32> {
     TestDriver::new(|numbers, outputs| {

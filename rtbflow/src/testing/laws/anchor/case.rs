@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::under_test::AnchorUnderTest;
 use crate::barrier::Gathered;
+use crate::chunk::{Change, Chunk};
 use crate::epoch::{Advance, Anchor, Claim, Epoch, Verdict};
 use crate::error::Result;
 use crate::position::{JobName, Position, Task};
 use crate::record::{Partition, Topic};
-use crate::state::{Change, Chunk};
 use crate::time::Timestamp;
 
 /// How often a transient answer is tried again before the law counts as broken.

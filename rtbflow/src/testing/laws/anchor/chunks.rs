@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::case::{Case, Owner, append, patiently};
 use super::under_test::AnchorUnderTest;
+use crate::chunk::{Change, Chunk};
 use crate::epoch::{Anchor, Epoch, Verdict};
 use crate::position::{JobName, Task};
-use crate::state::{Change, Chunk};
 
 const TASK: Task = Task { number: 1, of: 4 };
 

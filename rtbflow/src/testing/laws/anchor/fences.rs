@@ -52,7 +52,7 @@ async fn is_fenced<P: AnchorUnderTest>(
 ) {
     let (applied, state) = (case.applied().await, stale.state().await);
     epoch.chunks.push(append("stale", 1, "stale"));
-    epoch.chunks.push(crate::state::Chunk::drop_bucket("laws".into(), 7));
+    epoch.chunks.push(crate::chunk::Chunk::drop_bucket("laws".into(), 7));
     let epochs = [epoch];
     for _ in 0..2 {
         assert_eq!(stale.commit_all(&epochs).await, [Verdict::Fenced]);

@@ -4,9 +4,9 @@ use futures::future::join;
 
 use super::case::{Case, Owner, append, new_job, partition, patiently};
 use super::under_test::AnchorUnderTest;
+use crate::chunk::Chunk;
 use crate::epoch::{Anchor, Claim, Epoch, Kept, Verdict};
 use crate::position::Task;
-use crate::state::Chunk;
 
 const TASKS: [Task; 2] = [Task { number: 0, of: 2 }, Task { number: 1, of: 2 }];
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
+use crate::chunk::{Change, Chunk};
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::record::{Origin, Record};
-use crate::state::{Change, Chunk};
 use crate::testing::builders::at;
 use crate::testing::{Script, TestFlow};
 use crate::time::Timestamp;

@@ -11,8 +11,30 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
-use crate::error::{Error, Result};
-use crate::operators::Failed;
+use crate::error::{BadRecord, Error, Result};
+
+/// Why a call gave no value.
+#[derive(Debug)]
+pub enum Failed {
+    /// The record can not be used: it becomes a dead letter, and the flow goes on.
+    BadRecord(BadRecord),
+    /// The call failed. If the error is [transient](Error::is_transient) it is made again; after the last
+    /// attempt, or if the error is of another kind, the task ends with it, and nothing of its epoch is
+    /// committed. A job begins again after a transient error, from where it was committed.
+    Error(Error),
+}
+
+impl From<BadRecord> for Failed {
+    fn from(reason: BadRecord) -> Self {
+        Self::BadRecord(reason)
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
 
 /// Fetches many keys by one call: what is asked for at the same time becomes one round trip.
 ///
