@@ -93,14 +93,14 @@ async fn a_rival_that_comes_after_a_lost_answer_finds_the_commit_and_fences_what
     assert_eq!(owner.commit(&first).await, Verdict::COMMITTED);
     let sent = owner.epoch(&topic, 2);
     proxy.cut_after(END_TRANSACTION);
+    // No way back for the one whose answer is lost, until the rival has come.
+    proxy.stay_cut();
     let before = (owner.anchor.clone(), owner.job.clone());
     let answer = tokio::spawn(async move {
         let answer = before.0.commit(&before.1, std::slice::from_ref(&sent)).await;
         (answer, sent)
     });
     proxy.until_planned_cuts(1).await;
-    // No way back for the one whose answer is lost, until the rival has come.
-    proxy.cut();
     let mut rival = Owner::claim(crate::server::kafka().anchor(), &job, ONLY, 2).await;
     assert_eq!(rival.at.offset, Some(2), "the commit that was not answered was made");
     proxy.mend();
@@ -142,7 +142,7 @@ async fn of_two_owners_the_one_whose_mark_is_gone_stops_and_disturbs_nobody() {
 async fn what_a_dead_owner_has_begun_is_ended_by_the_next() {
     let (topic, job) = (topic("dead", 2).await, job("dead"));
     let (mut expected, mut mark) = (0, 0);
-    for cut in (40..2000).step_by(160) {
+    for cut in (40..3000).step_by(240) {
         let (proxy, anchor) = behind_a_proxy().await;
         mark += 1;
         let owner = Owner::claim(anchor.clone(), &job, ONLY, mark).await;
