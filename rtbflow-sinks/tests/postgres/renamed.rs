@@ -57,14 +57,14 @@ async fn run(
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            pipeline.run(stop).await
+            Box::pin(pipeline.run(stop)).await
         }
         None => {
             let pipeline = job.pipeline(move |clicks| {
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            pipeline.run(stop).await
+            Box::pin(pipeline.run(stop)).await
         }
     };
     assert_eq!(report.unwrap().decoded, (upto - from).unsigned_abs());
@@ -81,16 +81,16 @@ async fn a_renamed_operator_takes_its_state_along_and_a_removed_one_gives_it_up(
     let place = schema.place().await;
     place.create_table("create table counts (ad bigint primary key, clicks bigint)").await.unwrap();
     let reader = schema.reader().await;
-    run(&schema, [Some("repeats"), Some("old")], 400, false, |job| job).await;
+    Box::pin(run(&schema, [Some("repeats"), Some("old")], 400, false, |job| job)).await;
     assert_eq!(operators(&reader).await, ["old", "repeats"]);
     let change = |job: Job| job.renamed("old", "new").removed("repeats");
     // Stopped again and again on the way, and the last life need not know the former names.
     for upto in [401, 500] {
-        run(&schema, [None, Some("new")], upto, false, change).await;
+        Box::pin(run(&schema, [None, Some("new")], upto, false, change)).await;
     }
     assert_eq!(operators(&reader).await, ["new"], "nothing is kept under the former names");
     assert_eq!(one::<i64>(&reader, "select count(*) from counts").await, 0, "the window is open");
-    run(&schema, [None, Some("new")], 1_000, true, |job| job).await;
+    Box::pin(run(&schema, [None, Some("new")], 1_000, true, |job| job)).await;
     let each = "select count(*) from counts where clicks = 25";
     assert_eq!(one::<i64>(&reader, each).await, 40, "each ad once, with every click");
     assert_eq!(operators(&reader).await, Vec::<String>::new());

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// One file of a crate's `src`.
-pub struct File {
+pub(crate) struct File {
     /// The crate, as code names it.
-    pub crate_name: &'static str,
+    pub(crate) crate_name: &'static str,
     /// Below `src`.
-    pub path: PathBuf,
-    pub text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
     /// The paths that shipped code names.
     paths: BTreeSet<Vec<String>>,
     /// Modules that are there for the tests alone.
@@ -24,13 +24,13 @@ pub struct File {
 }
 
 /// All sources of the libraries, without what is compiled for tests only.
-pub struct Code {
-    pub files: Vec<File>,
+pub(crate) struct Code {
+    pub(crate) files: Vec<File>,
     modules: BTreeMap<(&'static str, Vec<String>), usize>,
 }
 
 /// Whether an item is there for the tests alone.
-pub fn is_test(attributes: &[syn::Attribute]) -> bool {
+pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let syn::Meta::List(list) = &attribute.meta else { return false };
         let condition = list.tokens.to_string().replace(' ', "");
@@ -82,7 +82,7 @@ fn leaves(tree: &syn::UseTree, before: &[String], into: &mut Vec<(Vec<String>, O
 
 impl Code {
     /// Reads the sources of crates: names, and folders that have a `src`.
-    pub fn read(crates: &[(&'static str, PathBuf)]) -> Self {
+    pub(crate) fn read(crates: &[(&'static str, PathBuf)]) -> Self {
         let mut files = Vec::new();
         for (crate_name, folder) in crates {
             let root = folder.join("src");
@@ -97,7 +97,7 @@ impl Code {
         Self::of(files)
     }
 
-    pub fn of(mut files: Vec<File>) -> Self {
+    pub(crate) fn of(mut files: Vec<File>) -> Self {
         // A file that a `#[cfg(test)] mod` names is a test, with all below it.
         let mut tests = BTreeSet::new();
         for file in &files {
@@ -168,14 +168,14 @@ impl Code {
     }
 
     /// Which files a file uses, in any crate.
-    pub fn uses(&self, from: usize) -> BTreeSet<usize> {
+    pub(crate) fn uses(&self, from: usize) -> BTreeSet<usize> {
         let paths = self.files[from].paths.iter();
         let used = paths.filter_map(|path| self.resolve(from, path, 0));
         used.filter(|used| *used != from).collect()
     }
 
     /// Sets of files that use each other.
-    pub fn circles(&self) -> Vec<Vec<usize>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<usize>> {
         let uses: Vec<_> = (0..self.files.len()).map(|file| self.uses(file)).collect();
         let mut reached: Vec<BTreeSet<usize>> = uses.clone();
         loop {
@@ -209,12 +209,12 @@ impl Code {
 
 impl File {
     /// The crate, and the path in it.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.crate_name, self.path.display())
     }
 
     /// Whether shipped code names a path that begins so, or a single name.
-    pub fn names(&self, path: &str) -> bool {
+    pub(crate) fn names(&self, path: &str) -> bool {
         let wanted: Vec<_> = path.split("::").collect();
         self.paths.iter().any(|found| {
             let single = wanted.len() == 1 && found.iter().any(|name| *name == wanted[0]);
@@ -224,7 +224,7 @@ impl File {
         })
     }
 
-    pub fn new(crate_name: &'static str, path: &Path, text: String) -> Self {
+    pub(crate) fn new(crate_name: &'static str, path: &Path, text: String) -> Self {
         let syntax =
             syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (mut aliases, mut tests) = (BTreeMap::new(), Vec::new());
