@@ -79,7 +79,7 @@ impl Stage {
             .redis
             .merge_hash(move |(): &()| own.clone())
             .add("n", |()| 1)
-            .add("large", |()| 1 << 53)
+            .add("large", |()| 1_i64 << 53)
             .set("start", |()| 7)
             .ratio("ratio", "n", "large", 2)
             .newest(move |()| newest.clone(), "start")
