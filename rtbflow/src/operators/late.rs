@@ -13,7 +13,7 @@ pub enum Late {
     Drop,
 }
 
-/// Late records come out beside the results: the aggregate's flow is one of [`Either`] a result or a
+/// Late records come out beside the results: the aggregate's flow is one of [`Either`](crate::Either) a result or a
 /// late record, of which [`split`](crate::Flow::split) makes two flows.
 ///
 /// They are as they came, with their origin, and are accounted for where they end.

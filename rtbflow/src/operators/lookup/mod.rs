@@ -48,7 +48,7 @@ where
     /// Adds to each record what its key stands for in a database, a cache or a service; timestamp, origin
     /// and order stay. A key that is not there is a value too: let `fetch` answer with an `Option`.
     ///
-    /// Where several keys can be asked for by one call, `fetch` is [`Batched::get`]; lookups in Redis and
+    /// Where several keys can be asked for by one call, `fetch` is [`Batched::get`](crate::lookup::Batched::get); lookups in Redis and
     /// Postgres that are ready to use are in `rtbflow-sinks`. For what arrives as a stream take a join with a table, whose answer depends on event time. Where each
     /// record asks for something else, [`map_async`](Flow::map_async) has no cache to pay for.
     ///

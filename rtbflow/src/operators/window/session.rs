@@ -11,7 +11,7 @@ use crate::operators::window::lateness::{Lateness, with_lateness};
 /// [`debounce`](crate::KeyedFlow::debounce).
 ///
 /// Records just a gap apart are of one session still. A record that comes out of order may bridge two
-/// sessions, which then are one; so the aggregate has to [`Merge`]. It is late only if no session is
+/// sessions, which then are one; so the aggregate has to [`Merge`](super::Merge). It is late only if no session is
 /// there that it belongs to.
 ///
 /// # Time and state

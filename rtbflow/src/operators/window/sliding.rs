@@ -13,7 +13,7 @@ use crate::time::millis;
 ///
 /// They are cut into *slices* that no window's border lies in, and share them: a record goes to one
 /// slice, however many windows it belongs to, and a window takes over what the one before has merged.
-/// So the aggregate has to [`Merge`]. Where a window begins less often than it is long, records between
+/// So the aggregate has to [`Merge`](super::Merge). Where a window begins less often than it is long, records between
 /// the windows are counted as filtered.
 ///
 /// # Time and state

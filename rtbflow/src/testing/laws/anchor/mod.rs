@@ -15,7 +15,7 @@ use case::Case;
 
 pub use under_test::AnchorUnderTest;
 
-/// Checks that an anchor keeps the laws of [`Anchor`]. Nobody else may write to what
+/// Checks that an anchor keeps the laws of [`Anchor`](crate::epoch::Anchor). Nobody else may write to what
 /// [`AnchorUnderTest::total`] sums up; the jobs are new ones at each call.
 ///
 /// ```
