@@ -13,6 +13,7 @@ const A_SECOND: u64 = 800;
 async fn twenty_kills_leave_each_refund_once() {
     let stage = Stage::new("killed", 8).await;
     make_topic(COMPENSATIONS, 4).await;
+    make_topic("compensation-events.dead-letter", 4).await;
     let traffic = Traffic::new(12).steadily(800);
     let start = || stage.start(Kind::Duplicates).with("--kafka-option", "session.timeout.ms=1000");
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;

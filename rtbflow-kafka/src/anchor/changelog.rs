@@ -200,7 +200,7 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     }
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
     let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
-    let written = record.value.and_then(<[u8]>::first_chunk).map(|two| u16::from_be_bytes(*two));
+    let written = Reader::stored_version(&chunk);
     let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
     let version = earlier.unwrap_or(POSITIONS_VERSION);
     let mut reader = Reader::open(&chunk, version)?;

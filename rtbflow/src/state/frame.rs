@@ -299,6 +299,18 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// The version of the state that a chunk says it holds, for a program that reads earlier ones as well; `None` if
+    /// there is none. Nothing is checked: [`open`](Self::open) does that.
+    #[must_use]
+    pub fn stored_version(chunk: &Chunk) -> Option<u16> {
+        match &chunk.change {
+            Change::Append(bytes) | Change::Replace(bytes) => {
+                bytes.first_chunk().map(|found| u16::from_be_bytes(*found) & VERSIONS)
+            }
+            Change::Drop => None,
+        }
+    }
+
     /// Checks the frame of a chunk and opens it, as written by this [`Format`], or simply of this version.
     ///
     /// # Errors
