@@ -57,14 +57,14 @@ async fn run(
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            pipeline.run(stop).await
+            Box::pin(pipeline.run(stop)).await
         }
         None => {
             let pipeline = job.pipeline(move |clicks| {
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            pipeline.run(stop).await
+            Box::pin(pipeline.run(stop)).await
         }
     };
     assert_eq!(report.unwrap().decoded, (upto - from).unsigned_abs());
