@@ -96,21 +96,20 @@ fn a_seed_is_one_schedule() {
 /// Expects that a deliberate bug is found, with these words, within so many seeds, and that it takes so many
 /// faults at most.
 fn found(scenario: &impl Scenario, words: &str, most_seeds: u64, most_faults: usize) {
-    let failure: Failure = sim::find(scenario, SEEDS_TO_FIND).expect("a bug that is found");
+    let failure: Failure = sim::find(scenario, SEEDS_TO_FIND).unwrap();
     assert!(failure.what.contains(words), "{failure}");
     assert!(failure.faults.len() <= most_faults, "{failure}");
     let seeds = failure.seed + 1;
-    println!("found within {seeds} seeds, by {} faults: {}", failure.faults.len(), failure.what);
-    assert!(seeds <= most_seeds, "found, but only by seed {}", failure.seed);
+    assert!(seeds <= most_seeds, "found within {seeds} seeds: {failure}");
 }
 
 fn finds(fault: Fault, words: &str, most: usize) {
-    found(&Broken(fault), words, SEEDS_TO_FIND, most);
+    found(&Broken(fault), words, 50, most);
 }
 
 #[test]
 fn finds_a_commit_that_has_the_same_time_whatever_it_is_asked_for() {
-    found(&Refused(Wrong::HasOneDeadline), "not settled", SEEDS_TO_FIND, 12);
+    found(&Refused(Wrong::HasOneDeadline), "not settled", 12, 3);
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn finds_a_record_that_is_refused_with_its_neighbour() {
 
 #[test]
 fn finds_records_that_are_blamed_for_a_right_that_is_missing() {
-    found(&Refused(Wrong::BlamesTheRecords), "leave out what the place refused", 50, 3);
+    found(&Refused(Wrong::BlamesTheRecords), "leave out what the place refused", 50, 4);
 }
 
 #[test]
