@@ -198,7 +198,8 @@ where
 }
 
 fn is_one_letter_of_a_sum_beyond(letters: &[DeadLetter]) {
-    let [letter] = letters else { panic!("{letters:?}") };
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = letters.first().unwrap();
     let reason = letter.reason.reason();
     assert!(reason.contains("the sum is 9223372036854775810, which is beyond i64"), "{reason}");
     let value = String::from_utf8(letter.value.clone().unwrap()).unwrap();

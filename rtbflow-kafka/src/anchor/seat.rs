@@ -70,6 +70,8 @@ pub(crate) struct Seat {
     pub(crate) patience: Patience,
     /// Whether a record was delivered by the last commit, though not all of them.
     got_on: bool,
+    /// Whether the commit before failed in time that it got on in.
+    failed: bool,
 }
 
 struct Held {
@@ -174,8 +176,16 @@ impl Seat {
         self.got_on = false;
         let verdict = self.decide(room, order, deadline);
         match &verdict {
-            Ok(_) => self.patience.shorten(),
-            Err(error) if error.is_transient() && self.got_on => self.patience.lengthen(),
+            Ok(_) => {
+                self.failed = false;
+                self.patience.shorten();
+            }
+            // The first time a broker may have died or frozen meanwhile: more time would be more silence.
+            Err(error) if error.is_transient() && self.got_on => {
+                if std::mem::replace(&mut self.failed, true) {
+                    self.patience.lengthen();
+                }
+            }
             Err(_) => {}
         }
         verdict
