@@ -237,15 +237,6 @@ impl Health {
         state.failing = Some((since, error.report()));
     }
 
-    /// An attempt to commit has failed and is made again, while other epochs are committed.
-    pub(crate) fn one_not_committed(&self, error: &Error) {
-        if self.commit_age().is_some_and(|age| age < LONGEST_COMMIT) {
-            self.lock().attempt = None;
-        } else {
-            self.not_committed(error);
-        }
-    }
-
     /// An attempt to commit has succeeded.
     pub(crate) fn committed(&self) {
         let mut state = self.lock();
