@@ -325,7 +325,12 @@ impl Anchor for KafkaAnchor {
         .await
     }
 
-    /// Each epoch is a transaction of its own, of its own task; they are made at the same time.
+    /// Each epoch is a transaction of its own, by the producer of its task.
+    fn commits_apart(&self) -> bool {
+        true
+    }
+
+    /// Those of several epochs are made at the same time.
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let commits = epochs.iter().map(|epoch| self.commit_one(job, epoch));
         let verdicts = join_all(commits).await;

@@ -80,6 +80,10 @@ impl<A: Anchor> Anchor for Watched<A> {
         self.place.place()
     }
 
+    fn commits_apart(&self) -> bool {
+        self.place.commits_apart()
+    }
+
     async fn prepare(&self, job: &JobName) -> Result<()> {
         self.place.prepare(job).await
     }

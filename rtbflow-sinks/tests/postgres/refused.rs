@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -358,6 +359,45 @@ async fn a_row_waits_for_the_one_that_its_foreign_key_names() {
     }
     reader.batch_execute("insert into parents values (42)").await.unwrap();
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_waits_for_its_foreign_key_holds_up_no_other_partition() {
+    const ROWS: i64 = 5_000;
+    let schema = Schema::new().await;
+    let postgres = schema.place().await;
+    let tables = "create table parents (id bigint primary key);
+        create table children (parent bigint references parents, topic text, partition int,
+            \"offset\" bigint, unique (topic, partition, \"offset\"));
+        insert into parents values (1)";
+    postgres.create_table(tables).await.unwrap();
+    let clicks = |missing: i64| (0..ROWS).map(|n| if n == missing { 2 } else { 1 }).collect();
+    let (clicks, place): (Vec<Vec<i64>>, _) = (vec![clicks(3_000), clicks(ROWS)], postgres.clone());
+    let job = Job::new("worker")
+        .unwrap()
+        .source(MemorySource::new("ads", clicks))
+        .anchor(postgres)
+        .pipeline(move |parents| {
+            let children = place.insert("children").bigint("parent", |parent: &i64| *parent);
+            parents.to(children.origin("topic", "partition", "offset"))
+        })
+        .until_end(true)
+        .run(std::future::pending());
+    let reader = schema.reader().await;
+    let watch = async {
+        let others = "select count(*) from children where partition = 1";
+        while one::<i64>(&reader, others).await < ROWS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let behind = "select count(*) from children where partition = 0 and \"offset\" >= 3000";
+        assert_eq!(one::<i64>(&reader, behind).await, 0, "nothing passes the one that waits");
+        reader.batch_execute("insert into parents values (2)").await.unwrap();
+    };
+    let watch = tokio::time::timeout(Duration::from_secs(30), watch);
+    let watch = async { watch.await.map_err(|_| "the other partition waits as well") };
+    let (report, ()) = tokio::try_join!(async { Ok(job.await.unwrap()) }, watch).unwrap();
+    assert_eq!(report.decoded, 2 * ROWS.unsigned_abs());
+    assert_eq!(one::<i64>(&reader, "select count(*) from children").await, 2 * ROWS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -252,6 +252,13 @@ pub trait Anchor: Clone + Send + Sync + 'static {
         Duration::from_millis(250)
     }
 
+    /// Whether an epoch's commit has nothing to share with those of other tasks. Then each is committed by a call of
+    /// its own, at the same time as others, and one that waits holds up no other. Else, which is the default, one call
+    /// is under way at a time, with the epochs of as many tasks as are ready.
+    fn commits_apart(&self) -> bool {
+        false
+    }
+
     /// Connects and makes what the anchor itself needs. Called once at the start of a job; must be safe
     /// when all instances call it at once.
     ///

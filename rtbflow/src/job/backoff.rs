@@ -23,6 +23,12 @@ const SECOND_LINE: Duration = Duration::from_secs(5);
 /// ... and each further one after this time: an outage of a night is not to fill the log.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Backoff {
     pub(crate) fn new() -> Self {
         Self { since: None, next: FIRST, line_at: None }

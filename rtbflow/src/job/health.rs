@@ -56,8 +56,8 @@ struct State {
     tasks: Tasks,
     /// Tasks of them whose state is still being restored.
     restoring: usize,
-    /// When the attempt to commit that is under way began.
-    attempt: Option<Instant>,
+    /// When the attempts to commit began that are under way.
+    attempts: Vec<Instant>,
     /// Since when commits fail, and how they did last.
     failing: Option<(Instant, String)>,
     /// Why the place did not answer when it was asked last, while there was nothing to commit.
@@ -98,6 +98,19 @@ impl Drop for Restoring {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.restoring = state.restoring.saturating_sub(1);
+    }
+}
+
+/// Held while an attempt to commit is under way.
+#[derive(Debug)]
+pub(crate) struct Attempt(Health, Instant);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if let Some(at) = state.attempts.iter().position(|began| *began == self.1) {
+            state.attempts.swap_remove(at);
+        }
     }
 }
 
@@ -150,7 +163,7 @@ impl Health {
         if let Some(error) = &state.unreached {
             return Err(unhealthy(format_args!("the place does not answer: {error}")));
         }
-        if let Some(taken) = state.attempt.map(|since| since.elapsed())
+        if let Some(taken) = state.attempts.iter().min().map(Instant::elapsed)
             && taken > LONGEST_COMMIT
         {
             return Err(unhealthy(format_args!(
@@ -186,7 +199,8 @@ impl Health {
     pub(crate) fn starting(&self, doing: &'static str) {
         let mut state = self.lock();
         state.phase = Phase::Starting(doing, None);
-        (state.tasks, state.attempt, state.failing) = (Tasks::Awaited, None, None);
+        (state.tasks, state.failing) = (Tasks::Awaited, None);
+        state.attempts.clear();
         state.unreached = None;
         state.committed.get_or_insert_with(Instant::now);
     }
@@ -216,7 +230,7 @@ impl Health {
         let state = self.lock();
         let quiet = state.committed.is_some_and(|at| at.elapsed() >= QUIET);
         let runs = matches!(state.phase, Phase::Running(_));
-        runs && quiet && state.attempt.is_none() && state.failing.is_none()
+        runs && quiet && state.attempts.is_empty() && state.failing.is_none()
     }
 
     /// The place was asked whether it is there, and did or did not answer.
@@ -224,23 +238,31 @@ impl Health {
         self.lock().unreached = error.map(Error::report);
     }
 
-    /// An attempt to commit begins.
-    pub(crate) fn commits(&self) {
-        self.lock().attempt = Some(Instant::now());
+    /// An attempt to commit is under way until the answer is dropped.
+    pub(crate) fn commits(&self) -> Attempt {
+        let began = Instant::now();
+        self.lock().attempts.push(began);
+        Attempt(self.clone(), began)
     }
 
     /// An attempt to commit has failed, and is made again.
     pub(crate) fn not_committed(&self, error: &Error) {
         let mut state = self.lock();
-        state.attempt = None;
         let since = state.failing.take().map_or_else(Instant::now, |(since, _)| since);
         state.failing = Some((since, error.report()));
+    }
+
+    /// An attempt to commit has failed, and is made again, while others are committed.
+    pub(crate) fn one_not_committed(&self, error: &Error) {
+        if self.commit_age().is_none_or(|age| age >= LONGEST_COMMIT) {
+            self.not_committed(error);
+        }
     }
 
     /// An attempt to commit has succeeded.
     pub(crate) fn committed(&self) {
         let mut state = self.lock();
-        (state.attempt, state.failing, state.unreached) = (None, None, None);
+        (state.failing, state.unreached) = (None, None);
         state.committed = Some(Instant::now());
     }
 
@@ -299,20 +321,22 @@ mod tests {
         let health = Health::default();
         health.starting("open the source");
         health.turned(Tasks::Held(1));
-        health.commits();
+        let attempt = health.commits();
         advance(LONGEST_COMMIT).await;
         assert_eq!(why(health.ready()), "fine");
         advance(Duration::from_secs(2)).await;
         assert!(why(health.ready()).contains("under way for 7 s"), "{:?}", health.ready());
+        drop(attempt);
         health.not_committed(&Error::transient("commit to the place"));
         advance(Duration::from_secs(3)).await;
-        health.commits();
         health.not_committed(&Error::transient("commit again"));
         assert_eq!(why(health.ready()), "commits have failed for 3 s: commit again");
         assert_eq!(why(health.live()), "fine", "no restart would help");
         assert_eq!(health.commit_age(), Some(Duration::from_secs(10)));
-        health.commits();
+        health.one_not_committed(&Error::transient("commit one"));
+        assert_eq!(why(health.ready()), "commits have failed for 3 s: commit one");
         health.committed();
+        health.one_not_committed(&Error::transient("commit one"));
         assert_eq!(
             (why(health.ready()), health.commit_age()),
             ("fine".into(), Some(Duration::ZERO))
@@ -332,8 +356,9 @@ mod tests {
         health.probed(None);
         assert_eq!(why(health.ready()), "fine");
         health.probed(Some(&Error::transient("reach the place")));
-        health.commits();
+        let attempt = health.commits();
         assert!(!health.is_quiet(), "the commit will tell");
+        drop(attempt);
         health.committed();
         assert_eq!(why(health.ready()), "fine");
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -134,9 +134,10 @@ where
                         async move { job.source.read_again(&origins).await }.boxed()
                     }
                 }),
-                submissions,
+                beside: tokio::sync::Mutex::default(),
+                outlook: Mutex::default(),
             }
-            .run(),
+            .run(submissions),
         );
         let mut tell = interval(TELL_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);

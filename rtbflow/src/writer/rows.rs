@@ -19,8 +19,9 @@ use crate::staged::{Place, Staged, StagedRows};
 /// use futures::FutureExt;
 /// use futures::future::BoxFuture;
 /// use rtbflow::epoch::{Epoch, Memory, Writer};
-/// use rtbflow::sink::{Place, Rows};
+/// use rtbflow::sink::Place;
 /// use rtbflow::source::IteratorSource;
+/// use rtbflow::writer::Rows;
 /// use rtbflow::{Job, Result};
 ///
 /// #[derive(Clone)]

@@ -197,6 +197,10 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.store.place()
     }
 
+    fn commits_apart(&self) -> bool {
+        self.server.commits_apart()
+    }
+
     async fn prepare(&self, job: &JobName) -> Result<()> {
         self.before("prepares").await?;
         self.store.prepare(job).await?;

@@ -25,6 +25,8 @@ struct State {
     /// What it takes for each row, from the first to the last moment: no end of the storm makes it faster.
     a_row: Duration,
     refusal: Option<Refusal>,
+    /// Whether it has a step for each task alone.
+    apart: bool,
     chance: Chance,
 }
 
@@ -49,7 +51,13 @@ impl Server {
             Refusal { from, to: from + draw.millis(most), kind }
         });
         let a_row = Duration::from_millis(a_row);
-        Self(Arc::new(State { a_row, refusal, chance: chance.clone() }))
+        let apart = chance.of(SERVER, "commits apart").one_in(3);
+        Self(Arc::new(State { a_row, refusal, apart, chance: chance.clone() }))
+    }
+
+    /// Whether the commits of different tasks are made at the same time.
+    pub(crate) fn commits_apart(&self) -> bool {
+        self.0.apart
     }
 
     /// What it needs to apply these.
