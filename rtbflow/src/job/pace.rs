@@ -1,7 +1,8 @@
 //! How much one commit takes, by how long commits last.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a row is taken to last before anything was measured: the first commits, of all tasks together, have as
@@ -13,6 +14,8 @@ const FIRST_ROW: Duration = Duration::from_micros(250);
 const MOST_ROWS: usize = 1 << 20;
 /// A single slow commit shrinks those that follow to no less than this part.
 const SMALLEST_STEP: usize = 8;
+/// Commits that are remembered, to tell what a row takes from what any commit takes.
+const REMEMBERED: usize = 8;
 
 /// The bound on the rows of one commit, shared by the committer, which measures, and the tasks, which build
 /// epochs. A clone is the same bound.
@@ -24,6 +27,48 @@ struct Shared {
     aim: Duration,
     rows: AtomicUsize,
     tasks: AtomicUsize,
+    seen: Mutex<Seen>,
+}
+
+/// The last commits: their rows, and how long they took.
+#[derive(Debug, Default)]
+struct Seen {
+    commits: VecDeque<(usize, Duration)>,
+    /// What a commit takes however small it is.
+    fixed: Duration,
+}
+
+impl Seen {
+    /// Learns of a commit; what commits take however small they are: the line through the last of them, where it
+    /// meets no rows. Commits of one size say nothing about it.
+    fn learn(&mut self, rows: usize, took: Duration) -> Duration {
+        self.commits.truncate(REMEMBERED - 1);
+        self.commits.push_front((rows, took));
+        let sizes = || self.commits.iter().map(|(rows, _)| *rows);
+        let least = self.commits.iter().map(|(_, took)| *took).min().unwrap_or_default();
+        let (smallest, largest) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
+        if largest > smallest + smallest / 4 {
+            let points = self.commits.iter().map(|(rows, took)| (to_f64(*rows), took.as_secs_f64()));
+            let count = to_f64(self.commits.len());
+            let (all_rows, all_took) =
+                points.clone().fold((0.0, 0.0), |(x, y), (rows, took)| (x + rows, y + took));
+            let (mean_rows, mean_took) = (all_rows / count, all_took / count);
+            let (together, alone) = points.fold((0.0, 0.0), |(together, alone), (rows, took)| {
+                let away = rows - mean_rows;
+                (together + away * (took - mean_took), alone + away * away)
+            });
+            let a_row = (together / alone).max(0.0);
+            let fixed = (mean_took - a_row * mean_rows).max(0.0);
+            self.fixed = Duration::try_from_secs_f64(fixed).unwrap_or_default();
+        }
+        self.fixed = self.fixed.min(least);
+        self.fixed
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rows of a commit are far below 2^53")]
+fn to_f64(rows: usize) -> f64 {
+    rows as f64
 }
 
 impl Pace {
@@ -32,7 +77,7 @@ impl Pace {
         let aim = aim.max(Duration::from_millis(1));
         let first = usize::try_from(aim.as_nanos() / FIRST_ROW.as_nanos()).unwrap_or(MOST_ROWS);
         let (rows, tasks) = (AtomicUsize::new(first.min(MOST_ROWS)), AtomicUsize::new(0));
-        Self(Arc::new(Shared { aim, rows, tasks }))
+        Self(Arc::new(Shared { aim, rows, tasks, seen: Mutex::default() }))
     }
 
     /// How many tasks share a commit.
@@ -46,8 +91,11 @@ impl Pace {
         (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
     }
 
-    /// So many rows were committed within this time.
+    /// So many rows were committed within this time. Only what the rows took counts: a place that is far away, and
+    /// answers nothing sooner, would else be given ever less.
     pub(crate) fn committed(&self, rows: usize, took: Duration) {
+        let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
+        let took = took.saturating_sub(fixed);
         let (bound, aim) = (self.0.rows.load(Ordering::Relaxed), self.0.aim);
         if took > aim {
             // What would have fitted, were the time proportional to the rows.
@@ -106,6 +154,27 @@ mod tests {
         assert!((125..=250).contains(&rows), "{rows}");
         assert!(longest <= Duration::from_secs(1), "{longest:?}");
         assert_eq!(settle(Duration::from_secs(3), 12).0, 1);
+    }
+
+    #[test]
+    fn a_place_that_is_far_away_is_given_as_much_as_a_near_one() {
+        for (far, a_row) in [(300, 10), (2_000, 10), (300, 1_000)].map(|(ms, us)| {
+            (Duration::from_millis(ms), Duration::from_micros(us))
+        }) {
+            let pace = Pace::new(AIM);
+            let took = |rows: usize| far + a_row * u32::try_from(rows).unwrap();
+            // What begins with a line that is suddenly long is no exception.
+            pace.committed(pace.rows(), AIM / 3);
+            let mut sizes = Vec::new();
+            for _ in 0..40 {
+                let rows = pace.rows();
+                sizes.push(rows);
+                pace.committed(rows, took(rows));
+            }
+            let fits = usize::try_from(AIM.as_nanos() / a_row.as_nanos()).unwrap();
+            let settled = &sizes[30..];
+            assert!(settled.iter().all(|rows| (fits / 4..=fits * 2).contains(rows)), "{sizes:?}");
+        }
     }
 
     #[test]

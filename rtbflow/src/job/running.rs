@@ -319,7 +319,8 @@ where
         });
         self.account.begin(task, Arc::clone(&status));
         self.tasks.insert(task, Handle { finish, abort, status });
-        self.pace.share(self.tasks.len());
+        let apart = self.job.anchor.commits_apart();
+        self.pace.share(if apart { 1 } else { self.tasks.len() });
         Ok(())
     }
 
