@@ -24,3 +24,14 @@ pub enum Element<T> {
     /// The border between two epochs.
     Barrier(Barrier),
 }
+
+impl<T> Element<T> {
+    /// The record and its watermark, or what is the same in a flow of other values.
+    pub(crate) fn into_record<U>(self) -> Result<(Record<T>, Timestamp), Element<U>> {
+        match self {
+            Self::Record(record, watermark) => Ok((record, watermark)),
+            Self::Watermark(watermark) => Err(Element::Watermark(watermark)),
+            Self::Barrier(barrier) => Err(Element::Barrier(barrier)),
+        }
+    }
+}

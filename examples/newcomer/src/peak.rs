@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use rtbflow::operators::{Logic, Outbox, Snapshot, Stateful};
+use rtbflow::operators::{Logic, Outbox, Snapshot};
 use rtbflow::state::{Chunk, KeyedState};
 use rtbflow::{Elements, Flow, Record, Result, Timestamp};
 
 use crate::Reading;
 
 /// The method, as the library's own operators have one.
-pub trait Peaks<S> {
+pub trait Peaks {
     /// Keeps the readings that are higher than all of their sensor's; a sensor that was silent for so long
     /// begins anew.
-    fn peaks(self, name: &str, silence: Duration) -> Flow<Stateful<S, Peak>>;
+    fn peaks(self, name: &str, silence: Duration) -> Flow<impl Elements<Value = Reading>>;
 }
 
-impl<S: Elements<Value = Reading>> Peaks<S> for Flow<S> {
-    fn peaks(self, name: &str, silence: Duration) -> Flow<Stateful<S, Peak>> {
+impl<S: Elements<Value = Reading>> Peaks for Flow<S> {
+    fn peaks(self, name: &str, silence: Duration) -> Flow<impl Elements<Value = Reading>> {
         self.logic("peaks", name, Peak { silence, highest: KeyedState::new(Peak::VERSION) })
     }
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::operators::stateful::Stateful;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -47,7 +47,7 @@ where
         name: &str,
         most: usize,
         within: Duration,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, Batch<S::Value>>>> {
+    ) -> Flow<impl Elements<Value = Vec<S::Value>>> {
         let detail = format!("at most {most}, within {within:?}");
         let tip = self.tip.then_named("batch", name, &detail);
         let batch = Batch { most, within, values: PhantomData };
@@ -57,7 +57,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::batch`].
-pub struct Batch<T> {
+pub(super) struct Batch<T> {
     most: usize,
     within: Duration,
     values: PhantomData<fn(T)>,

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
 use crate::table::Table;
 use crate::time::Timestamp;
@@ -36,7 +36,7 @@ where
     /// });
     /// assert_eq!(spent, [("a", 4), ("b", 2)]);
     /// ```
-    pub fn combine<M>(self, merge: M) -> Flow<Stateful<S, Combine<K, S::Value, F, M>>>
+    pub fn combine<M>(self, merge: M) -> Flow<impl Elements<Value = S::Value>>
     where
         M: Fn(&mut S::Value, S::Value) + Send + 'static,
     {
@@ -47,7 +47,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::combine`].
-pub struct Combine<K, T, F, M> {
+pub(super) struct Combine<K, T, F, M> {
     key: F,
     merge: M,
     merged: Table<K, Record<T>>,

@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::either::Either;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::{Map, Union};
+use crate::operators::map::Map;
+use crate::operators::stateless::Stateless;
+use crate::operators::union::Union;
 use crate::topology::Tip;
 
 /// Two kinds of records in one flow, each with its key: what joins start from.
@@ -21,9 +23,6 @@ impl<S, F, G> fmt::Debug for Connected<S, F, G> {
         write!(f, "Connected({})", std::any::type_name::<S>())
     }
 }
-
-/// One side of two flows that were connected, as one of two kinds.
-pub type Kind<S, L, R> = Map<S, fn(<S as Elements>::Value) -> Either<L, R>>;
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -79,14 +78,14 @@ where
     pub fn connect<S2, G>(
         self,
         other: KeyedFlow<S2, G>,
-    ) -> Connected<Union<Kind<S, S::Value, S2::Value>, Kind<S2, S::Value, S2::Value>>, F, G>
+    ) -> Connected<impl Elements<Value = Either<S::Value, S2::Value>>, F, G>
     where
         S2: Elements,
         G: Fn(&S2::Value) -> K + Send + 'static,
     {
         let tip = self.tip.join("connect", &other.tip);
-        let left: Kind<S, S::Value, S2::Value> = Map::new(self.stream, Either::Left);
-        let right: Kind<S2, S::Value, S2::Value> = Map::new(other.stream, Either::Right);
+        let left = Stateless::new(self.stream, Map(Either::Left));
+        let right = Stateless::new(other.stream, Map(Either::Right));
         let stream = Union::new(left, right);
         Connected { stream, left_key: self.key, right_key: other.key, tip }
     }

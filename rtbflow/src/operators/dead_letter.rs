@@ -1,17 +1,11 @@
 //! Sends the records that failed a step to the dead-letter topic.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use futures::Stream;
-use pin_project::pin_project;
-
-use crate::barrier::{Class, Reject};
-use crate::element::Element;
+use crate::barrier::{Barrier, Class, Reject};
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
+use crate::operators::stateless::{Outcome, Step};
 use crate::record::Record;
+use crate::time::Timestamp;
 
 impl<S, T> Flow<S>
 where
@@ -38,59 +32,35 @@ where
     /// });
     /// assert_eq!(priced, [3, 5]);
     /// ```
-    pub fn dead_letter(self) -> Flow<DeadLetter<S>> {
-        let stream = DeadLetter { stream: self.stream, rejects: Vec::new() };
-        Flow { stream, tip: self.tip.then("dead_letter") }
+    pub fn dead_letter(self) -> Flow<impl Elements<Value = T>> {
+        self.step("dead_letter", DeadLetter::default())
     }
 }
 
-/// The stream behind [`Flow::dead_letter`].
-#[pin_project]
-pub struct DeadLetter<S> {
-    #[pin]
-    stream: S,
+#[derive(Default)]
+struct DeadLetter {
     rejects: Vec<(Reject, Class)>,
 }
 
-impl<S> fmt::Debug for DeadLetter<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeadLetter")
+impl<T: Send + 'static> Step<Result<T, BadRecord>> for DeadLetter {
+    type Out = T;
+
+    #[inline]
+    fn step(&mut self, record: Record<Result<T, BadRecord>>, _: Timestamp) -> Outcome<T> {
+        let (timestamp, origin) = (record.timestamp, record.origin);
+        match record.value {
+            Ok(value) => Outcome::Emitted(Record { value, timestamp, origin }),
+            Err(reason) => {
+                let reject = origin.map(|origin| Reject { origin, reason });
+                self.rejects.extend(reject.map(|reject| (reject, Class::DeadLettered)));
+                Outcome::Rejected
+            }
+        }
     }
-}
 
-impl<S, T> Stream for DeadLetter<S>
-where
-    S: Elements<Value = Result<T, BadRecord>>,
-{
-    type Item = Element<T>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
-        let mut this = self.project();
-        loop {
-            return Poll::Ready(match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record, watermark)) => {
-                    let (timestamp, origin) = (record.timestamp, record.origin);
-                    match record.value {
-                        Ok(value) => {
-                            Some(Element::Record(Record { value, timestamp, origin }, watermark))
-                        }
-                        Err(reason) => {
-                            if let Some(origin) = origin {
-                                this.rejects.push((Reject { origin, reason }, Class::DeadLettered));
-                            }
-                            continue;
-                        }
-                    }
-                }
-                Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
-                Some(Element::Barrier(barrier)) => {
-                    if !this.rejects.is_empty() {
-                        barrier.gather(|epoch| epoch.reject(this.rejects.drain(..)));
-                    }
-                    Some(Element::Barrier(barrier))
-                }
-                None => None,
-            });
+    fn pass(&mut self, barrier: &Barrier) {
+        if !self.rejects.is_empty() {
+            barrier.gather(|epoch| epoch.reject(self.rejects.drain(..)));
         }
     }
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::operators::stateful::Stateful;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -41,11 +41,7 @@ where
     /// let settled = run(bids, |flow| flow.key_by(|_| ()).debounce("bids", Duration::from_millis(100)));
     /// assert_eq!(settled, [700, 800]);
     /// ```
-    pub fn debounce(
-        self,
-        name: &str,
-        quiet: Duration,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, Debounce<S::Value>>>> {
+    pub fn debounce(self, name: &str, quiet: Duration) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("debounce", name, &format!("quiet for {quiet:?}"));
         let debounce = Debounce { quiet, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(quiet), debounce);
@@ -54,7 +50,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::debounce`].
-pub struct Debounce<T> {
+pub(super) struct Debounce<T> {
     quiet: Duration,
     values: PhantomData<fn(T)>,
 }

@@ -16,7 +16,7 @@ use crate::either::Either;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::late::Late;
-use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
 use crate::state::{Bucket, Format, Reader, Writer};
 use crate::time::{Timestamp, millis};
@@ -92,7 +92,7 @@ where
         self,
         name: &str,
         dedup: impl Into<Dedup>,
-    ) -> Flow<Stateful<S, DedupLogic<K, S::Value, S::Value, F>>> {
+    ) -> Flow<impl Elements<Value = S::Value>> {
         self.deduped(name, dedup.into(), |value| value, None)
     }
 
@@ -118,7 +118,7 @@ where
         self,
         name: &str,
         dedup: impl Into<Dedup>,
-    ) -> Flow<Stateful<S, DedupLogic<K, S::Value, Either<S::Value, S::Value>, F>>> {
+    ) -> Flow<impl Elements<Value = Either<S::Value, S::Value>>> {
         self.deduped(name, dedup.into(), Either::Left, Some(Either::Right))
     }
 
@@ -128,7 +128,7 @@ where
         dedup: Dedup,
         first: fn(S::Value) -> U,
         repeat: Option<fn(S::Value) -> U>,
-    ) -> Flow<Stateful<S, DedupLogic<K, S::Value, U, F>>> {
+    ) -> Flow<impl Elements<Value = U>> {
         let tip = self.tip.then_named("dedup", name, &format!("within {:?}", dedup.within));
         let logic = DedupLogic::new(self.key, dedup, first, repeat);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
@@ -142,7 +142,7 @@ const SPANS: i64 = 2;
 ///
 /// A generation is a bucket of the state, known by its end; an entry is an id and how far behind the
 /// generation's start its event time is. Entries never change, so a log is never rewritten.
-pub struct DedupLogic<K, T, U, F> {
+pub(super) struct DedupLogic<K, T, U, F> {
     key: F,
     dedup: Dedup,
     first: fn(T) -> U,

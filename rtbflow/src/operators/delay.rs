@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
-use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
 use crate::state::{Format, KeyedState, SlotId};
 use crate::time::Timestamp;
@@ -67,7 +67,7 @@ where
         name: &str,
         longest: Duration,
         until: F,
-    ) -> Flow<Stateful<S, Delay<S::Value, F>>>
+    ) -> Flow<impl Elements<Value = S::Value>>
     where
         F: Fn(&Record<S::Value>) -> Timestamp + Send + 'static,
     {
@@ -85,7 +85,7 @@ where
 }
 
 /// The logic behind [`Flow::delay`].
-pub struct Delay<T, F> {
+pub(super) struct Delay<T, F> {
     longest: Duration,
     until: F,
     /// Records by their number, each with the time until which it is held.

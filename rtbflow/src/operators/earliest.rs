@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
 use crate::operators::late::Late;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::operators::stateful::Stateful;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -59,7 +59,7 @@ where
         name: &str,
         within: Duration,
         late: Late,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, Earliest<S::Value>>>> {
+    ) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("earliest", name, &format!("within {within:?}"));
         let earliest = Earliest { within, late, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(within), earliest);
@@ -68,7 +68,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::earliest`].
-pub struct Earliest<T> {
+pub(super) struct Earliest<T> {
     within: Duration,
     late: Late,
     values: PhantomData<fn(T)>,

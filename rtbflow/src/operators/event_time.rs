@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow};
-use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Format, Reader, Writer};
 use crate::time::Timestamp;
@@ -38,7 +38,7 @@ impl<S: Elements> Flow<S> {
         name: &str,
         of: F,
         out_of_orderness: Duration,
-    ) -> Flow<Stateful<S, EventTime<S::Value, F>>>
+    ) -> Flow<impl Elements<Value = S::Value>>
     where
         F: Fn(&S::Value) -> Timestamp + Send + 'static,
     {
@@ -54,7 +54,7 @@ impl<S: Elements> Flow<S> {
 }
 
 /// The logic behind [`Flow::event_time`].
-pub struct EventTime<T, F> {
+pub(super) struct EventTime<T, F> {
     of: F,
     out_of_orderness: Duration,
     highest: Option<Timestamp>,

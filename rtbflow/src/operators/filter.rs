@@ -1,15 +1,9 @@
 //! Keeps the records that a predicate wants.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use futures::Stream;
-use pin_project::pin_project;
-
-use crate::barrier::Class;
-use crate::element::Element;
 use crate::flow::{Elements, Flow};
+use crate::operators::stateless::{Outcome, Step};
+use crate::record::Record;
+use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
     /// Keeps the records whose value the predicate wants; the others are accounted for as *filtered*.
@@ -26,66 +20,25 @@ impl<S: Elements> Flow<S> {
     ///
     /// assert_eq!(run(values([1, 2, 3, 4]), |flow| flow.filter(|n| n % 2 == 0)), [2, 4]);
     /// ```
-    pub fn filter<F>(self, f: F) -> Flow<Filter<S, F>>
+    pub fn filter<F>(self, f: F) -> Flow<impl Elements<Value = S::Value>>
     where
         F: FnMut(&S::Value) -> bool + Send + 'static,
     {
-        Flow { stream: Filter::new(self.stream, f), tip: self.tip.then("filter") }
+        self.step("filter", Filter(f))
     }
 }
 
-/// The stream behind [`Flow::filter`].
-#[pin_project]
-pub struct Filter<S, F> {
-    #[pin]
-    stream: S,
-    f: F,
-    dropped: u64,
-}
+pub(super) struct Filter<F>(pub(super) F);
 
-impl<S, F> Filter<S, F> {
-    pub(super) fn new(stream: S, f: F) -> Self {
-        Self { stream, f, dropped: 0 }
-    }
-}
-
-impl<S, F> fmt::Debug for Filter<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Filter")
-    }
-}
-
-impl<S, F> Stream for Filter<S, F>
+impl<V, F> Step<V> for Filter<F>
 where
-    S: Elements,
-    F: FnMut(&S::Value) -> bool,
+    V: Send + 'static,
+    F: FnMut(&V) -> bool + Send + 'static,
 {
-    type Item = Element<S::Value>;
+    type Out = V;
 
     #[inline]
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut this = self.project();
-        // Counted apart from the operator, so that the count stays in a register.
-        let mut dropped = 0;
-        let element = loop {
-            match this.stream.as_mut().poll_next(context) {
-                Poll::Ready(Some(Element::Record(record, watermark))) => {
-                    if (this.f)(&record.value) {
-                        break Poll::Ready(Some(Element::Record(record, watermark)));
-                    }
-                    dropped += u64::from(record.is_accountable());
-                }
-                other @ (Poll::Pending
-                | Poll::Ready(None | Some(Element::Watermark(_) | Element::Barrier(_)))) => {
-                    break other;
-                }
-            }
-        };
-        *this.dropped += dropped;
-        if let Poll::Ready(Some(Element::Barrier(barrier))) = &element {
-            let dropped = std::mem::take(this.dropped);
-            barrier.gather(|epoch| epoch.tally.add(Class::Filtered, dropped));
-        }
-        element
+    fn step(&mut self, record: Record<V>, _: Timestamp) -> Outcome<V> {
+        if (self.0)(&record.value) { Outcome::Emitted(record) } else { Outcome::Filtered }
     }
 }

@@ -1,15 +1,9 @@
 //! Looks at each value as it passes.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use futures::Stream;
-use pin_project::pin_project;
-
-use crate::element::Element;
 use crate::flow::{Elements, Flow};
+use crate::operators::stateless::{Outcome, Step};
 use crate::record::Record;
+use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
     /// Looks at each record as it passes, for logs and counters.
@@ -27,42 +21,26 @@ impl<S: Elements> Flow<S> {
     /// let mut seen = 0;
     /// run(values([1, 2]), move |flow| flow.inspect(move |record| { seen += record.value; assert!(seen <= 3) }));
     /// ```
-    pub fn inspect<F>(self, f: F) -> Flow<Inspect<S, F>>
+    pub fn inspect<F>(self, f: F) -> Flow<impl Elements<Value = S::Value>>
     where
         F: FnMut(&Record<S::Value>) + Send + 'static,
     {
-        Flow { stream: Inspect { stream: self.stream, f }, tip: self.tip.then("inspect") }
+        self.step("inspect", Inspect(f))
     }
 }
 
-/// The stream behind [`Flow::inspect`].
-#[pin_project]
-pub struct Inspect<S, F> {
-    #[pin]
-    stream: S,
-    f: F,
-}
+struct Inspect<F>(F);
 
-impl<S, F> fmt::Debug for Inspect<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Inspect")
-    }
-}
-
-impl<S, F> Stream for Inspect<S, F>
+impl<V, F> Step<V> for Inspect<F>
 where
-    S: Elements,
-    F: FnMut(&Record<S::Value>),
+    V: Send + 'static,
+    F: FnMut(&Record<V>) + Send + 'static,
 {
-    type Item = Element<S::Value>;
+    type Out = V;
 
     #[inline]
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.project();
-        let element = ready!(this.stream.poll_next(context));
-        if let Some(Element::Record(record, _)) = &element {
-            (this.f)(record);
-        }
-        Poll::Ready(element)
+    fn step(&mut self, record: Record<V>, _: Timestamp) -> Outcome<V> {
+        (self.0)(&record);
+        Outcome::Emitted(record)
     }
 }

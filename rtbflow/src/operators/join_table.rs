@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::either::Either;
 use crate::flow::{Elements, Flow};
+use crate::operators::Connected;
 use crate::operators::interval_join::{
     Bound, Decided, Decision, Inner, IntervalJoinLogic, JoinKind, LateRecords, LeftOuter, Rules,
     Touch, Widest,
 };
 use crate::operators::late::{Late, Undecided};
-use crate::operators::{Connected, Stateful};
+use crate::operators::stateful::Stateful;
 use crate::time::millis;
 
 /// How long the versions of a table are kept, and what becomes of records that are late for it.
@@ -189,7 +190,7 @@ where
         self,
         name: &str,
         table: TableJoin<J, D>,
-    ) -> Flow<Stateful<S, IntervalJoinLogic<K, L, R, F, G, J, Widest>>>
+    ) -> Flow<impl Elements<Value = J::Out>>
     where
         J: JoinKind<L, R>,
         D: Decision,
@@ -206,7 +207,10 @@ where
             allowed_lateness_ms: millis(allowed_lateness),
             supersedes: true,
         };
-        let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
+        let logic = IntervalJoinLogic::<K, L, R, F, G, J, Widest>::new(
+            (self.left_key, self.right_key),
+            rules,
+        );
         let held_back_ms = logic.held_back_ms;
         let stream = Stateful::new(self.stream, name, logic, &tip);
         Flow { stream, tip: tip.held_back(held_back_ms) }

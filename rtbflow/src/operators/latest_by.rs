@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::{Logic, Outbox, Snapshot, Stateful};
+use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
 use crate::state::{Format, KeyedState};
 use crate::time::Timestamp;
@@ -122,7 +122,7 @@ where
         self,
         name: &str,
         latest: impl Into<Latest<S::Value>>,
-    ) -> Flow<Stateful<S, LatestBy<K, S::Value, F>>> {
+    ) -> Flow<impl Elements<Value = Change<S::Value>>> {
         let latest = latest.into();
         let until = if latest.deleted.is_some() { "until deleted, then " } else { "" };
         let detail = format!("{until}kept for {:?}", latest.kept_for);
@@ -142,7 +142,7 @@ where
 const VERSION: u16 = 1;
 
 /// The logic behind [`KeyedFlow::latest_by`].
-pub struct LatestBy<K, T, F> {
+pub(super) struct LatestBy<K, T, F> {
     key: F,
     latest: Latest<T>,
     newest: KeyedState<K, Version<T>>,

@@ -1,14 +1,9 @@
 //! Makes another value of each.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use futures::Stream;
-use pin_project::pin_project;
-
-use crate::element::Element;
 use crate::flow::{Elements, Flow};
+use crate::operators::stateless::{Outcome, Step};
+use crate::record::Record;
+use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
     /// Makes another value of each; timestamp and origin stay.
@@ -25,52 +20,26 @@ impl<S: Elements> Flow<S> {
     ///
     /// assert_eq!(run(values([1, 2, 3]), |flow| flow.map(|n| n * 10)), [10, 20, 30]);
     /// ```
-    pub fn map<U, F>(self, f: F) -> Flow<Map<S, F>>
+    pub fn map<U, F>(self, f: F) -> Flow<impl Elements<Value = U>>
     where
         U: Send + 'static,
         F: FnMut(S::Value) -> U + Send + 'static,
     {
-        Flow { stream: Map::new(self.stream, f), tip: self.tip.then("map") }
+        self.step("map", Map(f))
     }
 }
 
-/// The stream behind [`Flow::map`].
-#[pin_project]
-pub struct Map<S, F> {
-    #[pin]
-    stream: S,
-    f: F,
-}
+pub(super) struct Map<F>(pub(super) F);
 
-impl<S, F> Map<S, F> {
-    pub(super) fn new(stream: S, f: F) -> Self {
-        Self { stream, f }
-    }
-}
-
-impl<S, F> fmt::Debug for Map<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Map")
-    }
-}
-
-impl<S, U, F> Stream for Map<S, F>
+impl<V, U, F> Step<V> for Map<F>
 where
-    S: Elements,
-    F: FnMut(S::Value) -> U,
+    U: Send + 'static,
+    F: FnMut(V) -> U + Send + 'static,
 {
-    type Item = Element<U>;
+    type Out = U;
 
     #[inline]
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<U>>> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.stream.poll_next(context)) {
-            Some(Element::Record(record, watermark)) => {
-                Some(Element::Record(record.map(this.f), watermark))
-            }
-            Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
-            Some(Element::Barrier(barrier)) => Some(Element::Barrier(barrier)),
-            None => None,
-        })
+    fn step(&mut self, record: Record<V>, _: Timestamp) -> Outcome<U> {
+        Outcome::Emitted(record.map(&mut self.0))
     }
 }

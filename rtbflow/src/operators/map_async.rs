@@ -1,26 +1,22 @@
 //! Makes another value of each by a call that takes its time.
 
-use std::fmt;
-use std::future::ready;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Either, select};
-use futures::stream::FuturesOrdered;
-use futures::{FutureExt, Stream, StreamExt};
-use pin_project::pin_project;
+use futures::FutureExt;
+use futures::future::{Either, select};
 
 use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::barrier::{Barrier, Class, Reject};
-use crate::element::Element;
 use crate::error::Error;
 use crate::flow::{Elements, Flow};
 use crate::lookup::Failed;
-use crate::record::{Origin, Record};
-use crate::topology::Tip;
+use crate::operators::in_order::{Answer, InOrder};
+use crate::operators::stateless::{Outcome, Stateless, Step};
+use crate::record::Record;
+use crate::time::Timestamp;
 
 /// The pause after the first attempt that failed; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -116,180 +112,91 @@ impl<S: Elements<Value: Clone>> Flow<S> {
     /// });
     /// assert_eq!(halves, [2, 1]);
     /// ```
-    pub fn map_async<U, F, R>(self, calls: Calls, call: F) -> Flow<MapAsync<S, F, U>>
+    pub fn map_async<U, F, R>(self, calls: Calls, call: F) -> Flow<impl Elements<Value = U>>
     where
         U: Send + 'static,
         F: Fn(S::Value) -> R + Send + Sync + 'static,
         R: Future<Output = Result<U, Failed>> + Send + 'static,
     {
-        let tip = self.tip.then("map_async");
-        let under_way = UnderWay::new(calls, &tip);
-        Flow { stream: MapAsync { stream: self.stream, call: Arc::new(call), under_way }, tip }
+        let call = Call { call: Arc::new(call), calls, alarm: self.tip.alarm() };
+        self.answered("map_async", calls, call)
     }
 }
 
-/// The stream behind [`Flow::map_async`].
-#[pin_project]
-pub struct MapAsync<S, F, U> {
-    #[pin]
-    stream: S,
+impl<S: Elements> Flow<S> {
+    /// The answers to what a step asks of each record, in order; `kind` is what the topology calls it.
+    pub(super) fn answered<T, U>(
+        self,
+        kind: &'static str,
+        calls: Calls,
+        ask: T,
+    ) -> Flow<impl Elements<Value = U>>
+    where
+        T: Step<S::Value, Out = Answer<U>>,
+        U: Send + 'static,
+    {
+        let tip = self.tip.then(kind);
+        let asked = InOrder::new(Stateless::new(self.stream, ask), calls.at_most);
+        let settle = Settle { rejects: Vec::new(), failure: None, activity: tip.activity() };
+        Flow { stream: Stateless::new(asked, settle), tip }
+    }
+}
+
+/// Calls for each record.
+struct Call<F> {
     call: Arc<F>,
-    under_way: UnderWay<U>,
+    calls: Calls,
+    alarm: Alarm,
 }
 
-impl<S, F, U> fmt::Debug for MapAsync<S, F, U> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapAsync({} under way)", self.under_way.queue.len())
-    }
-}
-
-impl<S, U, F, R> Stream for MapAsync<S, F, U>
+impl<V, U, F, R> Step<V> for Call<F>
 where
-    S: Elements<Value: Clone>,
+    V: Clone + Send + 'static,
     U: Send + 'static,
-    F: Fn(S::Value) -> R + Send + Sync + 'static,
+    F: Fn(V) -> R + Send + Sync + 'static,
     R: Future<Output = Result<U, Failed>> + Send + 'static,
 {
-    type Item = Element<U>;
+    type Out = Answer<U>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<U>>> {
-        let this = self.project();
-        let (calls, alarm) = (this.under_way.calls, this.under_way.alarm.clone());
-        this.under_way.poll(this.stream, context, |value: S::Value| {
-            let (call, alarm) = (Arc::clone(this.call), alarm.clone());
-            Answer::Awaited(calls.make(alarm, move || call(value.clone())).boxed())
-        })
+    fn step(&mut self, record: Record<V>, _: Timestamp) -> Outcome<Answer<U>> {
+        let (call, alarm) = (Arc::clone(&self.call), self.alarm.clone());
+        let calls = self.calls;
+        Outcome::Emitted(
+            record.map(|value| {
+                Answer::Awaited(calls.make(alarm, move || call(value.clone())).boxed())
+            }),
+        )
     }
 }
 
-/// What comes of a value.
-pub(crate) enum Answer<U> {
-    Known(U),
-    Awaited(BoxFuture<'static, Result<U, Failed>>),
-}
-
-/// What comes out of the queue.
-enum Arrived<U> {
-    Element(Element<U>),
-    Failed(Option<Origin>, Failed),
-}
-
-/// Calls under way, and what waits behind them: everything leaves in the order in which it came.
-pub(crate) struct UnderWay<U> {
-    pub(crate) calls: Calls,
-    pub(crate) alarm: Alarm,
-    queue: FuturesOrdered<BoxFuture<'static, Arrived<U>>>,
+/// Accounts for the calls that have failed.
+struct Settle {
     rejects: Vec<(Reject, Class)>,
-    /// Why the epoch can not be committed.
+    /// Why the epoch cannot be committed.
     failure: Option<Error>,
-    /// Whether the task is about to end: nothing more is called.
-    failed: bool,
-    ended: bool,
-    /// Whether a watermark waits in the queue: nothing behind it is taken in. Results may be due by it, and a
-    /// barrier that is to pass between them must not find records before it.
-    watermark_waits: bool,
     activity: Activity,
 }
 
-impl<U: Send + 'static> UnderWay<U> {
-    pub(crate) fn new(calls: Calls, tip: &Tip) -> Self {
-        Self {
-            calls,
-            alarm: tip.alarm(),
-            queue: FuturesOrdered::new(),
-            rejects: Vec::new(),
-            failure: None,
-            failed: false,
-            ended: false,
-            watermark_waits: false,
-            activity: tip.activity(),
-        }
-    }
+impl<U: Send + 'static> Step<Result<U, Failed>> for Settle {
+    type Out = U;
 
-    /// Takes in what there is room for, and hands out what has arrived.
-    pub(crate) fn poll<S: Elements>(
-        &mut self,
-        mut stream: Pin<&mut S>,
-        context: &mut Context<'_>,
-        mut call: impl FnMut(S::Value) -> Answer<U>,
-    ) -> Poll<Option<Element<U>>> {
-        loop {
-            while !self.ended && !self.watermark_waits && self.queue.len() < self.calls.at_most {
-                let element = match stream.as_mut().poll_next(context) {
-                    Poll::Ready(Some(Element::Record(record, watermark))) => {
-                        if self.failed {
-                            continue;
-                        }
-                        let Record { value, timestamp, origin } = record;
-                        match call(value) {
-                            Answer::Known(value) => {
-                                Element::Record(Record { value, timestamp, origin }, watermark)
-                            }
-                            Answer::Awaited(answer) => {
-                                let arrived = answer.map(move |answer| match answer {
-                                    Ok(value) => Arrived::Element(Element::Record(
-                                        Record { value, timestamp, origin },
-                                        watermark,
-                                    )),
-                                    Err(failed) => Arrived::Failed(origin, failed),
-                                });
-                                self.queue.push_back(arrived.boxed());
-                                continue;
-                            }
-                        }
-                    }
-                    Poll::Ready(Some(Element::Watermark(watermark))) => {
-                        Element::Watermark(watermark)
-                    }
-                    Poll::Ready(Some(Element::Barrier(barrier))) => Element::Barrier(barrier),
-                    Poll::Ready(None) => {
-                        self.ended = true;
-                        break;
-                    }
-                    Poll::Pending => break,
-                };
-                if self.queue.is_empty() {
-                    return Poll::Ready(Some(self.pass(element)));
-                }
-                self.watermark_waits = matches!(element, Element::Watermark(_));
-                self.queue.push_back(ready(Arrived::Element(element)).boxed());
-            }
-            match self.queue.poll_next_unpin(context) {
-                Poll::Ready(Some(Arrived::Element(element))) => {
-                    return Poll::Ready(Some(self.pass(element)));
-                }
-                Poll::Ready(Some(Arrived::Failed(origin, failed))) => self.fail(origin, failed),
-                Poll::Ready(None) if self.ended => return Poll::Ready(None),
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    fn fail(&mut self, origin: Option<Origin>, failed: Failed) {
-        match failed {
-            Failed::BadRecord(reason) => {
+    fn step(&mut self, record: Record<Result<U, Failed>>, _: Timestamp) -> Outcome<U> {
+        let Record { value, timestamp, origin } = record;
+        match value {
+            Ok(value) => return Outcome::Emitted(Record { value, timestamp, origin }),
+            Err(Failed::BadRecord(reason)) => {
                 let reject = origin.map(|origin| Reject { origin, reason });
                 self.rejects.extend(reject.map(|reject| (reject, Class::DeadLettered)));
             }
-            Failed::Error(error) => {
-                self.failed = true;
+            Err(Failed::Error(error)) => {
                 self.failure.get_or_insert(error);
                 self.activity.add(1);
             }
         }
+        Outcome::Rejected
     }
 
-    /// Something leaves; a barrier takes along how the records before it ended.
-    fn pass(&mut self, element: Element<U>) -> Element<U> {
-        match &element {
-            Element::Barrier(barrier) => self.tell(barrier),
-            Element::Watermark(_) => self.watermark_waits = false,
-            Element::Record(..) => {}
-        }
-        element
-    }
-
-    fn tell(&mut self, barrier: &Barrier) {
+    fn pass(&mut self, barrier: &Barrier) {
         if !self.rejects.is_empty() {
             barrier.gather(|epoch| epoch.reject(self.rejects.drain(..)));
         }

@@ -1,15 +1,9 @@
 //! Makes another value of each record, of what is known of it.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use futures::Stream;
-use pin_project::pin_project;
-
-use crate::element::Element;
 use crate::flow::{Elements, Flow};
+use crate::operators::stateless::{Outcome, Step};
 use crate::record::Record;
+use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
     /// Makes another value of each record, of its value, its event time and where it was read; timestamp
@@ -30,48 +24,27 @@ impl<S: Elements> Flow<S> {
     /// });
     /// assert_eq!(told, ["a at 5", "b at 7"]);
     /// ```
-    pub fn map_record<U, F>(self, f: F) -> Flow<MapRecord<S, F>>
+    pub fn map_record<U, F>(self, f: F) -> Flow<impl Elements<Value = U>>
     where
         U: Send + 'static,
         F: FnMut(Record<S::Value>) -> U + Send + 'static,
     {
-        Flow { stream: MapRecord { stream: self.stream, f }, tip: self.tip.then("map_record") }
+        self.step("map_record", MapRecord(f))
     }
 }
 
-/// The stream behind [`Flow::map_record`].
-#[pin_project]
-pub struct MapRecord<S, F> {
-    #[pin]
-    stream: S,
-    f: F,
-}
+struct MapRecord<F>(F);
 
-impl<S, F> fmt::Debug for MapRecord<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MapRecord")
-    }
-}
-
-impl<S, U, F> Stream for MapRecord<S, F>
+impl<V, U, F> Step<V> for MapRecord<F>
 where
-    S: Elements,
-    F: FnMut(Record<S::Value>) -> U,
+    U: Send + 'static,
+    F: FnMut(Record<V>) -> U + Send + 'static,
 {
-    type Item = Element<U>;
+    type Out = U;
 
     #[inline]
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<U>>> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.stream.poll_next(context)) {
-            Some(Element::Record(record, watermark)) => {
-                let (timestamp, origin) = (record.timestamp, record.origin);
-                let value = (this.f)(record);
-                Some(Element::Record(Record { value, timestamp, origin }, watermark))
-            }
-            Some(Element::Watermark(watermark)) => Some(Element::Watermark(watermark)),
-            Some(Element::Barrier(barrier)) => Some(Element::Barrier(barrier)),
-            None => None,
-        })
+    fn step(&mut self, record: Record<V>, _: Timestamp) -> Outcome<U> {
+        let (timestamp, origin) = (record.timestamp, record.origin);
+        Outcome::Emitted(Record { value: (self.0)(record), timestamp, origin })
     }
 }

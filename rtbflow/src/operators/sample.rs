@@ -4,7 +4,8 @@ use std::hash::Hash;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::hash::stable_hash;
-use crate::operators::Filter;
+use crate::operators::filter::Filter;
+use crate::operators::stateless::Stateless;
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -34,13 +35,10 @@ where
     /// let (first, second) = some.split_at(some.len() / 2);
     /// assert_eq!(first, second);
     /// ```
-    pub fn sample(
-        self,
-        one_in: u32,
-    ) -> Flow<Filter<S, impl FnMut(&S::Value) -> bool + Send + 'static>> {
+    pub fn sample(self, one_in: u32) -> Flow<impl Elements<Value = S::Value>> {
         let (key, one_in) = (self.key, u64::from(one_in.max(1)));
         let kept = move |value: &S::Value| stable_hash(&key(value)).is_multiple_of(one_in);
-        Flow { stream: Filter::new(self.stream, kept), tip: self.tip.then("sample") }
+        Flow { stream: Stateless::new(self.stream, Filter(kept)), tip: self.tip.then("sample") }
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::operators::stateful::Stateful;
 use crate::record::{Origin, Record};
 
 impl<S, K, F> KeyedFlow<S, F>
@@ -46,7 +46,7 @@ where
         name: &str,
         retention: impl Into<Retention>,
         step: G,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, Scan<A, U, G>>>>
+    ) -> Flow<impl Elements<Value = U>>
     where
         A: Default + Serialize + DeserializeOwned + Send + 'static,
         U: Send + 'static,
@@ -60,7 +60,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::scan`].
-pub struct Scan<A, U, G> {
+pub(super) struct Scan<A, U, G> {
     step: G,
     types: PhantomData<fn() -> (A, U)>,
 }

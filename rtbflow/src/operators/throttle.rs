@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
+use crate::operators::stateful::Stateful;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -41,11 +41,7 @@ where
     /// });
     /// assert_eq!(few, ["a", "b", "a"]);
     /// ```
-    pub fn throttle(
-        self,
-        name: &str,
-        interval: Duration,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, Throttle>>> {
+    pub fn throttle(self, name: &str, interval: Duration) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("throttle", name, &format!("one in {interval:?}"));
         let logic =
             ProcessLogic::new(self.key, Retention::after_change(interval), Throttle { interval });
@@ -54,7 +50,7 @@ where
 }
 
 /// The logic behind [`KeyedFlow::throttle`].
-pub struct Throttle {
+pub(super) struct Throttle {
     interval: Duration,
 }
 

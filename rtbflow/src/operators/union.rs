@@ -39,7 +39,7 @@ impl<S: Elements> Flow<S> {
     /// });
     /// assert_eq!(merged, [100, 2, 300]);
     /// ```
-    pub fn union<S2>(self, other: Flow<S2>) -> Flow<Union<S, S2>>
+    pub fn union<S2>(self, other: Flow<S2>) -> Flow<impl Elements<Value = S::Value>>
     where
         S2: Elements<Value = S::Value>,
     {
@@ -50,7 +50,7 @@ impl<S: Elements> Flow<S> {
 
 /// The stream behind [`Flow::union`].
 #[pin_project]
-pub struct Union<A: Elements, B> {
+pub(super) struct Union<A: Elements, B> {
     #[pin]
     left: A,
     #[pin]

@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::either::Either;
 use crate::flow::{Elements, Flow, KeyedFlow};
+use crate::operators::flat_map::FlatMap;
+use crate::operators::stateless::Stateless;
 use crate::operators::window::{Aggregate, Apply, Merge, Window, Windowed, Windows};
-use crate::operators::{Connected, FlatMap, Logic, Stateful};
+use crate::operators::{Connected, Logic};
 use crate::record::Record;
 
 /// The key of a record of either kind.
@@ -17,10 +19,6 @@ pub type EitherKey<K, L, R> = Box<dyn Fn(&Either<L, R>) -> K + Send>;
 
 /// What comes out of a window before its pairs are made.
 type Joined<K, L, R> = Windowed<K, (Vec<L>, Vec<R>)>;
-
-/// The stream behind [`Connected::window_join`].
-pub type WindowJoin<S, G, K, L, R> =
-    FlatMap<Stateful<S, G>, fn(Joined<K, L, R>) -> Pairs<K, L, R>, Pairs<K, L, R>>;
 
 impl<S, L, R, K, F, G> Connected<S, F, G>
 where
@@ -65,7 +63,11 @@ where
     /// let pairs: Vec<_> = pairs.into_iter().map(|pair| pair.value).collect();
     /// assert_eq!(pairs, [(1, 'a'), (1, 'b')]);
     /// ```
-    pub fn window_join<W>(self, name: &str, windows: W) -> Flow<WindowJoin<S, W::Logic, K, L, R>>
+    pub fn window_join<W>(
+        self,
+        name: &str,
+        windows: W,
+    ) -> Flow<impl Elements<Value = Windowed<K, (L, R)>>>
     where
         W: Windows + Apply<K, Either<L, R>, EitherKey<K, L, R>, BothSides<L, R>>,
         W::Logic: Logic<Out = Joined<K, L, R>>,
@@ -78,8 +80,8 @@ where
         let both = BothSides { sides: PhantomData };
         let Flow { stream, tip } =
             KeyedFlow { stream, key, tip }.window(windows).aggregate(name, both);
-        let pairs: fn(Joined<K, L, R>) -> Pairs<K, L, R> = Pairs::new;
-        Flow { stream: FlatMap::new(stream, pairs), tip: tip.then("window_join") }
+        let stream = Stateless::new(stream, FlatMap::new(Pairs::new));
+        Flow { stream, tip: tip.then("window_join") }
     }
 }
 

@@ -36,7 +36,7 @@ const RIGHT: usize = 1;
 ///
 /// Each side's records are held once, linked by key in order of time. Whatever follows from the watermark is
 /// not noted in the log: what was decided before a restart is what the watermark of that time had passed.
-pub struct IntervalJoinLogic<K, L, R, F, G, J, N> {
+pub(crate) struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     pub(super) left_key: F,
     pub(super) right_key: G,
     /// The interval: the first and the last millisecond that belong to it, from the left record's time.

@@ -48,14 +48,15 @@ use serde::de::DeserializeOwned;
 
 pub use bounds::{Bound, Narrow, Ttl, Widest};
 pub use kind::{EitherOrBoth, FullOuter, Inner, JoinKind, LeftOuter};
-pub use logic::IntervalJoinLogic;
+pub(super) use logic::IntervalJoinLogic;
 pub(super) use logic::Rules;
 
 use crate::either::Either;
 use crate::error::Error;
 use crate::flow::{Elements, Flow};
+use crate::operators::Connected;
 use crate::operators::late::{Late, Undecided};
-use crate::operators::{Connected, Stateful};
+use crate::operators::stateful::Stateful;
 
 /// Which records of an interval are joined, and what becomes of the others.
 ///
@@ -318,7 +319,7 @@ where
         self,
         name: &str,
         join: IntervalJoin<J, D, N>,
-    ) -> Flow<Stateful<S, IntervalJoinLogic<K, L, R, F, G, J, N>>>
+    ) -> Flow<impl Elements<Value = J::Out>>
     where
         J: JoinKind<L, R>,
         D: Decision,
@@ -337,7 +338,8 @@ where
         let (bounds, late) = ((lower, upper), [late; 2]);
         let (allowed_lateness_ms, supersedes) = (0, false);
         let rules = Rules { bounds, touch, narrow, late, allowed_lateness_ms, supersedes };
-        let logic = IntervalJoinLogic::new((self.left_key, self.right_key), rules);
+        let logic =
+            IntervalJoinLogic::<K, L, R, F, G, J, N>::new((self.left_key, self.right_key), rules);
         let held_back_ms = logic.held_back_ms;
         let stream = Stateful::new(self.stream, name, logic, &tip);
         Flow { stream, tip: tip.held_back(held_back_ms) }

@@ -1,25 +1,24 @@
 //! Adds to each record what its key stands for elsewhere.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::hash::Hash;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt, Stream};
 use hashbrown::HashMap;
-use pin_project::pin_project;
 
-use crate::element::Element;
+use crate::alarm::Alarm;
+use crate::barrier::Barrier;
 use crate::error::Error;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::lookup::Failed;
 use crate::operators::Calls;
-use crate::operators::map_async::{Answer, UnderWay};
+use crate::operators::in_order::Answer;
+use crate::operators::stateless::{Outcome, Step};
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// How keys are looked up, and how long an answer is used.
@@ -74,38 +73,26 @@ where
     /// assert_eq!(clicks, [(1200, Some(50_000)), (700, None)]);
     /// ```
     #[doc(alias = "enrich")]
-    pub fn lookup<V, G, R>(self, lookup: Lookup, fetch: G) -> Flow<LookedUp<S, K, F, V, G>>
+    pub fn lookup<V, G, R>(
+        self,
+        lookup: Lookup,
+        fetch: G,
+    ) -> Flow<impl Elements<Value = (S::Value, V)>>
     where
         V: Clone + Send + Sync + 'static,
         G: Fn(K) -> R + Send + Sync + 'static,
         R: Future<Output = Result<V, Failed>> + Send + 'static,
     {
-        let tip = self.tip.then("lookup");
         let answers = Answers {
+            key: self.key,
+            alarm: self.tip.alarm(),
             lookup,
             fetch: Arc::new(fetch),
             kept: HashMap::default(),
             ages: VecDeque::new(),
             now: Timestamp::MIN,
         };
-        let under_way = UnderWay::new(lookup.calls, &tip);
-        Flow { stream: LookedUp { stream: self.stream, key: self.key, answers, under_way }, tip }
-    }
-}
-
-/// The stream behind [`KeyedFlow::lookup`].
-#[pin_project]
-pub struct LookedUp<S: Elements, K, F, V, G> {
-    #[pin]
-    stream: S,
-    key: F,
-    answers: Answers<K, V, G>,
-    under_way: UnderWay<(S::Value, V)>,
-}
-
-impl<S: Elements, K, F, V, G> fmt::Debug for LookedUp<S, K, F, V, G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LookedUp({} answers kept)", self.answers.kept.len())
+        Flow { stream: self.stream, tip: self.tip }.answered("lookup", lookup.calls, answers)
     }
 }
 
@@ -113,7 +100,9 @@ impl<S: Elements, K, F, V, G> fmt::Debug for LookedUp<S, K, F, V, G> {
 type Asked<V> = Shared<BoxFuture<'static, Result<V, Arc<Failed>>>>;
 
 /// Answers that are used again.
-struct Answers<K, V, G> {
+struct Answers<F, K, V, G> {
+    key: F,
+    alarm: Alarm,
     lookup: Lookup,
     fetch: Arc<G>,
     kept: HashMap<K, Asked<V>, RandomState>,
@@ -123,9 +112,9 @@ struct Answers<K, V, G> {
     now: Timestamp,
 }
 
-impl<K: Hash + Eq + Clone, V, G> Answers<K, V, G> {
-    /// A barrier passed: answers that are too old go.
-    fn pass(&mut self, now: Timestamp) {
+impl<F, K: Hash + Eq + Clone, V, G> Answers<F, K, V, G> {
+    /// Answers that are too old go.
+    fn age(&mut self, now: Timestamp) {
         self.now = now;
         let kept_for = self.lookup.kept_for;
         while self.ages.front().is_some_and(|(_, asked)| *asked + kept_for <= now) {
@@ -159,34 +148,31 @@ fn again(failed: &Failed) -> Failed {
     }
 }
 
-impl<S, K, F, V, G, R> Stream for LookedUp<S, K, F, V, G>
+impl<T, K, F, V, G, R> Step<T> for Answers<F, K, V, G>
 where
-    S: Elements,
+    T: Send + 'static,
     K: Hash + Eq + Clone + Send + 'static,
-    F: Fn(&S::Value) -> K,
+    F: Fn(&T) -> K + Send + 'static,
     V: Clone + Send + Sync + 'static,
     G: Fn(K) -> R + Send + Sync + 'static,
     R: Future<Output = Result<V, Failed>> + Send + 'static,
 {
-    type Item = Element<(S::Value, V)>;
+    type Out = Answer<(T, V)>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.project();
-        let (calls, alarm) = (this.under_way.calls, this.under_way.alarm.clone());
-        let (answers, key) = (this.answers, this.key);
-        let out = this.under_way.poll(this.stream, context, |value: S::Value| {
-            let key = key(&value);
-            let asked = match answers.kept.get(&key) {
+    fn step(&mut self, record: Record<T>, _: Timestamp) -> Outcome<Answer<(T, V)>> {
+        Outcome::Emitted(record.map(|value| {
+            let key = (self.key)(&value);
+            let asked = match self.kept.get(&key) {
                 Some(asked) => match asked.peek() {
                     Some(Ok(known)) => return Answer::Known((value, known.clone())),
                     Some(Err(_)) | None => asked.clone(),
                 },
                 None => {
                     let (fetch, alarm, of) =
-                        (Arc::clone(&answers.fetch), alarm.clone(), key.clone());
-                    let answer = calls.make(alarm, move || fetch(of.clone()));
+                        (Arc::clone(&self.fetch), self.alarm.clone(), key.clone());
+                    let answer = self.lookup.calls.make(alarm, move || fetch(of.clone()));
                     let asked = answer.map(|answer| answer.map_err(Arc::new)).boxed().shared();
-                    answers.keep(key, asked.clone());
+                    self.keep(key, asked.clone());
                     asked
                 }
             };
@@ -195,10 +181,10 @@ where
                 Err(failed) => Err(again(&failed)),
             });
             Answer::Awaited(answer.boxed())
-        });
-        if let Poll::Ready(Some(Element::Barrier(barrier))) = &out {
-            answers.pass(barrier.wall_clock());
-        }
-        out
+        }))
+    }
+
+    fn pass(&mut self, barrier: &Barrier) {
+        self.age(barrier.wall_clock());
     }
 }

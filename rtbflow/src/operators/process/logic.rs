@@ -18,7 +18,7 @@ use crate::state::{Format, KeyedState, Reader, SlotId, Writer};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
-pub struct ProcessLogic<K, T, F, P: Process<K, T>> {
+pub(crate) struct ProcessLogic<K, T, F, P: Process<K, T>> {
     key: F,
     retention: Retention,
     process: P,

@@ -16,11 +16,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use logic::ProcessLogic;
+pub(crate) use logic::ProcessLogic;
 pub use turn::Turn;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::Stateful;
+use crate::operators::stateful::Stateful;
 use crate::record::Record;
 use crate::state::short_name;
 use crate::time::Timestamp;
@@ -172,7 +172,7 @@ where
         name: &str,
         retention: impl Into<Retention>,
         process: P,
-    ) -> Flow<Stateful<S, ProcessLogic<K, S::Value, F, P>>>
+    ) -> Flow<impl Elements<Value = P::Output>>
     where
         P: Process<K, S::Value>,
     {

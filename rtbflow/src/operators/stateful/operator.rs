@@ -8,9 +8,13 @@
 //! result. That does not happen where the watermark that made them due came alone; see
 //! [`Logic::results_due`].
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use pin_project::pin_project;
 
 use crate::barrier::Barrier;
 use crate::chunk::Chunk;
@@ -24,6 +28,66 @@ use crate::state::Snapshot;
 use crate::state::words;
 use crate::time::Timestamp;
 use crate::topology::Tip;
+
+/// The stream behind every operator with state: polls, and lets its [`Logic`] do the rest.
+#[pin_project]
+pub(in crate::operators) struct Stateful<S, L: Logic> {
+    #[pin]
+    stream: S,
+    operator: Operator<L>,
+}
+
+impl<S, L: Logic> fmt::Debug for Stateful<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stateful({:?})", self.operator.name)
+    }
+}
+
+impl<S, L: Logic> Stateful<S, L> {
+    pub(in crate::operators) fn new(stream: S, name: &str, logic: L, tip: &Tip) -> Self {
+        Self { stream, operator: Operator::new(name, logic, tip) }
+    }
+}
+
+impl<S, L> Stream for Stateful<S, L>
+where
+    L: Logic,
+    S: Elements<Value = L::In>,
+{
+    type Item = Element<L::Out>;
+
+    #[inline]
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        loop {
+            if !this.operator.out.elements.is_empty() {
+                return Poll::Ready(this.operator.out.elements.pop_front().map(Element::from));
+            }
+            if this.operator.has_behind() {
+                match this.operator.resume(this.stream.as_mut(), context) {
+                    Resumed::GoesOn => continue,
+                    Resumed::Element(element) => return Poll::Ready(Some(element)),
+                    Resumed::Waits => return Poll::Pending,
+                    Resumed::Ended => return Poll::Ready(None),
+                }
+            }
+            match ready!(this.stream.as_mut().poll_next(context)) {
+                Some(Element::Record(record, watermark)) => {
+                    // A record that is handed from function to function is copied each time.
+                    let operator = &mut this.operator;
+                    match operator.before_record(watermark) {
+                        Ready::Yes => operator.logic.on_record(record, &mut operator.out),
+                        Ready::After(passed) => operator.hold(passed, record),
+                    }
+                    operator.after_record();
+                }
+                Some(Element::Watermark(watermark)) => this.operator.on_watermark(watermark),
+                Some(Element::Barrier(barrier)) => this.operator.on_barrier(barrier),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
 
 /// An operator without the stream before it.
 pub(super) struct Operator<L: Logic> {

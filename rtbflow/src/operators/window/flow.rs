@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
-use crate::operators::stateful::Stateful;
+use crate::operators::stateful::{Logic, Stateful};
 use crate::operators::window::assign::{Apply, Assigner, Decided, Panes, Statement, Windows};
 use crate::operators::window::early::Early;
 use crate::topology::Tip;
@@ -96,7 +96,11 @@ where
     /// let counts: Vec<_> = counts.iter().map(|w| (w.key, w.window.start.as_millis(), w.value)).collect();
     /// assert_eq!(counts, [('a', 0, 2), ('b', 0, 1), ('a', 5, 1)]);
     /// ```
-    pub fn aggregate<A>(self, name: &str, aggregate: A) -> Flow<Stateful<S, W::Logic>>
+    pub fn aggregate<A>(
+        self,
+        name: &str,
+        aggregate: A,
+    ) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         W: Apply<K, S::Value, F, A>,
     {

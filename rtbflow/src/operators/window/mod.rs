@@ -51,17 +51,14 @@ mod tumbling;
 pub use aggregate::{Aggregate, Count, Fold, Merge, Reduce};
 pub use assign::{Apply, Assigner, Decided, Statement, Windows};
 pub use calendar::Calendar;
-pub use count_window::{CountLogic, CountWindow, SlidingCount};
+pub use count_window::{CountWindow, SlidingCount};
 pub use distinct::{Distinct, Registers};
 pub use flow::WindowedFlow;
 pub use late_policy::LatePolicy;
-pub use logic::WindowLogic;
 pub use numbers::{Max, Mean, Min, Number, Sum};
 pub use quantiles::Quantiles;
 pub use session::Session;
-pub use session_logic::SessionLogic;
 pub use sliding::Sliding;
-pub use sliding_logic::SlidingLogic;
 pub use span::{Window, Windowed};
 #[cfg(feature = "time-zones")]
 pub use time_zone_rules::TimeZoneRules;

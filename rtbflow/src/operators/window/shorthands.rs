@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flow::{Elements, Flow};
-use crate::operators::Stateful;
+use crate::operators::Logic;
 use crate::operators::window::aggregate::{Count, Fold, Reduce};
 use crate::operators::window::assign::Apply;
 use crate::operators::window::flow::WindowedFlow;
@@ -27,7 +27,7 @@ where
     /// let counts = run(values([1, 2, 3]), |flow| flow.key_by(|n| n % 2).window(hours).count("counts"));
     /// assert_eq!(counts.iter().map(|w| (w.key, w.value)).collect::<Vec<_>>(), [(1, 2), (0, 1)]);
     /// ```
-    pub fn count(self, name: &str) -> Flow<Stateful<S, W::Logic>>
+    pub fn count(self, name: &str) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         W: Apply<K, S::Value, F, Count>,
     {
@@ -47,7 +47,11 @@ where
     /// });
     /// assert_eq!(sums.iter().map(|w| (w.key, w.value)).collect::<Vec<_>>(), [(1, 4), (0, 2)]);
     /// ```
-    pub fn sum<N, G>(self, name: &str, number: G) -> Flow<Stateful<S, W::Logic>>
+    pub fn sum<N, G>(
+        self,
+        name: &str,
+        number: G,
+    ) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         G: Fn(&S::Value) -> N + Send + 'static,
         N: Number,
@@ -69,7 +73,11 @@ where
     /// });
     /// assert_eq!(products.iter().map(|w| w.value).collect::<Vec<_>>(), [Some(24)]);
     /// ```
-    pub fn reduce<G>(self, name: &str, merge: G) -> Flow<Stateful<S, W::Logic>>
+    pub fn reduce<G>(
+        self,
+        name: &str,
+        merge: G,
+    ) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         G: Fn(&mut S::Value, &S::Value) + Send + 'static,
         W: Apply<K, S::Value, F, Reduce<G>>,
@@ -91,7 +99,11 @@ where
     /// });
     /// assert_eq!(lists.iter().map(|w| w.value.clone()).collect::<Vec<_>>(), [[2, 3, 4]]);
     /// ```
-    pub fn fold<A, G>(self, name: &str, add: G) -> Flow<Stateful<S, W::Logic>>
+    pub fn fold<A, G>(
+        self,
+        name: &str,
+        add: G,
+    ) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         A: Default + Clone + Serialize + DeserializeOwned + Send + 'static,
         G: Fn(&mut A, &S::Value) + Send + 'static,
@@ -114,7 +126,12 @@ where
     /// });
     /// assert_eq!(best.iter().map(|w| w.value.clone()).collect::<Vec<_>>(), [[9, 4]]);
     /// ```
-    pub fn top_n<R, G>(self, name: &str, count: usize, rank: G) -> Flow<Stateful<S, W::Logic>>
+    pub fn top_n<R, G>(
+        self,
+        name: &str,
+        count: usize,
+        rank: G,
+    ) -> Flow<impl Elements<Value = <W::Logic as Logic>::Out>>
     where
         G: Fn(&S::Value) -> R + Send + 'static,
         R: Ord,
