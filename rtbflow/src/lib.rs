@@ -43,6 +43,8 @@
 //! end lets its event time go on with the wall clock, so that the last window closes when traffic
 //! stops; one that is merely slow never does.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activity;
 mod alarm;
 pub mod barrier;
