@@ -143,7 +143,7 @@ impl Inner {
             return Ok(());
         };
         let (kafka, results) = (&self.kafka, &self.results);
-        let refused = Refused { kafka, results, given: batches, undelivered: &undelivered };
+        let refused = Refused { kafka, results, batches, undelivered: &undelivered };
         let found = refused.error(|some| {
             let mut undelivered = Vec::new();
             match self.send(some, attempt, deadline, &mut undelivered) {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::client::failure;
-use crate::client::native::{self, Door, Queue};
+use crate::client::native::{self, OffsetRange, Queue};
 use crate::source::mailbox::Mailbox;
 use crate::source::range::Beginning;
 use crate::source::watchdog::{Advice, Watchdog};
@@ -193,7 +193,7 @@ impl PartitionReader {
             return Served::Idle;
         };
         let most = (BATCH_BYTES / self.bytes_per_message).clamp(1, most_records);
-        let taken = queue.take(most, Door { from: self.next, until: self.until });
+        let taken = queue.take(most, OffsetRange { from: self.next, until: self.until });
         let (count, bytes) = (taken.count, taken.records.as_ref().map_or(0, RawBatch::bytes));
         if let Some(records) = taken.records {
             let log = self.log.map(|log| Log { leader_epoch: taken.term, ..log });

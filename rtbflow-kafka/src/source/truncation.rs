@@ -15,7 +15,7 @@ use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::client::native::{Door, Failure, Queue, set_term};
+use crate::client::native::{Failure, OffsetRange, Queue, set_term};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
@@ -95,7 +95,7 @@ fn answer(
 ) -> KafkaResult<Option<i64>> {
     loop {
         serve_events(consumer);
-        let taken = queue.take(1, Door { from: doubt.offset, until: i64::MAX });
+        let taken = queue.take(1, OffsetRange { from: doubt.offset, until: i64::MAX });
         match taken.failure {
             None if taken.records.is_some() => return Ok(None),
             Some(Failure { code: Code::PartitionEOF, .. }) => return Ok(None),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Either};
-use futures::{StreamExt, TryFutureExt};
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryFutureExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
@@ -116,7 +116,8 @@ impl<A: Anchor> Committer<A> {
         let (mut waiting, mut busy) = (Vec::new(), HashSet::new());
         let (mut under_way, mut open, mut asks) = (FuturesUnordered::new(), true, false);
         loop {
-            let is_ready = waiting.iter().any(|Submission { epoch, .. }| !busy.contains(&epoch.task));
+            let is_ready =
+                waiting.iter().any(|Submission { epoch, .. }| !busy.contains(&epoch.task));
             if is_ready && !asks {
                 // It keeps its place among the groups that are tried again.
                 asks = true;

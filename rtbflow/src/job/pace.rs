@@ -48,7 +48,8 @@ impl Seen {
         let least = self.commits.iter().map(|(_, took)| *took).min().unwrap_or_default();
         let (smallest, largest) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
         if largest > smallest + smallest / 4 {
-            let points = self.commits.iter().map(|(rows, took)| (to_f64(*rows), took.as_secs_f64()));
+            let points =
+                self.commits.iter().map(|(rows, took)| (to_f64(*rows), took.as_secs_f64()));
             let count = to_f64(self.commits.len());
             let (all_rows, all_took) =
                 points.clone().fold((0.0, 0.0), |(x, y), (rows, took)| (x + rows, y + took));
@@ -158,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_place_that_is_far_away_is_given_as_much_as_a_near_one() {
-        for (far, a_row) in [(300, 10), (2_000, 10), (300, 1_000)].map(|(ms, us)| {
-            (Duration::from_millis(ms), Duration::from_micros(us))
-        }) {
+        for (far, a_row) in [(300, 10), (2_000, 10), (300, 1_000)]
+            .map(|(ms, us)| (Duration::from_millis(ms), Duration::from_micros(us)))
+        {
             let pace = Pace::new(AIM);
             let took = |rows: usize| far + a_row * u32::try_from(rows).unwrap();
             // What begins with a line that is suddenly long is no exception.

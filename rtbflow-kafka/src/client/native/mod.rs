@@ -36,25 +36,23 @@ pub(crate) struct Queue {
     consumer: Arc<BaseConsumer<Context>>,
 }
 
-/// Which records may pass: from one offset on, up to another.
+/// The offsets of the records that are wanted: from the first one on, up to the one behind the last.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Door {
-    /// Records below were handed over before, or are not wanted.
+pub(crate) struct OffsetRange {
     pub(crate) from: i64,
-    /// Records from here on are not wanted.
     pub(crate) until: i64,
 }
 
-/// What a batch call brought.
+/// What one call took out of a queue.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The records that passed the door, if any did.
+    /// The records within the range, if there are any.
     pub(crate) records: Option<RawBatch>,
     /// The offset behind the last of them.
     pub(crate) next: i64,
     /// How many messages there were, whatever became of them.
     pub(crate) count: usize,
-    /// A record at or beyond the door's end was seen: everything before it has passed.
+    /// A record at or beyond the range's end was seen: all before it were taken.
     pub(crate) beyond: bool,
     /// The term of the leader that wrote the last of the records, if the broker says so.
     pub(crate) term: Option<i32>,
@@ -109,7 +107,7 @@ impl Queue {
     }
 
     /// Takes what is there, at most this many messages, without waiting.
-    pub(crate) fn take(&mut self, most: usize, door: Door) -> Taken {
+    pub(crate) fn take(&mut self, most: usize, range: OffsetRange) -> Taken {
         let most = most.min(self.buffer.len());
         // SAFETY: the buffer has room for `most` pointers. The queue holds messages of partitions only,
         // never the consumer's events, so no rebalance can be swallowed here.
@@ -120,7 +118,7 @@ impl Queue {
         let count = usize::try_from(count).unwrap_or(0).min(most);
         let mut taken = Taken {
             records: None,
-            next: door.from,
+            next: range.from,
             count,
             beyond: false,
             term: None,
@@ -132,7 +130,7 @@ impl Queue {
             // buffer, so that each message has one owner.
             let message = unsafe { Message::own(std::mem::replace(slot, ptr::null_mut())) };
             let Some(message) = message else { continue };
-            if taken.passes(&message, door) {
+            if taken.is_wanted(&message, range) {
                 bytes += message.bytes();
                 list.push(message);
             }
@@ -359,8 +357,8 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a str> {
 }
 
 impl Taken {
-    /// Whether a message is a record that may pass; notes what follows from it.
-    fn passes(&mut self, message: &Message, door: Door) -> bool {
+    /// Whether a message is a record within the range; notes what follows from it.
+    fn is_wanted(&mut self, message: &Message, range: OffsetRange) -> bool {
         if self.failure.is_some() || self.beyond {
             return false;
         }
@@ -369,7 +367,7 @@ impl Taken {
         if self.failure.is_some() || offset < self.next {
             return false;
         }
-        self.beyond = offset >= door.until;
+        self.beyond = offset >= range.until;
         if !self.beyond {
             self.next = offset + 1;
         }
