@@ -41,8 +41,8 @@ impl Anchor for KafkaAnchor {
         let mut topics = results.names();
         let changelog = (!options.creates_changelog).then(|| TopicSpec::changelog(job, 0));
         topics.extend(changelog.map(|spec| spec.name().to_owned()));
-        kafka.are_there("write", topics).await?;
-        results.look(kafka, CALL_TIMEOUT).await
+        kafka.check_topics_exist("write", topics).await?;
+        results.refresh_limits(kafka, CALL_TIMEOUT).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
@@ -91,7 +91,7 @@ impl Anchor for KafkaAnchor {
     }
 
     /// Takes over all tasks, and then deletes the changelog, which is the one step: until it is gone, all is
-    /// as it was, but for instances that still run, which are fenced. Results stay; whoever reads them sees
+    /// as it was, but for instances that still run, which are fenced. ResultTopics stay; whoever reads them sees
     /// those of the next run behind them.
     async fn forget(&self, job: &JobName) -> Result<()> {
         let attempt = format!("forget job {job} in Kafka");

@@ -193,7 +193,7 @@ impl Session {
             producer.begin_transaction().map_err(failed)?;
             let attempt = "find out which records are refused";
             let sending = Sending { producer, attempt, deadline };
-            let sent = send_rows(&sending, rows).and_then(|()| sending.settle());
+            let sent = send_rows(&sending, rows).and_then(|()| sending.flush());
             let undelivered = producer.client().context().take_undelivered();
             abort(producer, deadline).map_err(failed)?;
             match sent {

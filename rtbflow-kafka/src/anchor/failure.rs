@@ -5,7 +5,7 @@ use rtbflow::Error;
 
 use crate::anchor::target::Target;
 use crate::client::failure::{code, failure};
-use crate::producer::produce::passing;
+use crate::producer::produce::producer_kind;
 
 impl Target<'_> {
     /// The error of an attempt. Being fenced as a producer says that another one was made, not who owns the
@@ -16,8 +16,8 @@ impl Target<'_> {
         let code = error.rdkafka_error_code();
         let failed = failure(attempt.clone(), error, &self.kafka.secrets());
         match code {
-            Some(code) if passing(code) != failed.kind() => {
-                Error::new(passing(code), attempt).because(error.to_string())
+            Some(code) if producer_kind(code) != failed.kind() => {
+                Error::new(producer_kind(code), attempt).because(error.to_string())
             }
             Some(_) | None => failed,
         }

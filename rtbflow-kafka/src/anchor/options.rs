@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// How long a call may take, unless it has much to write or to read, and it is not said otherwise.
+/// How long a call may take by default, unless it has much to write or to read.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many times longer than a call a transaction may be open.
 const TRANSACTION_PER_CALL: u32 = 3;
-/// How long brokers allow a transaction to be open, unless they are configured otherwise.
+/// How long brokers allow a transaction to be open, by default.
 pub(crate) const LONGEST_TRANSACTION: Duration = Duration::from_mins(15);
 /// How long a claim may take: it may have to wait for the end of another's transaction.
 pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ use crate::client::blocking::{blocking, drop_elsewhere};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::producer::records::Records;
-use crate::producer::result_topics::Results;
+use crate::producer::result_topics::ResultTopics;
 
 /// A Kafka cluster as the place of a job's results, state and positions: one transaction per epoch, and
 /// each record once for whoever reads with `isolation.level=read_committed`. To write to Kafka beside
@@ -86,7 +86,7 @@ pub struct KafkaAnchor {
 pub(crate) struct Inner {
     pub(crate) kafka: Kafka,
     pub(crate) place: Place,
-    pub(crate) results: Results,
+    pub(crate) results: ResultTopics,
     pub(crate) options: Options,
     /// Whether the changelog is known to be compacted only.
     is_compacted: AtomicBool,
@@ -114,13 +114,13 @@ impl Kafka {
     /// This cluster as the place of a job's results, state and positions.
     #[must_use]
     pub fn anchor(&self) -> KafkaAnchor {
-        let (place, results) = (Place::new("kafka"), Results::default());
+        let (place, results) = (Place::new("kafka"), ResultTopics::default());
         KafkaAnchor::new(self.clone(), place, results, Options::default())
     }
 }
 
 impl KafkaAnchor {
-    fn new(kafka: Kafka, place: Place, results: Results, options: Options) -> Self {
+    fn new(kafka: Kafka, place: Place, results: ResultTopics, options: Options) -> Self {
         let (is_compacted, offset_clients, sessions) =
             (AtomicBool::new(false), OnceLock::new(), Mutex::default());
         let inner =
@@ -134,7 +134,7 @@ impl KafkaAnchor {
         Self::new(kafka.clone(), *place, results.clone(), options)
     }
 
-    /// Whether a changelog that is missing is made; it is, unless it is said otherwise.
+    /// Whether a changelog that is missing is made; it is, by default.
     #[must_use]
     pub fn create_changelog(&self, creates: bool) -> Self {
         self.with_options(Options { creates_changelog: creates, ..self.inner.options })

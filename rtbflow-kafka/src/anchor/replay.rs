@@ -20,11 +20,11 @@ use crate::client::native::{OffsetRange, Queue};
 use crate::client::offsets::{offsets, serve_events};
 use crate::client::option::Role;
 
-/// How long reading may stand still.
+/// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause between two looks at what comes.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Records taken at a time.
 const MOST_RECORDS: usize = 500;
@@ -44,10 +44,10 @@ impl OffsetClients {
     pub(crate) fn new(kafka: &Kafka) -> Result<Self> {
         let own = [("isolation.level", "read_uncommitted"), ("enable.partition.eof", "false")];
         let uncommitted = kafka.client(Role::Consumer, "changelog", &own)?;
-        Ok(Self { committed: kafka.asking_client("changelog")?, uncommitted })
+        Ok(Self { committed: kafka.query_client("changelog")?, uncommitted })
     }
 
-    /// A client for other questions.
+    /// A client for other requests.
     pub(crate) fn any(&self) -> &BaseConsumer<Context> {
         &self.committed
     }

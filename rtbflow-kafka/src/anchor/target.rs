@@ -11,13 +11,13 @@ use crate::anchor::replay::{OffsetClients, Replay};
 use crate::client::create::{Creation, TopicSpec};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::producer::result_topics::Results;
+use crate::producer::result_topics::ResultTopics;
 
 /// Where a call goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) kafka: &'a Kafka,
-    pub(crate) results: &'a Results,
+    pub(crate) results: &'a ResultTopics,
     pub(crate) offset_clients: &'a OffsetClients,
     pub(crate) job: &'a JobName,
     pub(crate) task: Task,

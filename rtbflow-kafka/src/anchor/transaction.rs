@@ -97,7 +97,7 @@ impl Target<'_> {
         producer.begin_transaction().map_err(failed)?;
         let sending = Sending { producer, attempt: &attempt, deadline };
         send(&sending)?;
-        sending.settle()?;
+        sending.flush()?;
         producer.commit_transaction(deadline.left()).map_err(failed)
     }
 }

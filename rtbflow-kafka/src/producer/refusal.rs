@@ -14,10 +14,10 @@ use crate::client::kafka::Kafka;
 use crate::producer::batch::Message;
 use crate::producer::produce::Sending;
 use crate::producer::records::{StagedBatch, too_large};
-use crate::producer::result_topics::{Results, refresh};
+use crate::producer::result_topics::{ResultTopics, refresh_limit};
 
-/// How long the questions about a topic may take.
-const LONGEST_QUESTIONS: Duration = Duration::from_secs(10);
+/// How long the requests about a topic may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that are about a record and not about its broker.
 const REFUSING: &[Code] =
     &[Code::MessageSizeTooLarge, Code::InvalidTimestamp, Code::InvalidRecord, Code::InvalidMessage];
@@ -33,7 +33,7 @@ pub(crate) struct Row<'a> {
 
 impl Row<'_> {
     pub(crate) fn topic(&self) -> &str {
-        &self.batch.batch.topic
+        self.batch.topic()
     }
 
     pub(crate) fn send(&self, sending: &Sending<'_>) -> Result<()> {
@@ -57,10 +57,10 @@ struct Rules {
 }
 
 impl Rules {
-    fn of(kafka: &Kafka, results: &Results, topic: &str) -> Result<Self> {
-        let creation = Creation::new(kafka, LONGEST_QUESTIONS)?;
+    fn of(kafka: &Kafka, results: &ResultTopics, topic: &str) -> Result<Self> {
+        let creation = Creation::new(kafka, REQUEST_TIMEOUT)?;
         let limit = results.limit(&topic.into());
-        refresh(&creation, topic, &limit)?;
+        refresh_limit(&creation, topic, &limit)?;
         let ms = |names: &[&str]| {
             let mut values = names.iter().filter_map(|name| creation.setting(topic, name).ok());
             values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
@@ -110,7 +110,7 @@ impl Rules {
 /// What was sent and refused.
 pub(crate) struct Refused<'a> {
     pub(crate) kafka: &'a Kafka,
-    pub(crate) results: &'a Results,
+    pub(crate) results: &'a ResultTopics,
     pub(crate) batches: &'a [StagedBatch],
     pub(crate) undelivered: &'a [Undelivered],
 }
@@ -169,7 +169,7 @@ impl Refused<'_> {
     }
 }
 
-/// The one that is refused, by halves. The other half is looked at when the rest is written again.
+/// The one that is refused, by halves. Others in the other half are found when the rest is written again.
 fn bisect<'a>(
     mut suspects: Vec<Row<'a>>,
     is_refused: &mut impl FnMut(&[Row<'_>]) -> Result<bool>,

@@ -21,9 +21,9 @@ use crate::client::native::{Failure, OffsetRange, Queue};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
-/// How long reading may stand still.
+/// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
-/// The pause between two looks at what comes.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Records taken at a time.
 const MOST_RECORDS: usize = 100;

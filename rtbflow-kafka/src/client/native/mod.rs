@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "the native calls; each is explained where it stands")]
 
 mod describe;
-mod term;
+mod leader_epoch;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -23,8 +23,8 @@ use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 
-pub(crate) use describe::{Described, describe};
-pub(crate) use term::{set_term, term_of};
+pub(crate) use describe::{TopicDescription, describe};
+pub(crate) use leader_epoch::{leader_epoch_of, set_leader_epoch};
 
 /// A native queue that partitions are forwarded to.
 pub(crate) struct Queue {
@@ -54,8 +54,8 @@ pub(crate) struct Taken {
     pub(crate) count: usize,
     /// A record at or beyond the range's end was seen: all before it were taken.
     pub(crate) beyond: bool,
-    /// The term of the leader that wrote the last of the records, if the broker says so.
-    pub(crate) term: Option<i32>,
+    /// The leader epoch in which the last of the records was written, if the broker says so.
+    pub(crate) leader_epoch: Option<i32>,
     /// An error of the partition.
     pub(crate) failure: Option<Failure>,
 }
@@ -121,7 +121,7 @@ impl Queue {
             next: range.from,
             count,
             beyond: false,
-            term: None,
+            leader_epoch: None,
             failure: None,
         };
         let (mut list, mut bytes) = (Vec::with_capacity(count), 0);
@@ -136,7 +136,7 @@ impl Queue {
             }
         }
         if let Some(last) = list.last() {
-            taken.term = last.term();
+            taken.leader_epoch = last.leader_epoch();
             let consumer = Arc::clone(&self.consumer);
             let (headers, consumer) = (Mutex::new(()), Some(consumer));
             taken.records = Some(RawBatch::new(Messages { list, bytes, headers, consumer }));
@@ -280,11 +280,11 @@ impl Message {
         Timestamp::from_millis(ms)
     }
 
-    /// The term of the leader that wrote it.
-    fn term(&self) -> Option<i32> {
-        // SAFETY: the message is alive; its term is copied.
-        let term = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
-        (term >= 0).then_some(term)
+    /// The leader epoch in which it was written.
+    fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is alive; the number is copied.
+        let leader_epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        (leader_epoch >= 0).then_some(leader_epoch)
     }
 
     /// The headers, in order. Only for one thread at a time: they are parsed when they are asked for first.
