@@ -63,8 +63,8 @@ enum PartitionCount {
 }
 
 impl TopicSpec {
-    /// A topic with this many partitions that keeps its records for this long. As every topic that is made here it
-    /// takes records of 16 MiB.
+    /// A topic with this many partitions that keeps its records for this long. As every topic that is made
+    /// here it takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
         let retention = Retention::For(retention);

@@ -27,7 +27,7 @@ struct Outage {
 pub(crate) enum Report {
     /// It is the first of an outage.
     First,
-    /// The outage goes on, for this long by now.
+    /// The outage goes on, and has lasted this long by now.
     Ongoing(Duration),
     /// It was logged already.
     Repeated,

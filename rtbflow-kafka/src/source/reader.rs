@@ -1,7 +1,7 @@
 //! The thread that reads: one for each opened source, woken when there is something to do.
 //!
 //! ```text
-//!   broker ─▶ native queue, one per partition ─▶ PartitionReader ─▶ channel of two batches ─▶ task
+//!   broker ─▶ native queue per partition ─▶ PartitionReader ─▶ channel of two batches ─▶ task
 //!               (bounded in bytes)          ▲
 //!   consumer queue (events only) ─▶ poll ───┤ rebalance, errors
 //!   mailbox ─▶ begin, ends, committed, close┘
