@@ -32,7 +32,8 @@ use crate::producer::result_topics::ResultTopics;
 /// [`create_changelog`](Self::create_changelog) forbids it. Each commit writes the task's positions there
 /// behind the changes of its state. Nothing is kept in the group's offsets, which expire when a group is
 /// away for long; so the source may be of another cluster, or no Kafka at all. To make a job begin anew,
-/// stop it and let the anchor [`forget`](rtbflow::epoch::Anchor::forget) it: what was written stays, and is written again.
+/// stop it and let the anchor [`forget`](rtbflow::epoch::Anchor::forget) it: what was written stays, and is
+/// written again.
 ///
 /// Each task has a transactional id, `{job}-{task}`: whoever claims the task takes it over, and the broker
 /// refuses the former owner from then on.
