@@ -1,4 +1,4 @@
-//! What stands in the changelog: one partition a task, with its positions and its state.
+//! The changelog: one partition per task, with its positions and its state.
 //!
 //! ```text
 //!   key                          value
@@ -15,69 +15,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rtbflow::epoch::{Epoch, Log, Position, Step};
 use rtbflow::source::RawRecord;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
-use rtbflow::{Error, Partition, Result, Timestamp, Topic};
+use rtbflow::state::{Change, Chunk};
+use rtbflow::{Error, Result};
 
+use crate::anchor::positions::{Positions, read_positions};
 use crate::producer::batch::RecordBatch;
 
-/// The key of the positions.
-const POSITIONS: &[u8] = b"positions";
-/// The version of what is written of positions, that of positions that do not say where they stood when they were
-/// claimed, and that of those that do not name their logs either.
-const POSITIONS_VERSION: u16 = 3;
-const WITHOUT_CLAIMS: u16 = 2;
-const WITHOUT_LOGS: u16 = 1;
 /// The first byte of a piece: its format, and whether another piece of the same chunk follows.
 const LAST: u8 = 0x10;
 const MORE: u8 = 0x11;
 /// The largest piece: with its key and its frame it is below what a topic takes unless it says otherwise.
 const MOST_BYTES: usize = 768 << 10;
-
-/// Positions as they stand, and as they stood when another owner claimed them last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Positions {
-    stand: BTreeMap<Partition, Position>,
-    /// Only the number of commits and the owner.
-    claimed_at: BTreeMap<Partition, Position>,
-}
-
-impl Positions {
-    pub(crate) fn get(&self, partition: &Partition) -> Option<&Position> {
-        self.stand.get(partition)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Partition, &Position)> {
-        self.stand.iter()
-    }
-
-    pub(crate) fn extend(&mut self, positions: impl IntoIterator<Item = (Partition, Position)>) {
-        self.stand.extend(positions);
-    }
-
-    /// A partition gets this owner.
-    pub(crate) fn claim(&mut self, partition: Partition, owner: u64) {
-        let position = self.stand.entry(partition).or_default();
-        let Position { commit, owner: former, .. } = *position;
-        (position.commit, position.owner) = (commit + 1, owner);
-        if former != owner {
-            let stood = Position { commit, owner: former, ..Position::default() };
-            self.claimed_at.insert(partition, stood);
-        }
-    }
-
-    /// What it means for an epoch that the place stands here. One that was applied just before another owner came
-    /// is applied.
-    pub(crate) fn step(&self, epoch: &Epoch) -> Step {
-        match epoch.step(|partition| self.stand.get(&partition)) {
-            Step::Fenced if epoch.was_applied_before(|at| self.claimed_at.get(&at)) => {
-                Step::Applied
-            }
-            step @ (Step::Apply | Step::Applied | Step::Fenced) => step,
-        }
-    }
-}
 
 /// An operator and one of its buckets.
 type Bucket = (Arc<str>, i64);
@@ -86,27 +35,28 @@ type Bucket = (Arc<str>, i64);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lengths(BTreeMap<Bucket, u32>);
 
-/// What chunks make of the logs: the lengths that change.
+/// The lengths that change by an epoch.
 #[derive(Debug, Default)]
-pub(crate) struct Lengthened(Vec<(Bucket, u32)>);
+pub(crate) struct LengthChanges(Vec<(Bucket, u32)>);
 
-/// What becomes of a bucket in one epoch.
+/// What changes in a bucket in one epoch.
 #[derive(Default)]
-struct Folded {
+struct BucketChange {
     clears: bool,
     rows: Vec<Bytes>,
 }
 
-/// The changes folded to what remains of them: a bucket that is replaced or dropped needs nothing of what
-/// came before.
-fn folded(chunks: &[Chunk]) -> BTreeMap<Bucket, Folded> {
-    let mut logs: BTreeMap<Bucket, Folded> = BTreeMap::new();
+/// The changes per bucket: one that is replaced or dropped needs nothing of what came before.
+fn fold(chunks: &[Chunk]) -> BTreeMap<Bucket, BucketChange> {
+    let mut logs: BTreeMap<Bucket, BucketChange> = BTreeMap::new();
     for chunk in chunks {
         let log = logs.entry((Arc::clone(&chunk.operator), chunk.bucket)).or_default();
         match &chunk.change {
             Change::Append(bytes) => log.rows.push(bytes.clone()),
-            Change::Replace(bytes) => *log = Folded { clears: true, rows: vec![bytes.clone()] },
-            Change::Drop => *log = Folded { clears: true, rows: Vec::new() },
+            Change::Replace(bytes) => {
+                *log = BucketChange { clears: true, rows: vec![bytes.clone()] }
+            }
+            Change::Drop => *log = BucketChange { clears: true, rows: Vec::new() },
         }
     }
     logs
@@ -123,10 +73,10 @@ fn read_piece_key(key: &[u8]) -> Option<(&str, i64, u32)> {
 }
 
 impl Lengths {
-    /// The records that these changes of state are, put behind others.
-    pub(crate) fn write(&self, chunks: &[Chunk], out: &mut RecordBatch) -> Lengthened {
-        let mut lengthened = Vec::new();
-        for (bucket, log) in folded(chunks) {
+    /// Appends the records of these changes of state to others.
+    pub(crate) fn write(&self, chunks: &[Chunk], out: &mut RecordBatch) -> LengthChanges {
+        let mut changes = Vec::new();
+        for (bucket, log) in fold(chunks) {
             let before = self.0.get(&bucket).copied().unwrap_or(0);
             let mut next = if log.clears { 0 } else { before };
             for row in &log.rows {
@@ -146,9 +96,9 @@ impl Lengths {
             for number in next..before {
                 out.put(piece_key(&bucket.0, bucket.1, number).as_bytes(), None);
             }
-            lengthened.push((bucket, next));
+            changes.push((bucket, next));
         }
-        Lengthened(lengthened)
+        LengthChanges(changes)
     }
 
     /// How many buckets have a log.
@@ -156,9 +106,9 @@ impl Lengths {
         self.0.len()
     }
 
-    /// The records are committed.
-    pub(crate) fn apply(&mut self, lengthened: Lengthened) {
-        for (bucket, length) in lengthened.0 {
+    /// Notes that the records are committed.
+    pub(crate) fn apply(&mut self, changes: LengthChanges) {
+        for (bucket, length) in changes.0 {
             if length == 0 {
                 self.0.remove(&bucket);
             } else {
@@ -166,67 +116,6 @@ impl Lengths {
             }
         }
     }
-}
-
-/// A position as it is written: topic, partition, offset, event time in ms, commits, owner.
-type Written = (String, i32, Option<i64>, Option<i64>, u64, u64);
-/// And behind it which log it is of: the topic's id and the leader's term.
-type WrittenLog = Option<(String, Option<i32>)>;
-/// And where it stood when another owner claimed it last: commits and owner.
-type WrittenClaim = Option<(u64, u64)>;
-
-/// Puts the positions behind other records.
-pub(crate) fn write_positions(positions: &Positions, out: &mut RecordBatch) -> Result<()> {
-    let mut writer = Writer::new(POSITIONS_VERSION);
-    for (partition, at) in &positions.stand {
-        let time = at.event_time.map(Timestamp::as_millis);
-        let topic = partition.topic.name();
-        let log: WrittenLog = at.log.map(|log| (log.topic_id.to_string(), log.leader_epoch));
-        let position = (topic, partition.number, at.offset, time, at.commit, at.owner);
-        let claimed_at = positions.claimed_at.get(partition).map(|at| (at.commit, at.owner));
-        writer.put_as::<(Written, WrittenLog, WrittenClaim)>(&(position, log, claimed_at));
-    }
-    out.put(POSITIONS, Some(&[&writer.finish()?]));
-    Ok(())
-}
-
-/// The positions in a record; `None` if it is about something else.
-///
-/// # Errors
-/// If the record is damaged, or of another version.
-pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>> {
-    if record.key != Some(POSITIONS) {
-        return Ok(None);
-    }
-    let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
-    let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
-    let written = Reader::stored_version(&chunk);
-    let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
-    let version = earlier.unwrap_or(POSITIONS_VERSION);
-    let mut reader = Reader::open(&chunk, version)?;
-    let mut positions = Positions::default();
-    let mut next = || match version {
-        WITHOUT_LOGS => Ok(reader.next_entry::<Written>()?.map(|at| (at, None, None))),
-        WITHOUT_CLAIMS => {
-            Ok(reader.next_entry::<(Written, WrittenLog)>()?.map(|(at, log)| (at, log, None)))
-        }
-        _ => reader.next_entry::<(Written, WrittenLog, WrittenClaim)>(),
-    };
-    while let Some(((topic, number, offset, time, commit, owner), log, claimed_at)) = next()? {
-        let event_time = time.map(Timestamp::from_millis);
-        let log = log.map(|(topic_id, leader_epoch)| {
-            Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
-        });
-        let log = log.transpose()?;
-        let position = Position { offset, event_time, commit, owner, log };
-        let partition = Partition::new(Topic::new(&topic), number);
-        positions.stand.insert(partition, position);
-        if let Some((commit, owner)) = claimed_at {
-            let stood = Position { commit, owner, ..Position::default() };
-            positions.claimed_at.insert(partition, stood);
-        }
-    }
-    Ok(Some(positions))
 }
 
 /// A partition of the changelog as it is read from its beginning.
@@ -292,7 +181,7 @@ impl Scan {
                 let mut open = false;
                 for (number, (mark, bytes)) in pieces {
                     if number != next {
-                        return Err(torn(&operator, bucket, next));
+                        return Err(missing_piece(&operator, bucket, next));
                     }
                     next += 1;
                     let whole = !open && mark == LAST;
@@ -307,7 +196,7 @@ impl Scan {
                     }
                 }
                 if open {
-                    return Err(torn(&operator, bucket, next));
+                    return Err(missing_piece(&operator, bucket, next));
                 }
                 lengths.0.insert((Arc::clone(&operator), bucket), next);
             }
@@ -317,7 +206,7 @@ impl Scan {
 }
 
 #[cold]
-fn torn(operator: &str, bucket: i64, number: u32) -> Error {
+fn missing_piece(operator: &str, bucket: i64, number: u32) -> Error {
     Error::permanent(format!(
         "restore state of operator {operator:?}, bucket {bucket}: piece {number} of its log is missing"
     ))
@@ -325,11 +214,9 @@ fn torn(operator: &str, bucket: i64, number: u32) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use rtbflow::epoch::TopicId;
+    use rtbflow::Timestamp;
 
     use super::*;
-
-    const PARTITION: i32 = 3;
 
     fn chunk(operator: &str, bucket: i64, change: Change) -> Chunk {
         Chunk { operator: operator.into(), bucket, change }
@@ -357,8 +244,8 @@ mod tests {
         let (mut lengths, mut written) = (Lengths::default(), Vec::new());
         for chunks in groups {
             let mut out = RecordBatch::default();
-            let lengthened = lengths.write(chunks, &mut out);
-            lengths.apply(lengthened);
+            let changes = lengths.write(chunks, &mut out);
+            lengths.apply(changes);
             written.push(out);
         }
         let (found, chunks) = scan(&written).unwrap().finish().unwrap();
@@ -424,49 +311,6 @@ mod tests {
             foreign.put(key, Some(&[value]));
             let error = scan([&foreign]).unwrap_err();
             assert!(error.is_config() && error.to_string().contains("key"), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn positions_come_back_and_damage_is_noticed() {
-        let at = |offset, time: Option<i64>, commit, owner| Position {
-            offset,
-            event_time: time.map(Timestamp::from_millis),
-            commit,
-            owner,
-            log: offset.map(|_| Log { topic_id: TopicId::new(u128::MAX), leader_epoch: Some(7) }),
-        };
-        let partition = |number| Partition::new(Topic::new("ads"), number);
-        let mut positions = Positions::default();
-        positions.extend([
-            (partition(PARTITION), at(Some(i64::MAX), Some(i64::MIN), u64::MAX - 1, 1 << 63)),
-            (partition(i32::MAX), at(None, None, 1, 0)),
-        ]);
-        positions.claim(partition(PARTITION), u64::MAX);
-        let mut out = RecordBatch::default();
-        write_positions(&positions, &mut out).unwrap();
-        assert_eq!(scan([&out]).unwrap().positions, positions);
-        // As a build before the logs had names wrote it, in the format of that time.
-        let before = b"\x00\x01\xf5\x43\xac\x5a\x96\xa3ads\x03\x09\xc0\x02\x05";
-        let mut old = RecordBatch::default();
-        old.put(POSITIONS, Some(&[before]));
-        let stood = Position { offset: Some(9), commit: 2, owner: 5, ..Position::default() };
-        let mut before = Positions::default();
-        before.extend([(partition(3), stood)]);
-        assert_eq!(scan([&old]).unwrap().positions, before);
-        let mut writer = Writer::new(WITHOUT_CLAIMS);
-        let at: Written = ("ads".to_owned(), 3, Some(9), None, 2, 5);
-        writer.put_as::<(Written, WrittenLog)>(&(at, WrittenLog::None));
-        let mut old = RecordBatch::default();
-        old.put(POSITIONS, Some(&[&writer.finish().unwrap()]));
-        assert_eq!(scan([&old]).unwrap().positions, before);
-        let value = out.messages().next().unwrap().value.unwrap().to_vec();
-        for at in 0..value.len() {
-            let mut damaged = value.clone();
-            damaged[at] ^= 1;
-            let mut out = RecordBatch::default();
-            out.put(POSITIONS, Some(&[&damaged]));
-            assert!(scan([&out]).is_err(), "byte {at}");
         }
     }
 }

@@ -16,48 +16,41 @@ use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{Door, Queue};
+use crate::client::native::{OffsetRange, Queue};
 use crate::client::offsets::{offsets, serve_events};
 use crate::client::option::Role;
 
-/// How long reading may stand still.
+/// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
-/// How long one question may take.
-const LONGEST_QUESTION: Duration = Duration::from_secs(5);
-/// The pause between two looks at what comes.
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Records taken at a time.
 const MOST_RECORDS: usize = 500;
 /// Offsets from the end where the positions are looked for first: they and the marker of their
 /// transaction are mostly the last two.
-const FIRST_LOOK: i64 = 4;
+const FIRST_TAIL: i64 = 4;
 
 /// Clients that ask where partitions end. They read nothing.
 pub(crate) struct OffsetClients {
-    /// Sees what is decided.
-    decided: BaseConsumer<Context>,
-    /// Sees what open transactions have written, too.
-    written: BaseConsumer<Context>,
+    /// Asks for last stable offsets: all before them is decided.
+    committed: BaseConsumer<Context>,
+    /// Asks for high watermarks: what open transactions have written is before them, too.
+    uncommitted: BaseConsumer<Context>,
 }
 
 impl OffsetClients {
     pub(crate) fn new(kafka: &Kafka) -> Result<Self> {
         let own = [("isolation.level", "read_uncommitted"), ("enable.partition.eof", "false")];
-        let written = kafka.client(Role::Consumer, "changelog", &own)?;
-        Ok(Self { decided: kafka.asking_client("changelog")?, written })
+        let uncommitted = kafka.client(Role::Consumer, "changelog", &own)?;
+        Ok(Self { committed: kafka.query_client("changelog")?, uncommitted })
     }
 
-    /// A client for other questions.
+    /// A client for other requests.
     pub(crate) fn any(&self) -> &BaseConsumer<Context> {
-        &self.decided
+        &self.committed
     }
-}
-
-/// Where a partition of the changelog begins and ends, all transactions up to its end being decided.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Range {
-    from: i64,
-    until: i64,
 }
 
 /// A partition of a changelog, to be read.
@@ -69,9 +62,9 @@ pub(crate) struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn ask(&self, client: &BaseConsumer<Context>, what: Offset) -> Result<i64> {
+    fn offset(&self, client: &BaseConsumer<Context>, kind: Offset) -> Result<i64> {
         let attempt = || format!("ask Kafka where {} ends", self.partition);
-        let found = offsets(client, &[self.partition], what, LONGEST_QUESTION);
+        let found = offsets(client, &[self.partition], kind, REQUEST_TIMEOUT);
         serve_events(client);
         let found = found.map_err(|error| failure(attempt(), &error, &self.kafka.secrets()))?;
         found
@@ -81,15 +74,16 @@ impl Replay<'_> {
             .ok_or_else(|| Error::transient(attempt() + ": it has no leader"))
     }
 
-    /// The range to be read; `None` if a transaction is not decided within the patience.
-    pub(crate) fn range(&self, patience: Duration) -> Result<Option<Range>> {
+    /// The range to be read, from where the partition begins to where all transactions are decided that are open
+    /// now; `None` if one is not decided within the patience.
+    pub(crate) fn range(&self, patience: Duration) -> Result<Option<OffsetRange>> {
         let deadline = Deadline::after(patience);
-        let end = self.ask(&self.offset_clients.written, Offset::End)?;
+        let end = self.offset(&self.offset_clients.uncommitted, Offset::End)?;
         loop {
-            let until = self.ask(&self.offset_clients.decided, Offset::End)?;
+            let until = self.offset(&self.offset_clients.committed, Offset::End)?;
             if until >= end {
-                let from = self.ask(&self.offset_clients.decided, Offset::Beginning)?;
-                return Ok(Some(Range { from, until }));
+                let from = self.offset(&self.offset_clients.committed, Offset::Beginning)?;
+                return Ok(Some(OffsetRange { from, until }));
             }
             if deadline.is_over() {
                 return Ok(None);
@@ -98,33 +92,50 @@ impl Replay<'_> {
         }
     }
 
+    /// As [`range`](Self::range).
+    ///
+    /// # Errors
+    /// Transient if a transaction is not decided in time.
+    pub(crate) fn decided_range(&self, deadline: Deadline) -> Result<OffsetRange> {
+        self.range(deadline.left())?.ok_or_else(|| {
+            let partition = self.partition;
+            Error::transient(format!(
+                "read {partition}: a transaction of another instance is not decided yet"
+            ))
+        })
+    }
+
     /// The newest positions. Every commit ends with them, so they are looked for from the end.
-    pub(crate) fn positions(&self, range: Range) -> Result<Positions> {
-        let mut look = FIRST_LOOK;
+    pub(crate) fn positions(&self, range: OffsetRange) -> Result<Positions> {
+        let mut tail = FIRST_TAIL;
         loop {
-            let from = range.from.max(range.until.saturating_sub(look));
+            let from = range.from.max(range.until.saturating_sub(tail));
             let mut found = None;
-            self.read(Range { from, ..range }, |record| {
+            self.read(OffsetRange { from, ..range }, |record| {
                 found = read_positions(record)?.or(found.take());
                 Ok(())
             })?;
             if found.is_some() || from == range.from {
                 return Ok(found.unwrap_or_default());
             }
-            look = look.saturating_mul(8);
+            tail = tail.saturating_mul(8);
         }
     }
 
     /// All of it.
-    pub(crate) fn scan(&self, range: Range) -> Result<Scan> {
+    pub(crate) fn scan(&self, range: OffsetRange) -> Result<Scan> {
         let mut scan = Scan::default();
         self.read(range, |record| scan.take(record))?;
         Ok(scan)
     }
 
-    /// Hands over every record of a range. The consumer is a new one: one that read before would know a
+    /// Passes on every record of a range. The consumer is a new one: one that read before would know a
     /// position that is not of this reading.
-    fn read(&self, range: Range, mut take: impl FnMut(&RawRecord<'_>) -> Result<()>) -> Result<()> {
+    fn read(
+        &self,
+        range: OffsetRange,
+        mut take: impl FnMut(&RawRecord<'_>) -> Result<()>,
+    ) -> Result<()> {
         if range.from >= range.until {
             return Ok(());
         }
@@ -139,11 +150,11 @@ impl Replay<'_> {
         queue.forward(topic, number);
         consumer.assign(&list).map_err(failed)?;
         queue.forward(topic, number);
-        let mut door = Door { from: range.from, until: range.until };
+        let mut rest = range;
         let mut silence = Deadline::after(LONGEST_SILENCE);
         let read = loop {
             serve_events(&consumer);
-            let taken = queue.take(MOST_RECORDS, door);
+            let taken = queue.take(MOST_RECORDS, rest);
             let records = taken.records.iter();
             let records = records.flat_map(|all| (0..all.len()).filter_map(|index| all.get(index)));
             let handed = records.map(|record| {
@@ -159,8 +170,8 @@ impl Replay<'_> {
                 let reason = format!("{}: {}", failure.code, failure.reason);
                 break Err(Error::new(kind(failure.code), attempt()).because(reason));
             }
-            door.from = taken.next;
-            if taken.beyond || position(&consumer).max(door.from) >= range.until {
+            rest.from = taken.next;
+            if taken.beyond || position(&consumer).max(rest.from) >= range.until {
                 break Ok(());
             }
             if taken.count > 0 {

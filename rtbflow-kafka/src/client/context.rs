@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
 use crate::client::option::Secrets;
-use crate::client::outages::{Line, Outages};
+use crate::client::outages::{Outages, Report};
 
 /// What librdkafka says, by `debug=topic`, when it finds a topic with another id than it knew, and before it
 /// fetches of that one. It says so nowhere else.
@@ -24,7 +24,7 @@ const NEW_ID: &str = " changed id from ";
 /// A rebalance that is to be answered by `assign` or `unassign`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rebalance {
-    /// These partitions of the topic that the group is held on are this member's: each stands for a task.
+    /// These partitions of the topic that the group subscribes to are this member's: each stands for a task.
     Assign(Vec<i32>),
     /// All partitions are to be given back.
     Revoke,
@@ -50,9 +50,9 @@ pub(crate) struct Undelivered {
     pub(crate) code: RDKafkaErrorCode,
 }
 
-/// The context of every client: of consumers, producers and those that only ask.
+/// The context of every client: of consumers, producers and query clients.
 pub(crate) struct Context {
-    /// Whom the log lines are about.
+    /// The client that the log lines are about.
     client: String,
     secrets: Secrets,
     /// Events served so far: more may wait behind one that was served.
@@ -64,7 +64,7 @@ pub(crate) struct Context {
     undelivered: Mutex<Vec<Undelivered>>,
     rebalance: Mutex<Option<Rebalance>>,
     /// How often a topic turned out to have another id than this client knew, or its first one.
-    renamed: AtomicU64,
+    new_topic_ids: AtomicU64,
     /// Whether somebody wants librdkafka's debug lines.
     debugs: bool,
     /// What all clients of the cluster say of brokers that are away.
@@ -90,7 +90,7 @@ impl Context {
             delivered: AtomicU64::new(0),
             undelivered: Mutex::default(),
             rebalance: Mutex::default(),
-            renamed: AtomicU64::new(0),
+            new_topic_ids: AtomicU64::new(0),
             debugs,
             outages,
             closing: AtomicBool::new(false),
@@ -107,8 +107,8 @@ impl Context {
     }
 
     /// How often a topic turned out to have another id. What is fetched afterwards is of the new topic.
-    pub(crate) fn renamed(&self) -> u64 {
-        self.renamed.load(Ordering::Relaxed)
+    pub(crate) fn new_topic_ids(&self) -> u64 {
+        self.new_topic_ids.load(Ordering::Relaxed)
     }
 
     /// The rebalance that came, if one did.
@@ -162,7 +162,7 @@ impl ClientContext for Context {
             }
             RDKafkaLogLevel::Debug => {
                 if message.contains(NEW_ID) {
-                    self.renamed.fetch_add(1, Ordering::Relaxed);
+                    self.new_topic_ids.fetch_add(1, Ordering::Relaxed);
                 }
                 if self.debugs {
                     debug!(client, facility, "librdkafka: {message}");
@@ -183,13 +183,13 @@ impl ClientContext for Context {
             return;
         };
         if AWAY.contains(&code) {
-            match self.outages.heard() {
-                Line::First => warn!(client, "a broker of Kafka's is away: {reason}"),
-                Line::Still(time) => {
+            match self.outages.report() {
+                Report::First => warn!(client, "a broker of Kafka's is away: {reason}"),
+                Report::Ongoing(time) => {
                     let seconds = time.as_secs();
                     warn!(client, "a broker of Kafka's is away, for {seconds} s by now: {reason}");
                 }
-                Line::Said => debug!(client, "Kafka: {code}: {reason}"),
+                Report::Repeated => debug!(client, "Kafka: {code}: {reason}"),
             }
         } else {
             warn!(client, "Kafka: {code}: {reason}");
@@ -220,7 +220,7 @@ impl ProducerContext<NoCustomPartitioner> for Context {
 }
 
 impl ConsumerContext for Context {
-    /// Only notes the rebalance down: the reading thread answers it as soon as `poll` returns, by
+    /// Only notes the rebalance: the reading thread answers it as soon as `poll` returns, by
     /// `assign` or `unassign`. Until then the group waits for this member.
     fn rebalance(
         &self,

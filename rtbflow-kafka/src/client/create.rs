@@ -28,14 +28,14 @@ const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 const COORDINATION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// The newest part of a log is never compacted: it is kept small, since each commit rewrites positions.
 const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
-/// How long making topics may take.
-const LONGEST_MAKING: Duration = Duration::from_secs(30);
-/// How long a topic that exists may be unknown to the broker that is asked.
-const LONGEST_BIRTH: Duration = Duration::from_secs(10);
-/// How long one is looked for that is said to exist, before it is asked for again.
-const GHOST_PAUSE: Duration = Duration::from_millis(500);
-/// The pause between two looks whether a topic is gone.
-const GONE_PAUSE: Duration = Duration::from_millis(50);
+/// How long creating topics may take.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a topic that was created may be unknown to the broker that is asked.
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a topic is looked for that exists already, as a broker says, before it is asked for again.
+const EXISTS_PATIENCE: Duration = Duration::from_millis(500);
+/// The pause between two checks whether a topic is deleted.
+const DELETE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The dead-letter topic of a topic.
 pub(crate) fn dead_letter_topic(topic: &str) -> String {
@@ -46,45 +46,45 @@ pub(crate) fn dead_letter_topic(topic: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     name: String,
-    partitions: Count,
-    keeps: Keeps,
+    partitions: PartitionCount,
+    retention: Retention,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Keeps {
+enum Retention {
     For(Duration),
-    NewestOfEachKey,
+    NewestPerKey,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Count {
+enum PartitionCount {
     Fixed(u32),
     As(String),
 }
 
 impl TopicSpec {
-    /// A topic with this many partitions that keeps its records for so long. As every topic that is made here it
-    /// takes records of 16 MiB.
+    /// A topic with this many partitions that keeps its records for this long. As every topic that is made
+    /// here it takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
-        let keeps = Keeps::For(retention);
-        Self { name: name.into(), partitions: Count::Fixed(partitions), keeps }
+        let retention = Retention::For(retention);
+        Self { name: name.into(), partitions: PartitionCount::Fixed(partitions), retention }
     }
 
     /// The dead-letter topic of a topic: as many partitions as that has, and 14 days.
     #[must_use]
     pub fn dead_letter(topic: &str) -> Self {
-        let partitions = Count::As(topic.to_owned());
+        let partitions = PartitionCount::SameAs(topic.to_owned());
         let name = dead_letter_topic(topic);
-        Self { name, partitions, keeps: Keeps::For(DEAD_LETTER_RETENTION) }
+        Self { name, partitions, retention: Retention::For(DEAD_LETTER_RETENTION) }
     }
 
-    /// The changelog of a job whose place is Kafka: one partition a task, compacted. The
+    /// The changelog of a job whose place is Kafka: one partition per task, compacted. The
     /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless asked not to.
     #[must_use]
     pub fn changelog(job: &JobName, tasks: u32) -> Self {
-        let partitions = Count::Fixed(tasks);
-        Self { name: format!("{job}.changelog"), partitions, keeps: Keeps::NewestOfEachKey }
+        let partitions = PartitionCount::Fixed(tasks);
+        Self { name: format!("{job}.changelog"), partitions, retention: Retention::NewestPerKey }
     }
 
     /// The topic's name.
@@ -111,22 +111,22 @@ impl Kafka {
     /// once.
     ///
     /// # Errors
-    /// Transient if the server is away; a configuration error if a topic cannot be made so.
+    /// Transient if the server is away; a configuration error if a topic cannot be made like that.
     pub async fn create_topics(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
         self.validate()?;
         let (kafka, topics) = (self.clone(), topics.to_vec());
         let attempt = format!("create topics at {}", self.servers());
-        let outer = LONGEST_MAKING + LONGEST_BIRTH;
-        let run = move || Creation::new(&kafka, LONGEST_MAKING)?.run(&topics);
+        let outer = CREATE_TIMEOUT + PROPAGATION_TIMEOUT;
+        let run = move || Creation::new(&kafka, CREATE_TIMEOUT)?.run(&topics);
         blocking(&attempt, outer, run).await
     }
 
-    /// Makes the topic that the group of a co-group is held on, unless it exists; returns how many
+    /// Creates the topic that the group of a co-group subscribes to, unless it exists; returns how many
     /// partitions it has. Blocking.
     ///
     /// # Errors
     /// As [`create_topics`](Self::create_topics).
-    pub(crate) fn make_coordination_topic(
+    pub(crate) fn create_coordination_topic(
         &self,
         name: &str,
         partitions: u32,
@@ -137,11 +137,11 @@ impl Kafka {
     }
 }
 
-/// The clients that make topics and look at them.
+/// The clients that create topics and describe them.
 pub(crate) struct Creation<'a> {
     kafka: &'a Kafka,
     admin: AdminClient<Context>,
-    asking: rdkafka::consumer::BaseConsumer<Context>,
+    query: rdkafka::consumer::BaseConsumer<Context>,
     deadline: Deadline,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Creation<'a> {
         Ok(Self {
             kafka,
             admin: kafka.client(Role::Producer, "create topics", &[])?,
-            asking: kafka.asking_client("create topics")?,
+            query: kafka.query_client("create topics")?,
             deadline: Deadline::after(longest),
         })
     }
@@ -158,14 +158,16 @@ impl<'a> Creation<'a> {
     /// Plain topics first: dead-letter topics take their count from them as they are then.
     pub(crate) fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
         let mut found = BTreeMap::new();
-        let plain = |spec: &&TopicSpec| matches!(spec.partitions, Count::Fixed(_));
+        let plain = |spec: &&TopicSpec| matches!(spec.partitions, PartitionCount::Fixed(_));
         for spec in topics.iter().filter(plain).chain(topics.iter().filter(|spec| !plain(spec))) {
             let wanted = match &spec.partitions {
-                Count::Fixed(count) => *count,
-                Count::As(topic) => self.count(topic, Duration::ZERO)?.ok_or_else(|| {
-                    let name = &spec.name;
-                    Error::config(format!("create topic {name}: there is no topic {topic}"))
-                })?,
+                PartitionCount::Fixed(count) => *count,
+                PartitionCount::SameAs(topic) => {
+                    self.count(topic, Duration::ZERO)?.ok_or_else(|| {
+                        let name = &spec.name;
+                        Error::config(format!("create topic {name}: there is no topic {topic}"))
+                    })?
+                }
             };
             let partitions = self.make(spec, wanted)?;
             let name = spec.name.clone();
@@ -175,7 +177,7 @@ impl<'a> Creation<'a> {
     }
 
     pub(crate) fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
-        self.kafka.partitions(&self.asking, topic, patience)
+        self.kafka.partitions(&self.query, topic, patience)
     }
 
     /// What a topic's setting is.
@@ -222,7 +224,7 @@ impl<'a> Creation<'a> {
             if self.deadline.is_over() {
                 return Err(Error::transient(attempt + ": it is still there"));
             }
-            std::thread::park_timeout(GONE_PAUSE);
+            std::thread::park_timeout(DELETE_PAUSE);
         }
         Ok(())
     }
@@ -237,12 +239,12 @@ impl<'a> Creation<'a> {
             .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
         let retention;
         let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
-        topic = match spec.keeps {
-            Keeps::For(time) => {
+        topic = match spec.retention {
+            Retention::For(time) => {
                 retention = time.as_millis().to_string();
                 topic.set("retention.ms", &retention).set("cleanup.policy", "delete")
             }
-            Keeps::NewestOfEachKey => {
+            Retention::NewestPerKey => {
                 topic.set("cleanup.policy", "compact").set("segment.bytes", CHANGELOG_SEGMENT_BYTES)
             }
         };
@@ -254,40 +256,41 @@ impl<'a> Creation<'a> {
             let made = block_on(self.admin.create_topics([&topic], &options));
             let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
             match made.into_iter().next() {
-                Some(Err((_, Code::TopicAlreadyExists))) => Ok(Asked::Exists),
+                Some(Err((_, Code::TopicAlreadyExists))) => Ok(CreateAnswer::Exists),
                 Some(Err((_, code))) => Err(answered(&attempt, code)),
                 Some(Ok(_)) | None => {
                     info!("made topic {} with {wanted} partitions", spec.name);
-                    Ok(Asked::Made)
+                    Ok(CreateAnswer::Created)
                 }
             }
         };
         let count = |patience| self.count(&spec.name, patience);
-        let born = born(ask, count, || self.deadline.is_over())?;
-        born.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+        let visible = create_until_visible(ask, count, || self.deadline.is_over())?;
+        visible.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
     }
 }
 
-/// What a broker answers who is asked to make a topic.
+/// What a broker answers that is asked to create a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Made,
+enum CreateAnswer {
+    Created,
     Exists,
 }
 
-/// Asks for a topic until it is there, and returns its count. One that is said to exist and is not to be seen may
-/// be on its way, or was deleted a moment ago: brokers with `ZooKeeper` say so until its last trace is gone, and
-/// then it has to be asked for again.
-fn born(
-    mut ask: impl FnMut() -> Result<Asked>,
+/// Asks for a topic until it is there, and returns its count. One that exists, as the broker says, but is not to be
+/// seen may be on its way, or was deleted a moment ago: brokers with `ZooKeeper` say so until its last trace is
+/// gone, and then it has to be asked for again.
+fn create_until_visible(
+    mut ask: impl FnMut() -> Result<CreateAnswer>,
     mut count: impl FnMut(Duration) -> Result<Option<u32>>,
     is_over: impl Fn() -> bool,
 ) -> Result<Option<u32>> {
     loop {
         let asked = ask()?;
-        let patience = if asked == Asked::Made { LONGEST_BIRTH } else { GHOST_PAUSE };
+        let patience =
+            if asked == CreateAnswer::Created { PROPAGATION_TIMEOUT } else { EXISTS_PATIENCE };
         let found = count(patience)?;
-        if found.is_some() || asked == Asked::Made || is_over() {
+        if found.is_some() || asked == CreateAnswer::Created || is_over() {
             return Ok(found);
         }
     }
@@ -298,17 +301,17 @@ mod tests {
     use super::*;
 
     /// Answers to being asked and to being looked for, in turn; how often it was asked then.
-    fn check(asked: &[Asked], counts: &[Option<u32>], expected: Option<u32>) {
+    fn check(asked: &[CreateAnswer], counts: &[Option<u32>], expected: Option<u32>) {
         let (mut asked, mut counts) = (asked.iter(), counts.iter());
         let is_over = counts.len();
-        let looks = std::cell::Cell::new(0);
-        let found = born(
+        let counted = std::cell::Cell::new(0);
+        let found = create_until_visible(
             || Ok(*asked.next().expect("asked too often")),
             |_| {
-                looks.set(looks.get() + 1);
+                counted.set(counted.get() + 1);
                 Ok(*counts.next().expect("looked for too often"))
             },
-            || looks.get() == is_over,
+            || counted.get() == is_over,
         );
         assert_eq!(found.unwrap(), expected);
         assert_eq!(asked.len(), 0, "asked too seldom");
@@ -316,12 +319,12 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_deleted_a_moment_ago_is_asked_for_again() {
-        use Asked::{Exists, Made};
-        check(&[Made], &[Some(4)], Some(4));
+        use CreateAnswer::{Created, Exists};
+        check(&[Created], &[Some(4)], Some(4));
         check(&[Exists], &[Some(4)], Some(4));
         // As Kafka 2.4 with ZooKeeper answered after a deletion.
-        check(&[Exists, Exists, Made], &[None, None, Some(4)], Some(4));
+        check(&[Exists, Exists, Created], &[None, None, Some(4)], Some(4));
         check(&[Exists, Exists], &[None, None], None);
-        check(&[Made], &[None], None);
+        check(&[Created], &[None], None);
     }
 }

@@ -49,7 +49,7 @@ impl Kafka {
     /// Transient if no broker answers.
     pub async fn members(&self, job: &JobName) -> Result<Vec<Member>> {
         let attempt = format!("ask for the members of group {job}");
-        self.asked(attempt, job, |kafka, client, attempt, job| {
+        self.query(attempt, job, |kafka, client, attempt, job| {
             let found = client.client().fetch_group_list(Some(job.as_str()), LONGEST);
             serve_events(client);
             let found = found.map_err(|error| failure(attempt, &error, &kafka.secrets()))?;
@@ -71,7 +71,7 @@ impl Kafka {
     /// A configuration error if the group has members; transient if no broker answers.
     pub async fn forget_group(&self, job: &JobName) -> Result<()> {
         let attempt = format!("remove group {job}");
-        self.asked(attempt, job, |kafka, _, attempt, job| {
+        self.query(attempt, job, |kafka, _, attempt, job| {
             let admin: AdminClient<Context> =
                 kafka.client(Role::Producer, "remove a group", &[])?;
             let options = AdminOptions::new().request_timeout(Some(LONGEST));
@@ -95,7 +95,7 @@ impl Kafka {
     /// Transient if no broker answers.
     pub async fn beginnings(&self, topic: &str) -> Result<BTreeMap<Partition, i64>> {
         let (attempt, topic) = (format!("ask where {topic} begins"), topic.to_owned());
-        self.asked(attempt, &topic, |kafka, client, attempt, topic| {
+        self.query(attempt, &topic, |kafka, client, attempt, topic| {
             let count = kafka.partitions(client, topic, PATIENCE)?.unwrap_or(0);
             let numbers = (0..count).filter_map(|number| i32::try_from(number).ok());
             let of = |number| Partition::new(Topic::new(topic), number);
@@ -115,7 +115,7 @@ impl Kafka {
     }
 
     /// Asks with a client of its own, on a thread of its own.
-    async fn asked<N, T, F>(&self, attempt: String, of: &N, ask: F) -> Result<T>
+    async fn query<N, T, F>(&self, attempt: String, of: &N, ask: F) -> Result<T>
     where
         N: Clone + Send + 'static,
         T: Send + 'static,
@@ -124,7 +124,7 @@ impl Kafka {
         let attempt = format!("{attempt} at {}", self.servers());
         let (kafka, of, attempted) = (self.clone(), of.clone(), attempt.clone());
         blocking(&attempt, LONGEST + GRACE, move || {
-            let client = kafka.asking_client("ask")?;
+            let client = kafka.query_client("ask")?;
             ask(&kafka, &client, &attempted, &of)
         })
         .await

@@ -20,7 +20,7 @@ use crate::client::offsets::serve_events;
 use crate::client::option::{self, REDACTED, Role, Secrets, is_secret};
 use crate::client::outages::Outages;
 
-/// What librdkafka takes its time for, unless somebody says otherwise: it looks for new leaders each five minutes
+/// What librdkafka takes its time for by default: it looks for new leaders each five minutes
 /// where nothing reported one, believes an answer of a topic that it does not read or write for a quarter of
 /// an hour, and waits a minute for a broker that is frozen. A client that only asks would keep asking the one
 /// that died.
@@ -32,12 +32,12 @@ const PROMPT: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
-/// How long it takes at most until the caller hears why no broker answers.
-const LONGEST_GUESS: Duration = Duration::from_secs(3);
-/// How long one look at a topic may take.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// The pause between two looks at a topic that is not there yet.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// The longest time until the caller learns why no broker answers.
+const REASON_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one request for a topic may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two requests for a topic that is not there yet.
+const TOPIC_PAUSE: Duration = Duration::from_millis(50);
 
 /// A Kafka cluster: its address and the options of its clients. Clones are cheap enough to pass around.
 ///
@@ -124,7 +124,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Checks the options and that a broker answers, at most so long.
+    /// Checks the options and that a broker answers within this time.
     ///
     /// # Errors
     /// A configuration error if an option is wrong, or if the broker refuses user, password or
@@ -139,8 +139,8 @@ impl Kafka {
 
     /// Asks for the brokers until one answers or the time is over.
     fn reach(&self, deadline: Deadline) -> Result<()> {
-        let client = self.asking_client("check")?;
-        let guess = Deadline::after(LONGEST_GUESS);
+        let client = self.query_client("check")?;
+        let reason_due = Deadline::after(REASON_TIMEOUT);
         loop {
             let wait = deadline.left().clamp(Duration::from_millis(10), Duration::from_secs(2));
             let answer = client.client().fetch_cluster_id(wait);
@@ -151,7 +151,7 @@ impl Kafka {
             let last = client.client().context().last_error();
             let refused = last.as_ref().is_some_and(|(code, _)| is_refusal(*code));
             // Once librdkafka has said why, waiting longer in here adds nothing.
-            if refused || deadline.is_over() || (last.is_some() && guess.is_over()) {
+            if refused || deadline.is_over() || (last.is_some() && reason_due.is_over()) {
                 let attempt = format!("reach Kafka at {}", self.servers);
                 let reason =
                     last.map_or_else(|| "no broker answers".to_owned(), |(_, reason)| reason);
@@ -163,7 +163,7 @@ impl Kafka {
     }
 
     /// A client that reads nothing and belongs to no group.
-    pub(crate) fn asking_client(&self, purpose: &str) -> Result<BaseConsumer<Context>> {
+    pub(crate) fn query_client(&self, purpose: &str) -> Result<BaseConsumer<Context>> {
         let own = [("isolation.level", "read_committed"), ("enable.partition.eof", "false")];
         self.client(Role::Consumer, purpose, &own)
     }
@@ -171,14 +171,14 @@ impl Kafka {
     /// How many partitions a topic has; `None` if there is no such topic, even after a while.
     pub(crate) fn partitions(
         &self,
-        asking: &BaseConsumer<Context>,
+        client: &BaseConsumer<Context>,
         topic: &str,
         patience: Duration,
     ) -> Result<Option<u32>> {
         let deadline = Deadline::after(patience);
         loop {
-            let metadata = asking.fetch_metadata(Some(topic), LONGEST_LOOK);
-            serve_events(asking);
+            let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
+            serve_events(client);
             let attempt = format!("ask Kafka at {} for topic {topic}", self.servers());
             let metadata = metadata.map_err(|error| failure(&attempt, &error, &self.secrets()))?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -193,7 +193,7 @@ impl Kafka {
             if deadline.is_over() {
                 return Ok(None);
             }
-            std::thread::park_timeout(LOOK_PAUSE);
+            std::thread::park_timeout(TOPIC_PAUSE);
         }
     }
 

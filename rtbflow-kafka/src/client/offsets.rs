@@ -9,25 +9,25 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::{Partition, Topic};
 
 use crate::client::context::Context;
-use crate::client::native::term_of;
+use crate::client::native::leader_epoch_of;
 
 /// An offset for each partition.
 pub(crate) type Offsets = BTreeMap<Partition, i64>;
 
-/// Offsets of one kind, and the terms of the leaders that know them.
+/// Offsets of one kind, and the leader epochs that they are of.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct ListedOffsets {
     pub(crate) offsets: Offsets,
-    pub(crate) terms: BTreeMap<Partition, i32>,
+    pub(crate) leader_epochs: BTreeMap<Partition, i32>,
 }
 
-/// Asks for one kind of offset of these partitions, in one question.
+/// Asks for one kind of offset of these partitions, in one request.
 pub(crate) fn offsets(
     client: &BaseConsumer<Context>,
     partitions: &[Partition],
     kind: Offset,
     longest: Duration,
-) -> KafkaResult<Found> {
+) -> KafkaResult<ListedOffsets> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition_offset(partition.topic.name(), partition.number, kind)?;
@@ -39,14 +39,16 @@ pub(crate) fn offsets(
             drop(client.fetch_metadata(Some(topic.name()), longest));
         }
     })?;
-    let mut found = Found::default();
+    let mut found = ListedOffsets::default();
     for partition in partitions {
         let element = list.find_partition(partition.topic.name(), partition.number);
         let offset = element.filter(|element| element.error().is_ok());
         let offset = offset.and_then(|element| element.offset().to_raw()).filter(|at| *at >= 0);
         let Some(offset) = offset else { continue };
         found.offsets.insert(*partition, offset);
-        found.terms.extend(term_of(&list, *partition).map(|term| (*partition, term)));
+        found
+            .leader_epochs
+            .extend(leader_epoch_of(&list, *partition).map(|epoch| (*partition, epoch)));
     }
     Ok(found)
 }

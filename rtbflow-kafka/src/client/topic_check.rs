@@ -1,4 +1,4 @@
-//! Whether topics are there, looked at before anything is read or written.
+//! Whether topics exist, checked before anything is read or written.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use crate::client::blocking::blocking;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 
-/// How long a look may take.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// How long a check may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// What it may take beside that until it counts as stuck.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long topics that were just made may be unknown to a broker, all of them together.
-const LONGEST_BIRTH: Duration = Duration::from_secs(3);
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Kafka {
-    /// Looks whether these topics are there. `what` says what they are for, such as `read`.
+    /// Checks that these topics exist. `what` says what they are for, such as `read`.
     ///
     /// # Errors
     /// A configuration error that names all that are missing; transient if no broker answers.
-    pub(crate) async fn are_there(&self, what: &str, topics: Vec<String>) -> Result<()> {
+    pub(crate) async fn check_topics_exist(&self, what: &str, topics: Vec<String>) -> Result<()> {
         if topics.is_empty() {
             return Ok(());
         }
         let (kafka, attempt) =
             (self.clone(), format!("look for the topics to {what} in Kafka at {}", self.servers()));
-        let look = move || {
-            let asking = kafka.asking_client("topics")?;
-            let born = Deadline::after(LONGEST_BIRTH);
+        let check = move || {
+            let client = kafka.query_client("topics")?;
+            let propagated = Deadline::after(PROPAGATION_TIMEOUT);
             let mut missing = Vec::new();
             for topic in topics {
-                if kafka.partitions(&asking, &topic, born.left())?.is_none() {
+                if kafka.partitions(&client, &topic, propagated.left())?.is_none() {
                     missing.push(topic);
                 }
             }
             Ok(missing)
         };
-        let missing = blocking(&attempt, LONGEST_LOOK + GRACE, look).await?;
+        let missing = blocking(&attempt, CHECK_TIMEOUT + GRACE, check).await?;
         match &*missing {
             [] => Ok(()),
             [topic] => Err(Error::config(format!(

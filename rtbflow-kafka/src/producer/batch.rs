@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What Kafka adds to a record that stands alone in its batch, at most: the batch's header and the
+/// What Kafka adds to a record that is alone in its batch, at most: the batch's header and the
 /// record's own lengths.
 pub(crate) const FRAME_BYTES: usize = 128;
 /// What it adds to a header, at most.
@@ -56,7 +56,7 @@ impl RecordBatch {
         self.bytes.len() + self.rows.len() * FRAME_BYTES + headers.sum::<usize>()
     }
 
-    /// Takes all records out; the room stays.
+    /// Removes all records; the capacity stays.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.headers.clear();

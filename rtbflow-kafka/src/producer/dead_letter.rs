@@ -23,10 +23,10 @@ use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
 use crate::client::option::Role;
 use crate::producer::batch::{FRAME_BYTES, HEADER_BYTES};
-use crate::producer::result_topics::{Results, refresh};
+use crate::producer::result_topics::{ResultTopics, refresh_limit};
 
 /// How long a delivery may take.
-const LONGEST_DELIVERY: Duration = Duration::from_secs(30);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a letter may wait for its acknowledgement.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
 /// The pause while the producer's own queue is full.
@@ -35,8 +35,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 const MOST_UNDERWAY: usize = 1000;
 /// The largest record that the producer lets through: the topic's own limit is what counts.
 const MOST_BYTES: &str = "67108864";
-/// How long the questions about a topic may take.
-const LONGEST_QUESTIONS: Duration = Duration::from_secs(10);
+/// How long the requests about a topic may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The header of a letter whose value was cut: how many bytes it had.
 const CUT: &str = "rtbflow-cut";
 
@@ -63,8 +63,8 @@ pub struct DeadLetterTopic {
     pipeline: Option<String>,
     /// How much longer a delivery may take: as long as a broker takes letters, but not all in time.
     patience: Patience,
-    /// Made with the first letter; thrown away when it has failed for good.
-    producer: Mutex<Option<Arc<Held>>>,
+    /// Made with the first letter; discarded when it has failed for good.
+    producer: Mutex<Option<Arc<SharedProducer>>>,
     /// The topics that were written to, and what they take.
     topics: Topics,
 }
@@ -76,9 +76,9 @@ impl fmt::Debug for DeadLetterTopic {
 }
 
 /// A producer that is dropped on another thread, since that may wait for the broker.
-struct Held(Option<FutureProducer<Context>>);
+struct SharedProducer(Option<FutureProducer<Context>>);
 
-impl Drop for Held {
+impl Drop for SharedProducer {
     fn drop(&mut self) {
         drop_elsewhere(self.0.take());
     }
@@ -98,7 +98,7 @@ impl DeadLetterTopic {
         Self { kafka, pipeline: None, patience, producer, topics: Topics::default() }
     }
 
-    /// The name in the header `rtbflow-pipeline`; the job's unless it is said otherwise.
+    /// The name in the header `rtbflow-pipeline`; the job's by default.
     #[must_use]
     pub fn pipeline(self, name: impl Into<String>) -> Self {
         Self { pipeline: Some(name.into()), ..self }
@@ -110,13 +110,13 @@ impl DeadLetterTopic {
         dead_letter_topic(topic)
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Arc<Held>>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<SharedProducer>>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn producer(&self) -> Result<Arc<Held>> {
-        let mut held = self.held();
-        if let Some(producer) = &*held {
+    fn producer(&self) -> Result<Arc<SharedProducer>> {
+        let mut slot = self.slot();
+        if let Some(producer) = &*slot {
             return Ok(Arc::clone(producer));
         }
         let batch = self.topics.limits.most_batch_bytes().to_string();
@@ -134,18 +134,18 @@ impl DeadLetterTopic {
             ("?topic.metadata.propagation.max.ms", "5000"),
         ];
         let producer = self.kafka.client(Role::Producer, "dead letters", &own)?;
-        let producer = Arc::new(Held(Some(producer)));
-        *held = Some(Arc::clone(&producer));
+        let producer = Arc::new(SharedProducer(Some(producer)));
+        *slot = Some(Arc::clone(&producer));
         Ok(producer)
     }
 
     async fn deliver_all(&self, job: &str, letters: &[DeadLetter]) -> Result<()> {
         if self.topics.ask(&self.kafka, letters).await? {
             // Its batches may be too large for a topic that it did not know.
-            self.held().take();
+            self.slot().take();
         }
-        let held = self.producer()?;
-        let Some(producer) = &held.0 else { return Err(Error::permanent("find the producer")) };
+        let shared = self.producer()?;
+        let Some(producer) = &shared.0 else { return Err(Error::permanent("find the producer")) };
         let pipeline = self.pipeline.as_deref().unwrap_or(job);
         let taken = AtomicUsize::new(0);
         let deliveries = async {
@@ -160,7 +160,7 @@ impl DeadLetterTopic {
             Ok(())
         };
         let attempt = "write dead letters";
-        let longest = LONGEST_DELIVERY.saturating_mul(self.patience.times());
+        let longest = DELIVERY_TIMEOUT.saturating_mul(self.patience.times());
         let delivered = timeout(longest, deliveries).await.unwrap_or_else(|_| {
             Err(Error::transient(format!("{attempt}: not acknowledged within {longest:?}")))
         });
@@ -169,13 +169,13 @@ impl DeadLetterTopic {
             Err(error) if error.is_transient() && taken.load(Ordering::Relaxed) > 0 => {
                 self.patience.lengthen();
                 // The next one waits longer for each letter, too.
-                self.held().take_if(|kept| Arc::ptr_eq(kept, &held));
+                self.slot().take_if(|kept| Arc::ptr_eq(kept, &shared));
             }
             Err(_) => {}
         }
         if delivered.is_err() && producer.client().fatal_error().is_some() {
             // An idempotent producer that lost count can never write again; the next call makes another.
-            self.held().take_if(|kept| Arc::ptr_eq(kept, &held));
+            self.slot().take_if(|kept| Arc::ptr_eq(kept, &shared));
         }
         delivered
     }
@@ -251,13 +251,13 @@ impl DeadLetterTopic {
     fn refused(&self, topic: &str, letter: &DeadLetter, error: &KafkaError) -> Error {
         let attempt = format!("write the dead letter of {} to {topic}", letter.origin);
         if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) {
-            self.held().take();
+            self.slot().take();
             return self.topics.too_large(topic, attempt);
         }
         let missing = [Code::UnknownTopic, Code::UnknownTopicOrPartition, Code::UnknownPartition];
         if error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
-            // It would believe so for minutes; the next call makes another, which looks again.
-            self.held().take();
+            // It would believe so for minutes; the next call makes another producer, which asks again.
+            self.slot().take();
             return Error::transient(attempt + ": there is no such topic; create it");
         }
         failure(attempt, error, &self.kafka.secrets())
@@ -267,7 +267,7 @@ impl DeadLetterTopic {
 impl DeadLetters for DeadLetterTopic {
     fn prepare<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<()>> {
         let letters = topics.iter().map(|topic| Self::name(topic)).collect();
-        Box::pin(self.kafka.are_there("write dead letters to", letters))
+        Box::pin(self.kafka.check_topics_exist("write dead letters to", letters))
     }
 
     fn deliver<'a>(&'a self, job: &'a str, letters: &'a [DeadLetter]) -> BoxFuture<'a, Result<()>> {
@@ -281,7 +281,7 @@ impl DeadLetters for DeadLetterTopic {
 /// The topics of dead letters.
 #[derive(Default)]
 struct Topics {
-    limits: Results,
+    limits: ResultTopics,
     /// Those that were asked what they take, and whether one has refused a letter that was made to fit.
     asked: Mutex<BTreeMap<String, bool>>,
 }
@@ -303,17 +303,17 @@ impl Topics {
         let (kafka, limits, names) = (kafka.clone(), self.limits.clone(), topics.clone());
         let attempt = format!("ask what {} take", topics.join(", "));
         let ask = move || {
-            let creation = Creation::new(&kafka, LONGEST_QUESTIONS)?;
+            let creation = Creation::new(&kafka, REQUEST_TIMEOUT)?;
             names.iter().try_for_each(|topic| {
                 let limit = limits.limit(&topic.as_str().into());
                 // One that is missing is found so by the letter.
                 match creation.count(topic, Duration::ZERO)? {
-                    Some(_) => refresh(&creation, topic, &limit),
+                    Some(_) => refresh_limit(&creation, topic, &limit),
                     None => Ok(()),
                 }
             })
         };
-        blocking(&attempt, LONGEST_QUESTIONS + FULL_PAUSE, ask).await?;
+        blocking(&attempt, REQUEST_TIMEOUT + FULL_PAUSE, ask).await?;
         self.asked().extend(topics.into_iter().map(|topic| (topic, false)));
         Ok(true)
     }
@@ -350,8 +350,8 @@ fn cut<'a>(
     if rest + full <= most {
         return Some((value, None));
     }
-    let room = most.checked_sub(rest + CUT.len() + HEADER_BYTES + 20)?;
-    Some((value.map(|value| value.get(..room.min(full)).unwrap_or(value)), Some(full)))
+    let left = most.checked_sub(rest + CUT.len() + HEADER_BYTES + 20)?;
+    Some((value.map(|value| value.get(..left.min(full)).unwrap_or(value)), Some(full)))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(crate) struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Hands over one record; without a partition its key picks one. Should it not be delivered, it is known by
+    /// Sends one record; without a partition its key picks one. Should it not be delivered, it is known by
     /// its number.
     pub(crate) fn send(
         &self,
@@ -72,8 +72,8 @@ impl Sending<'_> {
         (record.partition, record.timestamp) = (partition, message.timestamp_ms);
         if !message.headers.is_empty() {
             let headers = message.headers.iter().map(|(key, value)| Header { key, value: *value });
-            let room = OwnedHeaders::new_with_capacity(message.headers.len());
-            record.headers = Some(headers.fold(room, OwnedHeaders::insert));
+            let empty = OwnedHeaders::new_with_capacity(message.headers.len());
+            record.headers = Some(headers.fold(empty, OwnedHeaders::insert));
         }
         let mut unsent = record;
         loop {
@@ -87,24 +87,24 @@ impl Sending<'_> {
                 }
             };
             self.producer.poll(FULL_POLL);
-            self.look()?;
+            self.check()?;
         }
     }
 
-    /// Waits until all that was handed over is acknowledged.
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Waits until all records are acknowledged.
+    pub(crate) fn flush(&self) -> Result<()> {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(POLL);
-            self.look()?;
+            self.check()?;
         }
-        self.look_for_undelivered()
+        self.check_undelivered()
     }
 
-    fn look(&self) -> Result<()> {
-        self.look_for_undelivered()?;
+    fn check(&self) -> Result<()> {
+        self.check_undelivered()?;
         if let Some((code, reason)) = self.producer.client().fatal_error() {
             return Err(
-                Error::new(passing(code), self.attempt).because(format!("{code}: {reason}"))
+                Error::new(producer_kind(code), self.attempt).because(format!("{code}: {reason}"))
             );
         }
         if self.deadline.is_over() {
@@ -119,7 +119,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    fn look_for_undelivered(&self) -> Result<()> {
+    fn check_undelivered(&self) -> Result<()> {
         let Some(first) = self.producer.client().context().first_undelivered() else {
             return Ok(());
         };
@@ -144,13 +144,13 @@ impl Sending<'_> {
                         most_bytes to it, and batch.size if that is larger";
             return Error::permanent(attempt + hint);
         }
-        Error::new(passing(code), attempt).because(code.to_string())
+        Error::new(producer_kind(code), attempt).because(code.to_string())
     }
 }
 
 /// The kind of answer that a producer's error asks for. Being fenced as a producer says that another one
-/// was made, not whose the positions are: that is looked up.
-pub(crate) fn passing(code: Code) -> ErrorKind {
+/// was made, not who owns the positions: that is read.
+pub(crate) fn producer_kind(code: Code) -> ErrorKind {
     let kind = kind(code);
     if kind == ErrorKind::Fenced { ErrorKind::Transient } else { kind }
 }

@@ -126,7 +126,7 @@ impl<T> Records<T> {
     }
 
     /// The largest record that the sink takes, with its key and headers: what the topic takes
-    /// (`max.message.bytes`, which is asked as the job starts) unless it is said otherwise. A larger one becomes
+    /// (`max.message.bytes`, which is asked as the job starts) by default. A larger one becomes
     /// a dead letter.
     pub fn most_bytes(mut self, most: usize) -> Self {
         self.most_bytes = Some(most);
@@ -277,8 +277,8 @@ fn meant_for(topic: &Arc<str>, message: &Message<'_>) -> RefusedResult {
 /// What a [`KafkaSink`] stages. Clones are cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
-    pub(crate) topic: Arc<str>,
-    pub(crate) records: Arc<RecordBatch>,
+    topic: Arc<str>,
+    records: Arc<RecordBatch>,
     origins: Arc<[Option<Origin>]>,
 }
 
@@ -300,7 +300,7 @@ pub(crate) struct StagedBatch {
     pub(crate) epoch: usize,
     /// Its number among all that the epoch has staged.
     pub(crate) staged: usize,
-    pub(crate) batch: Batch,
+    batch: Batch,
     refused: Vec<usize>,
 }
 
@@ -318,6 +318,10 @@ impl StagedBatch {
             let refused = staged.refused().to_vec();
             Ok(Self { epoch: epoch_number, staged: number, batch, refused })
         })
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.batch.topic
     }
 
     /// Its rows, each with its number in the batch.

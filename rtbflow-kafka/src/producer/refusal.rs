@@ -14,10 +14,10 @@ use crate::client::kafka::Kafka;
 use crate::producer::batch::Message;
 use crate::producer::produce::Sending;
 use crate::producer::records::{StagedBatch, too_large};
-use crate::producer::result_topics::{Results, refresh};
+use crate::producer::result_topics::{ResultTopics, refresh_limit};
 
-/// How long the questions about a topic may take.
-const LONGEST_QUESTIONS: Duration = Duration::from_secs(10);
+/// How long the requests about a topic may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that are about a record and not about its broker.
 const REFUSING: &[Code] =
     &[Code::MessageSizeTooLarge, Code::InvalidTimestamp, Code::InvalidRecord, Code::InvalidMessage];
@@ -26,14 +26,14 @@ const REFUSING: &[Code] =
 pub(crate) struct Row<'a> {
     /// The number that it is sent with.
     number: usize,
-    given: &'a StagedBatch,
+    batch: &'a StagedBatch,
     row: usize,
     pub(crate) message: Message<'a>,
 }
 
 impl Row<'_> {
     pub(crate) fn topic(&self) -> &str {
-        &self.given.batch.topic
+        self.batch.topic()
     }
 
     pub(crate) fn send(&self, sending: &Sending<'_>) -> Result<()> {
@@ -42,9 +42,9 @@ impl Row<'_> {
 }
 
 /// All rows of these batches, numbered as they are sent.
-pub(crate) fn rows(given: &[StagedBatch]) -> impl Iterator<Item = Row<'_>> {
-    let rows = given.iter().flat_map(|given| given.rows().map(move |(row, at)| (given, row, at)));
-    (0..).zip(rows).map(|(number, (given, row, message))| Row { number, given, row, message })
+pub(crate) fn rows(batches: &[StagedBatch]) -> impl Iterator<Item = Row<'_>> {
+    let rows = batches.iter().flat_map(|batch| batch.rows().map(move |(row, at)| (batch, row, at)));
+    (0..).zip(rows).map(|(number, (batch, row, message))| Row { number, batch, row, message })
 }
 
 /// What there is to know of a topic whose broker refuses something.
@@ -57,10 +57,10 @@ struct Rules {
 }
 
 impl Rules {
-    fn of(kafka: &Kafka, results: &Results, topic: &str) -> Result<Self> {
-        let creation = Creation::new(kafka, LONGEST_QUESTIONS)?;
+    fn of(kafka: &Kafka, results: &ResultTopics, topic: &str) -> Result<Self> {
+        let creation = Creation::new(kafka, REQUEST_TIMEOUT)?;
         let limit = results.limit(&topic.into());
-        refresh(&creation, topic, &limit)?;
+        refresh_limit(&creation, topic, &limit)?;
         let ms = |names: &[&str]| {
             let mut values = names.iter().filter_map(|name| creation.setting(topic, name).ok());
             values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
@@ -110,8 +110,8 @@ impl Rules {
 /// What was sent and refused.
 pub(crate) struct Refused<'a> {
     pub(crate) kafka: &'a Kafka,
-    pub(crate) results: &'a Results,
-    pub(crate) given: &'a [StagedBatch],
+    pub(crate) results: &'a ResultTopics,
+    pub(crate) batches: &'a [StagedBatch],
     pub(crate) undelivered: &'a [Undelivered],
 }
 
@@ -139,7 +139,7 @@ impl Refused<'_> {
         let rules = Rules::of(self.kafka, self.results, &first.topic)?;
         let now = SystemClock.now();
         let mut refusals = Vec::new();
-        for row in rows(self.given).filter(|row| row.topic() == first.topic) {
+        for row in rows(self.batches).filter(|row| row.topic() == first.topic) {
             let untimely = rules.out_of_time(&row, now).is_some_and(|by| by > 0);
             let untimely = untimely.then(|| rules.untimely(&row, now));
             let reason = rules.too_large(&row).or(untimely).or_else(|| rules.without_key(&row));
@@ -148,7 +148,7 @@ impl Refused<'_> {
         if !refusals.is_empty() {
             return Ok(Some(Error::refused(refusals)));
         }
-        let mut suspects: Vec<Row<'_>> = rows(self.given).filter(of_this_batch).collect();
+        let mut suspects: Vec<Row<'_>> = rows(self.batches).filter(of_this_batch).collect();
         if first.code == Code::MessageSizeTooLarge && suspects.len() > 1 {
             // Each fits by itself. What the topic takes is known now, and the next batches are smaller.
             let topic = &first.topic;
@@ -169,7 +169,7 @@ impl Refused<'_> {
     }
 }
 
-/// The one that is refused, by halves. The other half is looked at when the rest is written again.
+/// The one that is refused, by halves. Others in the other half are found when the rest is written again.
 fn bisect<'a>(
     mut suspects: Vec<Row<'a>>,
     is_refused: &mut impl FnMut(&[Row<'_>]) -> Result<bool>,
@@ -184,7 +184,7 @@ fn bisect<'a>(
 }
 
 fn refusal(row: &Row<'_>, reason: BadRecord) -> Refusal {
-    Refusal { epoch: row.given.epoch, staged: row.given.staged, row: row.row, reason }
+    Refusal { epoch: row.batch.epoch, staged: row.batch.staged, row: row.row, reason }
 }
 
 /// Puts the refusals of single epochs together: each is about the epoch with this number.

@@ -1,4 +1,4 @@
-//! The topics that results are written to: noted as their sinks are made, looked at as the job starts.
+//! The topics that results are written to: noted as their sinks are made, checked as the job starts.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::client::blocking::blocking;
 use crate::client::create::{Creation, MOST_BYTES_SETTING};
 use crate::client::kafka::Kafka;
 
-/// What a topic takes that says nothing else.
+/// What a topic takes that sets no limit.
 const MOST_BYTES: usize = 1 << 20;
 /// What a producer puts into one batch at most, and what it leaves free of what a topic takes.
 const MOST_BATCH_BYTES: usize = 500_000;
@@ -23,9 +23,9 @@ pub(crate) type Limit = Arc<AtomicUsize>;
 
 /// The topics, each with its limit. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Results(Arc<Mutex<BTreeMap<Arc<str>, Limit>>>);
+pub(crate) struct ResultTopics(Arc<Mutex<BTreeMap<Arc<str>, Limit>>>);
 
-impl Results {
+impl ResultTopics {
     /// The limit of a topic, which is noted by this.
     pub(crate) fn limit(&self, topic: &Arc<str>) -> Limit {
         let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,7 +33,7 @@ impl Results {
         Arc::clone(topics.entry(Arc::clone(topic)).or_insert_with(limit))
     }
 
-    /// Takes it that a topic takes what one does that says nothing else, until it is asked.
+    /// Forgets the limit of a topic: until it is asked, it is that of a topic that sets none.
     pub(crate) fn forget(&self, topic: &str) {
         let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         topics.remove(topic);
@@ -60,23 +60,27 @@ impl Results {
     ///
     /// # Errors
     /// Transient if no broker answers.
-    pub(crate) async fn look(&self, kafka: &Kafka, longest: Duration) -> Result<()> {
+    pub(crate) async fn refresh_limits(&self, kafka: &Kafka, longest: Duration) -> Result<()> {
         let topics = self.all();
         if topics.is_empty() {
             return Ok(());
         }
         let attempt = format!("ask what the topics of the results take at {}", kafka.servers());
         let kafka = kafka.clone();
-        let look = move || {
+        let refresh = move || {
             let creation = Creation::new(&kafka, longest)?;
-            topics.iter().try_for_each(|(topic, limit)| refresh(&creation, topic, limit))
+            topics.iter().try_for_each(|(topic, limit)| refresh_limit(&creation, topic, limit))
         };
-        blocking(&attempt, longest * 2, look).await
+        blocking(&attempt, longest * 2, refresh).await
     }
 }
 
-/// Asks what a topic takes now. Whoever may not ask has to know.
-pub(crate) fn refresh(creation: &Creation<'_>, topic: &str, limit: &AtomicUsize) -> Result<()> {
+/// Asks what a topic takes now. A user who may not ask has to see to it.
+pub(crate) fn refresh_limit(
+    creation: &Creation<'_>,
+    topic: &str,
+    limit: &AtomicUsize,
+) -> Result<()> {
     match creation.setting(topic, MOST_BYTES_SETTING) {
         Ok(value) => {
             let bytes = value.trim().parse().ok();
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_batch_fits_into_the_topic_that_takes_the_least() {
-        let results = Results::default();
+        let results = ResultTopics::default();
         assert_eq!(results.most_batch_bytes(), MOST_BATCH_BYTES);
         results.limit(&"large".into()).store(16 << 20, Ordering::Relaxed);
         assert_eq!(results.most_batch_bytes(), MOST_BATCH_BYTES);

@@ -17,14 +17,14 @@ use crate::client::kafka::Kafka;
 use crate::producer::produce::{Sending, producer};
 use crate::producer::records::{Records, StagedBatch};
 use crate::producer::refusal::{Refused, Row, rows};
-use crate::producer::result_topics::Results;
+use crate::producer::result_topics::ResultTopics;
 
 /// How long one write may take.
-const LONGEST_WRITE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a record may wait for its acknowledgement.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long the look at the topics may take.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// How long the check of the topics may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the write may take beside that until it counts as stuck.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,10 +58,10 @@ pub struct KafkaWriter {
 struct Inner {
     kafka: Kafka,
     place: Place,
-    results: Results,
+    results: ResultTopics,
     /// How much longer a call may take: as long as a broker takes records, but not all in time.
     patience: Patience,
-    /// Made with the first record; thrown away when it has failed.
+    /// Made with the first record; discarded when it has failed.
     producer: Arc<Mutex<Option<BaseProducer<Context>>>>,
 }
 
@@ -82,7 +82,7 @@ impl Kafka {
     /// Writes records to topics beside another anchor, at least once.
     #[must_use]
     pub fn writer(&self) -> KafkaWriter {
-        let (kafka, place, results) = (self.clone(), Place::new("kafka"), Results::default());
+        let (kafka, place, results) = (self.clone(), Place::new("kafka"), ResultTopics::default());
         let (patience, producer) = (Patience::default(), Arc::default());
         let inner = Inner { kafka, place, results, patience, producer };
         KafkaWriter { inner: Arc::new(inner) }
@@ -110,8 +110,8 @@ impl Writer for KafkaWriter {
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
         let Inner { kafka, results, .. } = &*self.inner;
         Box::pin(async move {
-            kafka.are_there("write", results.names()).await?;
-            results.look(kafka, LONGEST_LOOK).await
+            kafka.check_topics_exist("write", results.names()).await?;
+            results.refresh_limits(kafka, CHECK_TIMEOUT).await
         })
     }
 
@@ -126,7 +126,7 @@ impl Writer for KafkaWriter {
             let attempt = format!("write records to Kafka at {}", self.inner.kafka.servers());
             let inner = Arc::clone(&self.inner);
             let attempted = attempt.clone();
-            let longest = LONGEST_WRITE.saturating_mul(inner.patience.times());
+            let longest = WRITE_TIMEOUT.saturating_mul(inner.patience.times());
             let write = move || inner.write(&batches, &attempt, Deadline::after(longest));
             blocking(&attempted, longest + GRACE, write).await
         })
@@ -143,7 +143,7 @@ impl Inner {
             return Ok(());
         };
         let (kafka, results) = (&self.kafka, &self.results);
-        let refused = Refused { kafka, results, given: batches, undelivered: &undelivered };
+        let refused = Refused { kafka, results, batches, undelivered: &undelivered };
         let found = refused.error(|some| {
             let mut undelivered = Vec::new();
             match self.send(some, attempt, deadline, &mut undelivered) {
@@ -161,9 +161,9 @@ impl Inner {
         deadline: Deadline,
         undelivered: &mut Vec<Undelivered>,
     ) -> Result<()> {
-        let mut held = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = match held.take() {
-            Some(made) => made,
+        let mut slot = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let producer = match slot.take() {
+            Some(producer) => producer,
             None => {
                 let batch = self.results.most_batch_bytes();
                 let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times());
@@ -171,21 +171,23 @@ impl Inner {
                 producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", &longest)])?
             }
         };
-        let sending = Sending { producer: &made, attempt, deadline };
-        let before = made.client().context().delivered();
+        let sending = Sending { producer: &producer, attempt, deadline };
+        let before = producer.client().context().delivered();
         let sent =
-            rows.iter().try_for_each(|row| row.send(&sending)).and_then(|()| sending.settle());
-        *undelivered = made.client().context().take_undelivered();
+            rows.iter().try_for_each(|row| row.send(&sending)).and_then(|()| sending.flush());
+        *undelivered = producer.client().context().take_undelivered();
         match &sent {
             Ok(()) => self.patience.shorten(),
-            Err(error) if error.is_transient() && made.client().context().delivered() > before => {
+            Err(error)
+                if error.is_transient() && producer.client().context().delivered() > before =>
+            {
                 self.patience.lengthen();
             }
             Err(_) => {}
         }
         sent?;
         // One that has failed is not put back: it may have lost count, or believe a topic missing for long.
-        *held = Some(made);
+        *slot = Some(producer);
         Ok(())
     }
 }

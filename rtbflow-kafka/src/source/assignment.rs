@@ -1,4 +1,4 @@
-//! What the group has given to this instance: tasks, with a reader for each of their partitions.
+//! What the group has assigned to this instance: tasks, with a reader for each of their partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::client::native::Queue;
 use crate::client::offsets::Offsets;
 use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets};
 use crate::source::partition_reader::{PartitionReader, Served};
-use crate::source::range::{Beginning, Range, begin_at};
-use crate::source::truncation::Doubt;
+use crate::source::range::{Beginning, LogRange, begin_at};
+use crate::source::truncation::OffsetAndEpoch;
 use crate::source::watchdog::Advice;
 
-/// What the group has given, from one rebalance to the next.
+/// What the group has assigned, from one rebalance to the next.
 pub(crate) struct Assigned {
     /// The number of the assignment.
     pub(crate) generation: u64,
@@ -29,16 +29,16 @@ pub(crate) struct Assigned {
     positions: Option<BTreeMap<Partition, Position>>,
 }
 
-/// What came of handing over.
+/// What one pass over the partitions has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Round {
     /// Whether there may be more.
     pub(crate) served: Served,
     /// Whether an offset turned out to be out of range: where the logs begin has to be asked.
-    pub(crate) doubtful: bool,
+    pub(crate) out_of_range: bool,
 }
 
-/// What came of the wish to begin.
+/// Whether reading has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begun {
     /// There was nothing to begin.
@@ -84,7 +84,7 @@ impl Assigned {
         self.readers.iter().map(|reader| reader.partition).collect()
     }
 
-    /// Takes note of offsets behind which everything is committed.
+    /// Notes the offsets below which everything is committed.
     pub(crate) fn committed(&mut self, offsets: &Offsets) {
         for reader in &mut self.readers {
             if let Some(offset) = offsets.get(&reader.partition) {
@@ -93,18 +93,18 @@ impl Assigned {
         }
     }
 
-    /// The positions that reading is to begin at or stands at, whose terms are known, of topics that are still
-    /// the same as far as is known.
-    pub(crate) fn doubts(&self) -> BTreeMap<Partition, Doubt> {
-        let doubt = |reader: &PartitionReader| {
+    /// The positions that reading is to begin at or stands at, where their leader epochs are known, of topics that
+    /// are still the same as far as is known.
+    pub(crate) fn offsets_to_validate(&self) -> BTreeMap<Partition, OffsetAndEpoch> {
+        let to_validate = |reader: &PartitionReader| {
             let at = match &self.positions {
                 Some(positions) => *positions.get(&reader.partition)?,
                 None => reader.position(),
             };
-            let doubt = Doubt { offset: at.offset?, term: at.log?.leader_epoch? };
-            Some((reader.partition, doubt))
+            let (offset, leader_epoch) = (at.offset?, at.log?.leader_epoch?);
+            Some((reader.partition, OffsetAndEpoch { offset, leader_epoch }))
         };
-        self.readers.iter().filter_map(doubt).collect()
+        self.readers.iter().filter_map(to_validate).collect()
     }
 
     /// Takes the claimed positions. Whether they are for this assignment and of any use.
@@ -116,7 +116,7 @@ impl Assigned {
         ours
     }
 
-    /// Gives every partition its place to begin at, once positions, starts and ends are known.
+    /// Lets every partition begin where it is to, once positions, starts and ends are known.
     ///
     /// # Errors
     /// If a queue cannot be made.
@@ -151,14 +151,14 @@ impl Assigned {
         Ok(Begun::All)
     }
 
-    /// Answers for partitions whose offset was out of range while they were read.
-    pub(crate) fn settle_doubts(&mut self, starts: &StartOffsets, ends: &Offsets, anew: bool) {
-        for reader in self.readers.iter_mut().filter(|reader| reader.doubtful) {
+    /// Fails the partitions whose offset was out of range while they were read.
+    pub(crate) fn fail_out_of_range(&mut self, starts: &StartOffsets, ends: &Offsets, anew: bool) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.out_of_range) {
             let Some(range) = range(starts, ends, reader.partition) else { continue };
             let at = reader.position();
             let error = begin_at(reader.partition, &at, &range, false).err();
-            let passing = |error: Option<Error>| {
-                let Range { start, end, .. } = range;
+            let retry = |error: Option<Error>| {
+                let LogRange { start, end, .. } = range;
                 let attempt = format!(
                     "read {} from offset {}: the broker does not find it, and the log goes from {start} to \
                      {end}: begin again where it was committed",
@@ -170,24 +170,24 @@ impl Assigned {
                 }
             };
             let error = match error {
-                // By choice reading begins anew, with the next opening.
+                // By choice reading begins anew, when the source is opened again.
                 Some(error) if !anew => error,
-                error => passing(error),
+                error => retry(error),
             };
-            reader.doubtful = false;
+            reader.out_of_range = false;
             reader.fail(error);
         }
     }
 
-    /// Takes notice of where the partitions end; `positions` are what came out of the native queues.
+    /// Notes where the partitions end; `positions` are what came out of the native queues.
     /// Returns what has to be done for all of them.
     pub(crate) fn note_ends(&mut self, ends: &EndOffsets, positions: &Offsets) -> Advice {
         let mut worst = Advice::Nothing;
         for reader in &mut self.readers {
             let Some(end) = ends.ends.get(&reader.partition) else { continue };
             let position = positions.get(&reader.partition).copied().unwrap_or(-1);
-            let term = ends.terms.get(&reader.partition).copied();
-            let advice = reader.ends_at(*end, term, position, ends.asked);
+            let leader_epoch = ends.leader_epochs.get(&reader.partition).copied();
+            let advice = reader.note_end(*end, leader_epoch, position, ends.asked);
             match (advice, &reader.queue) {
                 (Advice::Forward, Some(queue)) => {
                     queue.forward(reader.partition.topic.name(), reader.partition.number);
@@ -238,30 +238,29 @@ impl Assigned {
         }
     }
 
-    /// Hands over what there is room for.
+    /// Delivers what the tasks have capacity for.
     pub(crate) fn serve(&mut self, most_records: usize) -> Round {
-        let mut round = Round { served: Served::Idle, doubtful: false };
+        let mut round = Round { served: Served::Idle, out_of_range: false };
         for reader in &mut self.readers {
-            let known = reader.doubtful;
+            let before = reader.out_of_range;
             if reader.serve(most_records) == Served::Busy {
                 round.served = Served::Busy;
             }
-            round.doubtful |= reader.doubtful && !known;
+            round.out_of_range |= reader.out_of_range && !before;
         }
         round
     }
 
-    /// Whether something may have come out of the native queues that is never handed over.
-    pub(crate) fn awaits_passage(&self) -> bool {
-        self.readers.iter().any(PartitionReader::awaits_passage)
+    /// Whether something may have come out of the native queues that is never delivered.
+    pub(crate) fn may_have_skipped(&self) -> bool {
+        self.readers.iter().any(PartitionReader::may_have_skipped)
     }
 
-    /// Notices partitions that have passed what is never handed over: transaction markers and aborted
-    /// records.
-    pub(crate) fn passed(&mut self, positions: &Offsets) {
-        for reader in self.readers.iter_mut().filter(|reader| reader.awaits_passage()) {
+    /// Notes where partitions have skipped what is never delivered: transaction markers and aborted records.
+    pub(crate) fn skip_to(&mut self, positions: &Offsets) {
+        for reader in self.readers.iter_mut().filter(|reader| reader.may_have_skipped()) {
             if let Some(position) = positions.get(&reader.partition) {
-                reader.passed(*position);
+                reader.skip_to(*position);
             }
         }
     }
@@ -282,8 +281,8 @@ pub(crate) fn open(
 }
 
 /// The log of a partition as it is; `None` where it is not known where it begins or ends.
-fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<Range> {
-    Some(Range {
+fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<LogRange> {
+    Some(LogRange {
         topic_id: starts.ids.get(&partition.topic).copied(),
         start: *starts.offsets.get(&partition)?,
         end: *ends.get(&partition)?,

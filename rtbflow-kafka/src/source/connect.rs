@@ -1,4 +1,4 @@
-//! Opens topics: looks at them, makes the clients, and joins the group.
+//! Opens topics: checks them, makes the clients, and joins the group.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Once};
@@ -16,21 +16,21 @@ use crate::client::failure::failure;
 use crate::client::native::describe;
 use crate::client::offsets::{Offsets, offsets};
 use crate::client::option::Role;
-use crate::source::end_offsets::{Known, Looks, OffsetLookup};
+use crate::source::end_offsets::{OffsetLookup, OpenedTopic, TopicWatch};
 use crate::source::mailbox::Mailbox;
 use crate::source::reader::{Event, Plan, Reader};
-use crate::source::topic::{KafkaTopic, Named};
+use crate::source::topic::{KafkaTopic, TopicOptions};
 
-/// How long one question may take while opening.
-const LONGEST_QUESTION: Duration = Duration::from_secs(5);
+/// How long one request may take while a topic is opened.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a topic that was just made may be unknown to a broker.
-const LONGEST_BIRTH: Duration = Duration::from_secs(3);
-/// How long making the coordination topic may take.
-const LONGEST_MAKING: Duration = Duration::from_secs(5);
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long it may take to create the coordination topic.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The session time-out, unless librdkafka's option of that name says otherwise, and the pause between two
-/// looks at the topics.
+/// checks of the topics.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-const LOOK_PAUSE: Duration = Duration::from_secs(2);
+const CHECK_PAUSE: Duration = Duration::from_secs(2);
 /// A fetch ahead for one partition is never smaller.
 const LEAST_PREFETCH_BYTES: usize = 256 << 10;
 /// How often the ends are asked for at most, and at least.
@@ -48,40 +48,40 @@ impl KafkaTopic {
         events: mpsc::Sender<Event>,
     ) -> Result<Reader> {
         self.check_topics()?;
-        let asking = self.kafka.asking_client("ends")?;
-        let layout = self.layout(&asking)?;
-        let known = self.known(&asking, &layout)?;
-        let held_on = self.held_on(&layout, context.job.as_str())?;
-        let until = if context.until_end { self.ends(&asking, &layout)? } else { Offsets::new() };
+        let client = self.kafka.query_client("ends")?;
+        let layout = self.layout(&client)?;
+        let opened = self.opened_topics(&client, &layout)?;
+        let group_topic = self.group_topic(&layout, context.job.as_str())?;
+        let until = if context.until_end { self.ends(&client, &layout)? } else { Offsets::new() };
         let consumer = self.consumer(context, layout.partitions().len())?;
         let secrets = self.kafka.secrets();
-        let failed = |error| failure(format!("subscribe to {held_on}"), &error, &secrets);
-        consumer.subscribe(&[&held_on]).map_err(failed)?;
+        let failed = |error| failure(format!("subscribe to {group_topic}"), &error, &secrets);
+        consumer.subscribe(&[&group_topic]).map_err(failed)?;
         let longest = match self.topics.len() {
             1 => LONGEST_INTERVAL,
             _ => LONGEST_COGROUP_INTERVAL,
         };
         let interval = (context.idle_timeout / 4).clamp(SHORTEST_INTERVAL, longest);
-        let looks = self.stall_timeout.as_millis() / interval.as_millis().max(1);
+        let answers = self.stall_timeout.as_millis() / interval.as_millis().max(1);
         let plan = Plan {
             job: context.job.clone(),
             layout,
             begins_anew: self.begins_anew,
             until,
             most_records: self.max_poll_records,
-            patience: u32::try_from(looks).unwrap_or(u32::MAX),
+            patience: u32::try_from(answers).unwrap_or(u32::MAX),
             grace: self.session_timeout().div_f32(2.0).min(Duration::from_secs(5)),
             named: self.instance.is_some(),
             secrets: self.kafka.secrets(),
         };
         let clock = Arc::clone(&context.clock);
         let pause = self.kafka.millis("topic.metadata.refresh.interval.ms");
-        let looks = Looks {
+        let watch = TopicWatch {
             kafka: self.kafka.clone(),
-            known,
-            pause: pause.unwrap_or(LOOK_PAUSE).min(LOOK_PAUSE),
+            topics: opened,
+            pause: pause.unwrap_or(CHECK_PAUSE).min(CHECK_PAUSE),
         };
-        let lookup = OffsetLookup::start(asking, clock, interval, looks, Arc::clone(&mailbox))?;
+        let lookup = OffsetLookup::start(client, clock, interval, watch, Arc::clone(&mailbox))?;
         Ok(Reader::new(consumer, plan, mailbox, lookup, events))
     }
 
@@ -93,24 +93,24 @@ impl KafkaTopic {
 
     fn check_topics(&self) -> Result<()> {
         let attempt = || format!("read {}", self.names());
-        if let Some(elsewhere) = &self.elsewhere {
+        if let Some(other_cluster) = &self.other_cluster {
             let here = self.kafka.servers();
             return Err(Error::config(attempt()).because(format!(
                 "topics that are read together are in one cluster, and these are at {here} and at \
-                 {elsewhere}"
+                 {other_cluster}"
             )));
         }
         let mut seen = BTreeSet::new();
         match self.topics.iter().find(|topic| !seen.insert(&topic.name)) {
             None => Ok(()),
-            Some(Named { name, .. }) => Err(Error::config(attempt())
+            Some(TopicOptions { name, .. }) => Err(Error::config(attempt())
                 .because(format!("{name} is named twice; read it once and split the flow"))),
         }
     }
 
     /// Asks how many partitions there are.
-    fn layout(&self, asking: &BaseConsumer<context::Context>) -> Result<Layout> {
-        let counted = |topic| self.count(asking, topic);
+    fn layout(&self, client: &BaseConsumer<context::Context>) -> Result<Layout> {
+        let counted = |topic| self.count(client, topic);
         let topics: Vec<(Topic, u32)> = self.topics.iter().map(counted).collect::<Result<_>>()?;
         let layout = Layout::new(topics);
         let layout = layout
@@ -130,10 +130,10 @@ impl KafkaTopic {
 
     fn count(
         &self,
-        asking: &BaseConsumer<context::Context>,
-        Named { name, expected_partitions }: &Named,
+        client: &BaseConsumer<context::Context>,
+        TopicOptions { name, expected_partitions }: &TopicOptions,
     ) -> Result<(Topic, u32)> {
-        let count = self.kafka.partitions(asking, name, LONGEST_BIRTH)?;
+        let count = self.kafka.partitions(client, name, PROPAGATION_TIMEOUT)?;
         let Some(count) = count else {
             return Err(Error::config(format!(
                 "read topic {name}: Kafka at {} has no such topic; create it first",
@@ -147,38 +147,38 @@ impl KafkaTopic {
     }
 
     /// The topics as they are now, with their ids where the brokers know ids.
-    fn known(
+    fn opened_topics(
         &self,
-        asking: &BaseConsumer<context::Context>,
+        client: &BaseConsumer<context::Context>,
         layout: &Layout,
-    ) -> Result<Vec<Known>> {
+    ) -> Result<Vec<OpenedTopic>> {
         let names: Vec<&str> = layout.topics().iter().map(|(topic, _)| topic.name()).collect();
         let attempt =
             format!("ask Kafka at {} for the ids of {}", self.kafka.servers(), self.names());
-        let found = describe(asking, &names, LONGEST_QUESTION);
+        let found = describe(client, &names, REQUEST_TIMEOUT);
         let found = found.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
-        let known = layout.topics().iter().map(|(topic, partitions)| {
+        let opened = layout.topics().iter().map(|(topic, partitions)| {
             let id = found.get(topic.name()).and_then(|found| found.id);
-            Known { topic: *topic, partitions: *partitions, id }
+            OpenedTopic { topic: *topic, partitions: *partitions, id }
         });
-        let known: Vec<Known> = known.collect();
-        if known.iter().any(|known| known.id.is_none()) {
+        let opened: Vec<OpenedTopic> = opened.collect();
+        if opened.iter().any(|opened| opened.id.is_none()) {
             warn_of_old_brokers(&self.names(), self.kafka.servers());
         }
-        Ok(known)
+        Ok(opened)
     }
 
-    /// The topic that the group is held on: it hands out as many partitions as there are tasks.
-    fn held_on(&self, layout: &Layout, group: &str) -> Result<String> {
+    /// The topic that the group subscribes to: it has as many partitions as there are tasks.
+    fn group_topic(&self, layout: &Layout, group: &str) -> Result<String> {
         let tasks = layout.tasks();
         let own = layout.topics().iter().find(|(_, count)| *count == tasks);
         if let Some((topic, _)) = own {
             return Ok(topic.name().to_owned());
         }
         // The count is in the name: partitions that are added to a topic may change it, and the
-        // instances of before and after must not be given each other's tasks.
+        // instances of before and after must not be assigned each other's tasks.
         let name = format!("{group}.coordination-{tasks}");
-        let made = self.kafka.make_coordination_topic(&name, tasks, LONGEST_MAKING);
+        let made = self.kafka.create_coordination_topic(&name, tasks, CREATE_TIMEOUT);
         let count = made.map_err(|error| {
             let attempt = format!("read {} as the group {group}", self.names());
             let advice = format!(
@@ -198,10 +198,10 @@ impl KafkaTopic {
     }
 
     /// Asks where the partitions end.
-    fn ends(&self, asking: &BaseConsumer<context::Context>, layout: &Layout) -> Result<Offsets> {
+    fn ends(&self, client: &BaseConsumer<context::Context>, layout: &Layout) -> Result<Offsets> {
         let partitions = layout.partitions();
         let attempt = format!("ask where {} ends", self.names());
-        let ends = offsets(asking, &partitions, Offset::End, LONGEST_QUESTION);
+        let ends = offsets(client, &partitions, Offset::End, REQUEST_TIMEOUT);
         let ends = ends.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?.offsets;
         let whole = partitions.iter().all(|partition| ends.contains_key(partition));
         if whole {

@@ -2,12 +2,12 @@
 //!
 //! The reading client cannot be asked: its answers wait behind its fetches, its cached watermarks are
 //! as old as the last fetch and know nothing of open transactions. A second client answers within a
-//! millisecond, and its answer is a proof: what it says holds as of the question. An answer that does
+//! millisecond, and its answer is a proof: what it says holds as of the request. An answer that does
 //! not come proves nothing.
 //!
-//! Now and then it looks at the topics: whether they are still the same, by their ids, and how many partitions
-//! they have. The group notices that of the topic that it is held on only, and only once a member happens to
-//! be given a new one.
+//! Now and then it checks the topics: whether they are still the same, by their ids, and how many partitions
+//! they have. The group notices that only of the topic that it subscribes to, and only once a member happens to
+//! be assigned a new partition.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,46 +25,48 @@ use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{Described, describe};
-use crate::client::offsets::{Found, offsets, serve_events};
-use crate::source::mailbox::{Changed, EndOffsets, Mailbox, StartOffsets};
-use crate::source::truncation::{Doubt, cuts};
+use crate::client::native::{TopicDescription, describe};
+use crate::client::offsets::{ListedOffsets, offsets, serve_events};
+use crate::source::mailbox::{EndOffsets, Mailbox, StartOffsets, TopicChange};
+use crate::source::truncation::{OffsetAndEpoch, cuts};
 
-/// How long one question may take.
-const LONGEST_QUESTION: Duration = Duration::from_secs(1);
-/// The pause after a question that failed and that somebody waits for.
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause after a request that failed and that somebody waits for.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The pause between two log lines about a broker that does not answer.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// A topic as it was when the source was opened.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Known {
+pub(crate) struct OpenedTopic {
     pub(crate) topic: Topic,
     pub(crate) partitions: u32,
     /// Its id; `None` where the brokers are older than the ids.
     pub(crate) id: Option<TopicId>,
 }
 
-/// The topics that are looked at now and then.
+/// The topics that are checked now and then.
 #[derive(Debug)]
-pub(crate) struct Looks {
+pub(crate) struct TopicWatch {
     /// Where they are.
     pub(crate) kafka: Kafka,
-    pub(crate) known: Vec<Known>,
-    /// The pause between two looks.
+    pub(crate) topics: Vec<OpenedTopic>,
+    /// The pause between two checks.
     pub(crate) pause: Duration,
 }
 
-impl Looks {
-    /// What is not any more as it was. A topic that is not there now is not there for the moment.
-    fn compare(&self, found: &BTreeMap<String, Described>) -> Option<Changed> {
-        self.known.iter().find_map(|known| {
-            let now = found.get(known.topic.name())?;
-            match (known.id, now.id) {
-                (Some(was), Some(is)) if was != is => Some(Changed::MadeAnew(known.topic, was, is)),
-                _ => (now.partitions != known.partitions)
-                    .then_some(Changed::Recounted(known.topic, now.partitions)),
+impl TopicWatch {
+    /// What is not any more as it was. A topic that is missing now may be there again in a moment.
+    fn compare(&self, found: &BTreeMap<String, TopicDescription>) -> Option<TopicChange> {
+        self.topics.iter().find_map(|opened| {
+            let now = found.get(opened.topic.name())?;
+            match (opened.id, now.id) {
+                (Some(was), Some(is)) if was != is => {
+                    Some(TopicChange::Recreated(opened.topic, was, is))
+                }
+                _ => (now.partitions != opened.partitions)
+                    .then_some(TopicChange::Partitions(opened.topic, now.partitions)),
             }
         })
     }
@@ -72,22 +74,22 @@ impl Looks {
 
 /// The thread that asks; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct OffsetLookup(Arc<Wishes>);
+pub(crate) struct OffsetLookup(Arc<Requests>);
 
 #[derive(Debug, Default)]
-struct Wishes {
-    wish: Mutex<Wish>,
+struct Requests {
+    current: Mutex<Request>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default, Clone)]
-struct Wish {
+struct Request {
     partitions: Vec<Partition>,
     starts_for: Option<u64>,
-    /// The positions that reading is to begin at, whose terms are known.
-    doubts: BTreeMap<Partition, Doubt>,
-    /// The topics are to be looked at; the number goes with the answer.
-    look_for: Option<u64>,
+    /// The positions that reading is to begin at, where their leader epochs are known.
+    to_validate: BTreeMap<Partition, OffsetAndEpoch>,
+    /// The topics are to be checked; the number goes with the answer.
+    check: Option<u64>,
     stop: bool,
 }
 
@@ -97,128 +99,134 @@ impl OffsetLookup {
         client: BaseConsumer<Context>,
         clock: Arc<dyn Clock>,
         interval: Duration,
-        looks: Looks,
+        watch: TopicWatch,
         mailbox: Arc<Mailbox>,
     ) -> Result<Self> {
-        let wishes = Arc::new(Wishes::default());
-        let lookup = Self(Arc::clone(&wishes));
-        let next_look = Deadline::after(looks.pause);
-        let asking = Asking { client, clock, mailbox, looks, next_look, silent: None };
-        spawn("rtbflow-kafka-ends", move || asking.run(&wishes, interval))?;
+        let requests = Arc::new(Requests::default());
+        let lookup = Self(Arc::clone(&requests));
+        let next_check = Deadline::after(watch.pause);
+        let worker = Worker { client, clock, mailbox, watch, next_check, silent: None };
+        spawn("rtbflow-kafka-ends", move || worker.run(&requests, interval))?;
         Ok(lookup)
     }
 
     /// From now on these partitions are asked for.
     pub(crate) fn watch(&self, partitions: Vec<Partition>) {
-        self.0.change(|wish| wish.partitions = partitions);
+        self.0.change(|request| request.partitions = partitions);
     }
 
-    /// Looks at the topics at once, and says so with this number.
-    pub(crate) fn look(&self, number: u64) {
-        self.0.change(|wish| wish.look_for = Some(number));
+    /// Checks the topics at once; the answer comes with this number.
+    pub(crate) fn check_topics(&self, number: u64) {
+        self.0.change(|request| request.check = Some(number));
     }
 
     /// Asks at once, and for the partitions' starts too, until an answer comes.
-    pub(crate) fn ask_starts(&self, generation: u64, doubts: BTreeMap<Partition, Doubt>) {
-        self.0.change(|wish| (wish.starts_for, wish.doubts) = (Some(generation), doubts));
+    pub(crate) fn ask_starts(
+        &self,
+        generation: u64,
+        to_validate: BTreeMap<Partition, OffsetAndEpoch>,
+    ) {
+        self.0.change(|request| {
+            (request.starts_for, request.to_validate) = (Some(generation), to_validate)
+        });
     }
 }
 
 impl Drop for OffsetLookup {
     fn drop(&mut self) {
-        self.0.change(|wish| wish.stop = true);
+        self.0.change(|request| request.stop = true);
     }
 }
 
-impl Wishes {
-    fn lock(&self) -> MutexGuard<'_, Wish> {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+impl Requests {
+    fn lock(&self) -> MutexGuard<'_, Request> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Wish)) {
+    fn change(&self, change: impl FnOnce(&mut Request)) {
         change(&mut self.lock());
         self.changed.notify_all();
     }
 
-    /// The wish after a pause, which ends early when somebody wants the starts or the end of it all.
-    fn wait(&self, pause: Duration, patient: bool) -> Wish {
-        let wish = self.lock();
-        let idle = |wish: &mut Wish| {
-            !wish.stop && (patient || (wish.starts_for.is_none() && wish.look_for.is_none()))
+    /// The request after a pause, which ends early when somebody asks for the starts, for a check or for the end.
+    fn wait(&self, pause: Duration, patient: bool) -> Request {
+        let request = self.lock();
+        let idle = |request: &mut Request| {
+            !request.stop && (patient || (request.starts_for.is_none() && request.check.is_none()))
         };
-        let woken = self.changed.wait_timeout_while(wish, pause, idle);
+        let woken = self.changed.wait_timeout_while(request, pause, idle);
         woken.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
-/// Since when there is no answer, and when to say so again.
+/// How many requests had no answer, and when to say so again.
 struct Silence {
-    questions: u64,
-    next_line: Deadline,
+    requests: u64,
+    next_log: Deadline,
 }
 
-struct Asking {
+struct Worker {
     client: BaseConsumer<Context>,
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
-    looks: Looks,
-    next_look: Deadline,
+    watch: TopicWatch,
+    next_check: Deadline,
     silent: Option<Silence>,
 }
 
-impl Asking {
-    fn run(mut self, wishes: &Wishes, interval: Duration) {
+impl Worker {
+    fn run(mut self, requests: &Requests, interval: Duration) {
         let mut failed = false;
         loop {
             let pause = if failed { interval.min(RETRY_PAUSE) } else { interval };
-            let wish = wishes.wait(pause, failed);
-            if wish.stop {
+            let request = requests.wait(pause, failed);
+            if request.stop {
                 return;
             }
             serve_events(&self.client);
             failed = false;
-            if self.next_look.is_over() || wish.look_for.is_some() {
-                failed = self.look(wish.look_for, wishes).is_err();
+            if self.next_check.is_over() || request.check.is_some() {
+                failed = self.check_topics(request.check, requests).is_err();
             }
-            if wish.partitions.is_empty() {
+            if request.partitions.is_empty() {
                 continue;
             }
-            let answer = self.ask(&wish);
+            let answer = self.ask(&request);
             failed |= answer.is_err();
             match answer {
-                Ok(answer) => self.hand_over(answer, wishes),
+                Ok(answer) => self.publish(answer, requests),
                 Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
-                    let secrets = self.looks.kafka.secrets();
+                    let secrets = self.watch.kafka.secrets();
                     let error = failure("ask Kafka where partitions end", &error, &secrets);
-                    self.mailbox.put(|slots| slots.refused = Some(error));
+                    self.mailbox.update(|slots| slots.refused = Some(error));
                 }
-                Err(error) => self.complain(&error),
+                Err(error) => self.warn_of_silence(&error),
             }
         }
     }
 
-    /// Looks whether the topics are still as they were when the source was opened. No answer is no news.
-    fn look(&mut self, number: Option<u64>, wishes: &Wishes) -> KafkaResult<()> {
-        let names: Vec<&str> = self.looks.known.iter().map(|known| known.topic.name()).collect();
-        let found = match describe(&self.client, &names, LONGEST_QUESTION) {
+    /// Checks that the topics are still as they were when the source was opened. No answer means nothing.
+    fn check_topics(&mut self, number: Option<u64>, requests: &Requests) -> KafkaResult<()> {
+        let names: Vec<&str> = self.watch.topics.iter().map(|opened| opened.topic.name()).collect();
+        let found = match describe(&self.client, &names, REQUEST_TIMEOUT) {
             Ok(found) => found,
-            // Whoever may not look has not seen any ids either.
+            // A user who may not ask has not seen any ids either.
             Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
                 BTreeMap::new()
             }
             Err(error) => return Err(error),
         };
-        self.next_look = Deadline::after(self.looks.pause);
-        let changed = self.looks.compare(&found);
+        self.next_check = Deadline::after(self.watch.pause);
+        let changed = self.watch.compare(&found);
         if number.is_some() {
-            wishes.change(|wish| {
-                wish.look_for = wish.look_for.filter(|wanted| Some(*wanted) != number)
+            requests.change(|request| {
+                request.check = request.check.filter(|wanted| Some(*wanted) != number)
             });
         }
         if changed.is_some() || number.is_some() {
-            self.mailbox.put(|slots| {
+            self.mailbox.update(|slots| {
                 slots.changed = changed.or(slots.changed);
-                slots.looked = number.unwrap_or(slots.looked);
+                slots.checked = number.unwrap_or(slots.checked);
             });
         }
         Ok(())
@@ -226,49 +234,50 @@ impl Asking {
 
     /// The ids that the topics have now, of those that had ids when the source was opened.
     fn ids(&self) -> KafkaResult<BTreeMap<Topic, TopicId>> {
-        let known = self.looks.known.iter().filter(|known| known.id.is_some());
-        let topics: Vec<Topic> = known.map(|known| known.topic).collect();
+        let with_ids = self.watch.topics.iter().filter(|opened| opened.id.is_some());
+        let topics: Vec<Topic> = with_ids.map(|opened| opened.topic).collect();
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
         let names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
-        let found = describe(&self.client, &names, LONGEST_QUESTION)?;
+        let found = describe(&self.client, &names, REQUEST_TIMEOUT)?;
         let id = |topic: &Topic| Some((*topic, found.get(topic.name())?.id?));
         Ok(topics.iter().filter_map(id).collect())
     }
 
-    fn ask(&self, wish: &Wish) -> KafkaResult<EndOffsets> {
+    fn ask(&self, request: &Request) -> KafkaResult<EndOffsets> {
         let asked = self.clock.now();
-        let ask = |kind| offsets(&self.client, &wish.partitions, kind, LONGEST_QUESTION);
-        let Found { offsets: ends, terms } = ask(Offset::End)?;
-        let starts = wish.starts_for.map(|generation| {
+        let ask = |kind| offsets(&self.client, &request.partitions, kind, REQUEST_TIMEOUT);
+        let ListedOffsets { offsets: ends, leader_epochs } = ask(Offset::End)?;
+        let starts = request.starts_for.map(|generation| {
             let offsets = ask(Offset::Beginning)?.offsets;
-            let mut doubts = wish.doubts.clone();
-            // In one term a log only grows.
-            doubts.retain(|partition, doubt| {
-                let beyond = ends.get(partition).is_some_and(|end| doubt.offset > *end);
-                !beyond && terms.get(partition).is_some_and(|term| *term != doubt.term)
+            let mut to_validate = request.to_validate.clone();
+            // In one leader epoch a log only grows.
+            to_validate.retain(|partition, at| {
+                let beyond = ends.get(partition).is_some_and(|end| at.offset > *end);
+                let epoch = leader_epochs.get(partition);
+                !beyond && epoch.is_some_and(|epoch| *epoch != at.leader_epoch)
             });
-            let cuts = cuts(&self.looks.kafka, &doubts)?;
+            let cuts = cuts(&self.watch.kafka, &to_validate)?;
             Ok(StartOffsets { generation, offsets, ids: self.ids()?, cuts })
         });
         let starts: Option<KafkaResult<StartOffsets>> = starts;
-        Ok(EndOffsets { asked, ends, terms, starts: starts.transpose()? })
+        Ok(EndOffsets { asked, ends, leader_epochs, starts: starts.transpose()? })
     }
 
-    fn hand_over(&mut self, mut answer: EndOffsets, wishes: &Wishes) {
+    fn publish(&mut self, mut answer: EndOffsets, requests: &Requests) {
         if self.silent.take().is_some() {
             info!("Kafka answers again where partitions end");
         }
         let answered = answer.starts.as_ref().map(|starts| starts.generation);
         if answered.is_some() {
-            wishes.change(|wish| {
-                if wish.starts_for == answered {
-                    wish.starts_for = None;
+            requests.change(|request| {
+                if request.starts_for == answered {
+                    request.starts_for = None;
                 }
             });
         }
-        self.mailbox.put(|slots| {
+        self.mailbox.update(|slots| {
             if answer.starts.is_none() {
                 answer.starts = slots.ends.take().and_then(|unread| unread.starts);
             }
@@ -276,14 +285,14 @@ impl Asking {
         });
     }
 
-    fn complain(&mut self, error: &KafkaError) {
-        let fresh = || Silence { questions: 0, next_line: Deadline::after(Duration::ZERO) };
+    fn warn_of_silence(&mut self, error: &KafkaError) {
+        let fresh = || Silence { requests: 0, next_log: Deadline::after(Duration::ZERO) };
         let silent = self.silent.get_or_insert_with(fresh);
-        silent.questions += 1;
-        if silent.next_line.is_over() {
-            silent.next_line = Deadline::after(LOG_PAUSE);
+        silent.requests += 1;
+        if silent.next_log.is_over() {
+            silent.next_log = Deadline::after(LOG_PAUSE);
             warn!(
-                questions = silent.questions,
+                questions = silent.requests,
                 "Kafka does not say where partitions end; lag and idleness are not known: {error}"
             );
         }

@@ -42,11 +42,11 @@ impl Feed for KafkaFeed {
         let known = positions
             .iter()
             .filter_map(|(partition, position)| position.offset.map(|offset| (*partition, offset)));
-        self.mailbox.put(|slots| slots.committed.extend(known));
+        self.mailbox.update(|slots| slots.committed.extend(known));
     }
 
     async fn close(mut self) {
-        self.mailbox.put(|slots| slots.close = true);
+        self.mailbox.update(|slots| slots.close = true);
         if timeout(LONGEST_LEAVE, &mut self.left).await.is_err() {
             warn!(
                 "leave the consumer group: Kafka does not answer in time; its partitions go to other instances after session.timeout.ms"
@@ -57,6 +57,6 @@ impl Feed for KafkaFeed {
 
 impl Drop for KafkaFeed {
     fn drop(&mut self) {
-        self.mailbox.put(|slots| slots.close = true);
+        self.mailbox.update(|slots| slots.close = true);
     }
 }

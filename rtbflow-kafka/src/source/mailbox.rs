@@ -1,4 +1,4 @@
-//! What others ask of the reading thread: one slot for each kind of message, so that nothing piles up.
+//! Messages to the reading thread: one slot for each kind, so that nothing piles up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,12 +12,12 @@ use crate::client::offsets::Offsets;
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct EndOffsets {
-    /// The wall-clock time before the question was sent.
+    /// The wall-clock time before the request was sent.
     pub(crate) asked: Timestamp,
     /// The last stable offset of each partition, where it is known.
     pub(crate) ends: Offsets,
-    /// The term of each partition's leader.
-    pub(crate) terms: BTreeMap<Partition, i32>,
+    /// The leader epoch of each partition.
+    pub(crate) leader_epochs: BTreeMap<Partition, i32>,
     /// Where the partitions begin, if somebody wanted to know.
     pub(crate) starts: Option<StartOffsets>,
 }
@@ -37,11 +37,11 @@ pub(crate) struct StartOffsets {
 
 /// What is not any more as it was when the source was opened.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Changed {
+pub(crate) enum TopicChange {
     /// A topic has this many partitions now.
-    Recounted(Topic, u32),
+    Partitions(Topic, u32),
     /// A topic was deleted and made anew: its id, and the new one.
-    MadeAnew(Topic, TopicId, TopicId),
+    Recreated(Topic, TopicId, TopicId),
 }
 
 /// The slots, and the thread that reads them.
@@ -58,7 +58,7 @@ pub(crate) struct Begin {
     pub(crate) positions: Vec<(Partition, Position)>,
 }
 
-/// What lies in the mailbox.
+/// What is in the mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     /// Positions for the newest assignment.
@@ -70,11 +70,11 @@ pub(crate) struct Slots {
     /// The newest assignment whose revocation was answered.
     pub(crate) released: u64,
     /// What is not any more as it was when the source was opened.
-    pub(crate) changed: Option<Changed>,
-    /// A question that no broker will ever answer.
+    pub(crate) changed: Option<TopicChange>,
+    /// The error of a request that no broker will ever answer.
     pub(crate) refused: Option<Error>,
-    /// The number of the last look at the topics that somebody wanted.
-    pub(crate) looked: u64,
+    /// The number of the last check of the topics that was asked for.
+    pub(crate) checked: u64,
     /// Leave and end.
     pub(crate) close: bool,
     /// For this many rounds nothing is forwarded.
@@ -104,13 +104,13 @@ impl Mailbox {
     }
 
     /// Changes the slots and wakes the reader.
-    pub(crate) fn put(&self, change: impl FnOnce(&mut Slots)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Slots)) {
         change(&mut self.slots());
         self.wake();
     }
 
     /// Reads or empties slots; must be quick.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut Slots) -> T) -> T {
-        look(&mut self.slots())
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&mut Slots) -> T) -> T {
+        read(&mut self.slots())
     }
 }

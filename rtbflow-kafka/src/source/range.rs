@@ -5,14 +5,14 @@ use rtbflow::{Error, Partition, Topic};
 
 /// The log of a partition as it is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Range {
+pub(crate) struct LogRange {
     /// The topic's id, where the brokers know ids.
     pub(crate) topic_id: Option<TopicId>,
     /// Its first offset.
     pub(crate) start: i64,
     /// The offset behind its last record that is decided.
     pub(crate) end: i64,
-    /// Where the term that wrote the last record before the position ended, if that is below the position:
+    /// Where the leader epoch that wrote the last record before the position ended, if that is below the position:
     /// a leader that had fallen behind has cut the log there.
     pub(crate) cut: Option<i64>,
 }
@@ -40,10 +40,10 @@ const GO_ON: &str = "let the topic begin anew where the log does not hold the po
 pub(crate) fn begin_at(
     partition: Partition,
     position: &Position,
-    range: &Range,
+    range: &LogRange,
     anew: bool,
 ) -> Result<Beginning, Error> {
-    let Range { topic_id, start, end, cut } = *range;
+    let LogRange { topic_id, start, end, cut } = *range;
     let log = topic_id.map(|topic_id| Log { topic_id, leader_epoch: None });
     let Some(offset) = position.offset else {
         return Ok(Beginning { from: start, anew: false, log });
@@ -88,8 +88,8 @@ fn lost(partition: Partition, offset: i64, start: i64, end: i64) -> Error {
     ))
 }
 
-fn was_cut(partition: Partition, offset: i64, range: &Range) -> Error {
-    let Range { topic_id, start, end, cut } = range;
+fn was_cut(partition: Partition, offset: i64, range: &LogRange) -> Error {
+    let LogRange { topic_id, start, end, cut } = range;
     let found = match cut {
         Some(cut) => format!("the log was cut at offset {cut} and has gone on from there to {end}"),
         None => format!("the log begins at offset {start} and ends at {end}"),
@@ -116,8 +116,8 @@ mod tests {
         Partition::new(Topic::new("ads"), 3)
     }
 
-    fn range(start: i64, end: i64) -> Range {
-        Range { topic_id: None, start, end, cut: None }
+    fn range(start: i64, end: i64) -> LogRange {
+        LogRange { topic_id: None, start, end, cut: None }
     }
 
     fn position(offset: i64, log: Option<Log>) -> Position {
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn a_position_outside_of_the_log_is_an_error_that_tells_all() {
         let begin =
-            |position: &Position, range: Range| begin_at(partition(), position, &range, false);
+            |position: &Position, range: LogRange| begin_at(partition(), position, &range, false);
         assert_eq!(begin(&Position::default(), range(7, 9)).unwrap().from, 7);
         assert_eq!(begin(&position(9, None), range(7, 9)).unwrap().from, 9);
-        let cut = Range { cut: Some(8), ..range(7, 12) };
+        let cut = LogRange { cut: Some(8), ..range(7, 12) };
         for (offset, range) in [(6, range(7, 9)), (10, range(7, 9)), (10, cut)] {
             let error = begin(&position(offset, None), range).unwrap_err();
             let text = error.report();
@@ -152,7 +152,7 @@ mod tests {
     fn a_topic_with_another_id_is_another_topic_however_long_it_is() {
         let (was, is) = (TopicId::new(1), TopicId::new(2));
         for end in [0, 10, 100] {
-            let range = Range { topic_id: Some(is), ..range(0, end) };
+            let range = LogRange { topic_id: Some(is), ..range(0, end) };
             let error = begin_at(partition(), &position(10, log(1)), &range, false).unwrap_err();
             let text = error.report();
             for part in ["ads".to_owned(), was.to_string(), is.to_string(), "begin_anew".to_owned()]
@@ -167,18 +167,18 @@ mod tests {
 
     #[test]
     fn by_choice_reading_goes_on_as_near_to_the_position_as_the_log_allows() {
-        let begin = |offset, range: Range| {
+        let begin = |offset, range: LogRange| {
             begin_at(partition(), &position(offset, log(1)), &range, true).unwrap().from
         };
         assert_eq!(begin(6, range(7, 9)), 7);
         assert_eq!(begin(12, range(7, 9)), 9);
-        assert_eq!(begin(12, Range { cut: Some(8), ..range(7, 20) }), 8);
-        assert_eq!(begin(12, Range { cut: Some(3), ..range(7, 20) }), 7);
+        assert_eq!(begin(12, LogRange { cut: Some(8), ..range(7, 20) }), 8);
+        assert_eq!(begin(12, LogRange { cut: Some(3), ..range(7, 20) }), 7);
     }
 
     #[test]
     fn a_position_without_a_log_takes_on_the_one_that_is_there() {
-        let range = Range { topic_id: Some(TopicId::new(2)), ..range(0, 20) };
+        let range = LogRange { topic_id: Some(TopicId::new(2)), ..range(0, 20) };
         let begun = begin_at(partition(), &position(10, None), &range, false).unwrap();
         let log = Some(Log { topic_id: TopicId::new(2), leader_epoch: None });
         assert_eq!(begun, Beginning { from: 10, anew: false, log });

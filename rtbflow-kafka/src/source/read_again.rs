@@ -17,13 +17,13 @@ use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{Door, Failure, Queue};
+use crate::client::native::{Failure, OffsetRange, Queue};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
-/// How long reading may stand still.
+/// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
-/// The pause between two looks at what comes.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Records taken at a time.
 const MOST_RECORDS: usize = 100;
@@ -72,11 +72,11 @@ fn read(
     queue.forward(topic.name(), number);
     consumer.assign(&list).map_err(failed)?;
     queue.forward(topic.name(), number);
-    let mut door = Door { from: first.offset(), until: last.offset() + 1 };
+    let mut rest = OffsetRange { from: first.offset(), until: last.offset() + 1 };
     let mut silence = Deadline::after(LONGEST_SILENCE);
     let read = loop {
         serve_events(&consumer);
-        let taken = queue.take(MOST_RECORDS, door);
+        let taken = queue.take(MOST_RECORDS, rest);
         for origin in origins {
             let (partition, offset) = (origin.partition(), origin.offset());
             let letter = taken.records.as_ref().and_then(|records| {
@@ -86,14 +86,14 @@ fn read(
                 (*origin, Original { key, value, headers })
             }));
         }
-        door.from = taken.next;
+        rest.from = taken.next;
         match taken.failure {
             // Retention has removed it, or the log ends before it.
             Some(Failure { code: Code::AutoOffsetReset | Code::PartitionEOF, .. }) => break Ok(()),
             Some(Failure { code, reason }) => {
                 break Err(Error::new(kind(code), attempt()).because(format!("{code}: {reason}")));
             }
-            None if taken.beyond || door.from >= door.until => break Ok(()),
+            None if taken.beyond || rest.from >= rest.until => break Ok(()),
             None if taken.count > 0 => silence = Deadline::after(LONGEST_SILENCE),
             None if silence.is_over() || deadline.is_over() => {
                 break Err(Error::transient(attempt() + ": nothing comes"));

@@ -1,14 +1,14 @@
 //! The thread that reads: one for each opened source, woken when there is something to do.
 //!
 //! ```text
-//!   broker ─▶ native queue a partition ─▶ PartitionReader ─▶ channel of two batches ─▶ task
+//!   broker ─▶ native queue per partition ─▶ PartitionReader ─▶ channel of two batches ─▶ task
 //!               (bounded in bytes)          ▲
 //!   consumer queue (events only) ─▶ poll ───┤ rebalance, errors
 //!   mailbox ─▶ begin, ends, committed, close┘
 //! ```
 //!
 //! The consumer is only ever *polled*, for events; records come by batches out of the partitions' own
-//! native queues, and only where the task's channel has room, so the native queues are the
+//! native queues, and only where the task's channel has capacity, so the native queues are the
 //! back-pressure and nothing is paused or resumed. A batch call on the consumer's own queue would
 //! swallow rebalances.
 
@@ -33,7 +33,7 @@ use crate::client::offsets::Offsets;
 use crate::client::option::Secrets;
 use crate::source::assignment::{self, Assigned, Begun};
 use crate::source::end_offsets::OffsetLookup;
-use crate::source::mailbox::{Begin, Changed, EndOffsets, Mailbox, StartOffsets};
+use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets, TopicChange};
 use crate::source::offset_commit::OffsetCommit;
 use crate::source::partition_reader::Served;
 use crate::source::range::made_anew;
@@ -79,10 +79,10 @@ pub(crate) struct Reader {
     lookup: OffsetLookup,
     events: mpsc::Sender<Event>,
     generation: u64,
-    given: Option<Assigned>,
+    assigned: Option<Assigned>,
     offset_commit: OffsetCommit,
-    /// How often the client has found a topic with another id: the last look at the topics that was wanted.
-    renamed: u64,
+    /// How often the client has found a topic with another id, as of the last check that was asked for.
+    new_topic_ids: u64,
 }
 
 /// Why the thread ends.
@@ -100,7 +100,7 @@ impl From<Error> for End {
 }
 
 impl Reader {
-    /// A reader with a consumer that has subscribed to the topic that the group is held on.
+    /// A reader with a consumer that has subscribed to the topic of the group.
     pub(crate) fn new(
         consumer: Arc<BaseConsumer<Context>>,
         plan: Plan,
@@ -108,7 +108,7 @@ impl Reader {
         lookup: OffsetLookup,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let (given, offset_commit) = (None, OffsetCommit::new());
+        let (assigned, offset_commit) = (None, OffsetCommit::new());
         Self {
             consumer,
             plan,
@@ -116,29 +116,29 @@ impl Reader {
             lookup,
             events,
             generation: 0,
-            given,
+            assigned,
             offset_commit,
-            renamed: 0,
+            new_topic_ids: 0,
         }
     }
 
     /// Reads until the feed is closed or something fails; then leaves the group.
     pub(crate) fn run(mut self) {
         let end = loop {
-            if let Err(end) = self.round() {
+            if let Err(end) = self.run_once() {
                 break end;
             }
         };
         if let End::Failed(error) = end {
             warn!("stop reading from Kafka: {}", error.report());
-            // If there is no room, the feed finds the channel closed.
+            // If the channel is full, the feed finds it closed.
             let _ = self.events.try_send(Err(error));
         }
         self.leave();
     }
 
-    fn round(&mut self) -> Result<(), End> {
-        if self.events.is_closed() || self.mailbox.look(|slots| slots.close) {
+    fn run_once(&mut self) -> Result<(), End> {
+        if self.events.is_closed() || self.mailbox.read(|slots| slots.close) {
             return Err(End::Closed);
         }
         self.serve_events()?;
@@ -147,10 +147,10 @@ impl Reader {
             return Ok(());
         }
         self.read_mailbox()?;
-        let served = if self.knows_the_topics() { self.serve() } else { Served::Idle };
-        self.look_for_passage();
+        let served = if self.topics_are_checked() { self.serve() } else { Served::Idle };
+        self.note_skipped();
         // Commits that wait for a coordinator hold up joining the group again.
-        if self.offset_commit.is_due() && self.given.is_some() {
+        if self.offset_commit.is_due() && self.assigned.is_some() {
             self.offset_commit.commit(&self.consumer);
         }
         if served == Served::Idle {
@@ -160,14 +160,14 @@ impl Reader {
     }
 
     /// Whether the topics are known to be those of the positions. What comes after the client has found one with
-    /// another id may be of a topic made anew: nothing of it is handed over before that was looked at.
-    fn knows_the_topics(&mut self) -> bool {
-        let renamed = self.consumer.context().renamed();
-        if renamed != self.renamed {
-            self.renamed = renamed;
-            self.lookup.look(renamed);
+    /// another id may be of a topic made anew: nothing of it is delivered before that was checked.
+    fn topics_are_checked(&mut self) -> bool {
+        let new_topic_ids = self.consumer.context().new_topic_ids();
+        if new_topic_ids != self.new_topic_ids {
+            self.new_topic_ids = new_topic_ids;
+            self.lookup.check_topics(new_topic_ids);
         }
-        self.renamed == 0 || self.mailbox.look(|slots| slots.looked) == self.renamed
+        self.new_topic_ids == 0 || self.mailbox.read(|slots| slots.checked) == self.new_topic_ids
     }
 
     /// Serves the consumer's events. Records never come this way.
@@ -176,7 +176,7 @@ impl Reader {
         for _ in 0..MOST_EVENTS {
             let before = self.consumer.context().served();
             match self.consumer.poll(Duration::ZERO) {
-                Some(Err(error)) => self.judge(&error)?,
+                Some(Err(error)) => self.check_error(&error)?,
                 Some(Ok(message)) => {
                     drop(message);
                     return Err(Error::transient(
@@ -192,7 +192,7 @@ impl Reader {
 
     /// Most errors pass by themselves, and librdkafka goes on trying; some need another consumer or
     /// somebody's help.
-    fn judge(&self, error: &KafkaError) -> Result<()> {
+    fn check_error(&self, error: &KafkaError) -> Result<()> {
         let fatal = self.consumer.client().fatal_error().map(|(code, _)| code);
         let Some(code) = fatal.or(error.rdkafka_error_code()) else { return Ok(()) };
         if fatal.is_none() && kind(code) == ErrorKind::Transient {
@@ -211,15 +211,15 @@ impl Reader {
     fn rebalance(&mut self, rebalance: Rebalance) -> Result<()> {
         match rebalance {
             Rebalance::Assign(numbers) => self.accept(&numbers),
-            Rebalance::Revoke => self.give_back(self.consumer.assignment_lost()),
+            Rebalance::Revoke => self.revoke(self.consumer.assignment_lost()),
         }
     }
 
     /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
-    /// the group hears at once that all is well.
+    /// the group is answered at once.
     fn accept(&mut self, numbers: &[i32]) -> Result<()> {
-        if self.given.is_some() {
-            self.give_back(true)?;
+        if self.assigned.is_some() {
+            self.revoke(true)?;
         }
         self.assign(&TopicPartitionList::new())?;
         self.generation += 1;
@@ -228,28 +228,28 @@ impl Reader {
             let until = self.plan.until.get(&partition).copied();
             assignment::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
         };
-        let (given, inputs) = Assigned::new(generation, numbers, &self.plan.layout, open)?;
-        info!(tasks = ?given.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
+        let (assigned, inputs) = Assigned::new(generation, numbers, &self.plan.layout, open)?;
+        info!(tasks = ?assigned.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
             of = self.plan.layout.tasks(), "the group gives these tasks to this instance");
-        self.given = Some(given);
+        self.assigned = Some(assigned);
         let mailbox = Arc::clone(&self.mailbox);
         let assignment = Assignment::new(inputs, move |positions| {
-            mailbox.put(|slots| slots.begin = Some(Begin { generation, positions }));
+            mailbox.update(|slots| slots.begin = Some(Begin { generation, positions }));
         });
         self.send(SourceEvent::Assigned(assignment))
     }
 
-    /// Hands the tasks back: waits for their last commits, unless another instance may own them already.
-    fn give_back(&mut self, lost: bool) -> Result<()> {
-        let Some(given) = self.given.take() else {
+    /// Gives the tasks back: waits for their last commits, unless another instance may own them already.
+    fn revoke(&mut self, lost: bool) -> Result<()> {
+        let Some(assigned) = self.assigned.take() else {
             return self.unassign();
         };
         self.lookup.watch(Vec::new());
-        if !given.tasks.is_empty() {
-            let (mailbox, generation) = (Arc::clone(&self.mailbox), given.generation);
+        if !assigned.tasks.is_empty() {
+            let (mailbox, generation) = (Arc::clone(&self.mailbox), assigned.generation);
             let deadline = if lost { Duration::ZERO } else { self.plan.grace };
-            let done = move || mailbox.put(|slots| slots.released = generation);
-            let tasks = given.tasks.clone();
+            let done = move || mailbox.update(|slots| slots.released = generation);
+            let tasks = assigned.tasks.clone();
             self.send(SourceEvent::Revoked(Revocation::new(tasks, lost, deadline, done)))?;
             if lost {
                 warn!("the group has taken all tasks: this instance was not heard for too long");
@@ -259,7 +259,7 @@ impl Reader {
             }
         }
         self.unassign()?;
-        given.unforward();
+        assigned.unforward();
         Ok(())
     }
 
@@ -268,7 +268,7 @@ impl Reader {
             let answered = |slots: &mut crate::source::mailbox::Slots| {
                 slots.released >= generation || slots.close
             };
-            !self.mailbox.look(answered) && !self.consumer.assignment_lost()
+            !self.mailbox.read(answered) && !self.consumer.assignment_lost()
         };
         while waits() {
             if deadline.is_over() {
@@ -282,20 +282,20 @@ impl Reader {
     }
 
     fn read_mailbox(&mut self) -> Result<()> {
-        let (begin, ends, committed, changed) = self.mailbox.look(|slots| {
+        let (begin, ends, committed, changed) = self.mailbox.read(|slots| {
             let committed = std::mem::take(&mut slots.committed);
             (slots.begin.take(), slots.ends.take(), committed, slots.changed.take())
         });
-        if let Some(error) = self.mailbox.look(|slots| slots.refused.take()) {
+        if let Some(error) = self.mailbox.read(|slots| slots.refused.take()) {
             return Err(error);
         }
         match changed {
-            Some(Changed::Recounted(topic, count)) => {
+            Some(TopicChange::Partitions(topic, count)) => {
                 return Err(Error::transient(format!(
                     "read {topic}: it has {count} partitions now, and had others when the source was opened"
                 )));
             }
-            Some(Changed::MadeAnew(topic, was, is)) => {
+            Some(TopicChange::Recreated(topic, was, is)) => {
                 let error = made_anew(topic, was, is);
                 let begin_anew = || Error::transient(format!("read {topic}: begin anew"));
                 return Err(if self.plan.begins_anew {
@@ -306,8 +306,8 @@ impl Reader {
             }
             None => {}
         }
-        if let Some(given) = &mut self.given {
-            given.committed(&committed);
+        if let Some(assigned) = &mut self.assigned {
+            assigned.committed(&committed);
         }
         self.offset_commit.note(committed);
         #[cfg(test)]
@@ -324,45 +324,48 @@ impl Reader {
     /// Stops forwarding, as a fault would, for as long as a test says so; one that lasts stops fetching.
     #[cfg(test)]
     fn sabotage(&self) {
-        if let (Some(given), Some(fetches)) =
-            (&self.given, self.mailbox.look(|slots| slots.fetches))
+        if let (Some(assigned), Some(fetches)) =
+            (&self.assigned, self.mailbox.read(|slots| slots.fetches))
         {
-            let list = given.list().unwrap();
+            let list = assigned.list().unwrap();
             match fetches {
                 true => self.consumer.resume(&list).unwrap(),
                 false => self.consumer.pause(&list).unwrap(),
             }
-            self.mailbox.look(|slots| slots.fetches = None);
+            self.mailbox.read(|slots| slots.fetches = None);
         }
-        let faults = self.mailbox.look(|slots| {
+        let faults = self.mailbox.read(|slots| {
             slots.faults = slots.faults.saturating_sub(1);
             slots.faults
         });
-        let Some(given) = self.given.as_ref().filter(|_| faults > 0) else { return };
-        given.unforward();
+        let Some(assigned) = self.assigned.as_ref().filter(|_| faults > 0) else { return };
+        assigned.unforward();
         if faults > 1000 {
-            self.consumer.pause(&given.list().unwrap()).unwrap();
+            self.consumer.pause(&assigned.list().unwrap()).unwrap();
         }
     }
 
     /// Takes the claimed positions and asks where the partitions begin and end now.
     fn prepare(&mut self, begin: Begin) {
-        let Some(given) = &mut self.given else { return };
-        if given.prepare(begin) {
-            self.lookup.watch(given.partitions());
-            self.lookup.ask_starts(given.generation, given.doubts());
+        let Some(assigned) = &mut self.assigned else { return };
+        if assigned.prepare(begin) {
+            self.lookup.watch(assigned.partitions());
+            self.lookup.ask_starts(assigned.generation, assigned.offsets_to_validate());
         }
     }
 
     fn note_ends(&mut self, ends: &EndOffsets) -> Result<()> {
         if let Some(starts) = &ends.starts
-            && self.given.as_ref().is_some_and(|given| given.generation == starts.generation)
+            && self
+                .assigned
+                .as_ref()
+                .is_some_and(|assigned| assigned.generation == starts.generation)
         {
             self.begin(starts, &ends.ends)?;
         }
         let positions = self.positions();
-        let Some(given) = &mut self.given else { return Ok(()) };
-        match given.note_ends(ends, &positions) {
+        let Some(assigned) = &mut self.assigned else { return Ok(()) };
+        match assigned.note_ends(ends, &positions) {
             Advice::Nothing | Advice::Forward => Ok(()),
             Advice::Assign => {
                 warn!("assign all partitions again, each where it stands");
@@ -374,17 +377,17 @@ impl Reader {
         }
     }
 
-    /// Begins to read, now that starts and ends are known; answers for what was doubtful.
+    /// Begins to read, now that starts and ends are known; fails what was out of range.
     fn begin(&mut self, starts: &StartOffsets, ends: &Offsets) -> Result<()> {
-        let Some(given) = &mut self.given else { return Ok(()) };
+        let Some(assigned) = &mut self.assigned else { return Ok(()) };
         let queue = || Queue::new(&self.consumer, thread::current(), self.plan.most_records);
         let anew = self.plan.begins_anew;
-        let begun = given.begin(starts, ends, anew, queue)?;
-        given.settle_doubts(starts, ends, anew);
+        let begun = assigned.begin(starts, ends, anew, queue)?;
+        assigned.fail_out_of_range(starts, ends, anew);
         match begun {
             Begun::Nothing => Ok(()),
             Begun::Unknown => {
-                self.lookup.ask_starts(given.generation, given.doubts());
+                self.lookup.ask_starts(assigned.generation, assigned.offsets_to_validate());
                 Ok(())
             }
             Begun::All => self.assign_all(),
@@ -393,29 +396,29 @@ impl Reader {
 
     /// Assigns every open partition where it stands, forwarded to its own queue before and after.
     fn assign_all(&self) -> Result<()> {
-        let Some(given) = &self.given else { return Ok(()) };
-        let list = given.list().map_err(|error| self.failure("assign partitions", &error))?;
-        given.forward();
+        let Some(assigned) = &self.assigned else { return Ok(()) };
+        let list = assigned.list().map_err(|error| self.failure("assign partitions", &error))?;
+        assigned.forward();
         self.assign(&list)?;
-        given.forward();
+        assigned.forward();
         Ok(())
     }
 
     fn serve(&mut self) -> Served {
-        let Some(given) = &mut self.given else { return Served::Idle };
-        let round = given.serve(self.plan.most_records);
-        if round.doubtful {
-            self.lookup.ask_starts(given.generation, given.doubts());
+        let Some(assigned) = &mut self.assigned else { return Served::Idle };
+        let round = assigned.serve(self.plan.most_records);
+        if round.out_of_range {
+            self.lookup.ask_starts(assigned.generation, assigned.offsets_to_validate());
         }
         round.served
     }
 
-    /// Looks for what was passed and is never handed over.
-    fn look_for_passage(&mut self) {
-        if self.given.as_ref().is_some_and(Assigned::awaits_passage) {
+    /// Notes what was skipped, since it is never delivered.
+    fn note_skipped(&mut self) {
+        if self.assigned.as_ref().is_some_and(Assigned::may_have_skipped) {
             let positions = self.positions();
-            if let Some(given) = &mut self.given {
-                given.passed(&positions);
+            if let Some(assigned) = &mut self.assigned {
+                assigned.skip_to(&positions);
             }
         }
     }
@@ -460,15 +463,15 @@ impl Reader {
 
     /// Leaves the group; the consumer is dropped here, where it may wait for its broker.
     fn leave(mut self) {
-        let rest = self.mailbox.look(|slots| std::mem::take(&mut slots.committed));
+        let rest = self.mailbox.read(|slots| std::mem::take(&mut slots.committed));
         self.offset_commit.note(rest);
         self.offset_commit.commit(&self.consumer);
-        let given = self.given.take();
+        let assigned = self.assigned.take();
         if let Err(error) = self.unassign() {
             debug!("{}", error.report());
         }
-        if let Some(given) = given {
-            given.unforward();
+        if let Some(assigned) = assigned {
+            assigned.unforward();
         }
         self.consumer.context().close();
         self.wait_for_records();

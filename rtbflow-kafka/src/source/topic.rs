@@ -18,22 +18,22 @@ use crate::source::feed::KafkaFeed;
 use crate::source::mailbox::Mailbox;
 use crate::source::read_again::read_again;
 
-/// How long opening may take.
-const LONGEST_OPENING: Duration = Duration::from_secs(15);
+/// How long it may take to open a topic.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long reading single records again may take.
-const LONGEST_READING: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Events that the job has not taken yet; each rebalance makes two.
 const MOST_EVENTS: usize = 64;
-/// Records in a batch, unless it is said otherwise.
+/// Records in a batch, by default.
 const MOST_RECORDS: usize = 500;
-/// Bytes that librdkafka may fetch ahead, unless it is said otherwise.
+/// Bytes that librdkafka may fetch ahead, by default.
 const PREFETCH_BYTES: usize = 16 << 20;
 
 /// A topic to read, or several [together](Self::with). The job's name is the consumer group.
 ///
-/// A single topic is one task a partition. Several are read by co-groups: the partitions that hold the same
+/// A single topic is one task per partition. Several are read by co-groups: the partitions that hold the same
 /// keys are one task's, as [`Layout`](rtbflow::source::Layout) has it, for topics whose producers hash keys
-/// alike. The group is held on a topic with as many partitions as there are tasks, and the partitions of
+/// alike. The group subscribes to a topic with as many partitions as there are tasks, and the partitions of
 /// the others are assigned by hand. That is the first one with that count; if there is none (6 partitions
 /// against 4), an empty topic `{group}.coordination-{tasks}` is made for it, on demand, and nothing is ever
 /// written there. Counts without a common divisor make one task, with a warning.
@@ -44,7 +44,7 @@ const PREFETCH_BYTES: usize = 16 << 20;
 ///
 /// # Memory
 /// librdkafka fetches at most [`prefetch_bytes`](Self::prefetch_bytes) ahead, divided among all
-/// partitions (256 KiB each at least), exceeded by at most one fetch a partition (no larger than its
+/// partitions (256 KiB each at least), exceeded by at most one fetch per partition (no larger than its
 /// share, or than one record batch); between the reading thread and each task there are two batches of
 /// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
 /// those in a task keep the responses in memory that they came in, until the epoch they belong to is
@@ -74,9 +74,9 @@ const PREFETCH_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct KafkaTopic {
     pub(crate) kafka: Kafka,
-    pub(crate) topics: Vec<Named>,
+    pub(crate) topics: Vec<TopicOptions>,
     /// The address of another cluster that a topic was to be read from.
-    pub(crate) elsewhere: Option<String>,
+    pub(crate) other_cluster: Option<String>,
     pub(crate) instance: Option<String>,
     pub(crate) max_poll_records: usize,
     pub(crate) prefetch_bytes: usize,
@@ -84,9 +84,9 @@ pub struct KafkaTopic {
     pub(crate) begins_anew: bool,
 }
 
-/// A topic by its name.
+/// The options of one topic.
 #[derive(Debug, Clone)]
-pub(crate) struct Named {
+pub(crate) struct TopicOptions {
     pub(crate) name: String,
     pub(crate) expected_partitions: Option<u32>,
 }
@@ -103,8 +103,8 @@ impl KafkaTopic {
     pub(crate) fn new(kafka: Kafka, name: String) -> Self {
         Self {
             kafka,
-            topics: vec![Named { name, expected_partitions: None }],
-            elsewhere: None,
+            topics: vec![TopicOptions { name, expected_partitions: None }],
+            other_cluster: None,
             instance: None,
             max_poll_records: MOST_RECORDS,
             prefetch_bytes: PREFETCH_BYTES,
@@ -129,28 +129,28 @@ impl KafkaTopic {
         self
     }
 
-    /// The most records in one batch; 500 unless it is said otherwise.
+    /// The most records in one batch; 500 by default.
     #[must_use]
     pub fn max_poll_records(self, most: usize) -> Self {
         Self { max_poll_records: most.max(1), ..self }
     }
 
-    /// The bytes that are fetched ahead, for all partitions together; 16 MiB unless it is said otherwise.
+    /// The bytes that are fetched ahead, for all partitions together; 16 MiB by default.
     #[must_use]
     pub fn prefetch_bytes(self, most: usize) -> Self {
         Self { prefetch_bytes: most, ..self }
     }
 
-    /// How long a partition may stand still, with records to read and room for them, before it is
+    /// How long a partition may stand still, with records to read and capacity for them, before it is
     /// assigned again (after a quarter of it a cheaper cure is tried); after twice as long the source asks
-    /// to be opened again. 10 s unless it is said otherwise.
+    /// to be opened again. 10 s by default.
     #[must_use]
     pub fn stall_timeout(self, patience: Duration) -> Self {
         Self { stall_timeout: patience, ..self }
     }
 
     /// Whether reading goes on where the log does not hold a position, instead of stopping with an error that says
-    /// what was found: it stops unless it is said otherwise, since somebody has to look first. It goes on
+    /// what was found: it stops by default, since somebody has to look first. It goes on
     ///
     /// - at the beginning of a topic that was deleted and made anew,
     /// - at the first record that is left where retention has removed what was not read yet,
@@ -169,9 +169,9 @@ impl KafkaTopic {
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         if self.kafka.servers() != other.kafka.servers() {
-            self.elsewhere = Some(other.kafka.servers().to_owned());
+            self.other_cluster = Some(other.kafka.servers().to_owned());
         }
-        self.elsewhere = self.elsewhere.or(other.elsewhere);
+        self.other_cluster = self.other_cluster.or(other.other_cluster);
         self.topics.extend(other.topics);
         self
     }
@@ -216,14 +216,14 @@ impl Source for KafkaTopic {
     }
 
     async fn check(&self) -> Result<()> {
-        self.kafka.are_there("read", self.topics()).await
+        self.kafka.check_topics_exist("read", self.topics()).await
     }
 
     async fn read_again(&self, origins: &[Origin]) -> Result<Vec<Option<Original>>> {
         let (kafka, wanted) = (self.kafka.clone(), origins.to_vec());
         let attempt = format!("read records of {} again", self.names());
-        let read = move || read_again(&kafka, &wanted, Deadline::after(LONGEST_READING));
-        let found = blocking(&attempt, LONGEST_READING * 2, read).await?;
+        let read = move || read_again(&kafka, &wanted, Deadline::after(READ_TIMEOUT));
+        let found = blocking(&attempt, READ_TIMEOUT * 2, read).await?;
         Ok(origins.iter().map(|origin| found.get(origin).cloned()).collect())
     }
 
@@ -248,7 +248,7 @@ impl Source for KafkaTopic {
             drop(leaving);
         })?;
         let attempt = || format!("open {} at {}", self.names(), self.kafka.servers());
-        match timeout(LONGEST_OPENING, opened).await {
+        match timeout(OPEN_TIMEOUT, opened).await {
             Ok(Ok(opened)) => opened.map(|()| feed),
             Ok(Err(_)) => Err(Error::permanent(attempt() + ": its thread ended early")),
             Err(_) => Err(Error::transient(attempt() + ": Kafka does not answer")),

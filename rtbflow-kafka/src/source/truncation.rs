@@ -15,23 +15,23 @@ use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::client::native::{Door, Failure, Queue, set_term};
+use crate::client::native::{Failure, OffsetRange, Queue, set_leader_epoch};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 
-/// How long one look may take.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// The pause between two looks at what comes.
+/// How long one validation may take.
+const VALIDATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What librdkafka says before the offset at which the log was cut.
 const CUT_AT: &str = "broker end offset is ";
 
-/// A position of which it is not known whether the log still holds what is before it.
+/// A position that is to be validated: whether the log still holds what is before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Doubt {
+pub(crate) struct OffsetAndEpoch {
     pub(crate) offset: i64,
-    /// The term in which the last record before it was written, or a later one.
-    pub(crate) term: i32,
+    /// The leader epoch in which the last record before it was written, or a later one.
+    pub(crate) leader_epoch: i32,
 }
 
 /// Where logs were cut below these positions.
@@ -40,67 +40,71 @@ pub(crate) struct Doubt {
 /// If a leader does not say.
 pub(crate) fn cuts(
     kafka: &Kafka,
-    doubts: &BTreeMap<Partition, Doubt>,
+    positions: &BTreeMap<Partition, OffsetAndEpoch>,
 ) -> KafkaResult<BTreeMap<Partition, i64>> {
     let mut found = BTreeMap::new();
-    for (partition, doubt) in doubts {
-        if let Some(cut) = look(kafka, *partition, *doubt)? {
+    for (partition, position) in positions {
+        if let Some(cut) = validate(kafka, *partition, *position)? {
             found.insert(*partition, cut);
         }
     }
     Ok(found)
 }
 
-/// Lets librdkafka compare offset and term with what the leader knows, which it does where it seeks to them.
-fn look(kafka: &Kafka, partition: Partition, doubt: Doubt) -> KafkaResult<Option<i64>> {
+/// Lets librdkafka compare offset and leader epoch with what the leader knows, which it does where it seeks to them.
+fn validate(
+    kafka: &Kafka,
+    partition: Partition,
+    position: OffsetAndEpoch,
+) -> KafkaResult<Option<i64>> {
     let failed = |_| KafkaError::Seek("no client".to_owned());
     let consumer: BaseConsumer<Context> =
-        kafka.client(Role::Consumer, "terms", OPTIONS).map_err(failed)?;
+        kafka.client(Role::Consumer, "leader epochs", OPTIONS).map_err(failed)?;
     let consumer = Arc::new(consumer);
     let (topic, number) = (partition.topic.name(), partition.number);
     let made = Queue::new(&consumer, thread::current(), 1);
     let mut queue = made.ok_or_else(|| KafkaError::Seek("no queue".to_owned()))?;
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, number, Offset::Offset(doubt.offset))?;
+    list.add_partition_offset(topic, number, Offset::Offset(position.offset))?;
     queue.forward(topic, number);
     consumer.assign(&list)?;
     queue.forward(topic, number);
-    set_term(&mut list, partition, doubt.term);
-    let deadline = Deadline::after(LONGEST_LOOK);
-    let looked = loop {
+    set_leader_epoch(&mut list, partition, position.leader_epoch);
+    let deadline = Deadline::after(VALIDATION_TIMEOUT);
+    let validated = loop {
         serve_events(&consumer);
         if deadline.is_over() {
             break Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
         }
         // A partition that is only being assigned cannot be sought in yet.
-        let sought = consumer.seek_partitions(list.clone(), LONGEST_LOOK);
+        let sought = consumer.seek_partitions(list.clone(), VALIDATION_TIMEOUT);
         let done = sought.is_ok_and(|list| list.elements().iter().all(|at| at.error().is_ok()));
         if done {
-            break answer(&consumer, &mut queue, doubt, deadline);
+            break answer(&consumer, &mut queue, position, deadline);
         }
         thread::park_timeout(PAUSE);
     };
     queue.unforward(topic, number);
     drop(queue);
     drop_elsewhere(consumer);
-    looked
+    validated
 }
 
 /// What comes behind the seek: a record or the end of the log, or that the log was cut.
 fn answer(
     consumer: &BaseConsumer<Context>,
     queue: &mut Queue,
-    doubt: Doubt,
+    position: OffsetAndEpoch,
     deadline: Deadline,
 ) -> KafkaResult<Option<i64>> {
     loop {
         serve_events(consumer);
-        let taken = queue.take(1, Door { from: doubt.offset, until: i64::MAX });
+        let taken = queue.take(1, OffsetRange { from: position.offset, until: i64::MAX });
         match taken.failure {
             None if taken.records.is_some() => return Ok(None),
             Some(Failure { code: Code::PartitionEOF, .. }) => return Ok(None),
             Some(Failure { code: Code::AutoOffsetReset | Code::LogTruncation, reason }) => {
-                return Ok(cut_at(&reason, doubt));
+                return Ok(cut_at(&reason, position));
             }
             Some(Failure { code, .. }) => return Err(KafkaError::MessageConsumption(code)),
             None if deadline.is_over() => {
@@ -113,12 +117,12 @@ fn answer(
 
 /// The offset that librdkafka names, if its words are about a log that was cut. A position beyond the log is seen
 /// by its offset.
-fn cut_at(reason: &str, doubt: Doubt) -> Option<i64> {
+fn cut_at(reason: &str, position: OffsetAndEpoch) -> Option<i64> {
     let (_, behind) = reason.split_once(CUT_AT)?;
     let digits = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
-    // Without an offset nothing of the term is left there.
+    // Without an offset nothing of the leader epoch is left there.
     let cut = behind.get(..digits)?.parse().unwrap_or(0);
-    (cut < doubt.offset).then_some(cut)
+    (cut < position.offset).then_some(cut)
 }
 
 const OPTIONS: &[(&str, &str)] = &[
@@ -140,12 +144,12 @@ mod tests {
 
     #[test]
     fn the_offset_of_the_cut_is_found_in_librdkafkas_words() {
-        let doubt = Doubt { offset: 15, term: 0 };
+        let position = OffsetAndEpoch { offset: 15, leader_epoch: 0 };
         let said = "Partition log truncation detected at offset 15 (leader epoch 0): broker end offset is 10 \
                     (offset leader epoch 0). Reset to INVALID.";
-        assert_eq!(cut_at(said, doubt), Some(10));
+        assert_eq!(cut_at(said, position), Some(10));
         let said = "No epoch found less or equal to offset 15: broker end offset is -1 (offset leader epoch -1).";
-        assert_eq!(cut_at(said, doubt), Some(0));
-        assert_eq!(cut_at("fetch failed due to requested offset not available", doubt), None);
+        assert_eq!(cut_at(said, position), Some(0));
+        assert_eq!(cut_at("fetch failed due to requested offset not available", position), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Notices a partition that has records but hands none over.
+//! Notices a partition that has records but delivers none.
 
 /// Watches one partition. Time is counted in answers about the partition's end, so that a broker that
 /// is away, and answers nothing, is never taken for a partition that stands still.
@@ -29,10 +29,10 @@ impl Watchdog {
         Self { patience: patience.clamp(2, u32::MAX / 4), at: -1, stalled: 0 }
     }
 
-    /// Looks at a partition that is read up to `at` and ends at `end`; `room` says whether its reader
+    /// Observes a partition that is read up to `at` and ends at `end`; `has_capacity` says whether its reader
     /// would take more.
-    pub(crate) fn look(&mut self, at: i64, end: i64, room: bool) -> Advice {
-        let fine = at != self.at || at >= end || !room;
+    pub(crate) fn observe(&mut self, at: i64, end: i64, has_capacity: bool) -> Advice {
+        let fine = at != self.at || at >= end || !has_capacity;
         self.at = at;
         if fine {
             self.stalled = 0;
@@ -58,18 +58,18 @@ mod tests {
     #[test]
     fn a_partition_that_stands_still_is_cured_step_by_step() {
         let mut dog = Watchdog::new(4);
-        let looks: Vec<Advice> = (0..9).map(|_| dog.look(5, 9, true)).collect();
+        let advice: Vec<Advice> = (0..9).map(|_| dog.observe(5, 9, true)).collect();
         let (n, f, a) = (Advice::Nothing, Advice::Forward, Advice::Assign);
-        assert_eq!(looks, [n, n, f, f, a, f, f, f, Advice::Reopen]);
+        assert_eq!(advice, [n, n, f, f, a, f, f, f, Advice::Reopen]);
     }
 
     #[test]
     fn progress_a_full_reader_and_the_end_are_all_well() {
         let mut dog = Watchdog::new(2);
-        for (at, end, room) in
+        for (at, end, has_capacity) in
             [(5, 9, true), (6, 9, true), (6, 9, false), (9, 9, true), (9, 9, true)]
         {
-            assert_eq!(dog.look(at, end, room), Advice::Nothing);
+            assert_eq!(dog.observe(at, end, has_capacity), Advice::Nothing);
         }
     }
 }

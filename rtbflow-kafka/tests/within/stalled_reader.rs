@@ -59,13 +59,13 @@ async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() 
     let (mut feed, mut input, topic) = open(Duration::from_millis(400)).await;
     write(&topic).await;
     assert_eq!(read_one(&mut input).await, 0);
-    feed.mailbox.put(|slots| slots.faults = 3);
-    while feed.mailbox.look(|slots| slots.faults) > 0 {
+    feed.mailbox.update(|slots| slots.faults = 3);
+    while feed.mailbox.read(|slots| slots.faults) > 0 {
         tokio::task::yield_now().await;
     }
     write(&topic).await;
     assert_eq!(read_one(&mut input).await, 1, "cured by the watchdog");
-    feed.mailbox.put(|slots| slots.faults = u32::MAX);
+    feed.mailbox.update(|slots| slots.faults = u32::MAX);
     write(&topic).await;
     let error = timeout(SOON, feed.next()).await.unwrap().unwrap_err();
     assert!(error.is_transient() && error.report().contains("hands nothing over"), "{error:?}");
@@ -73,8 +73,8 @@ async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() 
 }
 
 async fn fetches(feed: &KafkaFeed, go_on: bool) {
-    feed.mailbox.put(|slots| slots.fetches = Some(go_on));
-    while feed.mailbox.look(|slots| slots.fetches.is_some()) {
+    feed.mailbox.update(|slots| slots.fetches = Some(go_on));
+    while feed.mailbox.read(|slots| slots.fetches.is_some()) {
         tokio::task::yield_now().await;
     }
 }

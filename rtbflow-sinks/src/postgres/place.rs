@@ -10,7 +10,7 @@ use rtbflow::{Error, Result};
 use crate::postgres::address::shown;
 use crate::postgres::failure::{Blame, blamed};
 use crate::postgres::needs::Needs;
-use crate::postgres::session::{Lease, Seat, Server};
+use crate::postgres::session::{Lease, Server, Slot};
 use crate::postgres::tables;
 
 /// A Postgres: the place of a job's results, state and positions. A clone is another handle on it.
@@ -27,8 +27,8 @@ pub(crate) struct Inner {
     pub(crate) server: Server,
     pub(crate) call_timeout: Duration,
     pub(crate) creates_tables: bool,
-    pub(crate) committer: Seat,
-    pub(crate) reader: Seat,
+    pub(crate) committer: Slot,
+    pub(crate) reader: Slot,
     /// The sinks' names in the order in which they were first made.
     pub(crate) ranks: Arc<Mutex<Vec<String>>>,
     /// What the sinks will need, as far as the pipeline was drawn.
@@ -42,8 +42,8 @@ impl Postgres {
             server,
             call_timeout,
             creates_tables,
-            committer: Seat::default(),
-            reader: Seat::default(),
+            committer: Slot::default(),
+            reader: Slot::default(),
             ranks: Arc::default(),
             needs: Needs::default(),
         };
@@ -60,8 +60,8 @@ impl Postgres {
             server: server.clone(),
             call_timeout: *call_timeout,
             creates_tables: *creates_tables,
-            committer: Seat::default(),
-            reader: Seat::default(),
+            committer: Slot::default(),
+            reader: Slot::default(),
             ranks: Arc::clone(ranks),
             needs: needs.clone(),
         };
@@ -112,29 +112,29 @@ impl Postgres {
     /// The outer deadline of every call. What it interrupts loses its connection.
     pub(crate) async fn within<V>(
         &self,
-        seat: &Seat,
+        slot: &Slot,
         attempted: &str,
         call: impl Future<Output = Result<V>> + Send,
     ) -> Result<V> {
-        self.within_more(seat, Duration::ZERO, attempted, call).await
+        self.within_more(slot, Duration::ZERO, attempted, call).await
     }
 
     /// A call that has timed out, here or on the server, gets more time when it is made again.
     pub(crate) async fn within_more<V>(
         &self,
-        seat: &Seat,
+        slot: &Slot,
         more: Duration,
         attempted: &str,
         call: impl Future<Output = Result<V>> + Send,
     ) -> Result<V> {
         let timeout = self.inner.call_timeout.saturating_add(more);
-        let timeout = timeout.saturating_mul(seat.patience.times());
+        let timeout = timeout.saturating_mul(slot.patience.times());
         let answer = tokio::time::timeout(timeout, call).await;
         match &answer {
-            Ok(Ok(_)) => seat.patience.shorten(),
-            Ok(Err(error)) if blamed(error).0 == Blame::Time => seat.patience.lengthen(),
+            Ok(Ok(_)) => slot.patience.shorten(),
+            Ok(Err(error)) if blamed(error).0 == Blame::Time => slot.patience.lengthen(),
             Ok(Err(_)) => {}
-            Err(_) => seat.patience.lengthen(),
+            Err(_) => slot.patience.lengthen(),
         }
         answer.unwrap_or_else(|_| {
             let server = self.server();

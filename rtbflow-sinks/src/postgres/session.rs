@@ -29,7 +29,7 @@ pub(crate) struct Server {
 
 impl Server {
     async fn connect(&self) -> Result<Session> {
-        // Boxed: a handshake is large, and every call would carry room for one.
+        // Boxed: a handshake is large, and every call would carry one.
         let connect = Box::pin(async {
             match &self.tls {
                 Some(tls) => {
@@ -113,31 +113,31 @@ impl Drop for Session {
     }
 }
 
-/// Room for one connection, used by one call at a time.
+/// A slot for one connection, used by one call at a time.
 #[derive(Default)]
-pub(crate) struct Seat {
+pub(crate) struct Slot {
     session: Mutex<Option<Session>>,
     pub(crate) patience: Patience,
 }
 
-impl Seat {
+impl Slot {
     /// The connection, made if there is none.
     pub(crate) async fn lease<'a>(&'a self, server: &'a Server) -> Result<Lease<'a>> {
-        let mut seat = self.session.lock().await;
-        let mut session = match seat.take().filter(|session| !session.client.is_closed()) {
+        let mut slot = self.session.lock().await;
+        let mut session = match slot.take().filter(|session| !session.client.is_closed()) {
             Some(session) => session,
             None => server.connect().await?,
         };
         session.broken = true;
         let begin = server.settings.begin(session.version, self.patience.times());
-        Ok(Lease { seat, session, server: &server.name, begin })
+        Ok(Lease { slot, session, server: &server.name, begin })
     }
 }
 
 /// A connection in use. It is cut when the lease is dropped, as it then is in the middle of something;
 /// [`keep`](Self::keep) puts it back.
 pub(crate) struct Lease<'a> {
-    seat: MutexGuard<'a, Option<Session>>,
+    slot: MutexGuard<'a, Option<Session>>,
     session: Session,
     /// What the server is called in messages.
     pub(crate) server: &'a str,
@@ -188,6 +188,6 @@ impl Lease<'_> {
     /// Puts the connection back: nothing is under way on it.
     pub(crate) fn keep(mut self) {
         self.session.broken = false;
-        *self.seat = Some(self.session);
+        *self.slot = Some(self.session);
     }
 }

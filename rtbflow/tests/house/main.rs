@@ -1,4 +1,4 @@
-//! The rules of the house that the compiler does not know: who may know whom, and how a file begins.
+//! The rules of the house that the compiler does not know: who may know whom, how a file begins, and how it is called.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
@@ -6,6 +6,7 @@
 
 mod code;
 mod operators;
+mod places;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The native call that says which topics there are: their ids, which rdkafka does not hand on, and how many
+//! The native call that says which topics there are: their ids, which rdkafka does not have, and how many
 //! partitions each has.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::client::context::Context;
 
 /// A topic as a broker describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Described {
+pub(crate) struct TopicDescription {
     /// Its id; `None` where the brokers are older than the ids.
     pub(crate) id: Option<TopicId>,
     /// How many partitions it has.
@@ -30,7 +30,7 @@ pub(crate) fn describe(
     client: &BaseConsumer<Context>,
     topics: &[&str],
     longest: Duration,
-) -> KafkaResult<BTreeMap<String, Described>> {
+) -> KafkaResult<BTreeMap<String, TopicDescription>> {
     let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(*topic)).collect();
     let names = names.map_err(|_| KafkaError::AdminOp(Code::InvalidTopic))?;
     // Else the controller is asked, which may be the one that is away.
@@ -41,7 +41,7 @@ pub(crate) fn describe(
     Answer::ask(client, &names, broker, longest)?.read()
 }
 
-/// The answer to a question, and the queue that it came by.
+/// The answer to a request, and the queue that it came by.
 struct Answer {
     event: NonNull<sys::rd_kafka_event_t>,
     queue: NonNull<sys::rd_kafka_queue_t>,
@@ -69,7 +69,7 @@ impl Answer {
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let client = client.client().native_ptr();
         // SAFETY: the client is alive for the call; the names are copied into the collection. All that is made
-        // here is given back here: the question keeps nothing of it.
+        // here is given back here: the request keeps nothing of it.
         unsafe {
             let queue = NonNull::new(sys::rd_kafka_queue_new(client)).ok_or(failed)?;
             let topics =
@@ -77,15 +77,15 @@ impl Answer {
             let of = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
             let options = sys::rd_kafka_AdminOptions_new(client, of);
             let mut reason: [c_char; 8] = [0; 8];
-            let (text, room) = (reason.as_mut_ptr(), reason.len());
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, ms, text, room);
+            let (text, size) = (reason.as_mut_ptr(), reason.len());
+            sys::rd_kafka_AdminOptions_set_request_timeout(options, ms, text, size);
             if broker >= 0 {
-                sys::rd_kafka_AdminOptions_set_broker(options, broker, text, room);
+                sys::rd_kafka_AdminOptions_set_broker(options, broker, text, size);
             }
             sys::rd_kafka_DescribeTopics(client, topics, options, queue.as_ptr());
             sys::rd_kafka_AdminOptions_destroy(options);
             sys::rd_kafka_TopicCollection_destroy(topics);
-            // The time-out of the question ends it; what is added is for its way back.
+            // The time-out of the request ends it; what is added is for its way back.
             let event = sys::rd_kafka_queue_poll(queue.as_ptr(), ms.saturating_add(1000));
             match NonNull::new(event) {
                 Some(event) => Ok(Self { event, queue }),
@@ -97,7 +97,7 @@ impl Answer {
         }
     }
 
-    fn read(&self) -> KafkaResult<BTreeMap<String, Described>> {
+    fn read(&self) -> KafkaResult<BTreeMap<String, TopicDescription>> {
         let mut found = BTreeMap::new();
         // SAFETY: the event is alive; an event that is no such result answers null. Topics, names, errors and
         // ids belong to it and are copied before it goes.
@@ -132,7 +132,7 @@ impl Answer {
 
 /// # Safety
 /// A topic's description that is alive.
-unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Described {
+unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> TopicDescription {
     let mut partitions = 0;
     // SAFETY: what the caller promises; the id belongs to the description and is copied.
     let bits = unsafe {
@@ -147,5 +147,5 @@ unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Described
         }
     };
     let id = (bits != 0).then(|| TopicId::new(bits));
-    Described { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }
+    TopicDescription { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }
 }

@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "the native calls; each is explained where it stands")]
 
 mod describe;
-mod term;
+mod leader_epoch;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -23,8 +23,8 @@ use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 
-pub(crate) use describe::{Described, describe};
-pub(crate) use term::{set_term, term_of};
+pub(crate) use describe::{TopicDescription, describe};
+pub(crate) use leader_epoch::{leader_epoch_of, set_leader_epoch};
 
 /// A native queue that partitions are forwarded to.
 pub(crate) struct Queue {
@@ -36,28 +36,26 @@ pub(crate) struct Queue {
     consumer: Arc<BaseConsumer<Context>>,
 }
 
-/// Which records may pass: from one offset on, up to another.
+/// The offsets of the records that are wanted: from the first one on, up to the one behind the last.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Door {
-    /// Records below were handed over before, or are not wanted.
+pub(crate) struct OffsetRange {
     pub(crate) from: i64,
-    /// Records from here on are not wanted.
     pub(crate) until: i64,
 }
 
-/// What a batch call brought.
+/// What one call took out of a queue.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The records that passed the door, if any did.
+    /// The records within the range, if there are any.
     pub(crate) records: Option<RawBatch>,
     /// The offset behind the last of them.
     pub(crate) next: i64,
     /// How many messages there were, whatever became of them.
     pub(crate) count: usize,
-    /// A record at or beyond the door's end was seen: everything before it has passed.
+    /// A record at or beyond the range's end was seen: all before it were taken.
     pub(crate) beyond: bool,
-    /// The term of the leader that wrote the last of the records, if the broker says so.
-    pub(crate) term: Option<i32>,
+    /// The leader epoch in which the last of the records was written, if the broker says so.
+    pub(crate) leader_epoch: Option<i32>,
     /// An error of the partition.
     pub(crate) failure: Option<Failure>,
 }
@@ -109,7 +107,7 @@ impl Queue {
     }
 
     /// Takes what is there, at most this many messages, without waiting.
-    pub(crate) fn take(&mut self, most: usize, door: Door) -> Taken {
+    pub(crate) fn take(&mut self, most: usize, range: OffsetRange) -> Taken {
         let most = most.min(self.buffer.len());
         // SAFETY: the buffer has room for `most` pointers. The queue holds messages of partitions only,
         // never the consumer's events, so no rebalance can be swallowed here.
@@ -120,10 +118,10 @@ impl Queue {
         let count = usize::try_from(count).unwrap_or(0).min(most);
         let mut taken = Taken {
             records: None,
-            next: door.from,
+            next: range.from,
             count,
             beyond: false,
-            term: None,
+            leader_epoch: None,
             failure: None,
         };
         let (mut list, mut bytes) = (Vec::with_capacity(count), 0);
@@ -132,13 +130,13 @@ impl Queue {
             // buffer, so that each message has one owner.
             let message = unsafe { Message::own(std::mem::replace(slot, ptr::null_mut())) };
             let Some(message) = message else { continue };
-            if taken.passes(&message, door) {
+            if taken.is_wanted(&message, range) {
                 bytes += message.bytes();
                 list.push(message);
             }
         }
         if let Some(last) = list.last() {
-            taken.term = last.term();
+            taken.leader_epoch = last.leader_epoch();
             let consumer = Arc::clone(&self.consumer);
             let (headers, consumer) = (Mutex::new(()), Some(consumer));
             taken.records = Some(RawBatch::new(Messages { list, bytes, headers, consumer }));
@@ -282,11 +280,11 @@ impl Message {
         Timestamp::from_millis(ms)
     }
 
-    /// The term of the leader that wrote it.
-    fn term(&self) -> Option<i32> {
-        // SAFETY: the message is alive; its term is copied.
-        let term = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
-        (term >= 0).then_some(term)
+    /// The leader epoch in which it was written.
+    fn leader_epoch(&self) -> Option<i32> {
+        // SAFETY: the message is alive; the number is copied.
+        let leader_epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
+        (leader_epoch >= 0).then_some(leader_epoch)
     }
 
     /// The headers, in order. Only for one thread at a time: they are parsed when they are asked for first.
@@ -359,8 +357,8 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a str> {
 }
 
 impl Taken {
-    /// Whether a message is a record that may pass; notes what follows from it.
-    fn passes(&mut self, message: &Message, door: Door) -> bool {
+    /// Whether a message is a record within the range; notes what follows from it.
+    fn is_wanted(&mut self, message: &Message, range: OffsetRange) -> bool {
         if self.failure.is_some() || self.beyond {
             return false;
         }
@@ -369,7 +367,7 @@ impl Taken {
         if self.failure.is_some() || offset < self.next {
             return false;
         }
-        self.beyond = offset >= door.until;
+        self.beyond = offset >= range.until;
         if !self.beyond {
             self.next = offset + 1;
         }

@@ -1,4 +1,4 @@
-//! The terms of leaders in a list of partitions: rdkafka hands on offsets only.
+//! The leader epochs in a list of partitions: rdkafka has offsets only.
 
 use std::ffi::CString;
 use std::ptr::NonNull;
@@ -19,18 +19,23 @@ fn find(
     NonNull::new(found)
 }
 
-/// The term in which the record before the offset of this partition was written, or a later one, if it is known.
-pub(crate) fn term_of(list: &TopicPartitionList, partition: Partition) -> Option<i32> {
+/// The leader epoch in which the record before the offset of this partition was written, or a later one, if it is
+/// known.
+pub(crate) fn leader_epoch_of(list: &TopicPartitionList, partition: Partition) -> Option<i32> {
     let found = find(list, partition)?;
     // SAFETY: the list is borrowed, and with it what was found in it.
-    let term = unsafe { sys::rd_kafka_topic_partition_get_leader_epoch(found.as_ptr()) };
-    (term >= 0).then_some(term)
+    let leader_epoch = unsafe { sys::rd_kafka_topic_partition_get_leader_epoch(found.as_ptr()) };
+    (leader_epoch >= 0).then_some(leader_epoch)
 }
 
-/// Says in which term the record before the offset of this partition was written.
-pub(crate) fn set_term(list: &mut TopicPartitionList, partition: Partition, term: i32) {
+/// Says in which leader epoch the record before the offset of this partition was written.
+pub(crate) fn set_leader_epoch(
+    list: &mut TopicPartitionList,
+    partition: Partition,
+    leader_epoch: i32,
+) {
     if let Some(found) = find(list, partition) {
         // SAFETY: the list is borrowed by nobody else, and what was found belongs to it.
-        unsafe { sys::rd_kafka_topic_partition_set_leader_epoch(found.as_ptr(), term) };
+        unsafe { sys::rd_kafka_topic_partition_set_leader_epoch(found.as_ptr(), leader_epoch) };
     }
 }

@@ -1,0 +1,222 @@
+//! One commit: a transaction per epoch, if the place stands where the epoch began.
+
+use rdkafka::producer::Producer;
+use rtbflow::barrier::Gathered;
+use rtbflow::epoch::{Epoch, Step, Verdict};
+use rtbflow::sink::Place;
+use rtbflow::{Error, Result};
+
+use crate::anchor::changelog::Lengths;
+use crate::anchor::failure::without_kip_360;
+use crate::anchor::options::PATIENCE;
+use crate::anchor::positions::{Positions, write_positions};
+use crate::anchor::session::{Session, TaskProducer};
+use crate::anchor::target::Target;
+use crate::anchor::transaction::{abort, send_all};
+use crate::client::deadline::Deadline;
+use crate::producer::batch::RecordBatch;
+use crate::producer::produce::Sending;
+use crate::producer::records::StagedBatch;
+use crate::producer::refusal::{Refused, Row, rows};
+
+/// An epoch as it is committed, in a form that another thread can own.
+pub(crate) struct Plan {
+    /// Without its rows.
+    epoch: Epoch,
+    batches: Vec<StagedBatch>,
+}
+
+impl Plan {
+    /// The plan for an epoch.
+    ///
+    /// # Errors
+    /// If something was staged for this place by a sink of another.
+    pub(crate) fn new(epoch: &Epoch, place: Place) -> Result<Self> {
+        let batches = StagedBatch::of((0, epoch), place).collect::<Result<_>>()?;
+        let chunks = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
+        Ok(Self { epoch: Epoch::new(epoch.task, epoch.advances.clone(), chunks), batches })
+    }
+}
+
+impl Session {
+    /// Commits an epoch. One that makes progress, but does not end, may take longer the next time; where there is no
+    /// progress, more time would not help.
+    pub(crate) fn commit(
+        &mut self,
+        target: &Target<'_>,
+        plan: &Plan,
+        deadline: Deadline,
+    ) -> Result<Verdict> {
+        self.made_progress = false;
+        let verdict = self.decide(target, plan, deadline);
+        match &verdict {
+            Ok(_) => {
+                self.timed_out = false;
+                self.patience.shorten();
+            }
+            // The first time a broker may have died or frozen meanwhile: more time would be more silence.
+            Err(error) if error.is_transient() && self.made_progress => {
+                if std::mem::replace(&mut self.timed_out, true) {
+                    self.patience.lengthen();
+                }
+            }
+            Err(_) => {}
+        }
+        verdict
+    }
+
+    fn decide(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<Verdict> {
+        let step = |positions: &Positions| positions.step(&plan.epoch);
+        let known = self.producer.as_ref().map(|current| step(&current.positions));
+        if known != Some(Step::Apply) {
+            // What this producer knows may be out of date: another may have come since.
+            let read = self.read_positions(target)?;
+            match read.map(|positions| (step(&positions), positions)) {
+                Some((Step::Fenced, _)) => return Ok(Verdict::Fenced),
+                Some((Step::Applied, positions)) => {
+                    self.note_applied(plan, positions);
+                    return Ok(Verdict::COMMITTED);
+                }
+                Some((Step::Apply, _)) | None => {}
+            }
+            let positions = &self.renew_producer(target, deadline)?.positions;
+            match step(positions) {
+                Step::Fenced => return Ok(Verdict::Fenced),
+                Step::Applied => {
+                    let positions = positions.clone();
+                    self.note_applied(plan, positions);
+                    return Ok(Verdict::COMMITTED);
+                }
+                Step::Apply => {}
+            }
+        }
+        self.apply(target, plan, deadline).map(|()| Verdict::COMMITTED)
+    }
+
+    /// Where the place stands, without disturbing anybody; `None` if a transaction of another instance leaves
+    /// that open at the moment.
+    fn read_positions(&self, target: &Target<'_>) -> Result<Option<Positions>> {
+        if target.partitions(PATIENCE)?.is_none() {
+            return Ok(Some(Positions::default()));
+        }
+        let replay = target.replay()?;
+        let range = replay.range(PATIENCE)?;
+        range.map(|range| replay.positions(range)).transpose()
+    }
+
+    /// Notes that an earlier attempt, whose answer did not come, has applied the epoch.
+    fn note_applied(&mut self, plan: &Plan, positions: Positions) {
+        let from = plan.epoch.advances.iter().map(|advance| (advance.partition, advance.from));
+        let mut before = positions.clone();
+        before.extend(from);
+        self.lengths =
+            self.lengths.take().filter(|(at, _)| *at == before).map(|(_, mut lengths)| {
+                let changes = lengths.write(&plan.epoch.chunks, &mut RecordBatch::default());
+                lengths.apply(changes);
+                (positions, lengths)
+            });
+    }
+
+    fn apply(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<()> {
+        let Err(error) = self.write(target, plan, deadline) else { return Ok(()) };
+        match self.refused(target, plan, deadline) {
+            // Nothing of it was applied, and its producer is as good as before.
+            Ok(Some(refused)) if !refused.refusals().is_empty() => Err(refused),
+            Ok(refused) => {
+                self.discard_producer();
+                Err(refused.unwrap_or(error))
+            }
+            Err(unknown) => {
+                self.discard_producer();
+                Err(error.because(unknown))
+            }
+        }
+    }
+
+    fn write(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<()> {
+        let Plan { epoch, batches } = plan;
+        let Some(current) = &mut self.producer else {
+            return Err(Error::permanent("find the producer"));
+        };
+        self.restoring = None;
+        let known = self.lengths.take().filter(|(at, _)| *at == current.positions);
+        let mut lengths = match known {
+            Some((_, lengths)) => Some(lengths),
+            None if epoch.chunks.is_empty() => None,
+            None => Some(read_lengths(target, &current.positions, deadline)?),
+        };
+        let mut records = RecordBatch::default();
+        let changes = lengths.as_ref().map(|lengths| lengths.write(&epoch.chunks, &mut records));
+        let mut positions = current.positions.clone();
+        positions.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
+        write_positions(&positions, &mut records)?;
+        let partition = target.partition()?;
+        let delivered = |current: &TaskProducer| current.producer.client().context().delivered();
+        let before = delivered(current);
+        let sent = target.transact(&current.producer, deadline, |sending| {
+            rows(batches).try_for_each(|row| row.send(sending))?;
+            send_all(sending, partition, &records)
+        });
+        if let Err(error) = sent {
+            self.made_progress = delivered(current) > before;
+            // If it turns out to have been applied, this is what it began with.
+            self.lengths = lengths.map(|lengths| (current.positions.clone(), lengths));
+            return Err(error);
+        }
+        current.positions.clone_from(&positions);
+        self.lengths = lengths.take().zip(changes).map(|(mut lengths, changes)| {
+            lengths.apply(changes);
+            (positions, lengths)
+        });
+        Ok(())
+    }
+
+    /// The error that names the rows that a broker refuses for what they are, if it does; the transaction is
+    /// aborted then.
+    fn refused(
+        &self,
+        target: &Target<'_>,
+        plan: &Plan,
+        deadline: Deadline,
+    ) -> Result<Option<Error>> {
+        let Some(TaskProducer { producer, .. }) = &self.producer else { return Ok(None) };
+        let undelivered = producer.client().context().take_undelivered();
+        let Target { kafka, results, .. } = *target;
+        let refused = Refused { kafka, results, batches: &plan.batches, undelivered: &undelivered };
+        if !refused.is_any() {
+            return Ok(None);
+        }
+        let failed = |error| target.failure("abort a transaction", &error);
+        abort(producer, deadline)
+            .map_err(|error| without_kip_360(&error).unwrap_or(failed(error)))?;
+        let error = refused.error(|rows| {
+            producer.begin_transaction().map_err(failed)?;
+            let attempt = "find out which records are refused";
+            let sending = Sending { producer, attempt, deadline };
+            let sent = send_rows(&sending, rows).and_then(|()| sending.flush());
+            let undelivered = producer.client().context().take_undelivered();
+            abort(producer, deadline).map_err(failed)?;
+            match sent {
+                Err(error) if undelivered.is_empty() => Err(error),
+                _ => Ok(!undelivered.is_empty()),
+            }
+        });
+        let _ = producer.client().context().take_undelivered();
+        error
+    }
+}
+
+/// How long the logs are, by reading all of them: for a session that has not restored the task itself.
+fn read_lengths(target: &Target<'_>, positions: &Positions, deadline: Deadline) -> Result<Lengths> {
+    let replay = target.replay()?;
+    let scan = replay.scan(replay.decided_range(deadline)?)?;
+    if scan.positions != *positions {
+        let task = target.task;
+        return Err(Error::transient(format!("commit task {task}: another producer came")));
+    }
+    scan.finish().map(|(lengths, _)| lengths)
+}
+
+fn send_rows(sending: &Sending<'_>, rows: &[Row<'_>]) -> Result<()> {
+    rows.iter().try_for_each(|row| row.send(sending))
+}

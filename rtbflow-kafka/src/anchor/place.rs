@@ -1,0 +1,236 @@
+//! The place: a Kafka cluster, and one session per task.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rtbflow::epoch::{JobName, Task};
+use rtbflow::sink::Place;
+use rtbflow::{Error, Result};
+use tokio::time::timeout;
+
+use crate::anchor::options::{GRACE, Options};
+use crate::anchor::replay::OffsetClients;
+use crate::anchor::session::Session;
+use crate::anchor::target::Target;
+use crate::client::blocking::{blocking, drop_elsewhere};
+use crate::client::deadline::Deadline;
+use crate::client::kafka::Kafka;
+use crate::producer::records::Records;
+use crate::producer::result_topics::ResultTopics;
+
+/// A Kafka cluster as the place of a job's results, state and positions: one transaction per epoch, and
+/// each record once for whoever reads with `isolation.level=read_committed`. To write to Kafka beside
+/// another place, see [`KafkaWriter`](crate::KafkaWriter).
+///
+/// A clone is another handle on the same place.
+///
+/// # What it keeps
+/// One topic, `{job}.changelog`: compacted, one partition per task, made on the first claim unless
+/// [`create_changelog`](Self::create_changelog) forbids it. Each commit writes the task's positions there
+/// behind the changes of its state. Nothing is kept in the group's offsets, which expire when a group is
+/// away for long; so the source may be of another cluster, or no Kafka at all. To make a job begin anew,
+/// stop it and let the anchor [`forget`](rtbflow::epoch::Anchor::forget) it: what was written stays, and is
+/// written again.
+///
+/// Each task has a transactional id, `{job}-{task}`: whoever claims the task takes it over, and the broker
+/// refuses the former owner from then on.
+///
+/// # What it does not promise
+/// - Readers without `read_committed` see what was aborted and written again.
+/// - An instance that dies in the middle of a commit leaves a transaction open, and readers wait behind it:
+///   until another instance claims the task (6 s after a crash, by the group's session time-out), at the
+///   latest for `transaction.timeout.ms` (30 s; more where commits [take long](Self::call_timeout)).
+/// - The client library does not know the transactions of KIP-890. A record of a commit that is
+///   delayed in the network for longer than its transaction lasts, and arrives after it, would be taken for
+///   part of the next transaction or leave one open. Positions and state cannot be torn apart by that,
+///   being in one partition, but a result could be; the client waits for each acknowledgement before it
+///   commits, so it takes a connection that is lost and whose bytes arrive later. Whoever moves money by
+///   such results should recognise a repeat by its business key.
+/// - An unclean leader election loses the last records of single partitions: of a result, or of the changelog,
+///   whose epochs are then read and written again.
+///
+/// # Limits
+/// The number of tasks is that of the changelog's partitions: when the source has another number of
+/// partitions later, the job is refused with a message that says what to do. The state of a task is read
+/// into memory before the first page of it is restored. A piece of state larger than 768 KiB is cut into
+/// records of that size, so a limit below 1 MiB (`max.message.bytes`) does not fit.
+///
+/// ```
+/// use std::time::Duration;
+/// use rtbflow::{Job, Timestamp};
+/// use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
+/// use rtbflow_kafka::Kafka;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Click { ad_id: String, timestamp: Timestamp }
+///
+/// let kafka = Kafka::new("127.0.0.1:9092");
+/// let clicks = kafka.topic("clicks").json::<Click>().event_time(|click| click.timestamp, Duration::from_secs(5));
+/// let place = kafka.anchor();
+/// let job = Job::new("clicks-per-ad")?.source(clicks).anchor(place.clone()).pipeline(move |clicks| {
+///     clicks.key_by(|click| click.ad_id.clone())
+///         .window(Tumbling::of(Duration::from_mins(5)).late(Late::DeadLetter))
+///         .aggregate("clicks", Count)
+///         .to(place.records("clicks-per-ad").key(|window: &Windowed<String, u64>| &window.key).json())
+/// });
+/// assert!(job.topology()?.to_string().contains("kafka"));
+/// # Ok::<(), rtbflow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KafkaAnchor {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) kafka: Kafka,
+    pub(crate) place: Place,
+    pub(crate) results: ResultTopics,
+    pub(crate) options: Options,
+    /// Whether the changelog is known to be compacted only.
+    is_compacted: AtomicBool,
+    offset_clients: OnceLock<OffsetClients>,
+    sessions: Mutex<Sessions>,
+}
+
+/// The sessions of the tasks that this handle has claimed or committed for; each is used by one call at a time.
+type Sessions = HashMap<(JobName, u32), Arc<tokio::sync::Mutex<Session>>>;
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        drop_elsewhere((std::mem::take(&mut *sessions), self.offset_clients.take()));
+    }
+}
+
+impl fmt::Debug for KafkaAnchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaAnchor({})", self.inner.kafka.servers())
+    }
+}
+
+impl Kafka {
+    /// This cluster as the place of a job's results, state and positions.
+    #[must_use]
+    pub fn anchor(&self) -> KafkaAnchor {
+        let (place, results) = (Place::new("kafka"), ResultTopics::default());
+        KafkaAnchor::new(self.clone(), place, results, Options::default())
+    }
+}
+
+impl KafkaAnchor {
+    fn new(kafka: Kafka, place: Place, results: ResultTopics, options: Options) -> Self {
+        let (is_compacted, offset_clients, sessions) =
+            (AtomicBool::new(false), OnceLock::new(), Mutex::default());
+        let inner =
+            Inner { kafka, place, results, options, is_compacted, offset_clients, sessions };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same place with these options, and with sessions of its own.
+    fn with_options(&self, options: Options) -> Self {
+        let Inner { kafka, place, results, .. } = &*self.inner;
+        Self::new(kafka.clone(), *place, results.clone(), options)
+    }
+
+    /// Whether a changelog that is missing is made; it is, by default.
+    #[must_use]
+    pub fn create_changelog(&self, creates: bool) -> Self {
+        self.with_options(Options { creates_changelog: creates, ..self.inner.options })
+    }
+
+    /// How long a call may take (10 s), and a little more by the size of an epoch. A commit that takes longer is made
+    /// again; if its brokers took any record of it, it then may take twice as long, up to 64 times, so that
+    /// an epoch gets through a thin line. A transaction may be open for three times that, 15 minutes at most.
+    #[must_use]
+    pub fn call_timeout(&self, timeout: Duration) -> Self {
+        self.with_options(Options { call_timeout: timeout, ..self.inner.options })
+    }
+
+    /// Another handle on the same place with producers of its own, where a clone shares them: as another
+    /// instance would have it.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        self.with_options(self.inner.options)
+    }
+
+    /// A sink of records for a topic.
+    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+        let topic: Arc<str> = topic.into().into();
+        let limit = self.inner.results.limit(&topic);
+        Records::new(self.inner.place, topic, limit)
+    }
+
+    fn session(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Session>> {
+        let mut sessions = self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sessions.entry((job.clone(), task.number)).or_default())
+    }
+
+    /// Makes a call on a thread of its own, with the session of a task. A call that was given up goes on by
+    /// itself; the next one waits for its end. `longest` is how long it may take, by the session's patience.
+    pub(crate) async fn with_session<T: Send + 'static>(
+        &self,
+        attempt: String,
+        (job, task): (&JobName, Task),
+        longest: impl Fn(u32) -> Duration,
+        call: impl FnOnce(&mut Session, &Target<'_>, Deadline) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
+        let session = self.session(job, task).lock_owned();
+        let Ok(mut session) = timeout(longest(1) + GRACE, session).await else {
+            return Err(Error::transient(format!("{attempt}: an earlier call does not end")));
+        };
+        let times = session.patience.times();
+        let longest = longest(times);
+        let (inner, job) = (Arc::clone(&self.inner), job.clone());
+        blocking(&attempt, longest + GRACE, move || {
+            let target = inner.target(&job, task, times)?;
+            call(&mut session, &target, Deadline::after(longest))
+        })
+        .await
+    }
+
+    /// Makes a call on a thread of its own that is about all tasks of a job.
+    pub(crate) async fn with_job<T: Send + 'static>(
+        &self,
+        attempt: String,
+        job: &JobName,
+        longest: Duration,
+        call: impl FnOnce(&Target<'_>, Deadline) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
+        let (inner, job) = (Arc::clone(&self.inner), job.clone());
+        blocking(&attempt, longest + GRACE, move || {
+            let target = inner.target(&job, Task { number: 0, of: 1 }, 1)?;
+            call(&target, Deadline::after(longest))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// What a call goes to that may take this many times longer than usual.
+    fn target<'a>(&'a self, job: &'a JobName, task: Task, times: u32) -> Result<Target<'a>> {
+        let Self { kafka, results, options, is_compacted, .. } = self;
+        Ok(Target {
+            kafka,
+            results,
+            offset_clients: self.offset_clients()?,
+            job,
+            task,
+            creates_changelog: options.creates_changelog,
+            transaction_timeout: options.transaction_timeout(times),
+            is_compacted,
+        })
+    }
+
+    fn offset_clients(&self) -> Result<&OffsetClients> {
+        if self.offset_clients.get().is_none() {
+            // Of two that are made at once, one is used.
+            let _ = self.offset_clients.set(OffsetClients::new(&self.kafka)?);
+        }
+        self.offset_clients.get().ok_or_else(|| Error::permanent("make a Kafka client"))
+    }
+}

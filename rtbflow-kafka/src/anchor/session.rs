@@ -1,0 +1,66 @@
+//! The session of one task: its producer, which is the fence, and what is known of where the place stands.
+
+use std::collections::VecDeque;
+
+use rdkafka::producer::BaseProducer;
+use rtbflow::Result;
+use rtbflow::epoch::Patience;
+use rtbflow::state::Chunk;
+
+use crate::anchor::changelog::Lengths;
+use crate::anchor::positions::Positions;
+use crate::anchor::target::Target;
+use crate::client::blocking::drop_elsewhere;
+use crate::client::context::Context;
+use crate::client::deadline::Deadline;
+
+/// The session of one task.
+#[derive(Default)]
+pub(crate) struct Session {
+    /// The task's producer, until it fails.
+    pub(crate) producer: Option<TaskProducer>,
+    /// How long the logs of the buckets are while the place stands at these positions.
+    pub(crate) lengths: Option<(Positions, Lengths)>,
+    /// What is being restored, and the mark that the next page is asked for with.
+    pub(crate) restoring: Option<(String, VecDeque<Chunk>)>,
+    /// How much longer a commit may take.
+    pub(crate) patience: Patience,
+    /// Whether the last commit has delivered a record, though not all of them.
+    pub(crate) made_progress: bool,
+    /// Whether the commit before has timed out although it made progress.
+    pub(crate) timed_out: bool,
+}
+
+/// A producer, and where the place stands for as long as it is not refused.
+pub(crate) struct TaskProducer {
+    pub(crate) producer: BaseProducer<Context>,
+    pub(crate) positions: Positions,
+}
+
+impl Session {
+    /// Drops the producer: it failed, or it is not known what became of the records that it sent.
+    pub(crate) fn discard_producer(&mut self) {
+        if let Some(discarded) = self.producer.take() {
+            drop_elsewhere(discarded.producer);
+        }
+    }
+
+    /// Makes a new producer, and reads where the place stands after that.
+    pub(crate) fn renew_producer(
+        &mut self,
+        target: &Target<'_>,
+        deadline: Deadline,
+    ) -> Result<&mut TaskProducer> {
+        self.discard_producer();
+        let producer = target.producer(deadline)?;
+        let replay = target.replay()?;
+        let read = replay.decided_range(deadline).and_then(|range| replay.positions(range));
+        match read {
+            Ok(positions) => Ok(self.producer.insert(TaskProducer { producer, positions })),
+            Err(error) => {
+                drop_elsewhere(producer);
+                Err(error)
+            }
+        }
+    }
+}
