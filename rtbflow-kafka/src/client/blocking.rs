@@ -7,7 +7,7 @@ use rtbflow::{Error, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Runs `call` on a thread of its own and waits for it, at most so long. A call that takes longer goes
+/// Runs `call` on a thread of its own and waits for it, no longer than this. A call that takes longer goes
 /// on by itself; its result is dropped there.
 pub(crate) async fn blocking<T: Send + 'static>(
     attempt: &str,

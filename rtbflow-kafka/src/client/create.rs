@@ -63,8 +63,8 @@ enum Count {
 }
 
 impl TopicSpec {
-    /// A topic with this many partitions that keeps its records for so long. As every topic that is made here it
-    /// takes records of 16 MiB.
+    /// A topic with this many partitions that keeps its records for this long. As every topic that is made
+    /// here it takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
         let keeps = Keeps::For(retention);
@@ -79,7 +79,7 @@ impl TopicSpec {
         Self { name, partitions, keeps: Keeps::For(DEAD_LETTER_RETENTION) }
     }
 
-    /// The changelog of a job whose place is Kafka: one partition a task, compacted. The
+    /// The changelog of a job whose place is Kafka: one partition per task, compacted. The
     /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless asked not to.
     #[must_use]
     pub fn changelog(job: &JobName, tasks: u32) -> Self {
@@ -233,8 +233,9 @@ impl<'a> Creation<'a> {
             return Ok(count);
         }
         let attempt = format!("create topic {} with {wanted} partitions", spec.name);
-        let partitions = i32::try_from(wanted)
-            .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
+        let partitions = i32::try_from(wanted).map_err(|_| {
+            Error::config(format!("{attempt}: Kafka's limit is {} partitions", i32::MAX))
+        })?;
         let retention;
         let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
         topic = match spec.keeps {
@@ -257,14 +258,14 @@ impl<'a> Creation<'a> {
                 Some(Err((_, Code::TopicAlreadyExists))) => Ok(Asked::Exists),
                 Some(Err((_, code))) => Err(answered(&attempt, code)),
                 Some(Ok(_)) | None => {
-                    info!("made topic {} with {wanted} partitions", spec.name);
+                    info!("created topic {} with {wanted} partitions", spec.name);
                     Ok(Asked::Made)
                 }
             }
         };
         let count = |patience| self.count(&spec.name, patience);
         let born = born(ask, count, || self.deadline.is_over())?;
-        born.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+        born.ok_or_else(|| Error::transient(attempt + ": the brokers do not list it yet"))
     }
 }
 

@@ -34,7 +34,7 @@ impl Deadline {
         Instant::now()
     }
 
-    /// So much time from now.
+    /// This much time from now.
     pub(crate) fn after(duration: Duration) -> Self {
         let now = Self::now();
         Self(now.checked_add(duration).unwrap_or(now))

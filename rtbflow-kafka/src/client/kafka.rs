@@ -124,7 +124,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Checks the options and that a broker answers, at most so long.
+    /// Checks the options and that a broker answers within this time.
     ///
     /// # Errors
     /// A configuration error if an option is wrong, or if the broker refuses user, password or

@@ -8,7 +8,7 @@ use crate::client::deadline::Moment;
 
 /// The pause between two lines.
 const PAUSE: Duration = Duration::from_secs(60);
-/// An outage is over when nothing was heard of it for so long.
+/// An outage is over when nothing was heard of it for this long.
 const OVER: Duration = Duration::from_secs(30);
 
 /// What the clients of one cluster say of brokers that are away.
@@ -27,7 +27,7 @@ struct Outage {
 pub(crate) enum Line {
     /// It is the first of an outage.
     First,
-    /// The outage goes on, for so long by now.
+    /// The outage goes on, and has lasted this long by now.
     Still(Duration),
     /// It was said already.
     Said,

@@ -189,7 +189,8 @@ impl Asking {
                 Ok(answer) => self.hand_over(answer, wishes),
                 Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
                     let secrets = self.looks.kafka.secrets();
-                    let error = failure("ask Kafka where partitions end", &error, &secrets);
+                    let error =
+                        failure("ask Kafka for the end offsets of partitions", &error, &secrets);
                     self.mailbox.put(|slots| slots.refused = Some(error));
                 }
                 Err(error) => self.complain(&error),
@@ -258,7 +259,7 @@ impl Asking {
 
     fn hand_over(&mut self, mut answer: EndOffsets, wishes: &Wishes) {
         if self.silent.take().is_some() {
-            info!("Kafka answers again where partitions end");
+            info!("Kafka answers again with the end offsets of partitions");
         }
         let answered = answer.starts.as_ref().map(|starts| starts.generation);
         if answered.is_some() {
@@ -284,7 +285,8 @@ impl Asking {
             silent.next_line = Deadline::after(LOG_PAUSE);
             warn!(
                 questions = silent.questions,
-                "Kafka does not say where partitions end; lag and idleness are not known: {error}"
+                "Kafka does not answer with the end offsets of partitions; lag and idleness are \
+                 unknown: {error}"
             );
         }
     }

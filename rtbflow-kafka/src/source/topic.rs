@@ -31,7 +31,7 @@ const PREFETCH_BYTES: usize = 16 << 20;
 
 /// A topic to read, or several [together](Self::with). The job's name is the consumer group.
 ///
-/// A single topic is one task a partition. Several are read by co-groups: the partitions that hold the same
+/// A single topic is one task per partition. Several are read by co-groups: the partitions that hold the same
 /// keys are one task's, as [`Layout`](rtbflow::source::Layout) has it, for topics whose producers hash keys
 /// alike. The group is held on a topic with as many partitions as there are tasks, and the partitions of
 /// the others are assigned by hand. That is the first one with that count; if there is none (6 partitions
@@ -44,7 +44,7 @@ const PREFETCH_BYTES: usize = 16 << 20;
 ///
 /// # Memory
 /// librdkafka fetches at most [`prefetch_bytes`](Self::prefetch_bytes) ahead, divided among all
-/// partitions (256 KiB each at least), exceeded by at most one fetch a partition (no larger than its
+/// partitions (256 KiB each at least), exceeded by at most one fetch per partition (no larger than its
 /// share, or than one record batch); between the reading thread and each task there are two batches of
 /// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
 /// those in a task keep the responses in memory that they came in, until the epoch they belong to is
