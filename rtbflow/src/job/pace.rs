@@ -48,7 +48,8 @@ impl Seen {
         let least = self.commits.iter().map(|(_, took)| *took).min().unwrap_or_default();
         let (smallest, largest) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
         if largest > smallest + smallest / 4 {
-            let points = self.commits.iter().map(|(rows, took)| (to_f64(*rows), took.as_secs_f64()));
+            let points =
+                self.commits.iter().map(|(rows, took)| (to_f64(*rows), took.as_secs_f64()));
             let count = to_f64(self.commits.len());
             let (all_rows, all_took) =
                 points.clone().fold((0.0, 0.0), |(x, y), (rows, took)| (x + rows, y + took));
@@ -91,8 +92,8 @@ impl Pace {
         (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
     }
 
-    /// So many rows were committed within this time. Only what the rows took counts: a place that is far away, and
-    /// answers nothing sooner, would else be given ever less.
+    /// This many rows were committed within this time. Only what the rows took counts: a place that is far
+    /// away, and answers nothing sooner, would else be given ever less.
     pub(crate) fn committed(&self, rows: usize, took: Duration) {
         let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
         let took = took.saturating_sub(fixed);
@@ -107,7 +108,7 @@ impl Pace {
         }
     }
 
-    /// A commit of so many rows has failed and may have been too large.
+    /// A commit of this many rows has failed and may have been too large.
     pub(crate) fn failed(&self, rows: usize) {
         self.set((rows / 2).min(self.0.rows.load(Ordering::Relaxed)));
     }
@@ -123,7 +124,7 @@ mod tests {
 
     const AIM: Duration = Duration::from_millis(250);
 
-    /// Commits as much as is allowed, on a place that takes so long for each row.
+    /// Commits as much as is allowed, on a place that takes this long for each row.
     fn settle(a_row: Duration, commits: usize) -> (usize, Duration) {
         let (pace, mut longest) = (Pace::new(AIM), Duration::ZERO);
         pace.share(1);
@@ -158,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_place_that_is_far_away_is_given_as_much_as_a_near_one() {
-        for (far, a_row) in [(300, 10), (2_000, 10), (300, 1_000)].map(|(ms, us)| {
-            (Duration::from_millis(ms), Duration::from_micros(us))
-        }) {
+        for (far, a_row) in [(300, 10), (2_000, 10), (300, 1_000)]
+            .map(|(ms, us)| (Duration::from_millis(ms), Duration::from_micros(us)))
+        {
             let pace = Pace::new(AIM);
             let took = |rows: usize| far + a_row * u32::try_from(rows).unwrap();
             // What begins with a line that is suddenly long is no exception.
