@@ -1,10 +1,12 @@
-//! The rules of the house that the compiler does not know: who may know whom, and how a file begins.
+//! The rules of the house that the compiler does not know: who may know whom, how a file begins, and which
+//! words are not used.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
 #![expect(clippy::indexing_slicing, reason = "indices are of the files that were read")]
 
 mod code;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
