@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # confluent-kafka 2.16.1 (Python), AIOProducer, against librdkafka's own mock cluster.
 # Guess:    produce() takes a timestamp, as its documentation says ("partition, timestamp, headers"),
-#           and a record that can not be sent fails alone and at once (as one with headers does).
+#           and a record that cannot be sent fails alone and at once (as one with headers does).
 # Happens:  the timestamp is taken, and when the buffer is sent everything in it fails with "not
 #           supported in batch mode": the records of other callers too. The record stays in the
 #           buffer and the timer ends: later records without a timestamp wait for ever, and

@@ -43,13 +43,13 @@ fn interval_join(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A day of a thousand seconds: all are held until the end of all time lets go of them.
+/// A day of a thousand seconds: all are held until the end of all time drops them.
 fn held(criterion: &mut Criterion) {
     let ads: Arc<[Ad]> = ads(1_000_000, 800_000).into();
     let mut group = criterion.benchmark_group("interval_join_million");
     group.throughput(Throughput::Elements(1_000_000));
     group.sample_size(10);
-    group.bench_function("take_and_let_go", |bench| {
+    group.bench_function("take_and_drop", |bench| {
         let flow = || last_touch(Replay::flow(&ads), Duration::from_hours(24));
         bench.iter_batched(
             flow,

@@ -28,7 +28,7 @@ trait Value: Serialize + DeserializeOwned + 'static {
     fn of(number: usize) -> Self;
 }
 
-/// A window's entry: key, sum, and how many records were not put out early.
+/// A window's entry: key, sum, and how many records were not emitted early.
 impl Value for (String, i128, u32) {
     const NAME: &'static str = "sum";
 
@@ -165,7 +165,7 @@ fn measure<V: Value>(criterion: &mut Criterion) {
         let Change::Append(bytes) = &chunk.change else { unreachable!() };
         // With the two bytes of a version and the four of the checksum.
         let (ours, theirs) = (bytes.len() / count, (by_place.0.len() + 6) / count);
-        println!("{}/{count}: {ours} bytes a value, by place {theirs}", V::NAME);
+        println!("{}/{count}: {ours} bytes per value, by place {theirs}", V::NAME);
         let mut group = criterion.benchmark_group(V::NAME);
         group.throughput(Throughput::Elements(count as u64));
         let id = |what: &str| BenchmarkId::new(what.to_owned(), count);

@@ -1,9 +1,9 @@
 //! Windows of an hour under dense traffic that never ends: those that begin every second beside those that
 //! begin every minute and those that follow one another, by an aggregate of which a part can be taken out
-//! again, and by one of which it can not.
+//! again, and by one of which it cannot.
 //!
 //! Each key has a hundred records a second or more, so that what is measured is a record. A window that
-//! ends puts out one result a key, and one that slides by a second does so sixty times as often as one that
+//! ends emits one result per key, and one that slides by a second does so sixty times as often as one that
 //! slides by a minute: `per_result` has ten records a second and key, where every tenth record pays for a
 //! result.
 

@@ -94,7 +94,7 @@ impl Tumbling {
         }
     }
 
-    /// Puts out the windows that the watermark has passed.
+    /// Emits the windows that the watermark has passed.
     #[inline]
     fn close(&mut self, watermark: i64, each: &mut impl FnMut(Record<Windowed<u32, Totals>>)) {
         while let Some(first) = self.open.first_entry().filter(|first| *first.key() <= watermark) {
@@ -108,7 +108,7 @@ impl Tumbling {
     }
 }
 
-/// Totals per campaign and window, put out when the watermark passes a window's end; late records are
+/// Totals per campaign and window, emitted when the watermark passes a window's end; late records are
 /// dropped: a loop over the same stream of elements that the operators get.
 pub fn windows_by_hand(
     flow: Flow<Replay>,

@@ -9,7 +9,7 @@ use crate::Ad;
 
 const OUT_OF_ORDERNESS_MS: i64 = 5000;
 
-/// For each record of another kind than 0 the newest one of kind 0 of the same campaign that is at most so
+/// For each record of another kind than 0 the newest one of kind 0 of the same campaign that is at most this
 /// much older, once the watermark has passed it; records that are late are dropped.
 pub fn last_touch_by_hand(ads: &[Ad], window_ms: i64, mut each: impl FnMut((Ad, Option<Ad>), i64)) {
     let mut touches: HashMap<u32, VecDeque<Ad>, RandomState> = HashMap::default();

@@ -42,7 +42,7 @@ impl Numbers {
     }
 }
 
-/// So many ad-events over this many campaigns; event time rises by a millisecond a record, with up to
+/// This many ad-events over this many campaigns; event time rises by a millisecond per record, with up to
 /// four seconds of disorder.
 #[must_use]
 pub fn ads(count: u32, campaigns: u32) -> Vec<Ad> {

@@ -1,5 +1,5 @@
 //! Endless dense traffic, of which a benchmark takes as many records as it measures: the state that goes
-//! with the last hour is there, and nothing of it is put out at an end that real streams do not have.
+//! with the last hour is there, and nothing of it is emitted at an end that real streams do not have.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::{Ad, ads};
 /// Seconds of event time in which each key has one record, before the traffic gets dense: an hour, and as
 /// long again as it takes until the first windows of an hour have been left behind.
 const FILLED_SECONDS: u32 = 3_700;
-/// The dense traffic is the same again after so many seconds.
+/// The dense traffic repeats itself after this many seconds.
 const LAP_SECONDS: u32 = 10;
 
-/// First an hour with one record for each key and second, then so many records a second, over and over.
+/// First an hour with one record for each key and second, then a number of records a second, over and over.
 #[derive(Debug)]
 pub struct Traffic {
     ads: Vec<Ad>,
@@ -104,7 +104,7 @@ pub struct Running<S> {
 }
 
 impl<S: Elements> Running<S> {
-    /// Runs the pipeline until its hour is full: over this many keys, then with so many records a second.
+    /// Runs the pipeline until its hour is full: over this many keys, then with this many records a second.
     pub fn new(
         keys: u32,
         per_second: u32,
@@ -119,7 +119,7 @@ impl<S: Elements> Running<S> {
         running
     }
 
-    /// Lets so many more records in, and gives each result to a closure.
+    /// Lets this many more records in, and gives each result to a closure.
     pub fn take(&mut self, records: u64, mut each: impl FnMut(Record<S::Value>)) {
         self.asked.store(records, Ordering::Relaxed);
         let mut context = Context::from_waker(Waker::noop());

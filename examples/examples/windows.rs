@@ -15,7 +15,7 @@ fn clicks_per_campaign(
     clicks: Flow<impl Elements<Value = Click>>,
 ) -> Flow<impl Elements<Value = Windowed<u32, u64>>> {
     let five_minutes = Tumbling::of(Duration::from_mins(5))
-        .allowed_lateness(Duration::from_mins(1)) // For so long a click still corrects the count,
+        .allowed_lateness(Duration::from_mins(1)) // Up to this long after it a click corrects the count,
         .late(Late::Drop); // and then it is dropped and counted.
     clicks.key_by(|click| click.0).window(five_minutes).aggregate("clicks", Count)
 }

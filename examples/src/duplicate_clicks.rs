@@ -257,17 +257,17 @@ mod tests {
             click("10:32:00", "b", 0),
             click("10:32:00", "b", 3),
         ]);
-        let told: Vec<_> =
+        let refunds: Vec<_> =
             events.iter().map(|event| (&event["advertiser_id"], &event["refund_amount"])).collect();
         assert_eq!(
-            told,
+            refunds,
             [(&"advertiser_7".into(), &950.into()), (&"advertiser_0".into(), &3.into())]
         );
         assert_eq!(events[0]["original_click_timestamps"][0], "2024-01-15T10:30:00Z");
     }
 
     #[test]
-    fn a_refund_that_no_reader_takes_is_told_whole_and_refused() {
+    fn a_refund_that_no_reader_takes_is_reported_whole_and_refused() {
         let clicks = |count| (0..count).map(|n| click(&format!("10:30:0{n}"), "a", i64::MAX));
         let sink = compensation_events(&rtbflow_kafka::Kafka::new("127.0.0.1:1").anchor());
         let of = |count| {

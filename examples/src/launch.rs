@@ -36,7 +36,7 @@ impl Launch {
     /// Takes the options; nothing is connected.
     ///
     /// # Errors
-    /// If no Kafka is named, or an option of its client can not be used.
+    /// If no Kafka is named, or an option of its client cannot be used.
     pub fn new(pipeline: Pipeline, common: &Common) -> Result<Self> {
         let options = common.kafka_options()?;
         let kafka = options
@@ -87,7 +87,7 @@ impl Launch {
     /// such as its tables, and is tried again while a server is away.
     ///
     /// # Errors
-    /// Transient if a server can not be reached within `--connect-timeout`. That the job itself failed is
+    /// Transient if a server cannot be reached within `--connect-timeout`. That the job itself failed is
     /// an [outcome](Outcome::Failed), with its account.
     pub async fn run<S, A, P, F>(
         self,

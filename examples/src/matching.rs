@@ -64,7 +64,7 @@ pub const REMOVALS: &[Removal] = &[Removal {
     remove: &["delete from conversion_results"],
 }];
 
-/// For so long the ids of conversions are remembered; the topic keeps no record for longer.
+/// How long the ids of conversions are remembered; the topic keeps no record for longer.
 const REPEATS: Duration = Duration::from_hours(3 * 24);
 
 /// A conversion and the click that it is attributed to, if there is one.

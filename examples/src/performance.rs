@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_mins(5);
 /// The options of this pipeline.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct PerformanceOptions {
-    /// Shows running values of open windows every so often; not at all unless given
+    /// Shows running values of open windows at this interval; not at all unless given
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     pub early: Option<Duration>,
 
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_beyond_what_the_cache_holds_is_told_whole_and_refused() {
+    fn a_sum_beyond_what_the_cache_holds_is_reported_whole_and_refused() {
         let redis = Redis::connect_to("redis://127.0.0.1:1").build().unwrap();
         let sink = metric_cache(&redis, OPTIONS.metric_ttl);
         let of = |clicks: i64| {

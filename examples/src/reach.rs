@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_host_and_a_closed_port_are_told_apart() {
+    async fn an_unknown_host_and_a_closed_port_are_distinguished() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap().to_string();
         let closed =

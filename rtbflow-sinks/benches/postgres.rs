@@ -46,7 +46,7 @@ fn charge(n: i64) -> Charge {
     }
 }
 
-/// What one commit takes: so many records, spread over the tasks.
+/// What one commit takes: this many records, spread over the tasks.
 fn records(from: i64, count: i64) -> Vec<Vec<Record<Charge>>> {
     let topic = Topic::new("ad-events");
     let mut tasks: Vec<Vec<Record<Charge>>> = (0..TASKS).map(|_| Vec::new()).collect();

@@ -65,7 +65,7 @@ impl Activity {
         self.0.most.load(Ordering::Relaxed)
     }
 
-    /// Whether so much waits that the chain stops until a barrier has set out.
+    /// Whether enough waits that the chain stops until a barrier has set out.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting() >= self.most() && !self.0.open.load(Ordering::Relaxed)
     }

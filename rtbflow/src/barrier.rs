@@ -1,8 +1,8 @@
 //! The border between two epochs, and what is gathered as it passes.
 //!
 //! A [`Barrier`] is a handle on the epoch being built. As it passes, each stateful operator puts in
-//! its chunks and each sink its rows; an end of the chain lets go of it by [`Barrier::complete`]. The
-//! epoch is complete when every clone has been let go of that way. A clone that is merely dropped
+//! its chunks and each sink its rows; an end of the chain completes it by [`Barrier::complete`]. The
+//! epoch is complete when every clone has been completed. A clone that is merely dropped
 //! spoils the epoch: it can then not be committed by mistake.
 //!
 //! The first barriers of a task go the other way: they carry the chunks read back from the place, and
@@ -221,7 +221,7 @@ impl Barrier {
         lock(&self.shared).failure.get_or_insert(error);
     }
 
-    /// Lets go of the barrier at an end of the chain.
+    /// Completes the barrier at an end of the chain.
     pub fn complete(mut self) {
         self.completed = true;
     }
@@ -259,7 +259,7 @@ pub struct Gathering {
 }
 
 impl Gathering {
-    /// What was gathered, once every clone of the barrier has been let go of; until then the gathering
+    /// What was gathered, once every clone of the barrier has been completed; until then the gathering
     /// itself.
     ///
     /// # Errors
@@ -306,7 +306,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(0);
 
     #[test]
-    fn an_epoch_is_complete_when_the_last_clone_is_let_go_of() {
+    fn an_epoch_is_complete_when_the_last_clone_is_completed() {
         let (barrier, gathering) = Barrier::new(NOW);
         let other = barrier.clone();
         barrier.gather(|epoch| epoch.tally.add(Class::Late, 2));

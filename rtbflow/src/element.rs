@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 /// What flows through a pipeline.
 // The tag has a word of its own. Without `repr` it would be kept in a spare byte in the middle of a record,
-// and each hand-over would copy the record in pieces around that byte, which the processor can not
+// and each hand-over would copy the record in pieces around that byte, which the processor cannot
 // forward from one copy to the next.
 #[derive(Debug, Clone)]
 #[repr(u64)]

@@ -103,7 +103,7 @@ impl Error {
         self
     }
 
-    /// All errors of several attempts as one, so that whoever has to mend something reads it once: `Ok` if
+    /// All errors of several attempts as one, so that whoever has to fix something reads it once: `Ok` if
     /// none failed, the error itself if one did. Of several, the one that no waiting helps against decides
     /// what kind it is, unless another is transient: then all are to be tried again.
     ///
@@ -116,7 +116,7 @@ impl Error {
     /// let missing = |what: &str| Err(Error::config(format!("there is no {what}")));
     /// let error = Error::all([missing("table a"), Ok(()), missing("topic b")]).unwrap_err();
     /// assert!(error.is_config());
-    /// assert_eq!(error.report(), "2 things have to be mended: (1) there is no table a; (2) there is no topic b");
+    /// assert_eq!(error.report(), "2 errors have to be fixed: (1) there is no table a; (2) there is no topic b");
     /// ```
     pub fn all(attempts: impl IntoIterator<Item = Result<()>>) -> Result<()> {
         let mut errors: Vec<Self> = attempts.into_iter().filter_map(Result::err).collect();
@@ -131,7 +131,7 @@ impl Error {
         let each: Vec<String> = each.collect();
         Err(Self::new(
             kind,
-            format!("{} things have to be mended: {}", errors.len(), each.join("; ")),
+            format!("{} errors have to be fixed: {}", errors.len(), each.join("; ")),
         ))
     }
 

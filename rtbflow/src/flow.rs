@@ -101,7 +101,7 @@ impl<S: Elements> Flow<S> {
     /// What the pipeline is made of up to here.
     ///
     /// # Errors
-    /// If an operator's name is used twice or can not be used.
+    /// If an operator's name is used twice or cannot be used.
     pub fn topology(&self) -> Result<Topology> {
         self.tip.finish().map(|(topology, _)| topology)
     }
@@ -137,7 +137,7 @@ impl fmt::Debug for End {
 /// Pulls elements through a chain into its sink, for as long as there are any.
 pub(crate) trait Drain: Send {
     /// Ready when the flow has ended; pending when it has nothing at the moment, when a barrier has passed, and
-    /// when so much waits that a barrier has to set out first.
+    /// when enough waits that a barrier has to set out first.
     fn poll_drain(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -38,7 +38,7 @@
 //! # What it knows of time
 //! Each record has an event time. The watermark of a partition is its highest event time less the
 //! out-of-orderness that the source allows; that of a task is the lowest of its partitions. A window is
-//! put out when the watermark reaches its end, and a record that comes after that, and after the allowed
+//! emitted when the watermark reaches its end, and a record that comes after that, and after the allowed
 //! lateness, is late: what becomes of it has to be said. A partition that is *proved* to stand at its
 //! end lets its event time go on with the wall clock, so that the last window closes when traffic
 //! stops; one that is merely slow never does.

@@ -67,7 +67,8 @@ impl FromStr for TopicId {
     /// # Errors
     /// If the text is no id.
     fn from_str(text: &str) -> Result<Self> {
-        let foreign = || Error::permanent(format!("read a topic's id from {text:?}: it is none"));
+        let foreign =
+            || Error::permanent(format!("read the topic id {text:?}: that is not a topic id"));
         if text.len() != DIGITS {
             return Err(foreign());
         }

@@ -16,7 +16,7 @@ use crate::error::{BadRecord, Error, Result};
 /// Why a call gave no value.
 #[derive(Debug)]
 pub enum Failed {
-    /// The record can not be used: it becomes a dead letter, and the flow goes on.
+    /// The record cannot be used: it becomes a dead letter, and the flow goes on.
     BadRecord(BadRecord),
     /// The call failed. If the error is [transient](Error::is_transient) it is made again; after the last
     /// attempt, or if the error is of another kind, the task ends with it, and nothing of its epoch is
@@ -39,7 +39,7 @@ impl From<Error> for Failed {
 /// Fetches many keys by one call: what is asked for at the same time becomes one round trip.
 ///
 /// For what can be asked for several keys at once, such as a database or a service with an interface for
-/// lists; a call a key needs nothing but a closure. To be used by [`lookup`](crate::KeyedFlow::lookup) or
+/// lists; a call per key needs nothing but a closure. To be used by [`lookup`](crate::KeyedFlow::lookup) or
 /// [`map_async`](crate::Flow::map_async), whose number of calls at a time bounds how many keys come
 /// together. Clones fetch together.
 ///
@@ -95,8 +95,8 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Fetches by this function, at most so many keys at a time. It answers with what it found; keys that are
-    /// not there are left out.
+    /// Fetches by this function, at most this many keys at a time. It answers with what it found; keys that
+    /// are not there are left out.
     #[must_use]
     pub fn new<F, R>(most: usize, fetch: F) -> Self
     where
@@ -110,7 +110,7 @@ where
     /// What a key stands for, if it is there.
     ///
     /// # Errors
-    /// If the call fails: all that asked for a key of it are told so.
+    /// If the call fails: all that asked for a key of it receive the error.
     pub fn get(
         &self,
         key: K,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_told_why_a_call_failed() {
+    fn all_learn_why_a_call_failed() {
         let batched: Batched<u32, u32> =
             Batched::new(10, |_| async { Err(Error::transient("ask the service")) });
         for failed in block_on(join_all([batched.get(1), batched.get(2)])) {

@@ -70,7 +70,7 @@ impl Task {
     #[must_use]
     pub fn laid_out_for(self, tasks: impl fmt::Display, job: &JobName, place: &str) -> Error {
         Error::config(format!(
-            "take over task {self} of job {job}: {place} holds its state for {tasks} tasks; the number of \
+            "claim task {self} of job {job}: {place} holds its state for {tasks} tasks; the number of \
              tasks follows from the partition counts, and state cannot be laid out anew. If the source still \
              has every record, reset the job: remove positions, state and results together (`forget_with` of \
              the place), and start it again. If not, start it under another name with results of its own. \

@@ -31,7 +31,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// By how much records came too late: so much later the watermark should have passed.
+/// By how much records came too late: this much later the watermark should have passed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overdue {
     /// In milliseconds.
@@ -55,13 +55,13 @@ impl Samples {
         }
     }
 
-    /// A record can not be used.
+    /// A record cannot be used.
     #[cold]
     pub(crate) fn bad(&mut self, origin: Origin, reason: &str) {
         self.bad.get_or_insert_with(|| Sample { origin, reason: reason.to_owned(), by: None });
     }
 
-    /// A result can not be written; what was read last before it is here.
+    /// A result cannot be written; what was read last before it is here.
     #[cold]
     pub(crate) fn refused(&mut self, origin: Origin, reason: &str) {
         self.refused.get_or_insert_with(|| Sample { origin, reason: reason.to_owned(), by: None });
@@ -127,7 +127,7 @@ impl Overdue {
         self.most
     }
 
-    /// What all but so many records were late by at most; at most 3 % more, and not less.
+    /// What all but this many records were late by at most; at most 3 % more, and not less.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

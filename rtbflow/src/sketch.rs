@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How far a quantile may be off, relative to its value.
 const ACCURACY: f64 = 0.01;
-/// So many bins are kept; beyond, the ones nearest to zero are taken together.
+/// This many bins are kept; beyond, the ones nearest to zero are taken together.
 const MOST_BINS: usize = 2048;
 
 /// How many numbers are in each bin.

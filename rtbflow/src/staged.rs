@@ -76,7 +76,7 @@ pub trait StagedRows: Any + Send + Sync {
 }
 
 impl Staged {
-    /// A batch of so many rows for a place.
+    /// A batch of this many rows for a place.
     #[must_use]
     pub fn new(place: Place, rows: usize, batch: impl StagedRows) -> Self {
         Self { place, rows, batch: Box::new(batch), refused: Vec::new() }

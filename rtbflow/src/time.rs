@@ -29,7 +29,7 @@ impl Timestamp {
     /// After all times: the watermark that closes every window.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// The time so many milliseconds after 1970-01-01T00:00:00Z.
+    /// The time this many milliseconds after 1970-01-01T00:00:00Z.
     #[inline]
     #[must_use]
     pub const fn from_millis(ms: i64) -> Self {

@@ -198,7 +198,7 @@ impl Tip {
     /// What the whole pipeline is made of, and the places its sinks write to.
     ///
     /// # Errors
-    /// If an operator's name is used twice or can not be used.
+    /// If an operator's name is used twice or cannot be used.
     pub(crate) fn finish(&self) -> Result<(Topology, Vec<Place>), Error> {
         let mut drawn = self.drawn();
         match drawn.failure.take() {

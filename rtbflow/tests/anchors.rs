@@ -160,7 +160,7 @@ async fn keeps_the_laws(fault: Fault) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn anchors_are_told_from_sound_ones() {
+async fn anchors_with_a_fault_break_the_laws() {
     assert!(keeps_the_laws(Fault::None).await);
     for fault in [
         Fault::NeverFenced,

@@ -1,6 +1,6 @@
 //! Files of JSON lines, and a process that is killed while it writes them.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ async fn write_and_print(folder: &Path) -> Result<()> {
     job.run(std::future::pending()).await.map(drop)
 }
 
-/// Writes so many numbers.
+/// Writes this many numbers.
 async fn write(folder: &Path, count: u64) -> Result<()> {
     let files = JsonFiles::new(folder)?;
     let job = job(count).writer(files.clone());

@@ -282,7 +282,7 @@ impl Steps {
         if self.join.touch == Touch::First { first.unwrap_or(high) } else { high }
     }
 
-    fn put_out(&mut self, left: Item, t: i64, partners: &[usize]) {
+    fn emit(&mut self, left: Item, t: i64, partners: &[usize]) {
         let chosen = match self.join.touch {
             Touch::All => None,
             Touch::Last => partners.last(),
@@ -315,7 +315,7 @@ impl Steps {
             }
         }
         if over && !matched && (self.join.touch != Touch::All || self.join.kind >= Kind::Left) {
-            return self.put_out(left, t, &partners);
+            return self.emit(left, t, &partners);
         }
         self.lefts.push((left, t, matched));
         self.decide();
@@ -356,7 +356,7 @@ impl Steps {
         }
         for (left, t, _) in due {
             let partners = self.partners(left, t);
-            self.put_out(left, t, &partners);
+            self.emit(left, t, &partners);
         }
         for (right, t, matched) in std::mem::take(&mut self.rights) {
             let alone = self.passed(self.right_due(t));
@@ -456,7 +456,7 @@ fn joins() -> impl Strategy<Value = Join> {
     )
 }
 
-/// Records whose times rise, in steps of which many are nothing, and fall back by up to so much.
+/// Records whose times rise, in steps of which many are nothing, and fall back by up to this much.
 fn records(count: usize, back_ms: i64) -> impl Strategy<Value = Vec<(Sides, i64)>> {
     let forward = prop_oneof![Just(0), 0..60_i64, 0..700_i64];
     let narrow = prop_oneof![Just(0), 0..1_500_u16];

@@ -82,7 +82,7 @@ fn window_after_event_time() {
 }
 
 #[test]
-fn window_that_discards_what_it_has_put_out() {
+fn window_that_discards_what_it_has_emitted() {
     let window = Tumbling::of(Duration::from_secs(1))
         .allowed_lateness(Duration::from_secs(1))
         .late(Late::DeadLetter);
@@ -325,7 +325,7 @@ mod broken {
     }
 
     #[test]
-    fn operators_are_told_from_sound_ones() {
+    fn operators_with_a_fault_break_the_laws() {
         assert!(keeps_the_laws(Fault::None));
         assert!(!keeps_the_laws(Fault::ForgetsItsState));
         assert!(!keeps_the_laws(Fault::AppendsWhatItReplaces));

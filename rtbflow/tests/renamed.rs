@@ -116,7 +116,7 @@ async fn refused(name: Name) -> (Place, Error) {
     assert_eq!(place.sum(), (0, 0), "the windows are open");
     let error = place.run(name, 1_000, true, same).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("\"old\""), "{error:?}");
-    assert_eq!(place.sum(), (0, 0), "nothing was put out");
+    assert_eq!(place.sum(), (0, 0), "nothing was emitted");
     (place, error)
 }
 
@@ -139,7 +139,7 @@ async fn the_old_program_run_to_its_end_leaves_nothing_behind() {
     let (place, error) = refused(None).await;
     assert!(error.to_string().contains("until_end"), "{error}");
     place.run(Some("old"), 400, true, same).await.unwrap();
-    assert_eq!((place.sum(), place.buckets().await), ((40, 400), 0), "what was open is put out");
+    assert_eq!((place.sum(), place.buckets().await), ((40, 400), 0), "what was open is emitted");
     place.run(None, 1_000, true, same).await.unwrap();
     assert_eq!(place.sum(), (40 + 600, 1_000), "the new program goes on behind it");
 }
@@ -272,11 +272,17 @@ async fn more_partitions_under_open_windows_are_refused_and_a_reset_leaves_the_c
     count(&place, two_partitions(), false).await.unwrap();
     assert_eq!((place.buckets().await > 0, place.sum()), (true, (0, 0)), "the windows are open");
     let error = count(&place, three_partitions(), true).await.unwrap_err();
-    let told = error.report();
-    assert!(error.is_config() && told.contains("of 3") && told.contains("for 2 tasks"), "{told}");
-    assert!(told.contains("partition counts") && told.contains("reset the job"), "{told}");
-    assert!(told.contains("`forget_with` of the place") && told.contains("`until_end`"), "{told}");
-    assert_eq!(place.sum(), (0, 0), "nothing was put out");
+    let report = error.report();
+    assert!(
+        error.is_config() && report.contains("of 3") && report.contains("for 2 tasks"),
+        "{report}"
+    );
+    assert!(report.contains("partition counts") && report.contains("reset the job"), "{report}");
+    assert!(
+        report.contains("`forget_with` of the place") && report.contains("`until_end`"),
+        "{report}"
+    );
+    assert_eq!(place.sum(), (0, 0), "nothing was emitted");
     // What the message says.
     place.memory.forget_with(&JobName::new(JOB).unwrap(), || place.out.clear());
     count(&place, three_partitions(), true).await.unwrap();

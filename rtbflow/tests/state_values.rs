@@ -298,9 +298,9 @@ fn what_would_not_come_back_is_refused_with_its_field() {
     is_refused(&many, "field `share`: was left out and comes back as a u32");
     is_refused(&[Hidden::Small(1), Hidden::Large(5)], "was a u16 and comes back as a u8");
     assert!(through(&[Hidden::Large(500)]).is_ok());
-    is_refused(&[OneWay { at: 5 }], "field `at`: can not be read back");
+    is_refused(&[OneWay { at: 5 }], "field `at`: cannot be read back");
     // serde keeps no number of this width while it looks at what comes.
-    is_refused(&[Wide::Number(5)], "can not be read back");
+    is_refused(&[Wide::Number(5)], "cannot be read back");
 }
 
 #[test]

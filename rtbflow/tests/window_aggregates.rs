@@ -177,7 +177,7 @@ fn agrees((counted, ends, (distinct, best), (quantiles, last)): &All) {
     assert_eq!(*last, list.iter().copied().max_by_key(|of| of.2));
 }
 
-/// The records of each key and window, as they were put out last.
+/// The records of each key and window, as they were emitted last.
 fn held<W, A>(
     records: &[(Reading, i64)],
     windows: W,
@@ -250,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn agree_with_the_list_in_sessions_and_windows_of_so_many_records(
+    fn agree_with_the_list_in_sessions_and_windows_of_n_records(
         records in readings(60), gap in 1..15_i64, size in 1..6_u64, slide in 1..7_u64
     ) {
         // Which records are in them, the models of these windows say.

@@ -22,7 +22,7 @@ fn sliding(size: Duration) -> TestDriver<i64> {
     driver.out_of_orderness(HOUR)
 }
 
-/// So many records of each of ten keys in each of twenty seconds, and a commit.
+/// This many records of each of ten keys in each of twenty seconds, and a commit.
 fn fill(driver: &mut TestDriver<i64>, records: i64) {
     for n in 0..records {
         for second in 0..20 {
@@ -64,7 +64,7 @@ fn goes_slice_by_slice_as_the_last_window_of_each_is_over() {
     fill(&mut driver, 1);
     let hour = i64::try_from(HOUR.as_millis()).unwrap_or(0);
     // A slice is needed until the window that ends an hour after its start is over; one bucket says how
-    // far windows were put out.
+    // far windows were emitted.
     for (second, left) in [(0, 19), (1, 18), (10, 9), (18, 1), (19, 0)] {
         driver.advance_watermark(at(second * 1_000 + hour)).commit();
         assert_eq!(driver.state().len(), left + 1, "after {second} seconds");

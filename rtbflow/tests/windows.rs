@@ -138,7 +138,7 @@ fn valued(records: &[(u8, i64)]) -> Vec<Valued> {
     (1..).zip(records).map(|(n, (key, ms))| ((*key, n * n), *ms)).collect()
 }
 
-/// The sum and the greatest of values, as the aggregates put them out.
+/// The sum and the greatest of values, as the aggregates emit them.
 fn summed(key: u8, (start, end): (i64, i64), values: &[i64]) -> Summed {
     (key, start, end, (values.iter().sum(), values.iter().max().copied()))
 }
@@ -283,7 +283,7 @@ fn counted(
     }
 }
 
-/// What comes out of windows of so many records, in order.
+/// What comes out of windows of a fixed number of records, in order.
 fn counted_model(records: &[Valued], size: u64, slide: Option<u64>) -> Vec<(u8, i64, Option<i64>)> {
     let (mut out, slide) = (Vec::new(), slide.unwrap_or(size));
     let mut seen: BTreeMap<u8, Vec<i64>> = BTreeMap::new();
@@ -326,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn sliding_windows_put_out_early_end_in_the_same(records in records(), grid in grids(), early in 1..4_u32) {
+    fn sliding_windows_emitted_early_end_in_the_same(records in records(), grid in grids(), early in 1..4_u32) {
         let records = valued(&records);
         let found = run(timed(records.clone()), |flow| sliding(flow, grid, false, early));
         let without = run(timed(records), |flow| sliding(flow, grid, false, 0));
@@ -343,7 +343,7 @@ proptest! {
     }
 
     #[test]
-    fn windows_of_so_many_records_agree_with_the_model(
+    fn windows_of_n_records_agree_with_the_model(
         records in records(), size in 1..6_u64, slide in proptest::option::of(1..7_u64)
     ) {
         let records = valued(&records);
@@ -370,7 +370,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_of_windows_of_so_many_records_changes_nothing(
+    fn a_restart_of_windows_of_n_records_changes_nothing(
         records in records(), size in 1..6_u64, slide in proptest::option::of(1..7_u64)
     ) {
         laws::operator(timed(valued(&records)), move |flow| counted(flow, size, slide));

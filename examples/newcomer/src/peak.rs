@@ -10,8 +10,8 @@ use crate::Reading;
 
 /// The method, as the library's own operators have one.
 pub trait Peaks {
-    /// Keeps the readings that are higher than all of their sensor's; a sensor that was silent for so long
-    /// begins anew.
+    /// Keeps the readings that are higher than all of their sensor's; a sensor that was silent for as long as
+    /// `silence` begins anew.
     fn peaks(self, name: &str, silence: Duration) -> Flow<impl Elements<Value = Reading>>;
 }
 

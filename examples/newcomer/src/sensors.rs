@@ -10,7 +10,7 @@ use crate::Reading;
 /// Readings in one batch.
 const MOST: i64 = 100;
 
-/// Sensors that measured once a second, so many times.
+/// Sensors that measured once a second, each `readings` times.
 #[derive(Debug, Clone, Copy)]
 pub struct Sensors {
     sensors: i32,
@@ -18,7 +18,7 @@ pub struct Sensors {
 }
 
 impl Sensors {
-    /// So many sensors, and so many readings of each.
+    /// This many sensors, and this many readings of each.
     #[must_use]
     pub fn new(sensors: u16, readings: u32) -> Self {
         Self { sensors: sensors.into(), readings: readings.into() }

@@ -12,7 +12,7 @@
 //!                               └──▶ Redis budget:{campaign}:{day}
 //! ```
 //!
-//! The total is known inside the transaction only, and Redis must not be told before it is committed. So a
+//! The total is known inside the transaction only, and Redis must not hear of it before it is committed. So a
 //! day carries a version, and which one was published: whoever is there publishes what is not, also after a
 //! crash in between, and an older version never replaces a newer one. Behind what it publishes each watch leaves a
 //! mark; a Redis that does not hold it any more (it is empty again, or a replica that was behind has taken over) is

@@ -18,7 +18,7 @@ const BUDGETS_EVERY: Duration = Duration::from_secs(1);
 /// The pause between two looks whether Redis has forgotten something.
 const MARK_EVERY: Duration = Duration::from_secs(2);
 /// The pause between two log lines about totals that cannot be published.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+const REPORT_EVERY: Duration = Duration::from_mins(1);
 /// How long an end waits for a server that is away.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 
@@ -220,7 +220,7 @@ struct Turns {
     mark_key: String,
     /// The mark that Redis holds; 0 if it need not hold any.
     mark: u64,
-    told_at: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Turns {
@@ -233,7 +233,7 @@ impl Turns {
             mark_at: now,
             mark_key: format!("rtbflow:budget-watch:{process}-{since}-{:016x}", hash_of(&now)),
             mark: 0,
-            told_at: None,
+            reported_at: None,
         }
     }
 
@@ -257,8 +257,8 @@ impl Turns {
     /// Something cannot be published, for reasons that do not pass by themselves.
     fn cannot(&mut self, what: &str, error: &Error) {
         self.mark_at = Instant::now() + MARK_EVERY;
-        if self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-            self.told_at = Some(Instant::now());
+        if self.reported_at.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported_at = Some(Instant::now());
             tracing::error!(what, "{}; it is tried again", error.report());
         }
     }

@@ -29,7 +29,7 @@ impl Dice {
         i64::try_from(self.below(u64::try_from(bound).unwrap_or(1))).unwrap_or(0)
     }
 
-    /// True once in so many times.
+    /// True once in `many` times.
     pub(super) fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }

@@ -1,4 +1,4 @@
-//! Records of ad-events that can not be used, of every kind that has been met.
+//! Records of ad-events that cannot be used, of every kind that has been met.
 
 use rtbflow::Timestamp;
 

@@ -32,7 +32,7 @@ pub struct Plan {
     pub campaigns: usize,
     /// How many devices there are, at least one.
     pub devices: u64,
-    /// Of how many ad-events one is followed by a record that can not be used; `None` for clean traffic.
+    /// Of how many ad-events one is followed by a record that cannot be used; `None` for clean traffic.
     pub dirt_one_in: Option<u64>,
 }
 

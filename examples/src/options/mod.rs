@@ -26,7 +26,7 @@ pub use share::{ParseShareError, parse_share};
 
 use crate::process::Probed;
 
-/// What becomes of a record that can not be used.
+/// What becomes of a record that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeadLetterChoice {
     /// It goes to the dead-letter topic.
@@ -123,7 +123,7 @@ pub struct Common {
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     pub max_ahead: Duration,
 
-    /// What becomes of records that can not be used
+    /// What becomes of records that cannot be used
     #[arg(long, value_enum, value_name = "CHOICE", default_value = "topic")]
     pub dead_letter: DeadLetterChoice,
 

@@ -1,6 +1,6 @@
 //! The endpoint for whoever watches the process: `/metrics`, `/health/live` and `/health/ready`.
 //!
-//! On a thread of its own, so that a busy or stuck pipeline can not keep a probe waiting. It knows just
+//! On a thread of its own, so that a busy or stuck pipeline cannot keep a probe waiting. It knows just
 //! enough of HTTP: one request a connection, GET or HEAD, a head of bounded size within a deadline.
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Signals: the first asks for an end in order, the second ends at once.
 //!
-//! They are taken on a thread of their own, so that a busy pipeline can not keep anybody waiting.
+//! They are taken on a thread of their own, so that a busy pipeline cannot keep anybody waiting.
 
 use std::thread;
 use std::time::Duration;

@@ -248,12 +248,12 @@ mod tests {
             (campaign, at)
         });
         let versions = run(timed(story), versions);
-        let told: Vec<_> = versions
+        let lines: Vec<_> = versions
             .iter()
             .map(|v| format!("{} {} {}", v.campaign.campaign_id, v.campaign.bid_price, v.state()))
             .collect();
         assert_eq!(
-            told,
+            lines,
             ["a 500 live", "b 900 resting", "a 600 live", "a 0 deleted", "c 700 waiting"]
         );
     }

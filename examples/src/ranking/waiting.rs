@@ -59,7 +59,7 @@ impl Process<CompactString, Campaign> for Waiting {
             *turn.state_mut() = Some(version.value.clone());
             turn.set_wall_timer(from);
         }
-        turn.pass_on(version);
+        turn.forward(version);
     }
 
     fn on_wall_timer(
@@ -68,7 +68,7 @@ impl Process<CompactString, Campaign> for Waiting {
         turn: &mut Turn<'_, CompactString, Version, Version>,
     ) {
         if let Some(version) = turn.state_mut().take() {
-            turn.put_out(Version { is_due: true, ..version });
+            turn.emit(Version { is_due: true, ..version });
         }
     }
 }

@@ -72,7 +72,7 @@ impl Launch {
         self.kafka().check(common.connect_timeout).await?;
         let found = retried(deadline, || place.look(&job)).await?;
         let lost = self.lost(deadline).await?;
-        let text = self.told(&job, &found, &lost, place.keeps());
+        let text = self.message(&job, &found, &lost, place.keeps());
         match (place.keeps(), common.keep_results) {
             (Some(why), false) if common.confirm => {
                 return Err(Error::config(format!(
@@ -127,7 +127,13 @@ impl Launch {
         Ok(lost)
     }
 
-    fn told(&self, job: &JobName, found: &Found, lost: &[String], keeps: Option<&str>) -> String {
+    fn message(
+        &self,
+        job: &JobName,
+        found: &Found,
+        lost: &[String],
+        keeps: Option<&str>,
+    ) -> String {
         let Kept { positions, buckets } = &found.kept;
         let offsets: i64 = positions.values().filter_map(|at| at.offset).sum();
         let mut text = format!(

@@ -1,4 +1,4 @@
-//! What the pipelines put out depends on their records alone: not on where epochs end, nor on how many
+//! What the pipelines emit depends on their records alone: not on where epochs end, nor on how many
 //! instances and tasks read, nor on the order in which partitions arrive, nor on what goes wrong meanwhile.
 //!
 //! Records are made at random; what has to come of them, a loop over them says. Each set is read by one task
@@ -30,7 +30,7 @@ fn times(steps: &[(i64, i64)]) -> impl Iterator<Item = Timestamp> {
     })
 }
 
-/// Steps of up to so many milliseconds, and how far each falls back.
+/// Steps of up to this many milliseconds, and how far each falls back.
 fn step(most_ms: i64) -> impl Strategy<Value = (i64, i64)> {
     (0..most_ms, 0..=BACK_MS)
 }

@@ -68,7 +68,7 @@ async fn every_kind_goes_where_the_contract_says() {
     let mut found = letters::all();
     for (place, letters) in &mut found {
         for letter in letters {
-            // A reason is told in words of its own; only the lateness is promised.
+            // A reason has words of its own; only the lateness is promised.
             let wanted = expected.get(place).map(|letters| letters[0].reason.clone());
             if wanted.as_deref() != Some("late") || letter.reason.contains("late") {
                 letter.reason = wanted.unwrap_or_default();

@@ -130,6 +130,6 @@ async fn wake(frozen: &Worker, assignments: usize) -> bool {
     let log = frozen.log();
     let lives = !ends(&log);
     // Which way back it took depends on what it was doing when it was frozen.
-    assert!(!lives || log.contains("it rejoins") || log.contains("dropped"), "{log}");
+    assert!(!lives || log.contains("it joins the group again") || log.contains("dropped"), "{log}");
     lives
 }

@@ -62,17 +62,17 @@ impl Reached {
     }
 
     /// Checks what its log says of the outage: which server, and for how long.
-    fn told_of_it(&self) {
+    fn has_reported_it(&self) {
         let log = self.worker.log();
         let server = self.proxy.address().to_string();
-        let told = |line: &&str| line.contains("trying again") && line.contains(&server);
-        let lines: Vec<_> = log.lines().filter(told).collect();
+        let reports = |line: &&str| line.contains("trying again") && line.contains(&server);
+        let lines: Vec<_> = log.lines().filter(reports).collect();
         let seconds = |line: &&str| {
             line.split_once("failing_for_s=").and_then(|(_, seconds)| seconds.trim().parse().ok())
         };
         let longest: Option<u64> = lines.iter().filter_map(seconds).max();
         assert!(longest.is_some_and(|seconds| seconds >= 5), "{log}");
-        assert!(lines.len() < 10, "told too often:\n{log}");
+        assert!(lines.len() < 10, "reported too often:\n{log}");
     }
 }
 
@@ -128,7 +128,7 @@ async fn an_outage_of_the_place_is_waited_out_in_bounded_memory() {
     stage.cache.until_read(&sent.ends).await;
     for reached in both {
         reached.worker.until_said("commit: succeeded again", 1).await;
-        reached.told_of_it();
+        reached.has_reported_it();
         assert_eq!(reached.worker.said("running: assigned"), 1, "it keeps its place in the group");
         assert_eq!(reached.worker.said("revoked"), 0, "it keeps its place in the group");
     }

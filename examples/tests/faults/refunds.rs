@@ -74,8 +74,8 @@ pub(crate) fn committed() -> Refunds {
         assert_eq!(message.key(), Some(event.advertiser_id.as_bytes()), "keyed by who gets it");
         let key =
             (event.device_id.to_string(), event.ad_id.to_string(), event.timestamp.as_millis());
-        let told = (event.duplicate_click_count.get(), event.refund_amount.get());
-        refunds.entry(key).or_default().push(told);
+        let refund = (event.duplicate_click_count.get(), event.refund_amount.get());
+        refunds.entry(key).or_default().push(refund);
     }
     refunds
 }

@@ -181,7 +181,7 @@ async fn what_was_sent_stays_and_who_resets_has_to_say_so() {
     }
     let refunds = spawn_blocking(committed).await.unwrap();
     assert!(
-        refunds.values().all(|told| told.len() == 2 && told[0] == told[1]),
+        refunds.values().all(|sent| sent.len() == 2 && sent[0] == sent[1]),
         "each twice, alike"
     );
     // Who reads them pays none twice, as the message says.
@@ -291,14 +291,14 @@ async fn a_named_instance_comes_back_and_disturbs_nobody() {
         half(&leaving.tasks())
     })
     .await;
-    let (tasks, told) = (leaving.tasks(), staying.said("running: assigned"));
+    let (tasks, assigned) = (leaving.tasks(), staying.said("running: assigned"));
     assert_eq!(leaving.stop().await.code, Some(0));
     let back = start("b");
     back.until_assigned().await;
     assert_eq!(back.tasks(), tasks, "it has its partitions back");
     traffic.send(500, 0).await;
     stage.ledger.until_read(&traffic.sent().ends).await;
-    assert_eq!(staying.said("running: assigned"), told, "the other was not disturbed");
+    assert_eq!(staying.said("running: assigned"), assigned, "the other was not disturbed");
     stage.ledger.is_exact(&traffic.sent()).await;
     // The option of the client that says the same is refused with the flag that does it.
     let refused =

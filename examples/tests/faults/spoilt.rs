@@ -1,4 +1,4 @@
-//! Records of every kind that can not be used, beside those that only look so.
+//! Records of every kind that cannot be used, beside those that only look so.
 
 use serde_json::{Value, json};
 

@@ -44,7 +44,7 @@ const TOPICS: [&str; 8] = [
 
 /// The longest wait for anything that is expected to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// The pause between two looks at something that can not tell by itself.
+/// The pause between two looks at something that cannot tell by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The longest wait for the other tests.
 const LONGEST_TURN: Duration = Duration::from_secs(600);
@@ -99,7 +99,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Waits for its turn; then there are empty topics with so many partitions.
+    /// Waits for its turn; then there are empty topics with this many partitions.
     pub(crate) async fn new(what: &str, partitions: i32) -> Self {
         let stage = Self::without_topics(what).await;
         make_topic(ADS, partitions).await;

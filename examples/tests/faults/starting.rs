@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use crate::watched::{free_address, get, until_ready};
 use crate::worker::{Kind, Start};
 
-/// Within this time it is said whether a host is unknown or a port closed.
-const TOLD_APART: Duration = Duration::from_secs(5);
+/// Within this time the log says whether a host is unknown or a port closed.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 fn start(kafka: &str) -> Start {
     Start::bare(Kind::Balance)
@@ -18,14 +18,14 @@ fn start(kafka: &str) -> Start {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_host_and_a_closed_port_are_told_apart_at_once_and_end_with_3() {
+async fn an_unknown_host_and_a_closed_port_are_distinguished_at_once_and_end_with_3() {
     let closed = free_address().await;
     let unknown = "no-such-host.invalid:9092".to_owned();
     for (kafka, says) in
         [(closed, "nobody listens at this port"), (unknown, "the host is not known")]
     {
         let worker = start(&kafka).with("--connect-timeout", "6s").run();
-        timeout(TOLD_APART, worker.until_said(says, 1)).await.expect("nothing is said of it");
+        timeout(LONGEST_LOOK, worker.until_said(says, 1)).await.expect("nothing is said of it");
         let ended = worker.end().await;
         assert_eq!(ended.code, Some(3), "{}", ended.log);
         let last = ended.log.lines().last().unwrap_or_default();

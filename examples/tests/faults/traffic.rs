@@ -112,7 +112,7 @@ impl Traffic {
         Self { generator: Generator::new(plan), producer: producer(), sent: Arc::default() }
     }
 
-    /// Sends so many more, each made longer by so many bytes that nobody reads.
+    /// Sends this many more, each made longer by this many bytes that nobody reads.
     pub(crate) async fn send(&mut self, count: usize, padding: usize) {
         let ads = self.generator.by_ref().filter(|record| record.topic == SystemTopic::AdEvents);
         let padding = format!(r#","padding":"{}"}}"#, "x".repeat(padding));
@@ -139,7 +139,7 @@ impl Traffic {
         self.sent.lock().unwrap().clone()
     }
 
-    /// Goes on by itself, at about so many a second.
+    /// Goes on by itself, at about this many a second.
     pub(crate) fn steadily(mut self, per_second: usize) -> Steady {
         let sent = Arc::clone(&self.sent);
         let (stop, mut stopped) = oneshot::channel::<()>();

@@ -1,4 +1,4 @@
-//! What whoever watches a process is told of it: health, metrics, and the log of late and bad records.
+//! What a process reports to whoever watches it: health, metrics, and the log of late and bad records.
 
 use rtbflow::testing::Proxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,7 @@ async fn metric(at: &str, name: &str, job: &str) -> Option<f64> {
     text.lines().find(of)?.rsplit(' ').next()?.parse().ok()
 }
 
-/// Waits until so many records are between what is committed and the ends of the partitions.
+/// Waits until this many records are between what is committed and the ends of the partitions.
 async fn until_lag(at: &str, records: i64) {
     until(&format!("a lag of {records}"), async || {
         let (_, text) = get(at, "/metrics").await?;
@@ -94,7 +94,7 @@ async fn an_outage_shows_in_health_and_every_class_in_metrics() {
     assert!(metric(&at, "rtbflow_commit_age_seconds", group).await.is_some_and(|age| age < 60.0));
     let line = format!("partition=1 offset={}", place.1);
     worker.until_said(&line, 1).await;
-    assert_eq!(worker.said("a record can not be used"), 1, "{}", worker.log());
+    assert_eq!(worker.said("a record cannot be used"), 1, "{}", worker.log());
 
     proxy.cut();
     traffic.send(500, 0).await;

@@ -216,7 +216,7 @@ impl Worker {
         }
     }
 
-    /// Waits until it has logged this so many times.
+    /// Waits until it has logged this text as often as `times` says.
     pub(crate) async fn until_said(&self, text: &str, times: usize) {
         self.until(text, |log| log.matches(text).count() >= times).await;
     }
@@ -226,7 +226,7 @@ impl Worker {
         self.until("assigned", |log| !tasks(log).is_empty()).await;
     }
 
-    /// The tasks that it was told of last.
+    /// The tasks that were assigned to it last.
     pub(crate) fn tasks(&self) -> Vec<u32> {
         tasks(&self.log.borrow())
     }

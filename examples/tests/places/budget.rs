@@ -1,4 +1,4 @@
-//! Budgets: totals of all instances, each threshold once, and what Redis is told.
+//! Budgets: totals of all instances, each threshold once, and what Redis is given.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const TOTALS: &str =
     "select campaign_id, day, spent, newest_click from rtbflow_budget_days order by 1, 2";
 const STATUS: &str = "select campaign_id, status, paused_reason from campaigns order by 1";
 
-/// A click at 2024-01-15T14:00:00Z and so many minutes: an hour before midnight in Seoul.
+/// A click this many minutes after 2024-01-15T14:00:00Z, an hour before midnight in Seoul.
 fn click(campaign: &str, minute: i64, price: i64) -> AdClick {
     let click = Click {
         device_id: "device_1".into(),
@@ -108,7 +108,11 @@ async fn redis_follows_what_is_committed_and_budgets_that_change() {
     prepare(&schema.place(), "('someone else', 'x', 1, 'ACTIVE')").await;
     spend(schema.place(), "before".into(), vec![vec![click(&name, 0, 300), click(&name, 1, 50)]])
         .await;
-    assert_eq!(redis.hash(&key).await, BTreeMap::new(), "nothing is told before it is watched");
+    assert_eq!(
+        redis.hash(&key).await,
+        BTreeMap::new(),
+        "nothing is published before it is watched"
+    );
     let hash = |fields: &[(&str, &str)]| -> BTreeMap<String, String> {
         fields.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect()
     };
@@ -122,8 +126,8 @@ async fn redis_follows_what_is_committed_and_budgets_that_change() {
     schema.reader.batch_execute(&enters).await.unwrap();
     watch(&schema).await;
     watch(&schema).await;
-    let told = hash(&[("spent", "350"), ("daily_budget", "300"), ("ratio", "1.1667")]);
-    assert_eq!(redis.hash(&key).await, told);
+    let published = hash(&[("spent", "350"), ("daily_budget", "300"), ("ratio", "1.1667")]);
+    assert_eq!(redis.hash(&key).await, published);
     let alerts = "select threshold, spent, daily_budget from budget_alerts order by 1";
     assert_eq!(schema.rows(alerts).await, ["(80,350,300)", "(100,350,300)"]);
 
@@ -132,8 +136,8 @@ async fn redis_follows_what_is_committed_and_budgets_that_change() {
     schema.reader.batch_execute(again).await.unwrap();
     spend(schema.place(), "after".into(), vec![vec![click(&name, 2, 10)]]).await;
     watch(&schema).await;
-    let told = hash(&[("spent", "360"), ("daily_budget", "200"), ("ratio", "1.8000")]);
-    assert_eq!(redis.hash(&key).await, told);
+    let published = hash(&[("spent", "360"), ("daily_budget", "200"), ("ratio", "1.8000")]);
+    assert_eq!(redis.hash(&key).await, published);
     assert_eq!(schema.rows("select count(*) from budget_alerts").await, ["(2)"]);
     let status = "select status from campaigns where advertiser_id = 'x' and daily_budget = 200
         and campaign_id <> 'someone else'";
@@ -142,12 +146,12 @@ async fn redis_follows_what_is_committed_and_budgets_that_change() {
     // Redis has lost its memory; the next instance tells it again.
     redis.clean(&name).await;
     watch(&schema).await;
-    assert_eq!(redis.hash(&key).await, told);
+    assert_eq!(redis.hash(&key).await, published);
     // An older total, from who was frozen, does not replace a newer one.
     let older = "update rtbflow_budget_days set spent = 1, version = version - 1, published = 0";
     schema.reader.batch_execute(older).await.unwrap();
     watch(&schema).await;
-    assert_eq!(redis.hash(&key).await, told);
+    assert_eq!(redis.hash(&key).await, published);
     redis.clean(&name).await;
     schema.clean().await;
 }

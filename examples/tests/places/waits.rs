@@ -39,7 +39,7 @@ impl Server {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("redis-server can not be started: run ./dev test, which installs it");
+            .expect("redis-server cannot be started: run ./dev test, which installs it");
         let server = Self { url: format!("redis://127.0.0.1:{port}"), _process: process };
         let answers = async {
             while Client::open(&*server.url)
@@ -61,7 +61,7 @@ impl Server {
         client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
     }
 
-    /// The longest wait of a client that asks again and again, until it is told to stop.
+    /// The longest wait of a client that asks again and again, until it is asked to stop.
     async fn longest_wait(&self, stop: Arc<AtomicBool>) -> Duration {
         let mut reader = self.reader().await;
         let mut longest = Duration::ZERO;

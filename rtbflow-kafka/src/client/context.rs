@@ -184,10 +184,10 @@ impl ClientContext for Context {
         };
         if AWAY.contains(&code) {
             match self.outages.report() {
-                Report::First => warn!(client, "a broker of Kafka's is away: {reason}"),
+                Report::First => warn!(client, "a Kafka broker is unreachable: {reason}"),
                 Report::Ongoing(time) => {
                     let seconds = time.as_secs();
-                    warn!(client, "a broker of Kafka's is away, for {seconds} s by now: {reason}");
+                    warn!(client, "a Kafka broker has been unreachable for {seconds} s: {reason}");
                 }
                 Report::Repeated => debug!(client, "Kafka: {code}: {reason}"),
             }

@@ -235,8 +235,9 @@ impl<'a> Creation<'a> {
             return Ok(count);
         }
         let attempt = format!("create topic {} with {wanted} partitions", spec.name);
-        let partitions = i32::try_from(wanted)
-            .map_err(|_| Error::config(format!("{attempt}: that is too many")))?;
+        let partitions = i32::try_from(wanted).map_err(|_| {
+            Error::config(format!("{attempt}: Kafka's limit is {} partitions", i32::MAX))
+        })?;
         let retention;
         let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
         topic = match spec.retention {
@@ -259,14 +260,14 @@ impl<'a> Creation<'a> {
                 Some(Err((_, Code::TopicAlreadyExists))) => Ok(CreateAnswer::Exists),
                 Some(Err((_, code))) => Err(answered(&attempt, code)),
                 Some(Ok(_)) | None => {
-                    info!("made topic {} with {wanted} partitions", spec.name);
+                    info!("created topic {} with {wanted} partitions", spec.name);
                     Ok(CreateAnswer::Created)
                 }
             }
         };
         let count = |patience| self.count(&spec.name, patience);
         let visible = create_until_visible(ask, count, || self.deadline.is_over())?;
-        visible.ok_or_else(|| Error::transient(attempt + ": it does not appear"))
+        visible.ok_or_else(|| Error::transient(attempt + ": the brokers do not list it yet"))
     }
 }
 

@@ -140,8 +140,9 @@ impl Assigned {
                 Err(error) => reader.fail(error),
                 Ok(beginning) => {
                     let queue = queue();
-                    let queue =
-                        queue.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
+                    let queue = queue.ok_or_else(|| {
+                        Error::transient("create a queue of librdkafka for a partition")
+                    })?;
                     let Beginning { from, .. } = beginning;
                     info!(partition = %reader.partition, from, end = range.end, "begin to read");
                     reader.begin(beginning, queue);
@@ -194,7 +195,7 @@ impl Assigned {
                 }
                 (Advice::Assign | Advice::Reopen, _) => {
                     warn!(partition = %reader.partition, at = reader.next, end,
-                        "the partition has records but hands none over");
+                        "the partition has records, but librdkafka delivers none");
                     worst = if worst == Advice::Reopen { worst } else { advice };
                 }
                 _ => {}

@@ -121,7 +121,7 @@ impl KafkaTopic {
                 layout.topics().iter().map(|(topic, count)| format!("{topic} {count}")).collect();
             warn!(
                 "one task reads all partitions, since their counts have no common divisor: {}. More than \
-                 one instance is of no use",
+                 one instance has nothing to do",
                 counts.join(", ")
             );
         }

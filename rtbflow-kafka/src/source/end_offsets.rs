@@ -197,7 +197,8 @@ impl Worker {
                 Ok(answer) => self.publish(answer, requests),
                 Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
                     let secrets = self.watch.kafka.secrets();
-                    let error = failure("ask Kafka where partitions end", &error, &secrets);
+                    let error =
+                        failure("ask Kafka for the end offsets of partitions", &error, &secrets);
                     self.mailbox.update(|slots| slots.refused = Some(error));
                 }
                 Err(error) => self.warn_of_silence(&error),
@@ -267,7 +268,7 @@ impl Worker {
 
     fn publish(&mut self, mut answer: EndOffsets, requests: &Requests) {
         if self.silent.take().is_some() {
-            info!("Kafka answers again where partitions end");
+            info!("Kafka answers again with the end offsets of partitions");
         }
         let answered = answer.starts.as_ref().map(|starts| starts.generation);
         if answered.is_some() {
@@ -293,7 +294,8 @@ impl Worker {
             silent.next_log = Deadline::after(LOG_PAUSE);
             warn!(
                 questions = silent.requests,
-                "Kafka does not say where partitions end; lag and idleness are not known: {error}"
+                "Kafka does not answer with the end offsets of partitions; lag and idleness are \
+                 unknown: {error}"
             );
         }
     }

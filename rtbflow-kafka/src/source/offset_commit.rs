@@ -48,7 +48,7 @@ impl OffsetCommit {
             if let Err(error) =
                 list.add_partition_offset(topic.name(), number, Offset::Offset(offset))
             {
-                debug!("note the offset of {topic}/{number}: {error}");
+                debug!("store the offset of {topic}/{number} for the group: {error}");
             }
         }
         if let Err(error) = consumer.commit(&list, CommitMode::Async) {

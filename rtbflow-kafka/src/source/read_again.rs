@@ -65,7 +65,8 @@ fn read(
     let consumer: BaseConsumer<Context> = kafka.client(Role::Consumer, "again", OPTIONS)?;
     let consumer = Arc::new(consumer);
     let made = Queue::new(&consumer, thread::current(), MOST_RECORDS);
-    let mut queue = made.ok_or_else(|| Error::transient("make a native queue of Kafka's"))?;
+    let mut queue =
+        made.ok_or_else(|| Error::transient("create a queue of librdkafka for a partition"))?;
     let mut list = TopicPartitionList::new();
     let from = Offset::Offset(first.offset());
     list.add_partition_offset(topic.name(), number, from).map_err(failed)?;
@@ -96,7 +97,7 @@ fn read(
             None if taken.beyond || rest.from >= rest.until => break Ok(()),
             None if taken.count > 0 => silence = Deadline::after(LONGEST_SILENCE),
             None if silence.is_over() || deadline.is_over() => {
-                break Err(Error::transient(attempt() + ": nothing comes"));
+                break Err(Error::transient(attempt() + ": no record arrives"));
             }
             None => thread::park_timeout(PAUSE),
         }

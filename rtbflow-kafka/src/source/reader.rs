@@ -180,7 +180,7 @@ impl Reader {
                 Some(Ok(message)) => {
                     drop(message);
                     return Err(Error::transient(
-                        "read Kafka: a record came by a way that none may",
+                        "read Kafka: a record arrived on the consumer's queue, which is for events only",
                     ));
                 }
                 None if self.consumer.context().served() == before => break,
@@ -252,7 +252,9 @@ impl Reader {
             let tasks = assigned.tasks.clone();
             self.send(SourceEvent::Revoked(Revocation::new(tasks, lost, deadline, done)))?;
             if lost {
-                warn!("the group has taken all tasks: this instance was not heard for too long");
+                warn!(
+                    "the consumer group revoked all tasks: it heard no heartbeat of this instance in time"
+                );
             } else {
                 self.wait_for_release(generation, Deadline::after(deadline));
                 self.offset_commit.commit(&self.consumer);
@@ -273,7 +275,8 @@ impl Reader {
         while waits() {
             if deadline.is_over() {
                 warn!(
-                    "the tasks did not commit in time for the rebalance; what they hold is dropped"
+                    "the tasks did not commit in time for the rebalance; what they have not committed is \
+                     dropped"
                 );
                 return;
             }
@@ -368,11 +371,11 @@ impl Reader {
         match assigned.note_ends(ends, &positions) {
             Advice::Nothing | Advice::Forward => Ok(()),
             Advice::Assign => {
-                warn!("assign all partitions again, each where it stands");
+                warn!("assign all partitions again, each at its position");
                 self.assign_all()
             }
             Advice::Reopen => Err(Error::transient(
-                "read Kafka: a partition hands nothing over although it was assigned again",
+                "read Kafka: librdkafka delivers no record of a partition, although it was assigned again",
             )),
         }
     }

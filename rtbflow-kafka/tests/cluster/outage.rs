@@ -18,8 +18,8 @@ const PARTITIONS: i32 = 3;
 const LONGEST_SILENCE: Duration = Duration::from_secs(35);
 const SOON: Duration = Duration::from_secs(60);
 
-/// All that is committed to a topic, counted by key and value: so many records, or what there is if nothing more
-/// comes.
+/// All that is committed to a topic, counted by key and value: this many records, or what there is if nothing
+/// more comes.
 fn committed(topic: &str, count: usize) -> BTreeMap<(String, String), u64> {
     let mut config = ClientConfig::new();
     config

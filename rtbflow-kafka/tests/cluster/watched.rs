@@ -32,13 +32,13 @@ impl Moved {
         }
     }
 
-    /// The offsets of so many partitions, once all have moved.
+    /// The offsets of this many partitions, once all have moved.
     fn offsets(&self, count: usize) -> Option<Vec<i64>> {
         let moved = self.0.lock().unwrap();
         (moved.len() == count).then(|| moved.values().map(|(offset, _)| *offset).collect())
     }
 
-    /// Waits until each of so many partitions has moved from now on; how long that took.
+    /// Waits until each of this many partitions has moved from now on; how long that took.
     pub(crate) async fn all(&self, count: usize, longest: Duration) -> Duration {
         let from = SystemClock.now();
         loop {

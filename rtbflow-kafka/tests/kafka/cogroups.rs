@@ -145,7 +145,7 @@ async fn that_a_partition_is_quiet_is_proved_within_a_fraction_of_a_second() {
 
 /// A topic named twice, and topics of two clusters: errors that say so.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_not_be_read_together_is_refused() {
+async fn what_cannot_be_read_together_is_refused() {
     let (source, [(a, _), _]) = both(1, 1).await;
     let twice = source.clone().with(kafka().topic(&a));
     let error = twice.open(context("job", true)).await.unwrap_err();

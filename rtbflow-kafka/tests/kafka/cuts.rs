@@ -106,7 +106,7 @@ async fn a_rival_that_comes_after_a_lost_answer_finds_the_commit_and_fences_what
     proxy.mend();
     let (answer, sent) = timeout(2 * SOON, answer).await.unwrap().unwrap();
     if let Ok(verdicts) = answer {
-        assert_eq!(verdicts, [Verdict::COMMITTED], "it was, and this was told in time");
+        assert_eq!(verdicts, [Verdict::COMMITTED], "it was, and the answer came in time");
     }
     // The former owner learns what became of its epoch, so that its records are accounted for; it commits no more.
     assert_eq!(owner.commit(&sent).await, Verdict::COMMITTED);
@@ -137,7 +137,7 @@ async fn of_two_owners_the_one_whose_mark_is_gone_stops_and_disturbs_nobody() {
 }
 
 /// A commit that is on its way when its process dies: the next owner ends it, and begins where it left
-/// the place. The thread that commits can not be killed, so the connection is.
+/// the place. The thread that commits cannot be killed, so the connection is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_owner_has_begun_is_ended_by_the_next() {
     let (topic, job) = (topic("dead", 2).await, job("dead"));

@@ -83,7 +83,7 @@ async fn a_partition_that_comes_back_is_read_again() {
     first.close().await;
 }
 
-/// More members than partitions: the ones that hold nothing are told so and stay ready.
+/// More members than partitions: the ones that hold nothing hear so and stay ready.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_assignment_is_handed_on() {
     let topic = topic("empty", 1).await;
@@ -96,7 +96,7 @@ async fn an_empty_assignment_is_handed_on() {
     let (SourceEvent::Assigned(a), SourceEvent::Assigned(b)) =
         (event(&mut first).await, event(&mut second).await)
     else {
-        panic!("both are told what they have");
+        panic!("both learn what they have");
     };
     assert_eq!(a.tasks.len() + b.tasks.len(), 1);
     first.close().await;
@@ -152,7 +152,7 @@ async fn a_revocation_that_is_not_answered_holds_nobody_up_for_long() {
     other.close().await;
 }
 
-/// Two processes under one name: the older one is told so, and which it is.
+/// Two processes under one name: the older one's error says so, and which it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_of_the_same_name_fences_the_first() {
     let topic = topic("twins", 1).await;
@@ -180,8 +180,8 @@ async fn a_second_process_of_the_same_name_fences_the_first() {
 
 /// The group's own offsets are information for tools, and are there when the instance has left.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_committed_is_told_to_the_group() {
-    let topic = topic("told", 1).await;
+async fn what_was_committed_is_reported_to_the_group() {
+    let topic = topic("reported", 1).await;
     let group = unique("group");
     write(&topic, 0, 0..10).await;
     let mut feed = open(&kafka().topic(&topic), &group, false).await;

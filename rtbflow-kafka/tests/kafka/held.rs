@@ -26,7 +26,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Holds the partitions of a topic, after so many of its records, until the sender says otherwise.
+    /// Holds the partitions of a topic, after this many of its records, until the sender says otherwise.
     pub(crate) fn new(topic: &str, after: usize) -> (Self, watch::Sender<bool>) {
         let (release, held) = watch::channel(true);
         let (passed, others) = (Arc::default(), Arc::default());

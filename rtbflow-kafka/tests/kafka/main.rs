@@ -1,11 +1,7 @@
 //! The crate against a real broker. Each silent trap of the client has a test that fails when it is
 //! stepped into.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that can not go on has failed"
-)]
-#![expect(clippy::panic, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod accounts;
 mod anew;

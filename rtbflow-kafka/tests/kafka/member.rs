@@ -128,7 +128,7 @@ pub(crate) struct Seen {
     pub(crate) tasks: usize,
 }
 
-/// A member that runs until it is told to leave.
+/// A member that runs until it is asked to leave.
 pub(crate) struct Member {
     leave: watch::Sender<bool>,
     pub(crate) seen: watch::Receiver<Seen>,
@@ -150,7 +150,7 @@ impl Group {
         Self { job: JobName::new(job).unwrap(), place, collected }
     }
 
-    /// Waits until so many records are committed, each once.
+    /// Waits until this many records are committed, each once.
     pub(crate) async fn commits(&self, all: usize) {
         let complete = async {
             while self.collected.records().len() < all {
@@ -173,7 +173,7 @@ impl Group {
     }
 }
 
-/// Waits until the members share so many tasks as evenly as it goes.
+/// Waits until the members share this many tasks as evenly as it goes.
 pub(crate) async fn share(members: &mut [Member], tasks: usize) {
     let (each, more) = (tasks / members.len(), tasks % members.len());
     let settled = async {
@@ -205,7 +205,7 @@ impl Member {
     }
 }
 
-/// One running task: told to stop by dropping the sender, it commits and ends.
+/// One running task: asked to stop by dropping the sender, it commits and ends.
 struct Running {
     stop: watch::Sender<bool>,
     handle: JoinHandle<bool>,

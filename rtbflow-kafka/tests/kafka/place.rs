@@ -83,7 +83,7 @@ impl Owner {
         Self { anchor, job: job.clone(), task, at }
     }
 
-    /// An epoch that reads one record and puts one out.
+    /// An epoch that reads one record and emits one.
     pub(crate) fn epoch(&self, topic: &str, value: i64) -> Epoch {
         let mut to = Position { commit: self.at.commit + 1, ..self.at };
         to.offset = Some(self.at.offset.unwrap_or(0) + 1);
@@ -134,14 +134,17 @@ async fn a_changelog_that_does_not_fit_is_refused_with_the_way_out() {
     let (job, kafka) = (job("layout"), kafka());
     let claim = Claim { task: ONLY, partitions: vec![partition()], owner: 1 };
     let error = kafka.anchor().create_changelog(false).claim(&job, &claim).await.unwrap_err();
-    let told = error.report();
-    assert!(error.is_config() && told.contains(&format!("{job}.changelog")), "{told}");
-    assert!(told.contains("create it"), "{told}");
+    let report = error.report();
+    assert!(error.is_config() && report.contains(&format!("{job}.changelog")), "{report}");
+    assert!(report.contains("create it"), "{report}");
     kafka.create_topics(&[TopicSpec::changelog(&job, 4)]).await.unwrap();
     let error = kafka.anchor().claim(&job, &claim).await.unwrap_err();
-    let told = error.report();
-    assert!(error.is_config() && told.contains("4 tasks") && told.contains("0 of 1"), "{told}");
-    assert!(told.contains("reset the job") && told.contains("forget"), "{told}");
+    let report = error.report();
+    assert!(
+        error.is_config() && report.contains("4 tasks") && report.contains("0 of 1"),
+        "{report}"
+    );
+    assert!(report.contains("reset the job") && report.contains("forget"), "{report}");
     // What the message says: nothing was written yet, so there are no results to remove.
     kafka.anchor().forget(&job).await.unwrap();
     let at = kafka.anchor().claim(&job, &claim).await.unwrap();
@@ -155,12 +158,12 @@ async fn a_changelog_that_retention_would_shorten_is_refused() {
     kafka.create_topics(&[TopicSpec::new(&name, 1, HOUR)]).await.unwrap();
     let claim = Claim { task: ONLY, partitions: vec![partition()], owner: 1 };
     let error = kafka.anchor().claim(&job, &claim).await.unwrap_err();
-    let told = error.report();
+    let report = error.report();
     assert!(
-        error.is_config() && told.contains(&name) && told.contains("set it to compact"),
-        "{told}"
+        error.is_config() && report.contains(&name) && report.contains("set it to compact"),
+        "{report}"
     );
-    assert!(!told.contains("  "), "{told}");
+    assert!(!report.contains("  "), "{report}");
     compact(&name).await;
     assert_eq!(kafka.anchor().claim(&job, &claim).await.unwrap().len(), 1, "what the message says");
 }
@@ -200,7 +203,7 @@ async fn a_record_of_somebody_else_in_the_changelog_is_an_error_that_names_it() 
     let changelog = format!("{job}.changelog");
     crate::server::write(&changelog, 0, [7]).await;
     let error = kafka().anchor().restore(&job, ONLY, None).await.unwrap_err();
-    let told = error.report();
-    assert!(error.is_config() && told.contains(&format!("{changelog}/0 at offset")), "{told}");
-    assert!(told.contains("\"k\""), "the key is told: {told}");
+    let report = error.report();
+    assert!(error.is_config() && report.contains(&format!("{changelog}/0 at offset")), "{report}");
+    assert!(report.contains("\"k\""), "the key is named: {report}");
 }

@@ -52,7 +52,7 @@ async fn topics_are_made_and_transactions_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_refused_is_told_why_and_no_secret() {
+async fn whoever_is_refused_learns_why_and_no_secret() {
     let wrong = stranger("hunter2").option("ssl.ca.location", given("RTBFLOW_TEST_KAFKA_CA"));
     let refused = wrong.check(LONGEST_CHECK).await.unwrap_err();
     assert!(refused.is_config(), "{}", refused.report());

@@ -49,7 +49,7 @@ pub(crate) fn producer() -> FutureProducer {
     config.create().unwrap()
 }
 
-/// Writes so many records, whose values are their numbers, into one partition.
+/// Writes this many records, whose values are their numbers, into one partition.
 pub(crate) async fn write(topic: &str, partition: i32, values: impl IntoIterator<Item = u64>) {
     write_with(&producer(), topic, partition, values).await;
 }
@@ -140,7 +140,7 @@ pub(crate) async fn make_anew(topic: &str) {
     kafka().create_topics(&[TopicSpec::new(topic, 1, HOUR)]).await.unwrap();
 }
 
-/// Gives a topic more partitions: so many in all.
+/// Gives a topic more partitions: this many in all.
 pub(crate) async fn add_partitions(topic: &str, count: usize) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address());

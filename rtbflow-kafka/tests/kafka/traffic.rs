@@ -14,7 +14,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Begins to write into these topics, which have so many partitions.
+    /// Begins to write into these topics, which have this many partitions.
     pub(crate) fn begin(topics: &[(String, i32)]) -> Self {
         let (topics, writing) = (topics.to_vec(), Arc::new(AtomicBool::new(true)));
         let goes_on = Arc::clone(&writing);

@@ -35,7 +35,7 @@ fn sink(records: Records<Click>) -> KafkaSink<Click> {
     records.key(|click| &click.0).header("parity", even).header("n", number).event_time().json()
 }
 
-/// Writes so many numbers beside a place in memory.
+/// Writes this many numbers beside a place in memory.
 async fn beside(
     job: &str,
     place: &Memory,
@@ -52,7 +52,7 @@ async fn beside(
         .unwrap()
 }
 
-/// Writes so many numbers in the transaction that moves the positions.
+/// Writes this many numbers in the transaction that moves the positions.
 async fn within(job: &str, anchor: KafkaAnchor, topic: &str, count: i64) -> Report {
     let (place, topic) = (anchor.clone(), topic.to_owned());
     let job = Job::new(job).unwrap().source(clicks(0..count)).anchor(anchor);
@@ -144,7 +144,7 @@ async fn a_write_that_is_cut_is_made_again() {
         counts
     });
     assert_eq!(counts.len(), 1_000);
-    assert!(counts.values().all(|count| *count >= 3), "at least once a job: {counts:?}");
+    assert!(counts.values().all(|count| *count >= 3), "at least once per job: {counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,7 @@ async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() 
     feed.mailbox.update(|slots| slots.faults = u32::MAX);
     write(&topic).await;
     let error = timeout(SOON, feed.next()).await.unwrap().unwrap_err();
-    assert!(error.is_transient() && error.report().contains("hands nothing over"), "{error:?}");
+    assert!(error.is_transient() && error.report().contains("delivers no record"), "{error:?}");
     feed.close().await;
 }
 

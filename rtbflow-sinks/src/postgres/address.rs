@@ -72,7 +72,7 @@ impl Address {
             },
         )?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(Error::config("read the URL of Postgres: it names no host"));
+            return Err(Error::config("read the URL of Postgres: it has no host"));
         }
         config.ssl_mode(ssl_mode);
         Ok(Self { config, trust, ca_file, names_mode, options })

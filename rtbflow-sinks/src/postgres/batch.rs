@@ -23,7 +23,7 @@ use crate::postgres::value::Value;
 pub(crate) enum Batch {
     /// Rows, written by a statement that takes one array a column.
     Rows(Arc<RowsPlan>, Rows),
-    /// Changes of rows, one a key.
+    /// Changes of rows, one per key.
     Totals(Arc<TotalsPlan>, Totals),
     /// Records for a function of the pipeline's own.
     Own(usize, Arc<dyn Work>),

@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    /// Whether there are values of this kind that Postgres can not take.
+    /// Whether there are values of this kind that Postgres cannot take.
     pub(crate) fn needs_check(self) -> bool {
         matches!(self, Self::Text | Self::Timestamp | Self::Date)
     }
@@ -173,7 +173,7 @@ impl fmt::Display for Cell<'_> {
 const ORIGIN_MS: i64 = 946_684_800_000;
 const ORIGIN_DAYS: i32 = 10_957;
 
-/// The time as Postgres counts it, if its calendar reaches so far.
+/// The time as Postgres counts it, if its calendar reaches that far.
 fn micros(time: Timestamp) -> Option<i64> {
     const FIRST: i64 = -211_813_488_000_000_000;
     const END: i64 = 9_223_371_331_200_000_000;
@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_come_back_and_what_postgres_can_not_hold_is_refused() {
+    fn times_come_back_and_what_postgres_cannot_hold_is_refused() {
         for ms in [-62_135_596_800_000, -1, 0, 1_705_314_600_042, 253_402_300_799_999] {
             let time = Timestamp::from_millis(ms);
             assert_eq!(from_micros(micros(time).unwrap()), time);

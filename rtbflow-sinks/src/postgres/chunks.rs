@@ -1,4 +1,4 @@
-//! State in the table `rtbflow_state`: one row a chunk.
+//! State in the table `rtbflow_state`: one row per chunk.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ const DAY_MS: i64 = 86_400_000;
 pub struct Date(i32);
 
 impl Date {
-    /// The day so many days after 1970-01-01.
+    /// The day this many days after 1970-01-01.
     #[must_use]
     pub const fn from_days(days: i32) -> Self {
         Self(days)

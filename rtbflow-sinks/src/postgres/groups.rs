@@ -1,4 +1,4 @@
-//! What a commit writes: the rows of all its epochs, one group a statement.
+//! What a commit writes: the rows of all its epochs, one group per statement.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -119,8 +119,8 @@ impl Missing {
         match encoding {
             "UTF8" | "" => {}
             "SQL_ASCII" => self.add(
-                "the database has no encoding (SQL_ASCII), so that text could not be told from bytes: make \
-                 one with create database … encoding 'UTF8' template template0"
+                "the database has no encoding (SQL_ASCII), so that text could not be distinguished from bytes: \
+                 make one with create database … encoding 'UTF8' template template0"
                     .to_owned(),
             ),
             other => tracing::warn!(

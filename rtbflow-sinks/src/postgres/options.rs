@@ -120,7 +120,7 @@ impl Options {
     /// The Postgres. Nothing is connected yet.
     ///
     /// # Errors
-    /// If the URL or the file of authorities can not be used.
+    /// If the URL or the file of authorities cannot be used.
     pub fn build(self) -> Result<Postgres> {
         let Address { mut config, mut trust, ca_file, names_mode, options } = self.url?;
         if self.ca_file.is_some() && !names_mode {

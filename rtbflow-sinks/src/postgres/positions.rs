@@ -1,4 +1,4 @@
-//! Positions in the table `rtbflow_positions`: one row a partition.
+//! Positions in the table `rtbflow_positions`: one row per partition.
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ pub(crate) async fn read_page(
     let attempted = || format!("read state of job {job} from Postgres at {}", lease.server);
     let (operator, bucket, seq) = match from {
         Some(mark) => read_mark(mark).ok_or_else(|| {
-            Error::permanent(format!("{}: {mark:?} is no mark of a page", attempted()))
+            Error::permanent(format!("{}: {mark:?} does not mark a page of state", attempted()))
         })?,
         None => ("", i64::MIN, 0),
     };

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rtbflow::BadRecord;
 
-/// A search among so many records, by their numbers.
+/// A search among this many records, by their numbers.
 #[derive(Debug)]
 pub(crate) struct Search {
     /// All before this one are decided.

@@ -13,7 +13,7 @@ use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
 use crate::postgres::value::{Element, FromColumn, Row, Value};
 
-/// So many keys go into one statement at most.
+/// The most keys that go into one statement.
 const MOST_KEYS: usize = 1_000;
 
 impl Postgres {
@@ -27,10 +27,10 @@ impl Postgres {
     /// [`Batched`].
     ///
     /// # Errors
-    /// A name of a table or a column that can not be one is a configuration error. The lookup's own are
+    /// A name of a table or a column that cannot be one is a configuration error. The lookup's own are
     /// transient if the server is away: the call is then made again, as
     /// [`Calls`](rtbflow::operators::Calls) says. One of `read`, or of a statement that Postgres refuses, ends
-    /// the job; a key that Postgres can not hold makes a dead letter of the record.
+    /// the job; a key that Postgres cannot hold makes a dead letter of the record.
     ///
     /// # Examples
     /// ```

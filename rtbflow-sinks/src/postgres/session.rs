@@ -60,7 +60,7 @@ impl Server {
         }
     }
 
-    /// Looks up the names of the hosts, so that a name that is not known is told apart from a server that
+    /// Looks up the names of the hosts, so that a name that is not known is distinguished from a server that
     /// does not answer.
     async fn find_hosts(&self, deadline: tokio::time::Instant) -> Result<()> {
         if !self.config.get_hostaddrs().is_empty() {
@@ -74,12 +74,12 @@ impl Server {
             unknown = Err(match found {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => Error::transient(format!(
-                    "{attempted}: the host {name:?} is not known; correct it in the URL, or mend the \
-                     name service"
+                    "{attempted}: the host {name:?} is not known; correct it in the URL, or let \
+                     this machine resolve it"
                 ))
                 .because(error),
                 Err(_) => Error::transient(format!(
-                    "{attempted}: the name service does not say within {:?} where the host {name:?} is",
+                    "{attempted}: no answer within {:?} to the name lookup of host {name:?}",
                     self.connect_timeout
                 )),
             });
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// Moves the bytes of one connection until it ends. Whoever waits for an answer is told of the end.
+/// Moves the bytes of one connection until it ends. Whoever waits for an answer hears of the end.
 async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to Postgres ended");

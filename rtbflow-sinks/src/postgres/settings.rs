@@ -96,7 +96,7 @@ fn words(options: &str) -> Vec<String> {
     words
 }
 
-/// The server's version, as it is told when a session starts: 90600 is 9.6, 150000 is 15.
+/// The server's version, as it is reported when a session starts: 90600 is 9.6, 150000 is 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(u32);
 

@@ -9,8 +9,8 @@ use crate::postgres::session::Lease;
 /// source does not know which log it reads, `claimed_commits` and `claimed_owner` before the second claim: they say
 /// where the partition stood when it was claimed last. The marks of owners are
 /// unsigned; they are kept bit by bit. The last four count what the last commit found out about the
-/// partition's records, so that it can be told again. State is read in the order of its key; it is compact already, so
-/// the server need not try to compress it.
+/// partition's records, so that it can be reported again. State is read in the order of its key; it is
+/// compact already, so the server need not try to compress it.
 const OWN_TABLES: &str = r#"
 create table if not exists rtbflow_positions (
     job text collate "C" not null,

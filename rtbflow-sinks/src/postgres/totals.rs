@@ -1,4 +1,4 @@
-//! Changes of rows, folded in memory to one a key before they are written.
+//! Changes of rows, folded in memory to one per key before they are written.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ impl TotalsPlan {
 /// What the values of one column and key have come to.
 #[derive(Debug, Clone)]
 pub(crate) enum Slot {
-    /// Wide enough that a sum can not overflow here, only where it is written.
+    /// Wide enough that a sum cannot overflow here, only where it is written.
     Sum(i128),
     SumDouble(f64),
     Value(Cell<'static>),
@@ -80,7 +80,7 @@ impl Slot {
     }
 }
 
-/// The changes of an epoch, one a key. The key is that of its columns' cells in wire form.
+/// The changes of an epoch, one per key. The key is that of its columns' cells in wire form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     rows: HashMap<Box<[u8]>, Box<[Slot]>, RandomState>,
@@ -181,7 +181,7 @@ impl Totals {
     }
 }
 
-/// The changes of several epochs as columns, one row a key, in the order of the keys: every instance
+/// The changes of several epochs as columns, one row per key, in the order of the keys: every instance
 /// locks rows in the same order, so that they wait for each other but never in a circle.
 pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<Vec<Vec<Cells>>> {
     /// Keys a statement.

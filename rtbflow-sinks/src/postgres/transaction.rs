@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_can_not_end_the_transaction() {
+    fn a_statement_cannot_end_the_transaction() {
         for sql in [
             "commit",
             " ;\n-- note\n COMMIT and chain",

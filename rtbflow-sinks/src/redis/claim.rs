@@ -13,7 +13,7 @@ impl Redis {
         let keys = Keys::of(job);
         let (positions, tasks, forgetting) = (keys.positions(), keys.tasks(), keys.forgetting());
         let claimed = keys.claimed();
-        let attempted = format!("take over task {} of {job}", claim.task);
+        let attempted = format!("claim task {} of job {job}", claim.task);
         let answers = self
             .claim_text()
             .send(self.server(), &attempted, 1, |_| {

@@ -1,4 +1,4 @@
-//! One commit: a script an epoch, and what its answer means.
+//! One commit: a script per epoch, and what its answer means.
 
 use redis::{Cmd, RedisResult, Value};
 use rtbflow::barrier::Tally;
@@ -13,7 +13,7 @@ use crate::redis::library::{elements, text};
 use crate::redis::place::Redis;
 use crate::redis::positions::{mark, position_text};
 
-/// Refusals that one script tells; the others are told when it runs again without these.
+/// The most refusals that one script reports; the others are reported when it runs again without these.
 const MOST_REFUSALS: usize = 1_000;
 /// Operations that are sent together, for all epochs: the server runs what arrives together without a look at
 /// its other clients in between.
@@ -46,7 +46,7 @@ impl<'a> Plan<'a> {
                 Error::permanent("commit to Redis what no sink of its own has staged")
             })?;
             if let Some(mistake) = &batch.mistake {
-                return Err(Error::config(format!("put a sink for Redis together: {mistake}")));
+                return Err(Error::config(format!("build a sink for Redis: {mistake}")));
             }
             batches.push((number, batch, false));
         }
@@ -239,7 +239,7 @@ impl Redis {
                 part(3),
             ))),
             "broken" => Err(Error::permanent(format!(
-                "{attempted}: {}; what had been written before could not be taken back: {}. The positions \
+                "{attempted}: {}; what had been written before could not be undone: {}. The positions \
                  have not moved; look at what the epoch wrote before the job runs again",
                 part(1),
                 part(2),

@@ -54,7 +54,7 @@ impl Redis {
     pub(crate) async fn run_follow_ups(&self) -> Result<()> {
         let all = self.follow_ups().lock().clone();
         for follow_up in &all {
-            let attempted = format!("run {:?} behind a commit", follow_up.name);
+            let attempted = format!("run the follow-up {:?} after a commit", follow_up.name);
             let attempted_at = format!("{attempted} in Redis at {}", self.server().address());
             loop {
                 let run = |_| follow_up.command();

@@ -12,10 +12,10 @@ use rtbflow::{BadRecord, Result};
 use crate::redis::failure;
 use crate::redis::place::Redis;
 
-/// So many keys go into one round trip at most.
+/// The most keys that go into one round trip.
 const MOST_KEYS: usize = 1_000;
 
-/// What a key stands for, unless it is something that can not be used.
+/// What a key stands for, unless it is something that cannot be used.
 type Answer<V> = Result<V, BadRecord>;
 
 impl Redis {

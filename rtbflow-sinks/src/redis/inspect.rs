@@ -10,7 +10,7 @@ const OLDEST: (u32, u32) = (6, 2);
 /// Reads the text of `INFO` and returns warnings, one line each.
 ///
 /// # Errors
-/// If the server can not be used at all.
+/// If the server cannot be used at all.
 pub(crate) fn inspect(info: &str) -> Result<Vec<&'static str>> {
     let value = |name: &str| {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
@@ -23,7 +23,7 @@ pub(crate) fn inspect(info: &str) -> Result<Vec<&'static str>> {
     if let (Some(major), Some(minor)) = (parts.next(), parts.next())
         && (major, minor) < OLDEST
     {
-        return Err(Error::config(format!("use Redis {version}: 6.2 is the oldest that will do")));
+        return Err(Error::config(format!("use Redis {version}: 6.2 or newer is required")));
     }
     let mut warnings = Vec::new();
     if value("aof_enabled") == Some("0") {

@@ -105,7 +105,7 @@ impl Operations {
         self.end(None)
     }
 
-    /// Lets a key expire so long after this epoch's commit.
+    /// Lets a key expire this long after this epoch's commit.
     pub fn expire(&mut self, key: impl AsRef<str>, after: Duration) -> &mut Self {
         self.touch("expire", key.as_ref());
         self.arguments.display(&milliseconds(after));

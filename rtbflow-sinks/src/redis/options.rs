@@ -80,7 +80,7 @@ impl Options {
     /// The place.
     ///
     /// # Errors
-    /// If the URL, which the error does not repeat, or the file of authorities can not be used.
+    /// If the URL, which the error does not repeat, or the file of authorities cannot be used.
     pub fn build(self) -> Result<Redis> {
         // The cause is left out: it might quote the URL, and with it the password.
         let unreadable = |_| {

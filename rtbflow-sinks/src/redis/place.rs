@@ -95,7 +95,7 @@ impl Redis {
         self.shared.may_write.load(Ordering::Relaxed)
     }
 
-    /// So many operations were committed.
+    /// This many operations were committed.
     pub(crate) fn has_written(&self, operations: usize) {
         if operations > 0 {
             self.shared.may_write.store(true, Ordering::Relaxed);

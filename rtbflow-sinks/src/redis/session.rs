@@ -143,7 +143,7 @@ impl Server {
         Ok(slot.insert(connection).clone())
     }
 
-    /// Lets go of the connection. If somebody holds the lock, a new one is being made already.
+    /// Drops the connection. If somebody holds the lock, a new one is being made already.
     fn disconnect(&self) {
         if let Ok(mut slot) = self.connection.try_lock() {
             *slot = None;

@@ -92,7 +92,7 @@ async fn the_answer_to_a_commit_is_lost() {
     proxy.cut_after("commit\0");
     assert!(owner.commit(&sent).await.unwrap_err().is_transient());
     proxy.until_planned_cuts(1).await;
-    assert_eq!(seen(&reader).await, (2, 2, 2, 2), "it was committed, only nobody was told");
+    assert_eq!(seen(&reader).await, (2, 2, 2, 2), "it was committed, only nobody heard of it");
     assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::COMMITTED);
     assert_eq!(owner.commit(&sent).await.unwrap(), Verdict::COMMITTED);
     assert_eq!(seen(&reader).await, (2, 2, 2, 2));

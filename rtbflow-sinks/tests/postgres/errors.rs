@@ -25,7 +25,7 @@ async fn an_unreachable_server_is_transient_and_a_wrong_database_is_not() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_and_a_closed_port_are_told_apart() {
+async fn an_unknown_host_and_a_closed_port_are_distinguished() {
     let soon = std::time::Duration::from_secs(6);
     let unknown = prepared("postgres://me:geheim@no-such-host.invalid/shop");
     let unknown = tokio::time::timeout(soon, unknown).await.unwrap();

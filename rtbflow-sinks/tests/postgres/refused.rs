@@ -105,7 +105,7 @@ impl Letters {
     }
 }
 
-/// Runs a job over these charges, one list a partition, to their end.
+/// Runs a job over these charges, one list per partition, to their end.
 async fn run<K: Sink<Charge>>(
     postgres: &Postgres,
     charges: &[Vec<Charge>],

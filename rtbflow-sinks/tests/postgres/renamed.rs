@@ -21,7 +21,8 @@ fn clicks(from: i64, upto: i64, ends: bool) -> StreamSource<(i64, i64)> {
         .event_time(|(_, at)| Timestamp::from_millis(*at), Duration::ZERO)
 }
 
-/// Runs a program, whose operators have these names, until so many clicks are committed or to the end of all.
+/// Runs a program, whose operators have these names, until this many clicks are committed or to the end of
+/// all.
 async fn run(
     schema: &Schema,
     [first, window]: [Option<&'static str>; 2],

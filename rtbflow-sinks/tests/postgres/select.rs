@@ -67,17 +67,17 @@ async fn keys_that_are_asked_for_together_are_one_statement() {
     let postgres = schema.options().build().unwrap();
     let fetch = postgres.select("counted", "id", ["budget", "a \"note"], campaign).unwrap();
     let keys: Vec<i64> = (0..200).chain(0..200).collect();
-    let (told, report) = found(keys.clone(), fetch).await;
+    let (values, report) = found(keys.clone(), fetch).await;
     let note = |n: i64| (n % 4 == 0).then(|| "note".to_owned());
     let value = |n: i64| (n, (n % 2 == 0).then(|| (n * 10, note(n))));
-    assert_eq!(told, keys.into_iter().map(value).collect::<Vec<_>>());
+    assert_eq!(values, keys.into_iter().map(value).collect::<Vec<_>>());
     assert_eq!(report.unwrap().decoded, 400);
     let reads: i64 = super::schema::one(&reader, "select last_value from reads").await;
     assert!((2..=4).contains(&reads), "{reads} statements for 200 keys, a hundred at a time");
 }
 
 #[tokio::test]
-async fn names_are_quoted_and_text_that_can_not_be_a_key_is_a_dead_letter() {
+async fn names_are_quoted_and_text_that_cannot_be_a_key_is_a_dead_letter() {
     let schema = Schema::new().await;
     let reader = schema.reader().await;
     let table = "create table \"o'; drop\" (\"key \"\" one\" text primary key, n int);
@@ -87,9 +87,9 @@ async fn names_are_quoted_and_text_that_can_not_be_a_key_is_a_dead_letter() {
     let n = |row: &Row| row.get::<i32>("n");
     let fetch = postgres.select("o'; drop", "key \" one", ["n"], n).unwrap();
     let keys = ["a", "O'Brien\"; --", "x\0y", "b"].map(str::to_owned).to_vec();
-    let (told, report) = found(keys, fetch).await;
+    let (values, report) = found(keys, fetch).await;
     let expected = [("a", Some(1)), ("O'Brien\"; --", Some(2)), ("b", None)];
-    assert_eq!(told, expected.map(|(key, n)| (key.to_owned(), n)));
+    assert_eq!(values, expected.map(|(key, n)| (key.to_owned(), n)));
     assert_eq!(report.unwrap().dead_lettered, 1);
     let refused = postgres.select::<String, i32, _, 1>("a.", "b", ["c"], n);
     assert!(refused.err().unwrap().is_config());
@@ -102,9 +102,9 @@ async fn what_postgres_refuses_ends_the_job() {
     let postgres = schema.options().build().unwrap();
     let n = |row: &Row| row.get::<i64>("n");
     let fetch = postgres.select("things", "missing", ["n"], n).unwrap();
-    let (told, report) = found(vec!["a".to_owned()], fetch).await;
+    let (values, report) = found(vec!["a".to_owned()], fetch).await;
     let error = report.unwrap_err();
-    assert!(told.is_empty() && !error.is_transient(), "{error:?}");
+    assert!(values.is_empty() && !error.is_transient(), "{error:?}");
     assert!(error.report().contains("missing") && error.report().contains("things"), "{error:?}");
 }
 
@@ -139,7 +139,7 @@ async fn a_server_that_is_silent_or_away_is_asked_again_until_it_answers() {
         proxy.thaw();
         proxy.mend();
     };
-    let ((told, report), ()) = futures::join!(job, outage);
-    assert_eq!(told, [(2, Some((20, None))), (6, Some((60, None))), (7, None)]);
+    let ((values, report), ()) = futures::join!(job, outage);
+    assert_eq!(values, [(2, Some((20, None))), (6, Some((60, None))), (7, None)]);
     assert_eq!(report.unwrap().decoded, 3);
 }

@@ -87,7 +87,7 @@ async fn every_type_arrives_as_it_was_and_names_are_quoted() {
 }
 
 #[tokio::test]
-async fn text_that_postgres_can_not_hold_is_a_bad_record() {
+async fn text_that_postgres_cannot_hold_is_a_bad_record() {
     let schema = Schema::new().await;
     let postgres = schema.options().build().unwrap();
     let insert = postgres.insert("t").text("name", |row: &Row| &row.name);

@@ -63,7 +63,7 @@ async fn a_lock_that_is_held_before_a_function_runs_is_waited_for_by_its_own_nam
 async fn a_deadlock_before_a_function_runs_is_tried_again_by_its_own_name() {
     let schema = Schema::new().await;
     schema.place().await.create_table(TABLES).await.unwrap();
-    // The one whose wait closes the circle finds it after so long, and ends itself.
+    // The one whose wait closes the circle finds it after that time, and ends itself.
     let options = |wait: &str| {
         let url = schema
             .url()
@@ -105,7 +105,7 @@ async fn a_deadlock_before_a_function_runs_is_tried_again_by_its_own_name() {
     assert_eq!(one::<i64>(&watcher, "select sum(balance)::bigint from balances").await, 20);
 }
 
-/// A ledger that takes 20 ms a row.
+/// A ledger that takes 20 ms per row.
 const SLOW: &str = "create table slow (n bigint);
     create function delay() returns trigger language plpgsql as
         'begin perform pg_sleep(0.02); return new; end';

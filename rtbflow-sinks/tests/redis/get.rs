@@ -168,15 +168,15 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
         let found = tokio::time::timeout(MINUTE, results.next()).await.unwrap().unwrap();
         found.value
     };
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for (value, passed) in [("first", 0), ("second", 59), ("third", 2), ("fourth", 59)] {
         room.ask::<()>(&["SET", &room.key("1"), value]).await;
         clock.advance(Duration::from_secs(passed));
         // The barrier behind another record tells the time.
         answer(2).await;
-        told.push(answer(1).await.1.unwrap());
+        answers.push(answer(1).await.1.unwrap());
     }
-    assert_eq!(told, ["first", "first", "third", "third"]);
+    assert_eq!(answers, ["first", "first", "third", "third"]);
     drop(pusher);
     job.await.unwrap().unwrap();
 }

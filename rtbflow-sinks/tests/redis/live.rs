@@ -162,8 +162,8 @@ async fn what_is_refused_for_what_it_is_becomes_a_dead_letter_and_the_rest_is_th
     assert_eq!((report.decoded, report.dead_lettered), (1_997, 3));
     assert_eq!((report.results_refused, report.pending), (0, 0));
     let letters = letters.0.lock().unwrap().clone();
-    let told: Vec<i64> = letters.iter().map(|letter| letter.origin.offset()).collect();
-    assert_eq!(told, BAD.map(|n| i64::try_from(n).unwrap()));
+    let offsets: Vec<i64> = letters.iter().map(|letter| letter.origin.offset()).collect();
+    assert_eq!(offsets, BAD.map(|n| i64::try_from(n).unwrap()));
     assert!(letters.iter().all(|letter| letter.reason.reason().contains("WRONGTYPE")));
     for key in ["live:all", "live:sum", "live:calls"] {
         assert_eq!(room.ask::<u64>(&["HGET", key, "n"]).await, 1_997, "{key}");

@@ -326,7 +326,7 @@ async fn a_key_of_another_type_does_not_stop_the_epoch() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_there_is_told_at_the_first_commit() {
+async fn a_field_that_is_not_there_is_reported_at_the_first_commit() {
     let room = Room::new("mistake").await;
     let mut owner = room.claim(0).await;
     let key = room.key("a");

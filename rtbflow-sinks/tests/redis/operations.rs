@@ -186,7 +186,7 @@ async fn nothing_is_refused_because_of_a_record_that_is() {
 }
 
 #[tokio::test]
-async fn thousands_of_refused_records_are_all_told() {
+async fn thousands_of_refused_records_are_all_reported() {
     let room = Room::new("many-refused").await;
     room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
     let (text, sum) = (room.key("text"), room.key("sum"));
@@ -338,7 +338,7 @@ async fn the_calls_of_an_epoch_share_a_table() {
 }
 
 #[tokio::test]
-async fn lua_that_does_not_compile_is_told_by_name() {
+async fn lua_that_does_not_compile_is_reported_by_name() {
     let room = Room::new("lua-broken").await;
     let _fine = room.redis.script("fine", "return 1", |(): &(), _| {});
     let mut broken = room.redis.script("broken", "retrun 1", |(): &(), _| {});

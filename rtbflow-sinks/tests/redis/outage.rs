@@ -175,8 +175,8 @@ async fn a_wrong_password_says_what_to_do_and_not_what_it_was() {
         let redis = Redis::connect_to(at(login)).build().unwrap();
         let error = redis.prepare(&room.job).await.unwrap_err();
         assert!(error.is_config(), "{login}: {error:?}");
-        let told = format!("{error:?} {redis:?}");
-        assert!(told.contains("password") && !told.contains("hunter"), "{told}");
+        let shown = format!("{error:?} {redis:?}");
+        assert!(shown.contains("password") && !shown.contains("hunter"), "{shown}");
     }
     for login in ["job:hunter2@", ":hunter3@"] {
         Redis::connect_to(at(login)).build().unwrap().prepare(&room.job).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_wrong_password_says_what_to_do_and_not_what_it_was() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_a_closed_port_and_a_forbidden_database_are_told_apart() {
+async fn an_unknown_host_a_closed_port_and_a_forbidden_database_are_distinguished() {
     let server = PrivateServer::start(&[]).await;
     let room = room_on(&server).await;
     room.ask::<()>(&["ACL", "SETUSER", "job", "on", ">hunter2", "~*", "+@all", "-select"]).await;
@@ -199,7 +199,7 @@ async fn an_unknown_host_a_closed_port_and_a_forbidden_database_are_told_apart()
     ] {
         let redis = Redis::connect_to(url).build().unwrap();
         let asked = tokio::time::timeout(Duration::from_secs(5), redis.prepare(&room.job)).await;
-        let error = asked.expect("it is told at once").unwrap_err();
+        let error = asked.expect("it is reported at once").unwrap_err();
         assert_eq!((error.is_transient(), error.is_config()), (is_transient, !is_transient));
         assert!(error.to_string().contains(says), "{error:?}");
         assert!(!error.report().contains("hunter2"), "{error:?}");

@@ -109,7 +109,7 @@ impl Stage {
         contents
     }
 
-    /// What everything holds after so many epochs.
+    /// What everything holds after this many epochs.
     async fn holds(&self, epochs: usize) {
         let room = &self.room;
         assert_eq!(room.hash("hash").await["n"], epochs.to_string());
@@ -175,14 +175,14 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
     for command in listed() {
         stage.allow(&[&format!("-{command}")]).await;
         let error = room.redis.prepare(&room.job).await.unwrap_err();
-        let told = error.to_string();
+        let text = error.to_string();
         assert!(error.is_config(), "{command}: {error:?}");
         assert!(
-            told.contains(&command.to_uppercase()) && told.contains("ACL SETUSER job"),
-            "{told}"
+            text.contains(&command.to_uppercase()) && text.contains("ACL SETUSER job"),
+            "{text}"
         );
         // What it says is enough.
-        for grant in told.split("ACL SETUSER job ").skip(1) {
+        for grant in text.split("ACL SETUSER job ").skip(1) {
             let rules: Vec<&str> = grant.trim_end_matches("; ").split(' ').collect();
             stage.allow(&rules).await;
         }

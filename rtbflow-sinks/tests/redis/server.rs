@@ -87,5 +87,5 @@ fn spawn(port: u16, folder: &PathBuf, options: &[String]) -> Child {
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .expect("redis-server can not be started: run ./dev test, which installs it")
+        .expect("redis-server cannot be started: run ./dev test, which installs it")
 }

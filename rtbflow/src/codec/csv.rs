@@ -117,12 +117,12 @@ fn quoted_field(mut text: &str) -> Result<Split<'_>, BadRecord> {
             return Ok((field, Some(after)));
         }
         let Some(after) = after.strip_prefix('"') else {
-            return Err(BadRecord::new("text behind the end of a quoted field"));
+            return Err(BadRecord::new("text after the closing quote of a field"));
         };
         field += "\"";
         text = after;
     }
-    Err(BadRecord::new("a quoted field that does not end"))
+    Err(BadRecord::new("a quoted field has no closing quote"))
 }
 
 impl<T: DeserializeOwned + Send + 'static> Decoder for Csv<T> {
@@ -132,7 +132,9 @@ impl<T: DeserializeOwned + Send + 'static> Decoder for Csv<T> {
         let row = fields(record.value.unwrap_or_default())?;
         if row.len() != self.columns.len() {
             let (found, expected) = (row.len(), self.columns.len());
-            return Err(BadRecord::new(format!("{found} fields in {expected} columns")));
+            return Err(BadRecord::new(format!(
+                "the row has {found} fields, the header {expected} columns"
+            )));
         }
         row.deserialize(Some(&self.columns)).map_err(|error| BadRecord::new(error.to_string()))
     }

@@ -6,7 +6,7 @@ use memchr::memchr;
 /// numbers and nulls, and nothing nested.
 ///
 /// Most records of most topics are written so, and a scan of them costs a fraction of a JSON parser. It
-/// either reads exactly what a parser would, or says that it can not tell, and then a parser has to
+/// either reads exactly what a parser would, or says that it cannot tell, and then a parser has to
 /// decide: it never refuses, and it accepts nothing that is not JSON. So it is a short cut for
 /// [`View::plain`](crate::codec::View::plain), and no decoder by itself.
 ///

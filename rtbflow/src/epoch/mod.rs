@@ -15,13 +15,13 @@
 //! names the owner. Three things follow.
 //!
 //! - **Fencing.** On assignment a task [claims](Anchor::claim) its partitions, which puts a new owner
-//!   into their positions. A former owner that is still alive (frozen, paused, cut off) can not
+//!   into their positions. A former owner that is still alive (frozen, paused, cut off) cannot
 //!   commit any more, whatever it holds.
 //! - **Commit twice is commit once.** A position that already stands at *to* with our own mark was
 //!   moved by this very epoch: the verdict is [`Verdict::Committed`] and nothing is applied again. So an
 //!   unknown outcome (the connection broke between the commit and its answer) is resolved by
 //!   committing again: the first thing a commit does is to read the positions.
-//! - **What is found out at the place is told once.** Whether a record repeats one of another partition,
+//! - **What is found out at the place is reported once.** Whether a record repeats one of another partition,
 //!   or is older than what is there, only the place can say. Its step keeps that count beside the
 //!   positions, so that the verdict on an epoch that stands applied already carries the same.
 //! - **A crash loses memory only.**
@@ -158,7 +158,7 @@ impl Epoch {
         self.staged.iter().filter(move |staged| staged.place == place)
     }
 
-    /// Rows, keys or events that it put out: what is staged but for records that were left out in the
+    /// Rows, keys or events that it emitted: what is staged but for records that were left out in the
     /// place, each of them one row.
     pub(crate) fn rows_out(&self, found: Tally) -> u64 {
         let rows = |staged: &Staged| staged.rows.saturating_sub(staged.refused().len()) as u64;
@@ -234,7 +234,7 @@ pub struct ChunkPage {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a place that commits a job's results, state and positions in one step",
     note = "give the job a place: `.anchor(Memory::new())` needs no server; Postgres and Redis are in rtbflow-sinks",
-    note = "what is written beside it, at least once, is told to the job by `.writer(…)`"
+    note = "what is written beside it, at least once, is given to the job by `.writer(…)`"
 )]
 pub trait Anchor: Clone + Send + Sync + 'static {
     /// The place that this anchor commits for; its sinks carry the same.
@@ -263,7 +263,7 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// when all instances call it at once.
     ///
     /// # Errors
-    /// Transient if the server is away; a configuration error if it can not be used.
+    /// Transient if the server is away; a configuration error if it cannot be used.
     fn prepare(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send;
 
     /// Whether the place is there, asked while there is nothing to commit, so that an outage shows before the

@@ -40,7 +40,7 @@ pub(crate) struct Submission {
 /// Who waits for the verdict on an epoch.
 type Waiting = (oneshot::Sender<Verdict>, Arc<Status>);
 
-/// Where records go that can not be used.
+/// Where records go that cannot be used.
 #[derive(Clone, Default)]
 pub(crate) enum Rejected {
     /// To a dead-letter topic.
@@ -393,9 +393,9 @@ impl Group {
     }
 }
 
-/// The first epoch of each task that has none under way, so many at most; the tasks are under way then. A group
-/// has one epoch of a task at most: were there two, and the answer lost, the place would stand behind the second,
-/// and the first could not be told from one that was fenced.
+/// The first epoch of each task that has none under way, at most this many; the tasks are under way then. A
+/// group has one epoch of a task at most: were there two, and the answer lost, the place would stand behind
+/// the second, and the first could not be distinguished from one that was fenced.
 fn first_of_each_task(
     waiting: &mut Vec<Submission>,
     busy: &mut HashSet<Task>,

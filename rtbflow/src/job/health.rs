@@ -14,7 +14,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 /// How long one attempt to commit may take before the job counts as not ready.
 const LONGEST_COMMIT: Duration = Duration::from_secs(5);
 
-/// After so long without a commit the place is asked whether it is there, again and again.
+/// After this long without a commit the place is asked whether it is there, again and again.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Whether a job is alive and can do its work: see [`Job::health`](crate::job::Job::health). A clone is
@@ -142,7 +142,7 @@ impl Health {
     /// by. While there is nothing to commit, the place is [asked](crate::epoch::Anchor::probe) whether it is there.
     ///
     /// # Errors
-    /// With the reason if it can not commit now.
+    /// With the reason if it cannot commit now.
     pub fn ready(&self) -> Result<(), Unhealthy> {
         let state = self.lock();
         match &state.phase {

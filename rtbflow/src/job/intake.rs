@@ -127,7 +127,7 @@ pub struct Intake<B: Batch> {
     /// Whether the watermark may have risen.
     stale: bool,
     rejects: Vec<(Reject, Class)>,
-    /// How many of the records taken since the last barrier the task loop was told of.
+    /// How many of the records taken since the last barrier were reported to the task loop.
     reported: u64,
     skipped: u64,
     closed: bool,
@@ -180,7 +180,7 @@ impl<B: Batch> fmt::Debug for Intake<B> {
 }
 
 impl<B: Batch> Intake<B> {
-    /// The intake of a task at these positions, whose topics are out of order by so much.
+    /// The intake of a task at these positions, whose topics are out of order by at most this much.
     pub(crate) fn new(
         positions: &[(Partition, Position)],
         bounds: Bounds,

@@ -39,7 +39,7 @@ impl TaskMeasures {
         }
     }
 
-    /// So many epochs are on their way to the place.
+    /// This many epochs are on their way to the place.
     #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
     pub(crate) fn in_flight(&self, epochs: usize) {
         self.in_flight.set(epochs as f64);
@@ -94,7 +94,7 @@ impl CommitMeasures {
         self.rows.increment(epoch.rows_out(found));
     }
 
-    /// So many dead letters were delivered, or skipped.
+    /// This many dead letters were delivered, or skipped.
     pub(crate) fn dead_letters(&self, letters: usize) {
         self.dead_letters.increment(letters as u64);
     }
@@ -144,7 +144,7 @@ impl JobMeasures {
         self.pending.set(report.pending as f64);
     }
 
-    /// The last commit was so long ago, and the job is ready or not.
+    /// The last commit was this long ago, and the job is ready or not.
     pub(crate) fn health(&self, commit_age: Duration, ready: bool) {
         self.commit_age.set(commit_age.as_secs_f64());
         self.ready.set(if ready { 1.0 } else { 0.0 });

@@ -8,7 +8,7 @@
 //!
 //! The source says which tasks this instance has; the job claims their positions, and a task loop
 //! brings the state back and runs. On a revocation the tasks finish their epochs and commit before the
-//! partitions are let go of. After a transient error of the source everything starts again from the
+//! partitions are given back. After a transient error of the source everything starts again from the
 //! place, with a growing pause.
 
 mod backoff;
@@ -109,7 +109,7 @@ impl Job {
     /// A job of this name, under which positions and state are kept: see [`JobName`].
     ///
     /// # Errors
-    /// If the name can not be used.
+    /// If the name cannot be used.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         Ok(Self {
             name: JobName::new(name)?,
@@ -370,14 +370,14 @@ impl<S, A, P> Job<S, A, P> {
         self
     }
 
-    /// Sends records that can not be used to a dead-letter topic. Without it they are skipped and
+    /// Sends records that cannot be used to a dead-letter topic. Without it they are skipped and
     /// counted.
     pub fn dead_letters(mut self, to: impl DeadLetters) -> Self {
         self.rejected = Rejected::Delivered(Arc::new(to));
         self
     }
 
-    /// Ends the job with an error that names the first record that can not be used; nothing beyond it
+    /// Ends the job with an error that names the first record that cannot be used; nothing beyond it
     /// is committed.
     pub fn fail_on_bad_records(mut self) -> Self {
         self.rejected = Rejected::Fatal;
@@ -394,7 +394,7 @@ where
     /// What the pipeline is made of, without running it.
     ///
     /// # Errors
-    /// If an operator's name is used twice or can not be used.
+    /// If an operator's name is used twice or cannot be used.
     pub fn topology(&self) -> Result<Topology> {
         self.draw().map(|(topology, _)| topology)
     }

@@ -37,7 +37,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// So many more came. How many there are to be spoken of, if it is time for a line.
+    /// This many more came. How many there are to be spoken of, if it is time for a line.
     fn more(&mut self, count: u64) -> Option<u64> {
         self.unsaid += count;
         if self.unsaid == 0 || self.last.is_some_and(|last| last.elapsed() < LINE_EVERY) {
@@ -66,12 +66,12 @@ impl Notes {
         fresh.merge(&epoch.samples);
         if let (Some(first), Some(count)) = (epoch.samples.first_bad(), bad_lines.more(bad.max(1)))
         {
-            warn(job, first, count, "a record can not be used");
+            warn(job, first, count, "a record cannot be used");
         }
         if let Some(first) = epoch.samples.first_refused()
             && let Some(count) = refused.more(epoch.results_refused.max(1))
         {
-            warn(job, first, count, "a result can not be written");
+            warn(job, first, count, "a result cannot be written");
         }
         if let Some(first) = epoch.samples.first_late()
             && let Some(count) = late_lines.more(late.max(1))

@@ -92,8 +92,8 @@ impl Pace {
         (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
     }
 
-    /// So many rows were committed within this time. Only what the rows took counts: a place that is far away, and
-    /// answers nothing sooner, would else be given ever less.
+    /// This many rows were committed within this time. Only what the rows took counts: a place that is far
+    /// away, and answers nothing sooner, would else be given ever less.
     pub(crate) fn committed(&self, rows: usize, took: Duration) {
         let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
         let took = took.saturating_sub(fixed);
@@ -108,7 +108,7 @@ impl Pace {
         }
     }
 
-    /// A commit of so many rows has failed and may have been too large.
+    /// A commit of this many rows has failed and may have been too large.
     pub(crate) fn failed(&self, rows: usize) {
         self.set((rows / 2).min(self.0.rows.load(Ordering::Relaxed)));
     }
@@ -124,7 +124,7 @@ mod tests {
 
     const AIM: Duration = Duration::from_millis(250);
 
-    /// Commits as much as is allowed, on a place that takes so long for each row.
+    /// Commits as much as is allowed, on a place that takes this long for each row.
     fn settle(a_row: Duration, commits: usize) -> (usize, Duration) {
         let (pace, mut longest) = (Pace::new(AIM), Duration::ZERO);
         pace.share(1);

@@ -117,8 +117,8 @@ impl Account {
         self.lock().tasks.insert(task, status);
     }
 
-    /// A task was let go of: what it read and did not commit is read again by whoever has it then.
-    pub(crate) fn let_go(&self, task: Task) {
+    /// A task was released: what it read and did not commit is read again by whoever has it then.
+    pub(crate) fn release(&self, task: Task) {
         self.lock().tasks.remove(&task);
     }
 

@@ -119,10 +119,12 @@ where
             idle_timeout: job.settings.idle_timeout,
         };
         let deadline = Instant::now() + job.settings.connect_timeout;
-        health.starting("look at what the job needs");
-        let prepare = retried(Some(deadline), "look at what the job needs", || async {
-            job.prepare().await.inspect_err(|error| health.not_started(error))
-        });
+        health.starting("check what the job needs: servers, tables, topics, rights");
+        let prepare = retried(
+            Some(deadline),
+            "check what the job needs: servers, tables, topics, rights",
+            || async { job.prepare().await.inspect_err(|error| health.not_started(error)) },
+        );
         tokio::select! {
             biased;
             () = &mut *shutdown => return Ok(account.report()),
@@ -151,7 +153,7 @@ where
             account.restarted();
             health.starting("run from the source again");
             health.not_started(&error);
-            // What is claimed again can not be asked about any more.
+            // What is claimed again cannot be asked about any more.
             tokio::select! {
                 biased;
                 settled = unsettled.settle() => settled?,

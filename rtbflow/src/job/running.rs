@@ -34,7 +34,7 @@ use crate::topology::Tip;
 const MOST_SUBMISSIONS: usize = 256;
 /// How long a fenced task waits for the news that its partitions were taken away.
 const FENCE_GRACE: Duration = Duration::from_secs(3);
-/// How often the source is told how far was committed.
+/// How often the source learns how far was committed.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long the source may take to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
@@ -60,7 +60,7 @@ pub(crate) struct Running<S: Source, A, P> {
     backlog: VecDeque<Ended>,
     /// Assignments whose positions are being claimed, one after another.
     claiming: VecDeque<Claiming<S::Batch>>,
-    /// Whether this instance has been told what it has.
+    /// Whether this instance has been assigned anything yet, if only nothing.
     assigned: bool,
     /// Whether an assignment has come, be it empty, and not been revoked whole since.
     heard: bool,
@@ -77,7 +77,7 @@ impl Unsettled {
     /// Waits until nothing is left whose outcome is not known; for as long as the place is away. Cancel safe.
     ///
     /// # Errors
-    /// If something can not be committed for good.
+    /// If something cannot be committed for good.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         while let Some(ended) = self.0.join_next().await {
             ended.map_err(|error| {
@@ -88,7 +88,7 @@ impl Unsettled {
     }
 }
 
-/// A task at work. Letting go of `finish` makes it finish its epoch and end.
+/// A task at work. Dropping `finish` makes it finish its epoch and end.
 struct Handle {
     finish: oneshot::Sender<()>,
     abort: AbortHandle,
@@ -179,7 +179,7 @@ where
                 self.ended.abort_all();
                 let claimed = self.tasks_being_claimed();
                 let deadline = Instant::now() + CLOSE_DEADLINE;
-                let _ = self.let_go(&claimed, Vec::new(), deadline).await;
+                let _ = self.release(&claimed, Vec::new(), deadline).await;
                 let Self { feed, committer, commits, ended, .. } = self;
                 drop((commits, ended));
                 let mut unsettled = Unsettled(committer);
@@ -339,7 +339,7 @@ where
             }
             Err(error) if error.is_fenced() => {
                 let until = Instant::now() + FENCE_GRACE;
-                tracing::warn!(%task, error = %error.report(), "fenced");
+                tracing::warn!(%task, error = %error.report(), "fenced: another owner has claimed the task");
                 self.fences.push(Fence { task, error, until });
                 Ok(())
             }
@@ -347,7 +347,7 @@ where
         }
     }
 
-    /// Lets go of tasks: they finish their epochs and commit, unless another may own them already.
+    /// Releases tasks: they finish their epochs and commit, unless another may own them already.
     async fn revoke(&mut self, revocation: Revocation) -> Result<()> {
         let Revocation { tasks, lost, deadline, .. } = &revocation;
         tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
@@ -356,15 +356,15 @@ where
         self.fences.retain(|fence| !tasks.contains(&fence.task));
         if self.fences.len() < fenced {
             tracing::warn!(
-                "partitions were taken away while this instance could not answer: its uncommitted work is \
-                 dropped, and it rejoins"
+                "the source revoked partitions while this instance did not answer: what it has not \
+                 committed is dropped, and it joins the group again"
             );
         }
         let handles: Vec<(Task, Handle)> =
             tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
         let deadline = if *lost { Duration::ZERO } else { *deadline };
-        let finished = self.let_go(tasks, handles, Instant::now() + deadline).await;
-        tasks.iter().for_each(|task| self.account.let_go(*task));
+        let finished = self.release(tasks, handles, Instant::now() + deadline).await;
+        tasks.iter().for_each(|task| self.account.release(*task));
         self.heard &= !self.tasks.is_empty();
         finished
     }
@@ -374,8 +374,8 @@ where
         assignments.flat_map(|assignment| &assignment.tasks).map(|input| input.task).collect()
     }
 
-    /// Lets go of tasks until a deadline, of those that are claimed as well as of those that are at work.
-    async fn let_go(
+    /// Releases tasks until a deadline, of those that are claimed as well as of those that are at work.
+    async fn release(
         &mut self,
         tasks: &[Task],
         handles: Vec<(Task, Handle)>,
@@ -417,13 +417,23 @@ where
                 (None, answer) => self.backlog.push_back((life, answer)),
                 (Some(_), Ok(())) => {}
                 (Some((task, ..)), Err(error)) if error.is_fenced() || error.is_transient() => {
-                    tracing::warn!(%task, error = %error.report(), "its last epochs are dropped");
+                    tracing::warn!(
+                        %task,
+                        error = %error.report(),
+                        "drop the last epochs of a task that ends: their commit failed; its next owner \
+                         reads their records again"
+                    );
                 }
                 (Some(_), Err(error)) => return Err(error),
             }
         }
         for (task, abort, status) in waiting {
-            tracing::warn!(%task, records = status.pending(), "not committed in time, dropped: they are read again");
+            tracing::warn!(
+                %task,
+                records = status.pending(),
+                "drop what a task that ends did not commit within the deadline: its next owner reads \
+                 it again"
+            );
             abort.abort();
         }
         Ok(())
@@ -434,9 +444,9 @@ where
         let deadline = Instant::now() + self.job.settings.stop_deadline;
         let handles = std::mem::take(&mut self.tasks).into_iter().collect();
         let claimed = self.tasks_being_claimed();
-        let finished = self.let_go(&claimed, handles, deadline).await;
+        let finished = self.release(&claimed, handles, deadline).await;
         drop(self.commits);
-        // The committer ends when the last task has let go of it; what it still has is nobody's.
+        // The committer ends when the last task has dropped its sender; what it still has is nobody's.
         let answer = match timeout_at(deadline, self.committer.join_next()).await {
             Ok(Some(Ok(answer))) => answer,
             Ok(Some(Err(error))) => Err(Error::permanent("run the committer").because(error)),
@@ -445,7 +455,8 @@ where
         self.feed.committed(&self.committed.take());
         if timeout(CLOSE_DEADLINE, self.feed.close()).await.is_err() {
             tracing::warn!(
-                "the source did not close in time; the group notices by the session time-out"
+                "close the source: no answer in time; the group hands out its tasks after the session \
+                 time-out"
             );
         }
         answer.and(finished)
@@ -454,7 +465,7 @@ where
 
 fn joined(ended: std::result::Result<Ended, JoinError>) -> Result<Ended> {
     ended.or_else(|error| {
-        // An aborted task was let go of already; a panic is the pipeline's.
+        // An aborted task was released already; a panic is the pipeline's.
         if error.is_cancelled() {
             return Ok((error.id(), Ok(())));
         }

@@ -1,4 +1,4 @@
-//! What a job may be told besides its pipeline.
+//! The settings of a job beside its pipeline.
 
 use std::time::Duration;
 

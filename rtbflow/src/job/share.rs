@@ -50,7 +50,8 @@ impl Shares {
         self.records
     }
 
-    /// The summary, if more than 1 % was late, behind or bad; the sources are out of order by so much.
+    /// The summary, if more than 1 % was late, behind or bad; the sources are out of order by at most this
+    /// much.
     pub(crate) fn line(&self, samples: &Samples, out_of_orderness: Duration) -> Option<String> {
         let Self { records, late, behind, bad } = *self;
         if share(late + behind + bad, records) <= WORTH_A_LINE {

@@ -237,7 +237,7 @@ impl<B: Batch> TaskLoop<B> {
     }
 
     fn look_for_end(&mut self, context: &mut Context<'_>) {
-        // Whoever lets go of the other end wants the task to end as well.
+        // Whoever drops the other end wants the task to end as well.
         self.work.ending |=
             self.finish.is_terminated() || self.finish.poll_unpin(context).is_ready();
     }
@@ -252,7 +252,7 @@ impl<B: Batch> TaskLoop<B> {
     }
 
     /// Whether the batches at hand are as large as they may be. Where nothing was taken of them, no
-    /// barrier lets go of any: they wait for a partition that is behind, which must be read on.
+    /// barrier releases any: they wait for a partition that is behind, which must be read on.
     fn is_heavy(&self) -> bool {
         self.work.kept_bytes >= self.settings.most_bytes
     }

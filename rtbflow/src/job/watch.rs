@@ -21,7 +21,7 @@ use crate::position::JobName;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a job that goes on sums up what was late or bad, and is judged by it.
 const SUM_UP_EVERY: Duration = Duration::from_mins(1);
-/// A job that goes on is judged by so many of these times together.
+/// A job that goes on is judged by this many of these times together.
 const JUDGED_TIMES: usize = 10;
 /// A job that goes on is not judged by fewer records.
 const LEAST_RECORDS: u64 = 100;

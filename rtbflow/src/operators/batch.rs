@@ -28,9 +28,9 @@ where
     /// an epoch brings at once.
     ///
     /// # Time and state
-    /// Holds up to `most` records a key until the watermark, or a record of the key, is `within` past the first
-    /// of them. A list has
-    /// the latest event time among its records. The end of all time puts out what is held.
+    /// Holds up to `most` records per key until the watermark, or a record of the key, is `within` past the
+    /// first of them. A list has the latest event time among its records. The end of all time emits what is
+    /// held.
     ///
     /// # Examples
     /// ```
@@ -83,7 +83,7 @@ where
         let at = record.timestamp;
         if let Some(due) = turn.state().map(|(due, ..)| *due).filter(|due| at >= *due) {
             turn.cancel_event_timer(due);
-            put_out(turn);
+            emit(turn);
         }
         let begins = turn.state().is_none();
         let new = || (at + self.within, at, Vec::new());
@@ -93,20 +93,20 @@ where
         let (due, full) = (*due, values.len() >= self.most);
         if full {
             turn.cancel_event_timer(due);
-            put_out(turn);
+            emit(turn);
         } else if begins {
             turn.set_event_timer(due);
         }
     }
 
     fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
-        put_out(turn);
+        emit(turn);
     }
 }
 
-fn put_out<K, T>(turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
+fn emit<K, T>(turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
     if let Some((_, latest, values)) = turn.state_mut().take() {
-        turn.put_out_at(values, latest);
+        turn.emit_at(values, latest);
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     const TEN: Duration = Duration::from_millis(10);
 
     #[test]
-    fn a_list_is_put_out_when_it_is_full_and_when_its_time_is_over() {
+    fn a_list_is_emitted_when_it_is_full_and_when_its_time_is_over() {
         let input = vec![
             element('a', 5),
             element('b', 3),

@@ -24,7 +24,7 @@ where
     /// ends is not defined. For results that do not depend on epochs take a window.
     ///
     /// # Time and state
-    /// Holds one value a key until the next barrier, and nothing beyond it. A merged record has the
+    /// Holds one value per key until the next barrier, and nothing beyond it. A merged record has the
     /// latest timestamp, and the origin of the one record it was made of, if it was one.
     ///
     /// # Examples

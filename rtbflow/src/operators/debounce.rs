@@ -20,7 +20,7 @@ where
     K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&S::Value) -> K + Send + 'static,
 {
-    /// Puts out the last record of each burst of a key: that which none of the same key follows for `quiet` of
+    /// Emits the last record of each burst of a key: that which none of the same key follows for `quiet` of
     /// event time. Those that are followed sooner are used up by it. `name` is what they are kept by.
     ///
     /// For the first of a burst, at once, take [`throttle`](Self::throttle).
@@ -29,7 +29,7 @@ where
     /// Holds the last record of each burst until the watermark is `quiet` past its event time: what comes out
     /// depends on the records alone, and not on the order in which they come. Of two at the same time the one
     /// that came later stays. A record behind the watermark takes back nothing: it belongs to a burst that is
-    /// held, or is one of its own. The end of all time puts out what is held.
+    /// held, or is one of its own. The end of all time emits what is held.
     ///
     /// # Examples
     /// ```
@@ -103,7 +103,7 @@ where
             turn.clear();
         }
         for (_, last, value) in over {
-            turn.put_out_at(value, last);
+            turn.emit_at(value, last);
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     const TEN: Duration = Duration::from_millis(10);
 
     #[test]
-    fn the_last_is_put_out_when_the_watermark_says_that_it_was() {
+    fn the_last_is_emitted_when_the_watermark_says_that_it_was() {
         let input = vec![element(1, 0), element(3, 9), element(2, 5), watermark(18), watermark(19)];
         let found = elements(input, |flow| flow.key_by(|_| ()).debounce("last", TEN));
         assert_eq!(found, ["w18", "3@9", "w19", "w+inf"]);

@@ -109,10 +109,10 @@ where
     /// use rtbflow::Either::{Left, Right};
     /// use rtbflow::testing::{run, values};
     ///
-    /// let told = run(values(["a", "b", "a"]), |flow| {
+    /// let clicks = run(values(["a", "b", "a"]), |flow| {
     ///     flow.key_by(|id: &&str| id.to_string()).dedup_either("ids", Duration::from_secs(1))
     /// });
-    /// assert_eq!(told, [Left("a"), Left("b"), Right("a")]);
+    /// assert_eq!(clicks, [Left("a"), Left("b"), Right("a")]);
     /// ```
     pub fn dedup_either(
         self,
@@ -254,7 +254,7 @@ where
         generation.ids.insert_unique(hash, (key, at), |(id, _)| hasher.hash_one(id));
     }
 
-    /// Lets go of generations that the watermark has left behind.
+    /// Drops the generations that the watermark has left behind.
     fn forget(&mut self) {
         let (watermark, within) = (self.watermark, self.dedup.within);
         let over = self.generations.partition_point(|old| old.end + within <= watermark);
@@ -446,11 +446,11 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_told_with_their_time() {
+    fn repeats_are_emitted_with_their_time() {
         let flow = |flow: crate::testing::TestFlow<char>| {
             flow.key_by(|letter| *letter).dedup_either("letters", TEN)
         };
-        let told = elements(values(['a', 'a']), flow);
-        assert_eq!(told, ["Left('a')@0", "w0", "Right('a')@1", "w1", "w+inf"]);
+        let clicks = elements(values(['a', 'a']), flow);
+        assert_eq!(clicks, ["Left('a')@0", "w0", "Right('a')@1", "w1", "w+inf"]);
     }
 }

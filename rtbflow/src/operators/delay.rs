@@ -31,7 +31,7 @@ where
     /// time in the order in which they came, and that time is their event time from then on: behind a delay
     /// they are not late, and in order. Who needs the first one takes it along in the value, by
     /// [`map_record`](Self::map_record). A record whose time has come when it arrives passes at once. The
-    /// end of all time puts out what is held.
+    /// end of all time emits what is held.
     ///
     /// # Examples
     /// ```

@@ -27,15 +27,15 @@ where
     /// kept. Of several at the same time the one that came first is kept. `name` is what they are kept by;
     /// `late` says what becomes of records behind the watermark.
     ///
-    /// Where the first to arrive will do, take [`dedup`](Self::dedup): it puts out at once and keeps less.
-    /// To keep one record a window, take a [`window`](Self::window).
+    /// Where the first to arrive will do, take [`dedup`](Self::dedup): it emits at once and keeps less.
+    /// To keep one record per window, take a [`window`](Self::window).
     ///
     /// # Time and state
     /// Holds back a record that may be the first until the watermark reaches its time, and remembers the
-    /// key, with the time of the record that was put out, for `within` after that. Where `within` is longer
+    /// key, with the time of the record that was emitted, for `within` after that. Where `within` is longer
     /// than the records are out of order, what comes out depends on the records alone, and not on the order
     /// in which they come. Each repeat makes one more duplicate; where an earlier record takes the place of
-    /// one held back, that is counted as well. The end of all time puts out what is held back.
+    /// one held back, that is counted as well. The end of all time emits what is held back.
     ///
     /// # Examples
     /// ```
@@ -83,8 +83,9 @@ impl<T> fmt::Debug for Earliest<T> {
 /// What is kept for a key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct First<T> {
-    /// The time of the last that was put out.
-    put_out: Option<Timestamp>,
+    /// The time of the last that was emitted.
+    #[serde(rename = "put_out")]
+    emitted: Option<Timestamp>,
     /// Those that may be first, in order of time; none less than the duration from another.
     held: Vec<(Timestamp, T)>,
 }
@@ -92,7 +93,7 @@ pub struct First<T> {
 impl<T> Earliest<T> {
     fn is_repeat(&self, first: &First<T>, at: Timestamp) -> bool {
         let follows = |before: Timestamp| before <= at && at < before + self.within;
-        first.put_out.is_some_and(follows) || first.held.iter().any(|(before, _)| follows(*before))
+        first.emitted.is_some_and(follows) || first.held.iter().any(|(before, _)| follows(*before))
     }
 
     fn on_late<K>(&self, record: &Record<T>, turn: &mut Turn<'_, K, First<T>, T>) {
@@ -118,7 +119,7 @@ where
         if turn.state().is_some_and(|first| self.is_repeat(first, at)) {
             return turn.account(Class::Duplicate, record.origin);
         }
-        let first = turn.state_mut().get_or_insert(First { put_out: None, held: Vec::new() });
+        let first = turn.state_mut().get_or_insert(First { emitted: None, held: Vec::new() });
         let next = first.held.partition_point(|(held, _)| *held <= at);
         match first.held.get_mut(next) {
             Some(held) if held.0 < at + self.within => {
@@ -135,9 +136,9 @@ where
         let Some(first) = turn.state_mut() else { return };
         let passed = first.held.partition_point(|(held, _)| *held <= due);
         let passed: Vec<_> = first.held.drain(..passed).collect();
-        first.put_out = passed.last().map_or(first.put_out, |(at, _)| Some(*at));
+        first.emitted = passed.last().map_or(first.emitted, |(at, _)| Some(*at));
         for (at, value) in passed {
-            turn.put_out_at(value, at);
+            turn.emit_at(value, at);
         }
     }
 }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_remembered_for_its_time_after_it_was_put_out() {
+    fn it_is_remembered_for_its_time_after_it_was_emitted() {
         assert_eq!(kept(&[Ok(5), Err(6), Ok(14), Err(14), Ok(15)]), [5, 15]);
         assert_eq!(kept(&[Ok(5), Err(6), Ok(5), Ok(6)]), [5], "5 is late, 6 a repeat");
         assert_eq!(kept(&[Ok(5), Err(5), Ok(5)]), [5], "at the watermark is not behind it");

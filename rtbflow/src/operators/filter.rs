@@ -9,7 +9,7 @@ impl<S: Elements> Flow<S> {
     /// Keeps the records whose value the predicate wants; the others are accounted for as *filtered*.
     ///
     /// To change the value in the same step take [`filter_map`](Self::filter_map); to keep the records of one
-    /// in so many keys, [`sample`](crate::KeyedFlow::sample).
+    /// key in `n`, [`sample`](crate::KeyedFlow::sample).
     ///
     /// # Time and state
     /// None. The watermark advances by the dropped records too.

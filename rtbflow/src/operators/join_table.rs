@@ -56,7 +56,7 @@ impl TableJoin {
     /// Each version is kept for this much event time after its own, or until a newer one stands for it. Take
     /// what the topic's retention is.
     ///
-    /// Puts out nothing of a record that finds no version.
+    /// Emits nothing of a record that finds no version.
     pub fn kept_for(duration: Duration) -> Self {
         let allowed_lateness = Duration::ZERO;
         Self { kept_for: duration, allowed_lateness, late: Undecided, kind: PhantomData }
@@ -64,7 +64,7 @@ impl TableJoin {
 }
 
 impl<D> TableJoin<Inner, D> {
-    /// Also puts out the records that find no version.
+    /// Also emits the records that find no version.
     pub fn left_outer(self) -> TableJoin<LeftOuter, D> {
         let Self { kept_for, allowed_lateness, late, .. } = self;
         TableJoin { kept_for, allowed_lateness, late, kind: PhantomData }

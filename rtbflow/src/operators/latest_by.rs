@@ -90,14 +90,14 @@ where
     K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&S::Value) -> K + Send + 'static,
 {
-    /// Keeps the newest version of each key, and puts out each that is newer than all before it, at once,
+    /// Keeps the newest version of each key, and emits each that is newer than all before it, at once,
     /// with the one that it replaces. An older one that comes later is ignored and counted as late.
     /// `name` is what the versions are kept by.
     ///
     /// To keep the first of each key instead, take [`dedup`](Self::dedup).
     ///
     /// # Time and state
-    /// Keeps one version a key, for as long as [`Latest`] says: for a duration of event time after the
+    /// Keeps one version per key, for as long as [`Latest`] says: for a duration of event time after the
     /// newest, or until it is deleted and a duration longer. The duration ends when the watermark has
     /// passed it. Which version is the newest depends on the versions alone and not on the order in which
     /// they come. The end of all time forgets nothing, so that another run can go on from there.
@@ -253,7 +253,7 @@ mod tests {
 
     const TEN: Duration = Duration::from_millis(10);
 
-    /// The versions of one key at these times that are put out, with those before them.
+    /// The versions of one key at these times that are emitted, with those before them.
     fn changes(
         times: &[i64],
         latest: impl Into<Latest<i64>> + Send + 'static,
@@ -311,8 +311,8 @@ mod tests {
         assert_eq!(changes(&[5, 12, 15, 14, 11], by_last_digit), [(None, 5), (Some(5), 15)]);
     }
 
-    /// How many of two versions at the same time are put out, and how the others ended.
-    fn put_out(places: [(i32, i64); 2]) -> (usize, Tally) {
+    /// How many of two versions at the same time are emitted, and how the others ended.
+    fn emitted(places: [(i32, i64); 2]) -> (usize, Tally) {
         let mut out = Outbox::for_tests();
         let mut logic = LatestBy {
             key: |value: &i64| *value,
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn at_the_same_time_the_higher_offset_and_then_the_higher_partition() {
         let late = Tally { late: 1, ..Tally::default() };
-        assert_eq!(put_out([(1, 5), (0, 6)]), (2, Tally::default()));
-        assert_eq!(put_out([(0, 6), (1, 5)]), (1, late));
-        assert_eq!(put_out([(0, 5), (1, 5)]), (2, Tally::default()));
-        assert_eq!(put_out([(1, 5), (0, 5)]), (1, late));
+        assert_eq!(emitted([(1, 5), (0, 6)]), (2, Tally::default()));
+        assert_eq!(emitted([(0, 6), (1, 5)]), (1, late));
+        assert_eq!(emitted([(0, 5), (1, 5)]), (2, Tally::default()));
+        assert_eq!(emitted([(1, 5), (0, 5)]), (1, late));
     }
 }

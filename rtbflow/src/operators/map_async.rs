@@ -31,7 +31,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// So many calls at a time, at least one. Each attempt may take five seconds, and there are five.
+    /// This many calls at a time, at least one. Each attempt may take five seconds, and there are five.
     #[must_use]
     pub fn at_most(count: usize) -> Self {
         Self { at_most: count.max(1), deadline: Duration::from_secs(5), attempts: 5 }
@@ -74,7 +74,7 @@ impl Calls {
             };
             match answer {
                 Err(Failed::Error(error)) if error.is_transient() && left > 0 => {
-                    tracing::debug!(error = %error.report(), "call: trying again");
+                    tracing::debug!(error = %error.report(), "a call failed: trying again");
                 }
                 answer => return answer,
             }
@@ -91,7 +91,7 @@ impl<S: Elements<Value: Clone>> Flow<S> {
     /// What needs no waiting belongs into [`map`](Self::map).
     ///
     /// # Time and state
-    /// None. So many calls as [`Calls`] says are under way at a time, and no more is read while there are
+    /// None. As many calls as [`Calls`] says are under way at a time, and no more is read while there are
     /// that many. A barrier waits for the calls before it, so an epoch is whole; if calls take longer than
     /// the commit interval, commits do too. Deadlines and pauses need a job: outside of one no time passes.
     ///

@@ -19,10 +19,10 @@ impl<S: Elements> Flow<S> {
     /// ```
     /// use rtbflow::testing::{run, timed};
     ///
-    /// let told = run(timed([("a", 5), ("b", 7)]), |flow| {
+    /// let lines = run(timed([("a", 5), ("b", 7)]), |flow| {
     ///     flow.map_record(|record| format!("{} at {}", record.value, record.timestamp.as_millis()))
     /// });
-    /// assert_eq!(told, ["a at 5", "b at 7"]);
+    /// assert_eq!(lines, ["a at 5", "b at 7"]);
     /// ```
     pub fn map_record<U, F>(self, f: F) -> Flow<impl Elements<Value = U>>
     where

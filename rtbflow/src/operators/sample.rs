@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn one_in_so_many_is_kept() {
+    fn one_key_in_n_is_kept() {
         for one_in in [2, 3, 7, 10, 64, 100] {
             let (count, expected) = (kept(one_in).len(), 10_000 / one_in as usize);
             let off = count.abs_diff(expected);

@@ -1,4 +1,4 @@
-//! Puts out, for each record, what all of its key so far come to.
+//! Emits, for each record, what all of its key so far come to.
 
 use std::fmt;
 use std::hash::Hash;
@@ -18,7 +18,7 @@ where
     K: Hash + Eq + Serialize + DeserializeOwned + Send + 'static,
     F: Fn(&S::Value) -> K + Send + 'static,
 {
-    /// Folds the records of each key into a state that starts from its default, and puts out what `step`
+    /// Folds the records of each key into a state that starts from its default, and emits what `step`
     /// makes of each record and the state before it: running totals, numbers, differences to the one before.
     /// `name` is what the state is kept by.
     ///
@@ -26,7 +26,7 @@ where
     /// take a [`window`](Self::window).
     ///
     /// # Time and state
-    /// Keeps one state a key, for as long as [`Retention`] says.
+    /// Keeps one state per key, for as long as [`Retention`] says.
     ///
     /// # Examples
     /// ```
@@ -84,7 +84,7 @@ where
         let state = turn.state_mut().get_or_insert_default();
         let origin = record.origin.map(Origin::shared);
         let made = Record { origin, ..record }.map(|value| (self.step)(state, value));
-        turn.pass_on(made);
+        turn.forward(made);
     }
 }
 

@@ -70,7 +70,7 @@ impl<K, T: Send + 'static> Process<K, T> for Throttle {
             return turn.account(Class::Filtered, record.origin);
         }
         *turn.state_mut() = Some(record.timestamp);
-        turn.pass_on(record);
+        turn.forward(record);
     }
 }
 

@@ -34,14 +34,14 @@ where
     /// is what its state is kept by.
     ///
     /// For partners that are near one another, whatever side of a window's border they are on, take
-    /// [`interval_join`](Self::interval_join): it holds less, and puts pairs out sooner.
+    /// [`interval_join`](Self::interval_join): it holds less, and emits pairs sooner.
     ///
     /// # Time and state
-    /// As [`aggregate`](crate::operators::window::WindowedFlow::aggregate): pairs are put out when the
+    /// As [`aggregate`](crate::operators::window::WindowedFlow::aggregate): pairs are emitted when the
     /// watermark reaches the window's end, with the last millisecond of it as their time; a record that comes
-    /// within the allowed lateness puts out all pairs of its key and window again. The records of a key and
+    /// within the allowed lateness emits all pairs of its key and window again. The records of a key and
     /// window are one value of the state, which is written anew in each epoch in which it grew: this is for
-    /// windows with some dozens of records a key. Windows that slide may hold a record as often as
+    /// windows with some dozens of records per key. Windows that slide may hold a record as often as
     /// they overlap.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ mod tests {
         let expected = [
             (-5, (1, 'a')),
             (-5, (2, 'a')),
-            // The record that came late, for the window that was put out; and then in its next.
+            // The record that came late, for the window that was emitted; and then in its next.
             (-5, (1, 'a')),
             (-5, (2, 'a')),
             (-5, (3, 'a')),

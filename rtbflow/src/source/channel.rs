@@ -13,7 +13,7 @@ use crate::source::StreamSource;
 /// The channel holds `capacity` values, and one more for each [`Pusher`]; who pushes faster than the job
 /// commits is held back. It ends, and the job with it, when the last pusher is gone.
 ///
-/// It can not be read again, as [`StreamSource`] says: what was pushed and is not committed when the
+/// It cannot be read again, as [`StreamSource`] says: what was pushed and is not committed when the
 /// process ends is lost. An empty channel stands at its end: after the job's
 /// [idle time-out](crate::Job::idle_timeout) its event time goes on with the wall clock.
 ///

@@ -18,7 +18,7 @@ use crate::source::{
 };
 use crate::time::Timestamp;
 
-/// How event time is told of a value, and how far it may be out of order.
+/// How the event time of a value is found, and how far it may be out of order.
 pub struct EventTime<T> {
     of: Option<Box<dyn Fn(&T) -> Timestamp + Send + Sync>>,
     pub(crate) out_of_orderness: Duration,
@@ -31,7 +31,7 @@ impl<T> EventTime<T> {
         Self { of: None, out_of_orderness: Duration::ZERO }
     }
 
-    /// The time in the value; records may be out of order by so much.
+    /// The time in the value; records may be out of order by this much.
     #[must_use]
     pub fn new(
         of: impl Fn(&T) -> Timestamp + Send + Sync + 'static,
@@ -129,7 +129,7 @@ impl<S: Source<Batch = RawBatch>, D: Decoder> Decoded<S, ByDecoder<D>> {
         Self { transport, decoding: Arc::new(ByDecoder { decoder, event_time }) }
     }
 
-    /// Takes event time from the value; records may be out of order by so much.
+    /// Takes event time from the value; records may be out of order by at most this much.
     #[must_use]
     pub fn event_time(
         self,

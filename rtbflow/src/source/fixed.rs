@@ -65,7 +65,7 @@ pub struct FixedFeed<B> {
     on_committed: Option<Box<OnCommitted>>,
 }
 
-/// What is told how far was committed.
+/// What is called with how far was committed.
 type OnCommitted = dyn FnMut(&[(Partition, Position)]) + Send;
 
 impl<B> fmt::Debug for FixedFeed<B> {
@@ -166,14 +166,14 @@ impl<B: Send + 'static> FixedFeed<B> {
         Ok(FixedFeed { assignment: Some(assignment), on_committed: Some(tell) })
     }
 
-    /// Tells a source how far was committed, so that it can let go of what need not be read again.
+    /// Tells a source how far was committed, so that it can drop what need not be read again.
     #[must_use]
     pub fn on_committed(self, tell: impl FnMut(&[(Partition, Position)]) + Send + 'static) -> Self {
         Self { on_committed: Some(Box::new(tell)), ..self }
     }
 }
 
-/// What is to be told where reading begins.
+/// What is called with where reading begins.
 type Begin = Box<dyn FnMut(Vec<(Partition, Position)>) + Send>;
 
 /// The partitions of an assignment, whose batches become others, and what starts the reading.

@@ -58,7 +58,7 @@ impl<T: Clone + Send + Sync + 'static> IteratorSource<T> {
         Self::partitioned(topic, 1, move |_| make())
     }
 
-    /// The values of several iterators, one a partition: `make` is given its number, from 0. Each
+    /// The values of several iterators, one per partition: `make` is given its number, from 0. Each
     /// partition is a task.
     #[must_use]
     pub fn partitioned<I>(
@@ -79,8 +79,8 @@ impl<T: Clone + Send + Sync + 'static> IteratorSource<T> {
         }
     }
 
-    /// Takes event time from the value; records may be out of order by so much. Without it a record's
-    /// time is the wall clock's when it is read.
+    /// Takes event time from the value; records may be out of order by at most this much. Without it a
+    /// record's time is the wall clock's when it is read.
     #[must_use]
     pub fn event_time(
         self,

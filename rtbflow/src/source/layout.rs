@@ -8,7 +8,7 @@ use crate::record::{Partition, Topic};
 /// The same key has the same hash `h`, and `h mod 8` and `h mod 4` agree modulo 4, their greatest
 /// common divisor. So partition `p` of one topic belongs with every partition of another that is equal
 /// to `p` modulo the greatest common divisor of all counts: that many tasks there are. A single topic
-/// is the plain case of one task a partition.
+/// is the plain case of one task per partition.
 ///
 /// ```
 /// use rtbflow::Topic;

@@ -35,7 +35,7 @@ pub struct MemorySource<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> MemorySource<T> {
-    /// Values in lists, one list a partition. Each partition is a task; without any there is one, with
+    /// Values in lists, one list per partition. Each partition is a task; without any there is one, with
     /// nothing in it.
     #[must_use]
     pub fn new(topic: &str, mut partitions: Vec<Vec<T>>) -> Self {
@@ -48,8 +48,8 @@ impl<T: Clone + Send + Sync + 'static> MemorySource<T> {
         Self { topic: Topic::new(topic), partitions, event_time }
     }
 
-    /// Takes event time from the value; records may be out of order by so much. Without it a record's
-    /// time is the wall clock's when it is read.
+    /// Takes event time from the value; records may be out of order by at most this much. Without it a
+    /// record's time is the wall clock's when it is read.
     #[must_use]
     pub fn event_time(
         self,
@@ -136,8 +136,8 @@ pub struct MemoryBatch<T> {
 }
 
 impl<T> MemoryBatch<T> {
-    /// Values at ascending offsets from `first` on. Their event time is told of the value, or is `now`
-    /// where it is not.
+    /// Values at ascending offsets from `first` on. Their event time is that of the value, or `now` where it
+    /// has none.
     #[must_use]
     pub fn new(
         values: impl Into<Arc<Vec<T>>>,

@@ -2,8 +2,8 @@
 //!
 //! A [`Source`] is opened once for each run of a job and then tells, as [`SourceEvent`]s, which tasks
 //! this instance has to run and with what input; each task reads the [`Delivery`]s of its partitions by
-//! itself. Positions belong to the job's anchor: the source is told where to begin, for each
-//! partition, and never keeps a position of its own that anything relies on.
+//! itself. Positions belong to the job's anchor: the job says where the source begins in each
+//! partition, and the source never keeps a position of its own that anything relies on.
 //!
 //! ```text
 //!   Source::open ─▶ Feed ─▶ Assigned { tasks } ─▶ job claims positions ─▶ begin(positions)
@@ -70,7 +70,7 @@ pub trait Source: Send + Sync + 'static {
     fn topics(&self) -> Vec<String>;
 
     /// By how much the event times in a partition of this topic may be out of order: its watermark stays
-    /// so far behind its highest event time.
+    /// this far behind its highest event time.
     fn out_of_orderness(&self, topic: Topic) -> Duration {
         let _ = topic;
         Duration::ZERO
@@ -115,11 +115,11 @@ pub trait Source: Send + Sync + 'static {
     /// let job = Job::new("both")?.source(orders.with(parcels)).anchor(place.clone()).pipeline({
     ///     let out = out.clone();
     ///     move |both| {
-    ///         let told = both.map(|one| match one {
+    ///         let lines = both.map(|one| match one {
     ///             Either::Left(order) => format!("order {order}"),
     ///             Either::Right(parcel) => format!("parcel {parcel}"),
     ///         });
-    ///         told.to(place.collect_into(&out))
+    ///         lines.to(place.collect_into(&out))
     ///     }
     /// });
     /// job.run(std::future::pending()).await?;
@@ -164,11 +164,11 @@ pub trait Source: Send + Sync + 'static {
     /// error.
     ///
     /// # Errors
-    /// Transient if the server is away; a configuration error if it can not be used.
+    /// Transient if the server is away; a configuration error if it cannot be used.
     fn open(&self, context: Context) -> impl Future<Output = Result<Self::Feed>> + Send;
 }
 
-/// What a source is told when it is opened.
+/// What a source is given when it is opened.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The job, whose name is the consumer group too.
@@ -199,7 +199,7 @@ pub trait Feed: Send + 'static {
     /// may have to be read again. No position is taken from it; must not wait.
     fn committed(&mut self, positions: &[(Partition, Position)]);
 
-    /// Leaves the group and lets go of everything, within some seconds.
+    /// Leaves the group and gives everything back, within some seconds.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -208,7 +208,7 @@ pub trait Feed: Send + 'static {
 pub enum SourceEvent<B> {
     /// These tasks are this instance's now.
     Assigned(Assignment<B>),
-    /// These tasks are to be let go of.
+    /// These tasks are revoked.
     Revoked(Revocation),
 }
 
@@ -303,7 +303,7 @@ pub enum Delivery<B> {
     Finished,
 }
 
-/// Tasks that are to be let go of. When it is dropped, the source gives them up.
+/// Tasks that are revoked: the job gives them back. When it is dropped, the source gives them up.
 pub struct Revocation {
     /// The tasks.
     pub tasks: Vec<Task>,

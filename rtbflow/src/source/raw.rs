@@ -167,7 +167,7 @@ struct HeaderEntry {
 }
 
 impl RawBuffer {
-    /// An empty buffer with room for so many records and bytes.
+    /// An empty buffer with room for this many records and bytes.
     #[must_use]
     pub fn with_capacity(records: usize, bytes: usize) -> Self {
         Self {

@@ -28,10 +28,10 @@ const MOST_KEPT: usize = 500_000;
 /// For values that can be made again take [`IteratorSource`](crate::source::IteratorSource); for those
 /// that a service hands over one by one, [`channel`](crate::source::channel).
 ///
-/// A stream can not be read again: an offset is the number of values that came before, in all lives of
+/// A stream cannot be read again: an offset is the number of values that came before, in all lives of
 /// the job, and means nothing to whoever makes them. What was taken and is not committed is kept, so that
 /// a job that starts anew *within* the process loses nothing. **When the process ends, what was taken and
-/// not committed is lost**: at most once. Whoever can not bear that keeps the values where they can be
+/// not committed is lost**: at most once. Whoever cannot bear that keeps the values where they can be
 /// read again.
 ///
 /// # Time and state
@@ -83,8 +83,8 @@ impl<T: Clone + Send + Sync + 'static> StreamSource<T> {
         }
     }
 
-    /// Takes event time from the value; records may be out of order by so much. Without it a record's
-    /// time is the wall clock's when it is read.
+    /// Takes event time from the value; records may be out of order by at most this much. Without it a
+    /// record's time is the wall clock's when it is read.
     #[must_use]
     pub fn event_time(
         self,
@@ -243,7 +243,7 @@ impl<T> Kept<T> {
         numbered
     }
 
-    /// Lets go of the batches that lie wholly before an offset.
+    /// Drops the batches that lie wholly before an offset.
     fn committed(&self, offset: i64) {
         let mut log = self.lock();
         while let Some((first, values)) = log.batches.front()
@@ -256,7 +256,7 @@ impl<T> Kept<T> {
         self.room.wake();
     }
 
-    /// Waits until so much is committed that there is room for more.
+    /// Waits until enough is committed that there is room for more.
     async fn room(&self) {
         poll_fn(|context| {
             self.room.register(context.waker());
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quiet_stream_closes_its_windows_where_it_is_told_to() {
+    async fn a_quiet_stream_closes_its_windows_where_it_is_asked_to() {
         for pending_is_end in [true, false] {
             let (place, counts) = (Memory::new(), Collected::<u64>::default());
             let stream = stream::iter([at(500)]).chain(stream::pending());
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_is_let_go_of() {
+    fn what_is_committed_is_dropped() {
         let kept = Kept::default();
         assert!(kept.begin(7).is_empty());
         assert_eq!(kept.keep(vec!['a', 'b']).0, 7);

@@ -13,7 +13,8 @@ use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
 use crate::time::{Timestamp, millis};
 
-/// A source of ticks: a record each so often, whose value and event time are the tick's time.
+/// A source of ticks: a record at each multiple of an interval, whose value and event time are the tick's
+/// time.
 ///
 /// For what has to happen by the clock whether or not anything comes in. To close the windows of a quiet
 /// input no tick is needed: see [`Job::idle_timeout`](crate::Job::idle_timeout).
@@ -58,7 +59,7 @@ pub struct TickSource {
 }
 
 impl TickSource {
-    /// A tick each so often, in whole milliseconds, at multiples of the interval since 1970.
+    /// A tick at each multiple of this interval since 1970, in whole milliseconds.
     ///
     /// # Panics
     /// If the interval is shorter than a millisecond.

@@ -34,7 +34,7 @@ const CHECKED: usize = 2;
 /// ```
 /// use rtbflow::state::Format;
 ///
-/// let format = Format::new(1, "highest value a sensor").emptied_at_end();
+/// let format = Format::new(1, "highest value per sensor").emptied_at_end();
 /// assert_eq!(format.version(), 1);
 /// ```
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Format {
     }
 
     /// Nothing is left of it at the end of all time, as of windows, which all close. So a run to the end of
-    /// the input makes room for another program, and whoever is refused is told so.
+    /// the input makes room for another program, and the error of whoever is refused says so.
     pub fn emptied_at_end(self) -> Self {
         Self { emptied_at_end: true, ..self }
     }
@@ -85,7 +85,7 @@ impl Format {
     }
 }
 
-/// What to do where state can not be read.
+/// What to do where state cannot be read.
 fn ways_out(emptied_at_end: bool) -> &'static str {
     if emptied_at_end {
         "run the program that stored it once more with `until_end`, which reads to the end, closes what is open \
@@ -230,7 +230,7 @@ impl Writer {
     /// The bytes of the chunk.
     ///
     /// # Errors
-    /// If an entry can not be written, or would not come back as it is. The message names the field.
+    /// If an entry cannot be written, or would not come back as it is. The message names the field.
     pub fn finish(mut self) -> Result<Bytes> {
         if let Some(error) = self.failure {
             return Err(error);

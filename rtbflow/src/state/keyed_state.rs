@@ -305,7 +305,7 @@ where
     /// Takes back what was handed over.
     ///
     /// # Errors
-    /// If the chunk can not be read, or is of another kind of operator.
+    /// If the chunk cannot be read, or is of another kind of operator.
     pub fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == i64::MIN {
             // An operator that went by windows has finished here, and left how far it came.

@@ -25,12 +25,12 @@ pub(super) fn next_entry<E: Serialize + DeserializeOwned>(
         return Err("it was stored as another type".into());
     }
     let mut names = Names::default();
-    // A value that this can not write is none that leaves out a field.
+    // A value that this cannot write is none that leaves out a field.
     _ = entry.serialize(Encoder::new(&mut Vec::new(), &mut names, false));
     if let Some((of, field)) = names.left_out() {
         return Err(format!(
             "an earlier release wrote fields by position, and `{of}` leaves out `{field}`: which of its fields \
-             were stored can not be known"
+             were stored cannot be known"
         ));
     }
     Ok(Some(entry))

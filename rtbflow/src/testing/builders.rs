@@ -6,7 +6,7 @@ use crate::error::BadRecord;
 use crate::record::{Origin, Partition, Record, Topic};
 use crate::time::Timestamp;
 
-/// The time so many milliseconds after 1970.
+/// The time this many milliseconds after 1970.
 #[must_use]
 pub const fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)

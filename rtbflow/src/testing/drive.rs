@@ -42,13 +42,13 @@ impl<T> Script<T> {
 pub(crate) struct Border {
     /// How many elements were read.
     pub(crate) read: usize,
-    /// The highest watermark that was told.
-    pub(crate) told: Timestamp,
+    /// The highest watermark that was passed.
+    pub(crate) watermark: Timestamp,
 }
 
 impl Border {
     /// Nothing was read.
-    pub(crate) const BEGINNING: Self = Self { read: 0, told: Timestamp::MIN };
+    pub(crate) const BEGINNING: Self = Self { read: 0, watermark: Timestamp::MIN };
 }
 
 /// Where barriers are put in that overtake what is at hand, as a task puts them in.
@@ -58,7 +58,7 @@ pub(crate) struct Inlet(Arc<Mutex<Inside>>);
 #[derive(Debug)]
 struct Inside {
     barrier: Option<Barrier>,
-    /// The watermark that held where reading began, until it is told.
+    /// The watermark that held where reading began, until it is passed.
     held: Option<Timestamp>,
     at: Border,
     /// Where it stood when the last barrier passed.
@@ -69,7 +69,7 @@ struct Inside {
 impl Inlet {
     /// Reading begins there.
     pub(crate) fn new(at: Border) -> Self {
-        let held = Some(at.told).filter(|told| *told > Timestamp::MIN);
+        let held = Some(at.watermark).filter(|watermark| *watermark > Timestamp::MIN);
         let activity = Activity::default();
         Self(Arc::new(Mutex::new(Inside { barrier: None, held, at, border: at, activity })))
     }
@@ -107,8 +107,8 @@ impl Inside {
         match next {
             Some(Element::Record(_, watermark)) => {
                 let watermark = *watermark;
-                let alone = watermark > self.at.told && self.activity.is_due(watermark);
-                self.at.told = self.at.told.max(watermark);
+                let alone = watermark > self.at.watermark && self.activity.is_due(watermark);
+                self.at.watermark = self.at.watermark.max(watermark);
                 if alone {
                     self.activity.alone();
                     return Some(Element::Watermark(watermark));
@@ -116,7 +116,9 @@ impl Inside {
             }
             // The end of all time is that of one life.
             Some(Element::Watermark(Timestamp::MAX)) => return None,
-            Some(Element::Watermark(watermark)) => self.at.told = self.at.told.max(*watermark),
+            Some(Element::Watermark(watermark)) => {
+                self.at.watermark = self.at.watermark.max(*watermark)
+            }
             Some(Element::Barrier(_)) | None => {}
         }
         self.at.read += usize::from(next.is_some());

@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a server may take to hang up after the last request of a connection that is to be cut.
 const HANG_UP: Duration = Duration::from_secs(30);
 
-/// Stands between a client and a server, forwards what they say and, when told to, does not.
+/// Stands between a client and a server, forwards what they say and, when asked to, does not.
 ///
 /// It is made for the question that matters most to a commit: what if the connection breaks *exactly*
 /// between the request and its answer? [`cut_after`](Self::cut_after) does that without any race: the
@@ -41,7 +41,7 @@ struct Shared {
     state: watch::Sender<State>,
 }
 
-/// What the whole proxy is told to do.
+/// What the whole proxy is asked to do.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     /// How often all connections were cut.
@@ -130,13 +130,13 @@ impl Proxy {
         self.shared.state.send_modify(|state| state.frozen = false);
     }
 
-    /// Forwards at most so many bytes of requests in a second on each connection, or all of them again if it is 0:
-    /// a thin line to the server.
+    /// Forwards at most this many bytes of requests in a second on each connection, or all of them again if
+    /// it is 0: a thin line to the server.
     pub fn slow_down(&self, bytes_a_second: u32) {
         self.shared.state.send_modify(|state| state.bytes_a_second = bytes_a_second);
     }
 
-    /// Cuts one connection when clients have sent so many bytes more: the last of them still arrives, and
+    /// Cuts one connection when clients have sent this many bytes more: the last of them still arrives, and
     /// no byte comes back from then on. Takes the place of an earlier plan; holds once.
     pub fn cut_after_bytes(&self, bytes: usize) {
         *self.shared.plan() = Some(Plan::Bytes(bytes));
@@ -167,7 +167,7 @@ impl Proxy {
         self.shared.state.borrow().planned_cuts
     }
 
-    /// Waits until so many planned cuts were carried out, counted from the beginning.
+    /// Waits until this many planned cuts were carried out, counted from the beginning.
     pub async fn until_planned_cuts(&self, count: u64) {
         self.shared.until(|state| state.planned_cuts >= count).await;
     }
@@ -197,7 +197,7 @@ impl Shared {
     }
 
     async fn until(&self, holds: impl FnMut(&State) -> bool) {
-        // The sender lives as long as this does, so waiting can not fail.
+        // The sender lives as long as this does, so waiting cannot fail.
         let _ = self.state.subscribe().wait_for(holds).await;
     }
 
@@ -427,7 +427,7 @@ mod tests {
         proxy.cut_before("COMMIT");
         proxy.stay_cut();
         assert_eq!(say(&mut client, b"COMMIT;").await, b"");
-        // Whoever is cut off can not come back faster than the others are.
+        // Whoever is cut off cannot come back faster than the others are.
         let mut next = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(say(&mut next, b"COMMIT;").await, b"");
         assert_eq!(say(&mut other, b"COMMIT;").await, b"");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cuts_after_so_many_bytes() {
+    async fn cuts_after_a_number_of_bytes() {
         let (proxy, got) = server().await;
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
         proxy.cut_after_bytes(8);

@@ -15,7 +15,7 @@ const STORE: &str = "RTBFLOW_STORE_TOPOLOGY";
 /// With `RTBFLOW_STORE_TOPOLOGY=1` it stores the topology instead.
 ///
 /// # Panics
-/// If they differ, or if the file can not be read, or stored.
+/// If they differ, or if the file cannot be read, or stored.
 ///
 /// # Examples
 /// ```
@@ -66,12 +66,12 @@ mod tests {
     use crate::topology::Tip;
 
     #[test]
-    fn another_topology_is_told_with_the_stored_one() {
+    fn another_topology_is_reported_with_the_stored_one() {
         let topology = Tip::source(&["ads".into()]).then("filter").finish().unwrap().0;
         let path = std::env::temp_dir().join(format!("rtbflow-{:016x}", rand::random::<u64>()));
         let compare = || {
-            let told = catch_unwind(|| topology_is_stored(&topology, &path));
-            told.map_err(|told| told.downcast_ref::<String>().cloned().unwrap_or_default())
+            let answer = catch_unwind(|| topology_is_stored(&topology, &path));
+            answer.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
         };
         assert!(compare().unwrap_err().contains("stores this topology:\n#0 source ads\n"));
         fs::write(&path, "#0 source ads\r\n#1 filter <- #0\r\n").unwrap();

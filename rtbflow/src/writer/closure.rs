@@ -53,7 +53,7 @@ type Write<T> = dyn Fn(Vec<Record<T>>) -> BoxFuture<'static, Result<()>> + Send 
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a writer is told to the job, and its sink ends a flow"]
+#[must_use = "a writer is given to the job, and its sink ends a flow"]
 pub fn writer<T>(
     write: impl Fn(Vec<Record<T>>) -> Result<()> + Send + Sync + 'static,
 ) -> Closure<T> {
@@ -61,7 +61,7 @@ pub fn writer<T>(
 }
 
 /// A writer that gives the records of each commit to a closure and waits for what it returns. For one
-/// that does not wait take [`writer`], where the guarantee is told: at least once.
+/// that does not wait take [`writer`], which states the guarantee: at least once.
 ///
 /// # Examples
 /// ```
@@ -89,7 +89,7 @@ pub fn writer<T>(
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a writer is told to the job, and its sink ends a flow"]
+#[must_use = "a writer is given to the job, and its sink ends a flow"]
 pub fn async_writer<T, W>(write: impl Fn(Vec<Record<T>>) -> W + Send + Sync + 'static) -> Closure<T>
 where
     W: Future<Output = Result<()>> + Send + 'static,

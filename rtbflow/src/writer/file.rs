@@ -17,7 +17,7 @@ use crate::record::Record;
 use crate::staged::Place;
 use crate::writer::Rows;
 
-/// A writer of JSON lines into the files of a folder: one file a commit and task, which appears whole, by
+/// A writer of JSON lines into the files of a folder: one file per commit and task, which appears whole, by
 /// renaming, and is on the disk when it does.
 ///
 /// A file is named after the task and the number of its commit, such as `0-00000000000000000012.jsonl`:
@@ -26,7 +26,7 @@ use crate::writer::Rows;
 ///
 /// They are written before the place commits: **at least once**. After a crash in between, what stands in
 /// a file is read again and stands in a later one too. How many files there are follows from
-/// [`Job::commit_interval`](crate::Job::commit_interval), which is short unless it is told.
+/// [`Job::commit_interval`](crate::Job::commit_interval), which is short unless it is set.
 ///
 /// # Examples
 /// ```
@@ -72,7 +72,7 @@ impl<T: Serialize + Clone + Send + Sync + 'static> JsonFiles<T> {
     /// A writer into this folder, which is made if it is missing.
     ///
     /// # Errors
-    /// A configuration error if the folder is not there and can not be made.
+    /// A configuration error if the folder is not there and cannot be made.
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
         fs::create_dir_all(&folder).map_err(|error| {

@@ -36,7 +36,7 @@ use crate::writer::Rows;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a writer is told to the job, and its sink ends a flow"]
+#[must_use = "a writer is given to the job, and its sink ends a flow"]
 pub fn stdout<T>(text: impl Fn(&T) -> String + Send + Sync + 'static) -> Stdout<T> {
     let text: Arc<Text<T>> = Arc::new(text);
     Stdout { place: Place::new("stdout"), text, row: PhantomData }

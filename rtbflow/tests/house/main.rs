@@ -1,4 +1,5 @@
-//! The rules of the house that the compiler does not know: who may know whom, how a file begins, and how it is called.
+//! The rules of the house that the compiler does not know: who may know whom, how a file begins and is called, and
+//! which words are not used.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
@@ -7,6 +8,7 @@
 mod code;
 mod operators;
 mod places;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `batch` beside one list a key.
+//! `batch` beside one list per key.
 
 use std::time::Duration;
 

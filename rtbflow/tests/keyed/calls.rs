@@ -1,6 +1,6 @@
 //! `map_async` and `lookup`: order, bounds, deadlines and failures, in jobs in virtual time.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -44,8 +44,8 @@ proptest! {
     fn what_is_not_behind_the_watermark_is_decided_exactly(records in in_bounds(), within in 0..40_i64) {
         let records = numbered(records);
         let duration = Duration::from_millis(within.unsigned_abs());
-        let told = run(disordered(records.clone()), |flow| dedup(flow, duration.into()));
-        prop_assert_eq!(told, model(&records, within));
+        let clicks = run(disordered(records.clone()), |flow| dedup(flow, duration.into()));
+        prop_assert_eq!(clicks, model(&records, within));
     }
 
     #[test]

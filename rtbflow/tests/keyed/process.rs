@@ -36,7 +36,7 @@ impl Process<u8, u8> for Tens {
 
     fn on_event_timer(&mut self, due: Timestamp, turn: &mut Turn<'_, u8, u32, Counted>) {
         let (key, count) = (*turn.key(), turn.state().copied().unwrap_or(0));
-        turn.put_out((key, due.as_millis(), count));
+        turn.emit((key, due.as_millis(), count));
         match turn.state_mut() {
             Some(count) if *count % 2 == 1 => {
                 *count += 1;
@@ -145,7 +145,7 @@ impl Process<u8, u8> for Soon {
 
     fn on_wall_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, u8, u32, u8>) {
         let (key, count) = (*turn.key(), turn.state().copied().unwrap_or(0));
-        (0..count).for_each(|_| turn.put_out(key));
+        (0..count).for_each(|_| turn.emit(key));
         turn.clear();
     }
 }
@@ -167,7 +167,7 @@ impl Process<char, Campaign> for Effective {
 
     fn on_wall_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, char, (), char>) {
         let campaign = *turn.key();
-        turn.put_out(campaign);
+        turn.emit(campaign);
     }
 }
 

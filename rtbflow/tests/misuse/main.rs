@@ -64,11 +64,11 @@ fn errors(package: &Path) -> BTreeMap<String, String> {
     let mut errors: BTreeMap<String, String> = BTreeMap::new();
     let mut finished = false;
     for line in String::from_utf8(output.stdout).unwrap().lines() {
-        let told: serde_json::Value = serde_json::from_str(line).unwrap();
-        finished |= told["reason"] == "build-finished";
-        if told["reason"] == "compiler-message" && told["message"]["level"] == "error" {
-            let name = told["target"]["name"].as_str().unwrap().to_owned();
-            *errors.entry(name).or_default() += told["message"]["rendered"].as_str().unwrap();
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        finished |= message["reason"] == "build-finished";
+        if message["reason"] == "compiler-message" && message["message"]["level"] == "error" {
+            let name = message["target"]["name"].as_str().unwrap().to_owned();
+            *errors.entry(name).or_default() += message["message"]["rendered"].as_str().unwrap();
         }
     }
     assert!(finished, "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! Reads what the other engines put out, runs the same inputs here, and compares what came out and when.
+//! Reads what the other engines emitted, runs the same inputs here, and compares what came out and when.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -109,7 +109,7 @@ pub(crate) enum Time {
     /// Flink's for its interval join and its deduplication, which take records that are just at the
     /// watermark: the same here.
     FlinkJoin,
-    /// The latest event time so far, that of the record on its way included, less so much: Kafka Streams
+    /// The latest event time so far, that of the record on its way included, less this much: Kafka Streams
     /// has no watermarks.
     Stream { behind_ms: i64 },
 }

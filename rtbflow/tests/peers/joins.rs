@@ -19,7 +19,7 @@ fn sides(flow: Flow<impl Elements<Value = Arrival>>) -> Flow<impl Elements<Value
     })
 }
 
-/// So many milliseconds from the left record.
+/// This many milliseconds from the left record.
 fn bound(offset_ms: i64, exclusive: bool) -> Bound {
     let offset = Duration::from_millis(offset_ms.unsigned_abs());
     let bound = if offset_ms < 0 { Bound::before(offset) } else { Bound::after(offset) };

@@ -70,16 +70,19 @@ fn finds_an_operator_that_forgets_what_was_still_due() {
 }
 
 #[test]
-fn an_invariant_that_does_not_hold_is_told_with_what_it_takes() {
+fn an_invariant_that_does_not_hold_is_reported_with_what_it_takes() {
     let more = |rows: &[Row]| match rows.iter().map(|(_, _, count)| count).sum::<u64>() {
         100.. => Err("more than a hundred".to_owned()),
         _ => Ok(()),
     };
     let failure = co_grouped().invariant(more).find(SEEDS_TO_FIND).unwrap();
-    let told = failure.to_string();
-    assert!(told.contains("the invariant is broken: more than a hundred"), "{told}");
-    assert!(told.contains("it takes no fault at all"), "{told}");
-    assert!(told.contains(&format!("RTBFLOW_SIM_SEED={} runs it again", failure.seed)), "{told}");
+    let report = failure.to_string();
+    assert!(report.contains("the invariant is broken: more than a hundred"), "{report}");
+    assert!(report.contains("it takes no fault at all"), "{report}");
+    assert!(
+        report.contains(&format!("RTBFLOW_SIM_SEED={} runs it again", failure.seed)),
+        "{report}"
+    );
 }
 
 #[test]
@@ -93,8 +96,8 @@ fn a_seed_is_one_schedule() {
     }
 }
 
-/// Expects that a deliberate bug is found, with these words, within so many seeds, and that it takes so many
-/// faults at most.
+/// Expects that a deliberate bug is found, with these words, within this many seeds, and that it takes this
+/// many faults at most.
 fn found(scenario: &impl Scenario, words: &str, most_seeds: u64, most_faults: usize) {
     let failure: Failure = sim::find(scenario, SEEDS_TO_FIND).unwrap();
     assert!(failure.what.contains(words), "{failure}");

@@ -64,7 +64,7 @@ impl Scenario for Refused {
     }
 }
 
-/// A way to a place that mistakes what it is told.
+/// A way to a place that mistakes what it is asked.
 #[derive(Debug, Clone)]
 struct Mistaken<A> {
     place: A,

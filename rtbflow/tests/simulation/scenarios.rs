@@ -16,7 +16,7 @@ use rtbflow::{Either, Result, Timestamp};
 /// 2024-01-15T10:30:00Z.
 const START_MS: i64 = 1_705_314_600_000;
 
-/// Numbers with event times that rise, and fall back by up to so many milliseconds.
+/// Numbers with event times that rise, and fall back by up to this many milliseconds.
 pub(crate) fn numbers(
     chance: &Chance,
     partitions: usize,

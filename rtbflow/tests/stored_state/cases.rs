@@ -79,7 +79,7 @@ fn tumbling() -> Tumbling<Late> {
     Tumbling::of(10 * SECOND).allowed_lateness(5 * SECOND).late(Late::Drop)
 }
 
-/// Puts out what a device has paid, three seconds after its last click.
+/// Emits what a device has paid, three seconds after its last click.
 struct Silence;
 
 impl Process<String, Click> for Silence {
@@ -104,7 +104,7 @@ impl Process<String, Click> for Silence {
     ) {
         if let Some((paid, last)) = turn.state_mut().take() {
             let key = turn.key().clone();
-            turn.put_out((key, paid, last));
+            turn.emit((key, paid, last));
         }
     }
 }

@@ -218,7 +218,7 @@ fn rest(driver: &mut TestDriver<i64>) -> Vec<String> {
     driver.take("out")
 }
 
-/// The state of a program after 25 records, and what it puts out after them.
+/// The state of a program after 25 records, and what it emits after them.
 fn run(program: &Program) -> (Vec<Chunk>, Vec<String>) {
     let mut driver = TestDriver::new((program.pipeline)());
     send(&mut driver, 0..25);

@@ -45,7 +45,7 @@ fn send_before(driver: &mut TestDriver<Input>) {
     send(driver, BEFORE / 2..BEFORE);
 }
 
-/// Sends the rest; returns what is put out by it, in the order in which it comes.
+/// Sends the rest; returns what is emitted by it, in the order in which it comes.
 fn rest(driver: &mut TestDriver<Input>) -> Vec<String> {
     send(driver, BEFORE..ALL);
     driver.advance_watermark(Timestamp::MAX).commit();
@@ -58,7 +58,7 @@ fn watermark() -> Timestamp {
     at(latest) - SECOND
 }
 
-/// What a build of this month has stored, a chunk a line: operator, bucket, bytes.
+/// What a build of this month has stored, a chunk per line: operator, bucket, bytes.
 fn stored(month: &str, name: &str) -> Vec<Chunk> {
     let folder = env!("CARGO_MANIFEST_DIR");
     let path: PathBuf = format!("{folder}/tests/stored_state/{month}/{name}.txt").into();

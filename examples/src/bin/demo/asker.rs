@@ -1,4 +1,4 @@
-//! Asks Kafka where the topics end and how far each pipeline has told its group that it is.
+//! Asks Kafka where the topics end and how far each pipeline has reported to its group that it is.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The Kafka of the demonstration: one that lives in this process, or a real one.
 //!
-//! The one in this process is librdkafka's mock. It keeps a few megabytes a partition and then forgets
+//! The one in this process is librdkafka's mock. It keeps a few megabytes per partition and then forgets
 //! the oldest records without a word, so whoever sends must not run far ahead of the readers.
 
 use rdkafka::mocking::MockCluster;
@@ -49,7 +49,7 @@ impl Broker {
         matches!(self, Self::Real { .. })
     }
 
-    /// What a pipeline needs to be told beyond the servers.
+    /// The options that a pipeline needs beside the servers.
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self {
             Self::Mock { .. } => Vec::new(),

@@ -31,7 +31,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(10);
 const CAMPAIGNS_SHOWN: usize = 10;
 const GROUPS_SHOWN: usize = 3;
 const RANKS_SHOWN: isize = 5;
-/// Of how many ad-events one is followed by one that can not be used.
+/// Of how many ad-events one is followed by one that cannot be used.
 const DIRT_ONE_IN: u64 = 500;
 
 /// Runs the demonstration; whether the proof holds.
@@ -64,11 +64,11 @@ pub(crate) async fn perform(options: &DemoOptions, asked: Shutdown) -> Result<bo
     let observer = observer.until_read(traffic, &mut running).await?;
     drop(stop);
     let accounts = all_ended(&mut running).await?;
-    let told = tell(observer, &accounts).await?;
+    let proved = tell(observer, &accounts).await?;
     if let Some(schema) = &stage.schema {
         View::new().say(&format!("  the tables are in the schema {schema}\n"));
     }
-    Ok(told)
+    Ok(proved)
 }
 
 /// The end report; whether everything is where it belongs.

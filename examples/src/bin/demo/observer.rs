@@ -22,8 +22,8 @@ use crate::view::{Moment, View};
 /// keep.
 pub(crate) const MOST_AHEAD: u64 = 30_000;
 const LONGEST_CATCH_UP: Duration = Duration::from_secs(30);
-/// So often nothing must be left to read, one look after the other: what one pipeline writes last, another
-/// has yet to read.
+/// In this many looks, one after the other, nothing must be left to read: what one pipeline writes last,
+/// another has yet to read.
 const LOOKS_AT_THE_END: u32 = 3;
 const CAMPAIGNS_SHOWN: usize = 8;
 const BALANCES_SHOWN: i64 = 5;

@@ -22,7 +22,7 @@ pub(crate) struct Places {
     pub(crate) kafka: String,
     /// Whether that Kafka has transactions.
     pub(crate) has_transactions: bool,
-    /// What the pipelines are told beyond the servers.
+    /// The pipelines' options beside the servers.
     pub(crate) arguments: Vec<String>,
     /// The URL of Redis.
     pub(crate) redis: String,

@@ -9,7 +9,7 @@ use rtbflow_examples::topics::SystemTopic;
 
 use crate::view::PipelineMoment;
 
-/// The pipelines allow for so much disorder, unless they are told otherwise.
+/// The disorder that the pipelines allow for, unless an option says otherwise.
 const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
 /// A partition's position: the next offset, and the highest event time so far.
@@ -71,7 +71,7 @@ fn watermark(positions: &Positions, ends: &Ends) -> Option<Timestamp> {
     Some(lowest - OUT_OF_ORDERNESS)
 }
 
-/// So many in a second.
+/// A rate, as a number a second.
 pub(crate) fn rate(count: u64, since: Duration) -> u64 {
     let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1_000) / ms

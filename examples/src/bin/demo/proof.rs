@@ -10,7 +10,7 @@ use crate::view::grouped;
 
 /// Repeats are looked for in windows of this size.
 const WINDOW: Duration = Duration::from_mins(5);
-/// The pipelines allow for so much disorder, unless they are told otherwise.
+/// The disorder that the pipelines allow for, unless an option says otherwise.
 const OUT_OF_ORDERNESS: Duration = Duration::from_secs(5);
 
 /// A row of the ledger.

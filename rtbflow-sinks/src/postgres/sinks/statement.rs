@@ -14,7 +14,7 @@ use crate::postgres::place::Postgres;
 use crate::postgres::transaction::statement_is_plain;
 
 impl Postgres {
-    /// Runs one SQL statement over the records of an epoch: its parameters are arrays, one a column in
+    /// Runs one SQL statement over the records of an epoch: its parameters are arrays, one per column in
     /// the order in which they are added, each as long as there are records. `name` stands in messages.
     /// Where one statement does not do, [`transact`](Self::transact) takes a function.
     ///

@@ -23,7 +23,7 @@ impl Postgres {
     /// there. `name` stands in messages and orders it among the other sinks.
     ///
     /// # Time and state
-    /// Records are cloned and kept until their epoch commits. The function is called once a commit; if
+    /// Records are cloned and kept until their epoch commits. The function is called once per commit; if
     /// that fails it is called again, on the same records, more or fewer, so it must do nothing outside the
     /// transaction. If Postgres refuses what it does for the sake of a record, it is called with fewer and
     /// fewer of them, within savepoints, until the record is found: it becomes a dead letter. Rows of a table that other instances change as well are to be locked in one order,

@@ -18,17 +18,17 @@ use crate::postgres::value::Value;
 use crate::postgres::{identifier, json};
 
 impl Postgres {
-    /// Inserts or changes the row of each record's key. For one row a record see
+    /// Inserts or changes the row of each record's key. For one row per record see
     /// [`insert`](Self::insert).
     ///
     /// Increments are exact under any number of instances: they are added to what the row holds at the
     /// moment of the commit, in the transaction that moves the positions.
     ///
     /// # Time and state
-    /// The changes of an epoch are folded in memory to one a key; what was folded is kept until the commit, so
-    /// that a record which the place refuses can be left out. A commit locks rows in the order of
-    /// their keys, so that instances wait for each other but never in a circle; with two upserts into one
-    /// table they may, and the server then ends one of them, which is tried again.
+    /// The changes of an epoch are folded in memory to one per key; what was folded is kept until the commit,
+    /// so that a record which the place refuses can be left out. A commit locks rows in the order of their
+    /// keys, so that instances wait for each other but never in a circle; with two upserts into one table
+    /// they may, and the server then ends one of them, which is tried again.
     ///
     /// # Errors
     /// As [`insert`](Self::insert). Of two additions of which only one fits into its column the first is
@@ -58,7 +58,7 @@ impl Postgres {
     /// }
     /// let mut staged = Vec::new();
     /// balances.stage(&mut staged);
-    /// assert_eq!(staged[0].rows, 2, "what was folded into one row can be told apart");
+    /// assert_eq!(staged[0].rows, 2, "what was folded into one row can be taken apart");
     /// # Ok::<(), rtbflow::Error>(())
     /// ```
     #[must_use]

@@ -1,6 +1,6 @@
 -- Puts a new owner into the positions of a task and counts one more commit for each.
 --
--- Where another owner leaves a position is kept, so that this one can still be told what became of its last epoch.
+-- Where another owner leaves a position is kept, so that this one can still learn what became of its last epoch.
 --
 -- KEYS  positions (hash), tasks with state (set), a note that the job is being forgotten, positions as they stood when
 --       they were claimed last (hash)

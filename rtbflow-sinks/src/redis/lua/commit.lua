@@ -7,7 +7,7 @@
 -- KEYS  positions (hash), index of the task's state (sorted set), tasks with state (set), what the names of
 --       keys begin with that are put aside while the script runs, positions as they stood when another owner
 --       claimed them last (hash)
--- ARGV  task, most refusals told,
+-- ARGV  task, most refusals reported,
 --       partitions, { partition, mark before, mark after, position after } ...
 --       chunks,     { change, bucket, bytes } ...
 --       then        { operation, number of arguments, argument ... } ...; before the operations of a row that
@@ -200,28 +200,28 @@ end
 
 -- 1. Where does the place stand? All partitions of a task move together.
 local at = 3
-local partitions, verdict, told_before = tonumber(ARGV[at]), nil, ''
+local partitions, verdict, found_before = tonumber(ARGV[at]), nil, ''
 at = at + 1
 for i = 0, partitions - 1 do
   local held = call('HGET', POSITIONS, ARGV[at + 4 * i])
   local mark = held and match(held, '^%d+ %d+')
-  if i == 0 then told_before = held and match(held, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
+  if i == 0 then found_before = held and match(held, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
   local step = 'fenced'
   if mark == ARGV[at + 4 * i + 1] then step = 'apply' elseif mark == ARGV[at + 4 * i + 2] then step = 'applied' end
   if verdict and verdict ~= step then step = 'fenced' end
   verdict = step
   if verdict == 'fenced' then break end
 end
-if verdict == 'applied' then return { verdict, told_before } end
+if verdict == 'applied' then return { verdict, found_before } end
 if verdict ~= 'apply' then
   -- Another has come. It may have come just behind this epoch.
   for i = 0, partitions - 1 do
     local stood = call('HGET', KEYS[5], ARGV[at + 4 * i])
     if not stood or match(stood, '^%d+ %d+') ~= ARGV[at + 4 * i + 2] then return { 'fenced' } end
-    if i == 0 then told_before = match(stood, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
+    if i == 0 then found_before = match(stood, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
   end
   if partitions == 0 then return { 'fenced' } end
-  return { 'applied', told_before }
+  return { 'applied', found_before }
 end
 
 -- 2. State must not get lost by a key of ours that somebody else has made something else of.
@@ -250,7 +250,7 @@ end
 call('HSET', POSITIONS, ARGV[positions_at], call('HGET', POSITIONS, ARGV[positions_at]))
 
 -- 4. The operations. One that fails for what it is does not keep the others from being looked at. Where rows are
--- told apart, it takes all of its row with it, so that nothing fails because of what is left out.
+-- distinguished, it takes all of its row with it, so that nothing fails because of what is left out.
 local reply, refused, last, number = { 'committed', '' }, { 'refused' }, #ARGV, 0
 local function operate()
   local at, began, rows, is_left_out = at + 3 * chunks, nil, false, false
@@ -324,7 +324,7 @@ if not done or #refused > 1 then
   return refused
 end
 
--- 6. The positions. What was found out stands behind the first, so that it can be told again.
+-- 6. The positions. What was found out stands behind the first, so that it can be reported again.
 local behind = ''
 if any_found then
   local counts = {}

@@ -152,7 +152,7 @@ impl<T> MergeHash<T> {
     }
 
     /// A field that holds the ratio of two added fields, computed from the totals whenever they change,
-    /// with so many decimals; 0 where the divisor is 0.
+    /// with this many decimals; 0 where the divisor is 0.
     #[must_use]
     pub fn ratio(
         mut self,
@@ -178,7 +178,7 @@ impl<T> MergeHash<T> {
         self
     }
 
-    /// Lets the hash expire so long after it was last merged into.
+    /// Lets the hash expire this long after it was last merged into.
     #[must_use]
     pub fn expire(mut self, after: Duration) -> Self {
         self.expire = Some(after);

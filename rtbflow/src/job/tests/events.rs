@@ -30,9 +30,9 @@ enum Say {
 }
 
 /// A source that says what was written down. Each task has one record, and then is quiet.
-struct Told(Vec<(Duration, Say)>, Log);
+struct Script(Vec<(Duration, Say)>, Log);
 
-struct Telling(VecDeque<(Duration, Say)>, Log);
+struct ScriptFeed(VecDeque<(Duration, Say)>, Log);
 
 /// What happened, in order.
 type Log = Arc<Mutex<Vec<&'static str>>>;
@@ -41,20 +41,20 @@ fn task(number: u32) -> Task {
     Task { number, of: 2 }
 }
 
-impl Source for Told {
+impl Source for Script {
     type Batch = Written;
-    type Feed = Telling;
+    type Feed = ScriptFeed;
 
     fn topics(&self) -> Vec<String> {
         vec!["test".into()]
     }
 
-    async fn open(&self, _: Context) -> Result<Telling> {
-        Ok(Telling(self.0.clone().into(), Arc::clone(&self.1)))
+    async fn open(&self, _: Context) -> Result<ScriptFeed> {
+        Ok(ScriptFeed(self.0.clone().into(), Arc::clone(&self.1)))
     }
 }
 
-impl Feed for Telling {
+impl Feed for ScriptFeed {
     type Batch = Written;
 
     async fn next(&mut self) -> Result<SourceEvent<Written>> {
@@ -136,7 +136,8 @@ async fn what_was_applied_before_the_source_failed_is_accounted_for() {
     let says =
         vec![(Duration::ZERO, Say::Assigned(&[0, 1])), (Duration::from_millis(500), Say::Fails)];
     let (results, out) = (place.place.clone(), Collected::default());
-    let job = Job::new("answers").unwrap().source(Told(says, Log::default())).anchor(place.clone());
+    let job =
+        Job::new("answers").unwrap().source(Script(says, Log::default())).anchor(place.clone());
     let job = job.pipeline({
         let out = out.clone();
         move |numbers| numbers.to(results.collect_into(&out))
@@ -170,7 +171,7 @@ impl Strict {
     async fn run(&self, says: Vec<(Duration, Say)>, stop_after: Duration) -> Result<Report> {
         let (place, out) = (self.place.clone(), Collected::default());
         let job = Job::new("events")?
-            .source(Told(says, Arc::clone(&self.log)))
+            .source(Script(says, Arc::clone(&self.log)))
             .anchor(self.clone())
             .pipeline(move |numbers| numbers.to(place.collect_into(&out)));
         let account = job.account();

@@ -56,7 +56,7 @@ impl Batch for Written {
     }
 }
 
-/// Positions of so many partitions, at these offsets and event times.
+/// Positions of this many partitions, at these offsets and event times.
 fn positions(of: &[(Option<i64>, Option<i64>)]) -> Vec<(Partition, Position)> {
     let position = |((offset, ms), number): (&(Option<i64>, Option<i64>), i32)| {
         let event_time = ms.map(at);

@@ -45,7 +45,7 @@ type Numbers = Intake<MemoryBatch<u64>>;
 const MOST: usize = 100;
 const COUNT: u64 = 1_050;
 
-/// How many rows the epochs have of what a pipeline makes of so many numbers at one time.
+/// How many rows the epochs have of what a pipeline makes of this many numbers at one time.
 async fn rows_of_epochs(
     count: u64,
     pipeline: impl Fn(Flow<Numbers>, &Memory) -> End + Send + Sync + 'static,

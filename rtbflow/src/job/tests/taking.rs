@@ -159,7 +159,7 @@ fn the_partition_whose_event_time_is_lowest_comes_first() {
     assert_eq!(desk.take(), ["0@0", "1@0", "2@0", "0@1", "2@1", "1@1", "w30"]);
     let (progress, _) = desk.epoch();
     assert_eq!(progress.queued, [1, 0, 0]);
-    // In the middle of a batch: what was taken is passed, and the batch is not let go of.
+    // In the middle of a batch: what was taken is passed, and the batch is kept.
     let standings: Vec<_> = progress
         .at_barrier
         .iter()

@@ -155,7 +155,7 @@ async fn a_stream_that_just_ends_closes_no_window() {
     let counts = bench.counts.clone();
     let (epochs, answer) = bench.epochs(|epochs| taken(epochs) == 2).await;
     answer.unwrap();
-    assert!(epochs.iter().all(|epoch| epoch.staged.is_empty()), "a window was put out");
+    assert!(epochs.iter().all(|epoch| epoch.staged.is_empty()), "a window was emitted");
     assert!(counts.values().is_empty());
 }
 

@@ -23,12 +23,12 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// So long before the left record, in whole milliseconds; it belongs to the interval.
+    /// This long before the left record, in whole milliseconds; it belongs to the interval.
     pub fn before(duration: Duration) -> Self {
         Self { offset_ms: -millis(duration), exclusive: false }
     }
 
-    /// So long after the left record, in whole milliseconds; it belongs to the interval.
+    /// This long after the left record, in whole milliseconds; it belongs to the interval.
     pub fn after(duration: Duration) -> Self {
         Self { offset_ms: millis(duration), exclusive: false }
     }
@@ -78,7 +78,7 @@ pub trait Narrow<L, R>: Send + 'static {
     /// The lower and the upper bound, if it has its own.
     fn interval(&self, left: &L) -> Option<(Bound, Bound)>;
 
-    /// Whether two records that are so far apart are partners.
+    /// Whether two records that are this far apart are partners.
     #[inline]
     fn lives(&self, left: &L, right: &R, apart_ms: u64) -> bool {
         let _ = (left, right, apart_ms);

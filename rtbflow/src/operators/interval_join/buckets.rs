@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::keys::NONE;
 use crate::state::Bucket;
 
-/// A side's records are held in so many spans of time, and one more: what is let go of at once.
+/// A side's records are held in this many spans of time, and one more: a span is what is dropped at once.
 const SPANS: i64 = 256;
 /// The shortest span.
 const LEAST_SPAN_MS: i64 = 100;
@@ -51,7 +51,7 @@ impl TimeBucket {
 }
 
 impl TimeBucket {
-    /// Lets go of a record.
+    /// Drops a record.
     pub(super) fn take(&mut self, number: u32) -> Option<u32> {
         let slot = self.slots.get_mut(number as usize).filter(|slot| **slot != NONE)?;
         self.live_count -= 1;
@@ -60,7 +60,8 @@ impl TimeBucket {
 }
 
 impl Buckets {
-    /// The buckets of the left side, 0, or the right, 1, whose records are held for so long after their time.
+    /// The buckets of the left side, 0, or the right, 1, whose records are held for this long after their
+    /// time.
     pub(super) fn new(side: usize, hold_ms: i64) -> Self {
         let span_ms = (hold_ms / SPANS).max(LEAST_SPAN_MS);
         let side = i64::from(side == 1);
@@ -110,7 +111,7 @@ impl Buckets {
         }
     }
 
-    /// Lets go of the record with this number in a bucket.
+    /// Drops the record with this number in a bucket.
     pub(super) fn take(&mut self, bucket: i64, number: u32) -> Option<u32> {
         let at = self.position(bucket).ok()?;
         self.open.get_mut(at)?.take(number)

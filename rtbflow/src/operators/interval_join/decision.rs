@@ -71,7 +71,7 @@ where
         }
     }
 
-    /// Puts out what is decided by the watermark.
+    /// Emits what is decided by the watermark.
     pub(super) fn decide(&mut self, out: &mut Outbox<J::Out>) {
         let mut deciding = self.take_due();
         for due in deciding.drain(..) {
@@ -132,7 +132,7 @@ where
         }
         if let Some(value) = self.left.remove(due.slot, &mut self.keys) {
             self.decided |= self.deciding.before.is_none();
-            self.put_out((value, time), Some(key), interval, out);
+            self.emit((value, time), Some(key), interval, out);
         }
     }
 
@@ -167,8 +167,8 @@ where
         Some((at, slot.timestamp, slot.value.clone()?))
     }
 
-    /// Puts out a left record that is decided: with the partner of these times that it chooses, or alone.
-    pub(super) fn put_out(
+    /// Emits a left record that is decided: with the partner of these times that it chooses, or alone.
+    pub(super) fn emit(
         &mut self,
         (value, time): (L, i64),
         key: Option<u32>,
@@ -187,7 +187,7 @@ where
         }
     }
 
-    /// After the last chunk was brought back: lets go of what was decided, and notes when the rest will be.
+    /// After the last chunk was brought back: drops what was decided, and notes when the rest will be.
     pub(super) fn settle(&mut self) {
         for (bucket, number) in self.deciding.gone.clone() {
             if bucket & 1 == 0 {
@@ -251,14 +251,14 @@ where
         true
     }
 
-    /// Lets go of what no record can join any more.
+    /// Drops what no record can join any more.
     #[inline]
     pub(super) fn expire(&mut self) {
         let at = self.watermark;
         self.left.expire(&mut self.keys, |time| passed(at, time));
         let ended = self.right.expire(&mut self.keys, |time| passed(at, time));
-        // That a left record was decided by the time of its oldest partner is told by that partner; once it is
-        // gone, by the watermark.
+        // That a left record was decided by the time of its oldest partner is known from that partner; once
+        // it is gone, from the watermark.
         self.decided |= ended && self.touch == Touch::First;
     }
 

@@ -27,7 +27,7 @@ pub(super) fn right_due(touch: Touch, (lower, upper): (i64, i64), timestamp: i64
     if touch == Touch::All { last_left } else { last_left.saturating_add(upper.max(0)) }
 }
 
-/// Puts out a record without a partner, if its side is put out.
+/// Emits a record without a partner, if those of its side are emitted.
 pub(super) fn out_alone<U>(alone: Option<U>, time: i64, out: &mut Outbox<U>) {
     if let Some(alone) = alone {
         out.push(Record::derived(alone, Timestamp::from_millis(time)));

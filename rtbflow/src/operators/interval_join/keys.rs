@@ -91,7 +91,7 @@ impl<K: Hash + Eq> Keys<K> {
         newest.copied().unwrap_or(NONE)
     }
 
-    /// Says which is the newest record of a side of a key. A key without any is let go of.
+    /// Says which is the newest record of a side of a key. A key without any is dropped.
     #[inline]
     pub(super) fn set_newest(&mut self, number: u32, side: usize, newest: u32) {
         let Some(entry) = self.entries.get_mut(number) else { return };
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_let_go_of_with_its_last_record() {
+    fn a_key_is_dropped_with_its_last_record() {
         let mut keys = Keys::default();
         let all: Vec<u32> = (0..1000_u64).map(|key| keys.find_or_add(key)).collect();
         for number in &all {

@@ -1,17 +1,17 @@
-//! What a join puts out: of pairs, and of records without a partner.
+//! What a join emits: of pairs, and of records without a partner.
 
 use serde::{Deserialize, Serialize};
 
-/// What a join puts out.
+/// What a join emits.
 pub trait JoinKind<L, R>: Send + 'static {
     /// The values that go out.
     type Out: Send + 'static;
 
-    /// What the topology says of the records that are put out without a partner.
+    /// What the topology says of the records that are emitted without a partner.
     const SIDES: &'static str;
-    /// Whether left records without a partner are put out.
+    /// Whether left records without a partner are emitted.
     const LEFT: bool;
-    /// Whether right records without a partner are put out.
+    /// Whether right records without a partner are emitted.
     const RIGHT: bool;
 
     /// A left record and its partner.
@@ -22,7 +22,7 @@ pub trait JoinKind<L, R>: Send + 'static {
     fn right(right: R) -> Option<Self::Out>;
 }
 
-/// Puts out pairs.
+/// Emits pairs.
 #[derive(Debug, Clone, Copy)]
 pub struct Inner;
 
@@ -46,7 +46,7 @@ impl<L: Send + 'static, R: Send + 'static> JoinKind<L, R> for Inner {
     }
 }
 
-/// Puts out pairs, and left records without a partner.
+/// Emits pairs, and left records without a partner.
 #[derive(Debug, Clone, Copy)]
 pub struct LeftOuter;
 
@@ -70,7 +70,7 @@ impl<L: Send + 'static, R: Send + 'static> JoinKind<L, R> for LeftOuter {
     }
 }
 
-/// Puts out pairs, and records of either side without a partner.
+/// Emits pairs, and records of either side without a partner.
 #[derive(Debug, Clone, Copy)]
 pub struct FullOuter;
 

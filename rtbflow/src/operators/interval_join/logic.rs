@@ -44,7 +44,7 @@ pub(crate) struct IntervalJoinLogic<K, L, R, F, G, J, N> {
     pub(super) touch: Touch,
     pub(super) narrow: N,
     pub(super) late: [LateRecords; 2],
-    /// A left record is late only if it is by so much behind the watermark.
+    /// How far behind the watermark a left record is late.
     pub(super) allowed_lateness_ms: i64,
     /// Whether a right record is of no use once a newer one is there for all left records that can come.
     pub(super) supersedes: bool,
@@ -80,7 +80,7 @@ pub(in crate::operators) struct Rules<N> {
     pub(in crate::operators) narrow: N,
     /// What becomes of late records of the left and of the right side.
     pub(in crate::operators) late: [LateRecords; 2],
-    /// A left record is late only if it is by so much behind the watermark.
+    /// How far behind the watermark a left record is late.
     pub(in crate::operators) allowed_lateness_ms: i64,
     /// Whether the newest right record at a time stands for all that are older.
     pub(in crate::operators) supersedes: bool,
@@ -231,7 +231,7 @@ where
         }
         let decides = self.touch != Touch::All || (J::LEFT && !matched);
         if decides && self.passed(interval.1) {
-            return self.put_out((value, time), known, self.held(RIGHT, interval), out);
+            return self.emit((value, time), known, self.held(RIGHT, interval), out);
         }
         if time < self.held(LEFT, (time, time)).0 {
             return;
@@ -399,7 +399,7 @@ where
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
-        // One that was told before the state is told again.
+        // One that was reported before the state is reported again.
         self.watermark = self.logged_watermark;
         self.settle();
     }

@@ -8,7 +8,7 @@
 //!           └──── a right record here ─────┘  is a partner
 //! ```
 //!
-//! Every pair is put out as soon as both records are there; or for each left record only the pair with its
+//! Every pair is emitted as soon as both records are there; or for each left record only the pair with its
 //! newest or its oldest partner, once the watermark says that no better one can come.
 //!
 //! ```compile_fail,E0277
@@ -133,7 +133,7 @@ impl IntervalJoin {
     /// Joins a left record with the right records from `left.t + lower` to `left.t + upper`; both ends
     /// belong to it, if they are not [exclusive](Bound::exclusive).
     ///
-    /// Puts out each pair, and nothing of records without a partner.
+    /// Emits each pair, and nothing of records without a partner.
     pub fn between(lower: Bound, upper: Bound) -> Self {
         let (touch, kind) = (Touch::All, PhantomData);
         Self { lower, upper, touch, narrow: Widest, late: Undecided, kind }
@@ -164,12 +164,12 @@ impl<J, N> IntervalJoin<J, Undecided, N> {
 }
 
 impl<D, N> IntervalJoin<Inner, D, N> {
-    /// Also puts out the left records that have no partner, once the watermark says that none can come.
+    /// Also emits the left records that have no partner, once the watermark says that none can come.
     pub fn left_outer(self) -> IntervalJoin<LeftOuter, D, N> {
         self.of_kind()
     }
 
-    /// Also puts out the records of either side that have no partner, once the watermark says that none can
+    /// Also emits the records of either side that have no partner, once the watermark says that none can
     /// come.
     pub fn full_outer(self) -> IntervalJoin<FullOuter, D, N> {
         self.of_kind()
@@ -272,15 +272,15 @@ where
     ///
     /// # Time and state
     /// A record is late if it comes behind the watermark. A pair has the later time of its two, a record
-    /// without a partner its own. Where results wait for the watermark, the one that is passed on is so much
-    /// lower that none of them is late behind it: for `left_outer` and `last_touch` by the upper bound, for
-    /// `full_outer` also by the lower.
+    /// without a partner its own. Where results wait for the watermark, the one that is passed on is
+    /// lower, by enough that none of them is late behind it: for `left_outer` and `last_touch` by the upper
+    /// bound, for `full_outer` also by the lower.
     ///
     /// A left record is held until the watermark has passed its upper bound, a right one until it has passed
     /// the last left record that reaches it, and with `last_touch` and `first_touch` the bound of that one; for
     /// [`late_joins`](IntervalJoin::late_joins) at least for the length of the interval. A record that is held
     /// takes 52 bytes beside its value, and 16 more while it waits to be decided; a key, however many records it
-    /// has, 16 beside itself and an entry in a hash table. State is let go of, in memory and in the log, by
+    /// has, 16 beside itself and an entry in a hash table. State is dropped, in memory and in the log, by
     /// spans of 1/256 of the time for which it is held, 100 ms at least. The pairs of one record are committed in
     /// one epoch, however many they are; what a watermark decides may be spread over several.
     ///

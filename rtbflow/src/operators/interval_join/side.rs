@@ -70,7 +70,7 @@ type Head<P> = (i64, Vec<(P, i32)>, Vec<u32>);
 type Entry<T> = (i64, u16, i64, bool, T);
 
 impl<T> Side<T> {
-    /// An empty side, whose records are held for so long after their time.
+    /// An empty side, whose records are held for this long after their time.
     pub(super) fn new(side: usize, hold_ms: i64) -> Self {
         Self { slots: Pages::default(), free: NONE, buckets: Buckets::new(side, hold_ms), side }
     }
@@ -172,7 +172,7 @@ impl<T> Side<T> {
         }
     }
 
-    /// Lets go of a record.
+    /// Drops a record.
     pub(super) fn remove<K: Hash + Eq>(&mut self, slot: u32, keys: &mut Keys<K>) -> Option<T> {
         let removed = self.get(slot)?;
         let (timestamp, number) = (removed.timestamp, removed.number);
@@ -180,7 +180,7 @@ impl<T> Side<T> {
         self.unlink(slot, keys)
     }
 
-    /// Lets go of the records of a key that are older than its newest one up to this time.
+    /// Drops the records of a key that are older than its newest one up to this time.
     pub(super) fn supersede<K: Hash + Eq>(&mut self, key: u32, until: i64, keys: &mut Keys<K>) {
         let newest = self.between(keys, Some(key), (i64::MIN, until)).next();
         let Some((newest, _)) = newest else { return };
@@ -210,7 +210,7 @@ impl<T> Side<T> {
         }
     }
 
-    /// Lets go of the buckets that are over, and says whether there was one.
+    /// Drops the buckets that are over, and says whether there was one.
     #[inline]
     pub(super) fn expire<K: Hash + Eq>(
         &mut self,
@@ -239,7 +239,7 @@ impl<T> Side<T> {
         self.buckets.logged(slot.timestamp, slot.number).map(|bucket| (bucket, slot.number))
     }
 
-    /// Lets go of a record that was brought back.
+    /// Drops a record that was brought back.
     pub(super) fn forget<K: Hash + Eq>(&mut self, bucket: i64, number: u32, keys: &mut Keys<K>) {
         if let Some(slot) = self.buckets.take(bucket, number) {
             self.unlink(slot, keys);

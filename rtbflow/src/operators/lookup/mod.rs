@@ -30,7 +30,7 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Looks up by such calls. An answer is used for this long by the wall clock, and at most so many
+    /// Looks up by such calls. An answer is used for this long by the wall clock, and at most this many
     /// answers are kept: beyond that the oldest goes.
     #[must_use]
     pub fn new(calls: Calls, kept_for: Duration, most: usize) -> Self {

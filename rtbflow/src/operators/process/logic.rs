@@ -50,8 +50,8 @@ type Working = (Timestamp, Option<u64>);
 #[derive(Debug, Clone, Copy)]
 struct Ended {
     working: Working,
-    /// Whether the watermark was told that held before the end: a restart begins with it.
-    told: bool,
+    /// Whether the watermark that held before the end was reported: a restart begins with it.
+    reported: bool,
 }
 
 /// The bucket that says so; keys have others.
@@ -201,7 +201,7 @@ where
             // It is that of one run: another may go on from here, but not with what was set by it.
             return match first_set.filter(|_| self.event_timers.defers()) {
                 Some(_) => {
-                    self.ended = Some(Ended { working: (watermark, first_set), told: false })
+                    self.ended = Some(Ended { working: (watermark, first_set), reported: false })
                 }
                 None => self.event_timers.worked_off(),
             };
@@ -263,7 +263,7 @@ where
             if is_last {
                 return Some(watermark);
             }
-            if std::mem::replace(&mut ended.told, true) {
+            if std::mem::replace(&mut ended.reported, true) {
                 self.begin_anew();
             }
         }

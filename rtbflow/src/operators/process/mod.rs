@@ -1,7 +1,7 @@
 //! Logic of one's own with state and timers for each key.
 //!
 //! A record, an event timer or a wall timer of a key is that key's *turn*: the logic is handed the key's
-//! state and may put out records, change or clear the state and set timers. Everything that it leaves
+//! state and may emit records, change or clear the state and set timers. Everything that it leaves
 //! behind is state of the operator, timers too: a restart finds them as they were.
 
 mod logic;
@@ -31,7 +31,7 @@ use crate::time::Timestamp;
 pub trait Process<K, T>: Send + 'static {
     /// What is kept for a key.
     type State: Serialize + DeserializeOwned + Send + 'static;
-    /// What is put out.
+    /// What is emitted.
     type Output: Send + 'static;
 
     /// The version of the state's form: to be raised when its type changes.
@@ -117,7 +117,7 @@ where
     /// it keeps less. For state that belongs to no key take [`logic`](Flow::logic).
     ///
     /// # Time and state
-    /// Keeps one state a key for as long as [`Retention`] says, and the key's timers until they are due or
+    /// Keeps one state per key for as long as [`Retention`] says, and the key's timers until they are due or
     /// cancelled. A key that has timers is not forgotten before they are due.
     ///
     /// An *event timer* is due when the watermark reaches its time. Those that are due come in order of
@@ -126,7 +126,7 @@ where
     /// and nothing that is set by it: that stays for the next run in which a record comes, or time goes on.
     ///
     /// A *wall timer* is due at the first barrier whose clock has reached its time, in the same order;
-    /// what it puts out belongs to the epoch that this barrier ends. The job sends a barrier at that
+    /// what it emits belongs to the epoch that this barrier ends. The job sends a barrier at that
     /// time, also where no record comes. One that is set for a time that has passed, by a record, is due at
     /// the next barrier: *now* is said by `set_wall_timer(Timestamp::MIN)`. What depends on the wall clock
     /// is not a function of the records, but it is done once: turn, output and state are one epoch.
@@ -157,7 +157,7 @@ where
     ///
     ///     fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, char, Timestamp, char>) {
     ///         let device = *turn.key();
-    ///         turn.put_out(device);
+    ///         turn.emit(device);
     ///         turn.clear();
     ///     }
     /// }

@@ -14,9 +14,9 @@ enum Do {
     Event(Vec<i64>),
     Wall(Vec<i64>),
     CancelEvent(i64),
-    /// Sets another event timer so much after each that is due.
+    /// Sets another event timer this much after each that is due.
     Again(i64),
-    /// Sets another wall timer so much after each that is due.
+    /// Sets another wall timer this much after each that is due.
     AgainByWallClock(i64),
     Clear,
 }
@@ -31,7 +31,7 @@ impl Process<char, (char, Do)> for Obedient {
 
     fn on_record(&mut self, record: Record<(char, Do)>, turn: &mut ThisTurn<'_>) {
         match record.value.1 {
-            Do::Nothing => turn.put_out(format!("{} has {:?}", turn.key(), turn.state())),
+            Do::Nothing => turn.emit(format!("{} has {:?}", turn.key(), turn.state())),
             Do::Event(times) => times.iter().for_each(|ms| turn.set_event_timer(at(*ms))),
             Do::Wall(times) => times.iter().for_each(|ms| turn.set_wall_timer(at(*ms))),
             Do::CancelEvent(ms) => turn.cancel_event_timer(at(ms)),
@@ -41,7 +41,7 @@ impl Process<char, (char, Do)> for Obedient {
     }
 
     fn on_event_timer(&mut self, due: Timestamp, turn: &mut ThisTurn<'_>) {
-        turn.put_out(format!("{}: {}", turn.key(), due.as_millis()));
+        turn.emit(format!("{}: {}", turn.key(), due.as_millis()));
         if let Some(Do::Again(ms)) = turn.state() {
             let ms = due.as_millis() + ms;
             turn.set_event_timer(at(ms));
@@ -49,7 +49,7 @@ impl Process<char, (char, Do)> for Obedient {
     }
 
     fn on_wall_timer(&mut self, due: Timestamp, turn: &mut ThisTurn<'_>) {
-        turn.put_out(format!("{}: wall {}", turn.key(), due.as_millis()));
+        turn.emit(format!("{}: wall {}", turn.key(), due.as_millis()));
         if let Some(Do::AgainByWallClock(ms)) = turn.state() {
             let ms = due.as_millis() + ms;
             turn.set_wall_timer(at(ms));

@@ -115,18 +115,18 @@ impl<K, V, U> Turn<'_, K, V, U> {
         }
     }
 
-    /// Puts out a result, with the event time of this turn.
-    pub fn put_out(&mut self, value: U) {
-        self.put_out_at(value, self.time());
+    /// Emits a result, with the event time of this turn.
+    pub fn emit(&mut self, value: U) {
+        self.emit_at(value, self.time());
     }
 
-    /// Puts out a result with an event time of its own.
-    pub fn put_out_at(&mut self, value: U, timestamp: Timestamp) {
+    /// Emits a result with an event time of its own.
+    pub fn emit_at(&mut self, value: U, timestamp: Timestamp) {
         self.out.push(Record::derived(value, timestamp));
     }
 
-    /// Puts out a record as it is: what came in, which thereby stays accountable.
-    pub fn pass_on(&mut self, record: Record<U>) {
+    /// Forwards a record as it is: what came in, which thereby stays accountable.
+    pub fn forward(&mut self, record: Record<U>) {
         self.out.push(record);
     }
 
@@ -140,8 +140,8 @@ impl<K, V, U> Turn<'_, K, V, U> {
         self.out.dead_letter(class, origin, reason);
     }
 
-    /// The record of this turn came too late: the watermark would have had to pass it `by` so much later.
-    /// Does with it what `late` says, and accounts for it.
+    /// The record of this turn came too late: it would have been in time had the watermark passed it
+    /// later, by `by`. Does with it what `late` says, and accounts for it.
     pub fn late(
         &mut self,
         late: Late,

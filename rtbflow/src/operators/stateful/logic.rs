@@ -23,15 +23,15 @@ pub trait Logic: Send + 'static {
     /// A record came.
     fn on_record(&mut self, record: Record<Self::In>, out: &mut Outbox<Self::Out>);
 
-    /// The lowest watermark that has to be told by [`on_watermark`](Self::on_watermark) before a record:
-    /// all, unless a logic says otherwise. One below it passes on as it is, and is told later, at the
+    /// The lowest watermark that has to be reported by [`on_watermark`](Self::on_watermark) before a record:
+    /// all, unless a logic says otherwise. One below it passes on as it is, and is reported later, at the
     /// latest before a barrier; [`Outbox::watermark_before`] knows it.
     #[inline]
     fn due(&self) -> Timestamp {
         Timestamp::MIN
     }
 
-    /// The watermark rose. Returns the watermark to pass on after what was put out: mostly the same.
+    /// The watermark rose. Returns the watermark to pass on after what was emitted: mostly the same.
     fn on_watermark(
         &mut self,
         watermark: Timestamp,
@@ -72,7 +72,7 @@ pub trait Logic: Send + 'static {
     /// what a record costs where that is little.
     const SAYS_DUE: bool = false;
 
-    /// A barrier came, with a reading of the wall clock; what is put out now still belongs to the epoch
+    /// A barrier came, with a reading of the wall clock; what is emitted now still belongs to the epoch
     /// that it ends.
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
         let _ = (wall_clock, out);
@@ -84,10 +84,10 @@ pub trait Logic: Send + 'static {
     /// Takes back what was handed over, chunk by chunk: in order within each bucket.
     ///
     /// # Errors
-    /// If the chunk can not be read; see [`Reader`](crate::state::Reader).
+    /// If the chunk cannot be read; see [`Reader`](crate::state::Reader).
     fn restore(&mut self, chunk: &Chunk) -> Result<()>;
 
-    /// The last chunk was brought back: what has to be put out at the beginning, such as a watermark.
+    /// The last chunk was brought back: what has to be emitted at the beginning, such as a watermark.
     fn restored(&mut self, out: &mut Outbox<Self::Out>) {
         let _ = out;
     }

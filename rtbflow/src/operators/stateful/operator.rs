@@ -320,10 +320,10 @@ impl<L: Logic> Operator<L> {
     }
 
     /// The state is back. What was due when the last barrier passed still is, and a watermark that came before
-    /// the state, from an operator that keeps its own, is told again.
+    /// the state, from an operator that keeps its own, is reported again.
     fn begin(&mut self) {
-        let told = std::mem::replace(&mut self.watermark, Timestamp::MIN);
-        let next = (told > Timestamp::MIN).then_some(Element::Watermark(told));
+        let reported = std::mem::replace(&mut self.watermark, Timestamp::MIN);
+        let next = (reported > Timestamp::MIN).then_some(Element::Watermark(reported));
         if L::RESUMES || next.is_some() {
             self.behind = Some(Behind::More(More { next, ..More::new(None, None) }));
         }
@@ -385,7 +385,7 @@ impl<L: Logic> Operator<L> {
     }
 }
 
-/// An error of state that can not be read, with what is stored: only one of an operator's chunks says it.
+/// An error of state that cannot be read, with what is stored: only one of an operator's chunks says it.
 fn named(error: Error, chunks: &[Chunk]) -> Error {
     match chunks.iter().find_map(words) {
         Some(stored) if error.is_config() && std::error::Error::source(&error).is_none() => {
@@ -395,7 +395,7 @@ fn named(error: Error, chunks: &[Chunk]) -> Error {
     }
 }
 
-/// A barrier has set out: takes what comes before it. `None` if it can not pass yet.
+/// A barrier has set out: takes what comes before it. `None` if it cannot pass yet.
 fn look<S: Elements>(
     more: &mut More<S::Value>,
     mut stream: Pin<&mut S>,

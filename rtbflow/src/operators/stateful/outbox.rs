@@ -113,8 +113,9 @@ impl<U> Outbox<U> {
         self.tally.add(class, u64::from(origin.is_some_and(|origin| origin.is_accountable())));
     }
 
-    /// A record came too late: the watermark would have had to pass it `by` so much later. Does with it what
-    /// `late` says, and accounts for it. The reason says of which time it is, and where the watermark stands.
+    /// A record came too late: it would have been in time had the watermark passed it later, by `by`. Does
+    /// with it what `late` says, and accounts for it. The reason says of which time it is, and where the
+    /// watermark stands.
     #[cold]
     pub fn late(
         &mut self,
@@ -138,8 +139,8 @@ impl<U> Outbox<U> {
         }
     }
 
-    /// A record came behind the watermark, by so much, and is used all the same, as far as it can be. The reason
-    /// says of which time it is, and where the watermark stands. It stays accounted for as used.
+    /// A record came behind the watermark, by this much, and is used all the same, as far as it can be. The
+    /// reason says of which time it is, and where the watermark stands. It stays accounted for as used.
     #[cold]
     pub fn behind(
         &mut self,

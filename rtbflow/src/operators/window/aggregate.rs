@@ -21,7 +21,7 @@ use crate::state::short_name;
 pub trait Aggregate<T>: Send + 'static {
     /// What is kept for a key and window.
     type State: Serialize + DeserializeOwned + Send + 'static;
-    /// What is put out.
+    /// What is emitted.
     type Output: Send + 'static;
 
     /// The state before the first record.
@@ -58,13 +58,13 @@ pub trait Aggregate<T>: Send + 'static {
 /// What comes out must be the same whether records were added to one state, or to several that were then
 /// merged in order of time.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can not merge two of its states",
+    message = "`{Self}` cannot merge two of its states",
     label = "these windows merge states: sliding windows, sessions, and count windows that slide",
     note = "implement `Merge` for it, give a `Fold` its `merging` function, or take `Tumbling` windows"
 )]
 pub trait Merge<T>: Aggregate<T> {
     /// Whether [`remove`](Self::remove) takes out again exactly what was merged: then a sliding window
-    /// keeps one running state a key instead of two stacks.
+    /// keeps one running state per key instead of two stacks.
     const INVERTIBLE: bool = false;
 
     /// Merges a state of later records into one of earlier records.
@@ -76,7 +76,7 @@ pub trait Merge<T>: Aggregate<T> {
     }
 }
 
-/// Counts records: one number a key and window. To count different things take
+/// Counts records: one number per key and window. To count different things take
 /// [`Distinct`](super::Distinct).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count;
@@ -114,7 +114,7 @@ impl<T> Merge<T> for Count {
     }
 }
 
-/// Folds records into a state that starts from its default and is put out as it is: whatever the function
+/// Folds records into a state that starts from its default and is emitted as it is: whatever the function
 /// makes of it is kept, and written anew in each epoch in which it changed. To end in a value of the
 /// records' own type, take [`Reduce`].
 ///

@@ -67,7 +67,7 @@ pub(crate) enum Panes {
     Discarding,
 }
 
-/// What is done in the windows: the key of a record, the aggregate, and when a result is put out.
+/// What is done in the windows: the key of a record, the aggregate, and when a result is emitted.
 #[derive(Debug)]
 pub struct Statement<F, A> {
     pub(crate) key: F,

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 /// to: [`Calendar::of`].
 ///
 /// # Time and state
-/// As [`Tumbling`](super::Tumbling): one state a key and window, to the window's end and the allowed
+/// As [`Tumbling`](super::Tumbling): one state per key and window, to the window's end and the allowed
 /// lateness. The calendar is asked only when a record does not belong to the newest window.
 ///
 /// # Examples

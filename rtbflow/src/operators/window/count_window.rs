@@ -1,4 +1,4 @@
-//! Windows of so many records of a key, whatever the time.
+//! Windows of a fixed number of records of a key, whatever the time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,16 +21,16 @@ use crate::record::Record;
 use crate::state::{Format, KeyedState};
 use crate::time::Timestamp;
 
-/// Windows of so many records of a key, in the order in which they come: the last hundred clicks. For
-/// windows of time take [`Tumbling`](super::Tumbling) or [`Sliding`](super::Sliding); for lists that are
-/// also put out when they get old, [`batch`](crate::KeyedFlow::batch).
+/// Windows of a fixed number of records of a key, in the order in which they come: the last hundred clicks.
+/// For windows of time take [`Tumbling`](super::Tumbling) or [`Sliding`](super::Sliding); for lists that are
+/// also emitted when they get old, [`batch`](crate::KeyedFlow::batch).
 ///
-/// A window that is not full is not put out. [`ttl`](Self::ttl) says how long a key that has gone quiet
-/// is remembered; without it the windows can not be used, as a key might be kept for ever. The window of
+/// A window that is not full is not emitted. [`ttl`](Self::ttl) says how long a key that has gone quiet
+/// is remembered; without it the windows cannot be used, as a key might be kept for ever. The window of
 /// a result is the time from its earliest record to just after its latest.
 ///
 /// # Time and state
-/// Keeps one state a key, and one for each stretch between two windows' borders where they slide, until the
+/// Keeps one state per key, and one for each stretch between two windows' borders where they slide, until the
 /// key was quiet for the `ttl`. No record is late.
 ///
 /// # Examples
@@ -59,7 +59,7 @@ pub struct CountWindow<D = Undecided> {
     ttl: D,
 }
 
-/// Windows of a key's last so many records, every so many.
+/// Windows of a key's last `size` records, after every `slide` of them.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct SlidingCount {
@@ -69,19 +69,19 @@ pub struct SlidingCount {
 }
 
 impl CountWindow {
-    /// Windows of so many records; none counts as one.
+    /// Windows of this many records; 0 counts as 1.
     pub fn of(size: u64) -> Self {
         Self { size: size.max(1), ttl: Undecided }
     }
 
-    /// How long a key is remembered after its last record: until the watermark is so much past it.
+    /// How long a key is remembered after its last record: until the watermark is this much past it.
     pub fn ttl(self, ttl: Duration) -> CountWindow<Duration> {
         CountWindow { size: self.size, ttl }
     }
 }
 
 impl CountWindow<Duration> {
-    /// Puts out the last so many records, or all that there are, after every `slide` of them. The
+    /// Windows of a key's last records, of all that there are at first, one after every `slide` of them. The
     /// aggregate has to [`Merge`]; a result costs as many merges as two times the size over the slide.
     pub fn every(self, slide: u64) -> SlidingCount {
         SlidingCount { size: self.size, slide: slide.max(1), ttl: self.ttl }
@@ -138,8 +138,8 @@ where
     }
 }
 
-/// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows of so many
-/// records.
+/// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows of a fixed number
+/// of records.
 pub struct CountLogic<K, T, F, A: Aggregate<T>> {
     key: F,
     windows: SlidingCount,

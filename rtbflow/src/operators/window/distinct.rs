@@ -13,10 +13,10 @@ use crate::record::Record;
 /// Registers of the sketch: 2 to this power.
 const PRECISION: u32 = 12;
 const REGISTERS: usize = 1 << PRECISION;
-/// So many registers are kept one by one; then all of them.
+/// This many registers are kept one by one; then all of them.
 const MOST_SPARSE: usize = 512;
 
-/// Counts different things, nearly: the standard error is 1.6 %, in at most four kilobytes a key and
+/// Counts different things, nearly: the standard error is 1.6 %, in at most four kilobytes per key and
 /// window; where there are few, they take three bytes each and the count is all but exact. For an exact
 /// count [`Fold`](super::Fold) into a set.
 ///

@@ -5,18 +5,18 @@ use std::time::Duration;
 use crate::operators::stateful::Outbox;
 use crate::time::Timestamp;
 
-/// What is put out of windows that are still open.
+/// What is emitted of windows that are still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Early {
     /// Nothing.
     Never,
-    /// Every so often by the wall clock, what changed.
+    /// What changed, at this interval of the wall clock.
     Every(Duration),
-    /// A key's result in a window, after so many records.
+    /// A key's result in a window, after this many records.
     Records(u32),
 }
 
-/// Tells when results are put out early. Whoever has it counts, for each state, the records that were not.
+/// Says when results are emitted early. Whoever has it counts, for each state, the records that were not.
 #[derive(Debug)]
 pub(crate) struct EarlyResults {
     when: Early,
@@ -53,7 +53,7 @@ impl EarlyResults {
         matches!(self.when, Early::Records(after) if *unseen_count >= after)
     }
 
-    /// Whether a window that ends puts something out: all, or what changed since it was put out early.
+    /// Whether a window that ends emits something: all, or what changed since it was emitted early.
     #[inline]
     pub(crate) fn ends_with(&self, unseen_count: u32) -> bool {
         self.never() || unseen_count > 0
@@ -71,14 +71,15 @@ impl EarlyResults {
     }
 
     /// Says whether all that was due was emitted: what was not is due at the next barrier, which is asked for.
-    pub(crate) fn told<U>(&mut self, all: bool, wall_clock: Timestamp, out: &mut Outbox<U>) {
+    pub(crate) fn emitted<U>(&mut self, all: bool, wall_clock: Timestamp, out: &mut Outbox<U>) {
         self.unfinished = !all;
         if !all {
             out.wake_at(wall_clock);
         }
     }
 
-    /// After a restart, nobody knows when the wall clock told last: everything is put out once more.
+    /// After a restart, nobody knows when the wall clock last made results due: everything is emitted once
+    /// more.
     pub(crate) fn restored(&self, unseen_count: &mut u32) {
         if self.by_clock() {
             *unseen_count = (*unseen_count).max(1);

@@ -44,7 +44,7 @@ where
 impl<S, F, W: Windows> WindowedFlow<S, F, W> {
     /// Each result stands only for the records since the one before, instead of for all records of the
     /// window: for sinks that add. Partial results of several partitions then merge in the place, and
-    /// nothing is kept once a window has been put out.
+    /// nothing is kept once a window has been emitted.
     pub fn discarding(mut self) -> Self
     where
         W: Assigner,
@@ -53,16 +53,15 @@ impl<S, F, W: Windows> WindowedFlow<S, F, W> {
         self
     }
 
-    /// Also puts out, every so often by the wall clock, what changed in windows that are still open.
-    /// `None` puts them out at their end only. At its end only that of a window is put out which changed
-    /// since.
+    /// Also emits, at this interval of the wall clock, what changed in windows that are still open; `None`:
+    /// at their end only. At its end a window then emits only what changed since.
     pub fn early(mut self, every: impl Into<Option<Duration>>) -> Self {
         self.early = every.into().map_or(Early::Never, Early::Every);
         self
     }
 
-    /// Also puts out a key's result in a window that is still open after every so many of its records; 0
-    /// is taken for 1. At its end only that is put out which changed since.
+    /// Also emits a key's result in a window that is still open, each time that this many more of its records
+    /// came; 0 is taken for 1. At its end a window then emits only what changed since.
     pub fn early_after(mut self, records: u32) -> Self {
         self.early = Early::Records(records.max(1));
         self
@@ -77,9 +76,9 @@ where
     /// Aggregates the records of each key and window. `name` is what its state is kept by.
     ///
     /// # Time and state
-    /// Keeps one state a key and open window, until the watermark reaches the window's end (with
+    /// Keeps one state per key and open window, until the watermark reaches the window's end (with
     /// [`discarding`](Self::discarding)) or its end plus the allowed lateness. A record that comes in
-    /// between puts out a corrected result (or, discarding, one that stands for it alone) at once. Results
+    /// between emits a corrected result (or, discarding, one that stands for it alone) at once. Results
     /// come in order of the windows' ends, within a window in the order in which the keys came first;
     /// their timestamp is the last millisecond of the window.
     ///

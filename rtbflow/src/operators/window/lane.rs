@@ -44,14 +44,14 @@ impl<S> Lane<S> {
         newest.filter(|part| part.changed)
     }
 
-    /// Whether the window has something that was not put out early.
+    /// Whether the window has something that was not emitted early.
     pub(crate) fn has_unseen_in_window(&self) -> bool {
         let mut inside = self.stacks.before_count()..self.stacks.len();
         let unseen = |at| self.parts.get(at).is_some_and(|part| part.unseen_count > 0);
         self.unseen_count > 0 && inside.any(unseen)
     }
 
-    /// All was put out early; returns whether that is the first change of the key.
+    /// All was emitted early; returns whether that is the first change of the key.
     pub(crate) fn seen(&mut self) -> bool {
         self.unseen_count = 0;
         let mut earliest = None;

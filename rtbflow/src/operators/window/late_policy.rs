@@ -22,7 +22,7 @@ mod sealed {
     note = "add `.late(Late::DeadLetter)` to send them to the dead-letter topic, `.late(Late::Drop)` to drop and count them, or `.late(LateFlow)` to go on with them in a flow of their own"
 )]
 pub trait LatePolicy: sealed::Sealed + fmt::Debug + Copy + Send + 'static {
-    /// What the aggregate puts out.
+    /// What the aggregate emits.
     type Out<R: Send + 'static, T: Send + 'static>: Send + 'static;
 
     /// A result.

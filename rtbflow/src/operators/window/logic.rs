@@ -37,24 +37,24 @@ const COUNTS: &str = "emitted results";
 /// time belongs to exactly one of.
 ///
 /// A window is a bucket of the state, known by its end; an entry is a key with its state and how many
-/// of its records were not put out early.
+/// of its records were not emitted early.
 pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     key: F,
     windows: W,
     aggregate: A,
     format: Format,
     panes: Panes,
-    /// How long a window that was put out is kept, to be corrected.
+    /// How long a window that was emitted is kept, to be corrected.
     kept: Duration,
     early: EarlyResults,
-    /// The last watermark that was told.
+    /// The last watermark that was reported.
     watermark: Timestamp,
     logged_watermark: Timestamp,
     /// In order of their ends; mostly one or two.
     open: Vec<Open<K, A::State>>,
-    /// The lowest watermark at which a window is put out or let go of.
+    /// The lowest watermark at which a window is emitted or dropped.
     due: Timestamp,
-    /// Windows that are over and still to be put out.
+    /// Windows that are over and still to be emitted.
     closing: VecDeque<Closing<K, A::State>>,
     /// By their ends, how many entries of the log of windows were emitted, as the place knows it.
     emitted: Vec<(i64, usize)>,
@@ -119,13 +119,13 @@ where
         at
     }
 
-    /// Whether windows that were put out are kept.
+    /// Whether windows that were emitted are kept.
     #[inline]
     fn keeps(&self) -> bool {
         !self.kept.is_zero()
     }
 
-    /// A record of another window than the newest, or of one that was put out.
+    /// A record of another window than the newest, or of one that was emitted.
     #[inline(never)]
     fn on_other_record(&mut self, record: Record<T>, out: &mut Outbox<Out<K, T, W, A>>)
     where
@@ -167,8 +167,8 @@ where
         }
     }
 
-    /// The watermark has risen: the windows that it passed are to be put out, and those that are over
-    /// are let go of.
+    /// The watermark has risen: the windows that it passed are to be emitted, and those that are over
+    /// are dropped.
     #[inline(never)]
     fn pass(&mut self) {
         let (watermark, kept) = (self.watermark, self.kept);
@@ -201,7 +201,7 @@ where
 
     /// Emits what changed in open windows since they were last emitted early, as far as there is room for it;
     /// returns whether that was all.
-    fn put_out_early(&mut self, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
+    fn emit_early(&mut self, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
         let most = out.room_at_barrier();
         let mut all = true;
         for open in self.open.iter_mut().filter(|open| !open.passed) {
@@ -260,7 +260,7 @@ where
             }
         }
         open.unput = (at < open.keys.len()).then_some(at);
-        // After a restart its watermark may not have been told yet.
+        // After a restart its watermark may not have been reported yet.
         self.watermark = self.watermark.max(open.window.end);
         true
     }
@@ -279,7 +279,7 @@ where
         snapshot.replace(EMITTED, entries);
     }
 
-    /// After a restart: so many entries of the log of a window were emitted, and the others are due.
+    /// After a restart: this many entries of the log of a window were emitted, and the others are due.
     fn resume(&mut self, end: i64, count: usize) {
         let keeps = self.keeps();
         let ends = |open: &Open<K, A::State>| open.window.end.as_millis() == end;
@@ -304,7 +304,7 @@ where
     }
 }
 
-/// A record of the entry with this number was added to an open window, of which something may be put out
+/// A record of the entry with this number was added to an open window, of which something may be emitted
 /// early.
 #[inline]
 fn early_after<K, T, W, A>(
@@ -386,7 +386,7 @@ where
 
     #[inline(never)]
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
-        // Puts out some of what is due, the windows in order of their ends.
+        // Emits some of what is due, the windows in order of their ends.
         let wanted = |slot: &Slot<A::State>| self.early.ends_with(slot.unseen_count);
         let most = out.room();
         let mut room = most;
@@ -418,8 +418,8 @@ where
 
     fn on_barrier(&mut self, wall_clock: Timestamp, out: &mut Outbox<Self::Out>) {
         if self.early.is_time(wall_clock) {
-            let all = self.put_out_early(out);
-            self.early.told(all, wall_clock, out);
+            let all = self.emit_early(out);
+            self.early.emitted(all, wall_clock, out);
         }
     }
 
@@ -472,7 +472,7 @@ where
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
-        // One that was told before the state is told again.
+        // One that was reported before the state is reported again.
         self.watermark = self.logged_watermark;
         self.due = Timestamp::MAX;
         for (end, count) in self.emitted.clone() {

@@ -1,6 +1,6 @@
-//! Windows over event time: what belongs together, when it is put out, and what becomes of late records.
+//! Windows over event time: what belongs together, when it is emitted, and what becomes of late records.
 //!
-//! A window `[start, end)` is put out when the watermark reaches its end. A record is *late* for it once
+//! A window `[start, end)` is emitted when the watermark reaches its end. A record is *late* for it once
 //! `end + allowed lateness ≤ watermark`; what happens to late records must be said, or the pipeline
 //! does not compile:
 //!

@@ -27,7 +27,7 @@ pub(crate) struct Open<K, S> {
     pub(crate) changed: Vec<usize>,
     /// Entries from this number on are new since the last barrier.
     pub(crate) fresh: usize,
-    /// Entries with something that was not put out early.
+    /// Entries with something that was not emitted early.
     pub(crate) unseen: Vec<usize>,
     pub(crate) bucket: Bucket,
     /// Whether the place has anything of it.
@@ -37,7 +37,7 @@ pub(crate) struct Open<K, S> {
 /// What a key has in it.
 pub(crate) struct Slot<S> {
     pub(crate) state: S,
-    /// How many records were not put out early.
+    /// How many records were not emitted early.
     pub(crate) unseen_count: u32,
     pub(crate) changed: bool,
 }
@@ -138,7 +138,7 @@ where
         Ok(())
     }
 
-    /// All of it is put out early once more.
+    /// All of it is emitted early once more.
     pub(crate) fn all_unseen(&mut self, early: &EarlyResults) {
         self.unseen = (0..self.keys.len()).collect();
         for position in 0..self.keys.len() {

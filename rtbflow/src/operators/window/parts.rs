@@ -7,7 +7,7 @@ pub(crate) struct Part<S> {
     /// The slice's end.
     pub(crate) end: i64,
     pub(crate) state: S,
-    /// How many records were not put out early.
+    /// How many records were not emitted early.
     pub(crate) unseen_count: u32,
     /// Whether it changed since the last barrier.
     pub(crate) changed: bool,
@@ -21,12 +21,12 @@ impl<S> Part<S> {
     }
 }
 
-/// Room for so many open parts is kept: more than mostly are open.
+/// Room for this many open parts is kept: more than mostly are open.
 const MOST_ROOM: usize = 32;
 
 /// Parts in order of time, numbered from the first.
 ///
-/// Those that records still come to stand apart from those that were put out: of a thousand keys the
+/// Those that records still come to stand apart from those that were emitted: of a thousand keys the
 /// processor's cache holds the former, and an hour of the latter it does not.
 pub(crate) struct Parts<S> {
     settled: VecDeque<Part<S>>,
@@ -71,7 +71,7 @@ impl<S> Parts<S> {
     }
 
     /// The part that ends there, which is added if there is none, and whether it was. It is looked for first
-    /// where it stands if the newest part is so many slices later, and none between them is missing.
+    /// where it stands if the newest part is this many slices later, and none between them is missing.
     #[inline]
     pub(crate) fn entry(
         &mut self,
@@ -79,7 +79,7 @@ impl<S> Parts<S> {
         behind: usize,
         empty: impl FnOnce() -> S,
     ) -> (Option<&mut Part<S>>, bool) {
-        // The processor, which runs ahead, can not guess where a search will end.
+        // The processor, which runs ahead, cannot guess where a search will end.
         let at = self.open.len().wrapping_sub(1).wrapping_sub(behind);
         if self.open.get(at).is_some_and(|part| part.end == end) {
             return (self.open.get_mut(at), false);
@@ -114,7 +114,7 @@ impl<S> Parts<S> {
         (self.settled.get_mut(at), is_new)
     }
 
-    /// Those that end there or before are put out: hardly a record comes to them any more.
+    /// Those that end there or before are emitted: hardly a record comes to them any more.
     #[inline]
     pub(crate) fn settle(&mut self, end: i64) {
         if self.open.first().is_some_and(|part| part.end <= end) {

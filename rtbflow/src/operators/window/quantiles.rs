@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::sketch::Sketch;
 
 /// Quantiles of a number, such as the median or the 99th percentile: each within 1 % of the value that
-/// stands there. What is put out are the values in the order of the quantiles asked for; `NaN` of no
+/// stands there. What is emitted are the values in the order of the quantiles asked for; `NaN` of no
 /// records.
 ///
 /// The sketch is [DDSketch](https://arxiv.org/abs/1908.10693), which merges without loss: bins whose

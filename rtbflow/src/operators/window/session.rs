@@ -16,7 +16,7 @@ use crate::operators::window::lateness::{Lateness, with_lateness};
 ///
 /// # Time and state
 /// Keeps one state for each session, until nothing has come for the gap and the allowed lateness. A key
-/// without a pause has one session without an end: it is put out when it pauses, or
+/// without a pause has one session without an end: it is emitted when it pauses, or
 /// [early](super::WindowedFlow::early).
 ///
 /// # Examples
@@ -43,7 +43,7 @@ pub struct Session<L = Undecided> {
 }
 
 impl Session {
-    /// Sessions that end when nothing comes for so long, in whole milliseconds; less than one counts as
+    /// Sessions that end when nothing comes for this long, in whole milliseconds; less than one counts as
     /// one.
     pub fn gap(gap: Duration) -> Self {
         let gap = gap.max(Duration::from_millis(1));
@@ -60,5 +60,5 @@ impl<L> Session<L> {
 with_lateness! {
     impl Session { gap }
     /// How long after its end a session still takes records. Default: not at all. One that goes on then,
-    /// or is merged with another, is put out anew; what was put out of its parts is not taken back.
+    /// or is merged with another, is emitted anew; what was emitted of its parts is not taken back.
 }

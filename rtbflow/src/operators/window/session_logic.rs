@@ -54,9 +54,9 @@ struct Visits<S> {
 struct Visit<S> {
     window: Window,
     state: S,
-    /// Whether the watermark passed its end, and it was put out.
+    /// Whether the watermark passed its end, and it was emitted.
     passed: bool,
-    /// How many records were not put out early.
+    /// How many records were not emitted early.
     unseen_count: u32,
     /// When it is looked at.
     #[serde(skip)]
@@ -131,7 +131,7 @@ where
         Windows::allowed_lateness(&self.windows)
     }
 
-    /// Sees to it that a session is looked at when it is to be put out, or to be let go of.
+    /// Sees to it that a session is looked at when it is to be emitted, or to be dropped.
     fn arm(&mut self, slot: SlotId, at: usize) {
         let lateness = self.lateness();
         let Some((_, visits)) = self.keys.peek_mut(slot) else { return };
@@ -143,7 +143,7 @@ where
         }
     }
 
-    fn put_out(&self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
+    fn emit(&self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
         let Some((key, visits)) = self.keys.get(slot) else { return };
         let Some(visit) = visits.visits.get(at) else { return };
         let made = (&self.aggregate, &visit.state);
@@ -152,7 +152,7 @@ where
         }
     }
 
-    /// A timer is due: a session is put out, let go of, or looked at later. Returns whether it was of one
+    /// A timer is due: a session is emitted, dropped, or looked at later. Returns whether it was of one
     /// that is there: the timer may be that of several.
     fn look(
         &mut self,
@@ -171,12 +171,12 @@ where
         let over = visit.passed && end + lateness <= time;
         if visit.passed && !before {
             if self.early.ends_with(visit.unseen_count) {
-                self.put_out(slot, at, out);
+                self.emit(slot, at, out);
             }
             self.keys.note_change(slot);
         }
         if over {
-            self.let_go(slot, at);
+            self.forget(slot, at);
         } else {
             self.arm(slot, at);
         }
@@ -184,7 +184,7 @@ where
     }
 
     /// Forgets a session, and its key if it has no other.
-    fn let_go(&mut self, slot: SlotId, at: usize) {
+    fn forget(&mut self, slot: SlotId, at: usize) {
         let Some((_, visits)) = self.keys.get_mut(slot) else { return };
         visits.visits.remove(at);
         if visits.visits.is_empty() {
@@ -192,14 +192,9 @@ where
         }
     }
 
-    /// Puts a session out early.
-    fn put_out_early(
-        &mut self,
-        slot: SlotId,
-        at: usize,
-        out: &mut Outbox<Out<K, T, Session<L>, A>>,
-    ) {
-        self.put_out(slot, at, out);
+    /// Emits the result of a session early.
+    fn emit_early(&mut self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
+        self.emit(slot, at, out);
         if let Some((_, visits)) = self.keys.get_mut(slot)
             && let Some(visit) = visits.visits.get_mut(at)
         {
@@ -244,9 +239,9 @@ where
         let Some(visit) = visits.visits.get_mut(at) else { return };
         visit.passed = visit.window.end <= watermark;
         if visit.passed {
-            self.put_out(slot, at, out);
+            self.emit(slot, at, out);
         } else if self.early.count(&mut visit.unseen_count) {
-            self.put_out_early(slot, at, out);
+            self.emit_early(slot, at, out);
         }
         self.arm(slot, at);
     }
@@ -296,10 +291,10 @@ where
                     all = false;
                     break;
                 }
-                self.put_out_early(slot, at, out);
+                self.emit_early(slot, at, out);
             }
         }
-        self.early.told(all, wall_clock, out);
+        self.early.emitted(all, wall_clock, out);
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {

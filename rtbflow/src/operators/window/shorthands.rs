@@ -112,7 +112,7 @@ where
         self.aggregate(name, Fold::new(add))
     }
 
-    /// Puts out the records of greatest rank of each key and window: [`aggregate`](Self::aggregate) with
+    /// Emits the records of greatest rank of each key and window: [`aggregate`](Self::aggregate) with
     /// [`TopN`].
     ///
     /// ```

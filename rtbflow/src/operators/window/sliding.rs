@@ -1,4 +1,4 @@
-//! Windows of one size that begin ever so often, and overlap.
+//! Windows of one size that begin at a fixed interval, and overlap.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::operators::window::grid::{Grid, MOST_MS};
 use crate::operators::window::lateness::{Lateness, with_lateness};
 use crate::time::millis;
 
-/// Windows of one size that begin ever so often, and overlap: the last hour, every minute. Also called
-/// hopping windows. Where they would not overlap, take [`Tumbling`](super::Tumbling); for the last so many
+/// Windows of one size that begin at a fixed interval, and overlap: the last hour, every minute. Also called
+/// hopping windows. Where they would not overlap, take [`Tumbling`](super::Tumbling); for a fixed number of
 /// records of a key, whenever they came, [`CountWindow`](super::CountWindow).
 ///
 /// They are cut into *slices* that no window's border lies in, and share them: a record goes to one
@@ -17,12 +17,12 @@ use crate::time::millis;
 /// the windows are counted as filtered.
 ///
 /// # Time and state
-/// Keeps one state a key and slice in which the key has records, until the last window of the slice is over:
-/// with the last hour every second, at most 3,600 a key, whatever the number of records. A record costs
-/// nearly the same however often windows begin. What costs is results: each window that ends puts out
-/// one for every key with a record in it, sixty times as many every second as every minute, and each
-/// costs as much as some four records, or ten to twenty where a thousand keys do not fit into the processor's
-/// cache. With a hundred records a key and slide that does not show; with ten it is most of the work: begin
+/// Keeps one state per key and slice in which the key has records, until the last window of the slice is
+/// over: with the last hour every second, at most 3,600 per key, whatever the number of records. A record
+/// costs nearly the same however often windows begin. What costs is results: each window that ends emits one
+/// for every key with a record in it, sixty times as many every second as every minute, and each costs as
+/// much as some four records, or ten to twenty where a thousand keys do not fit into the processor's cache.
+/// With a hundred records per key and slide that does not show; with ten it is most of the work: begin
 /// windows less often then, or take [`Tumbling`](super::Tumbling) ones and add them up in the place.
 ///
 /// # Examples
@@ -40,7 +40,7 @@ use crate::time::millis;
 /// assert_eq!(counts, [(-2, 2), (0, 3), (2, 1)]);
 /// ```
 ///
-/// An aggregate that can not merge is refused:
+/// An aggregate that cannot merge is refused:
 ///
 /// ```compile_fail
 /// use std::time::Duration;

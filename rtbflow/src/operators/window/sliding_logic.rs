@@ -30,7 +30,7 @@ use crate::state::{Format, Reader, Writer};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};
 
-/// The bucket that says which windows were put out; no slice ends there.
+/// The bucket that says which windows were emitted; no slice ends there.
 const PASSED: i64 = i64::MIN;
 /// The bucket that says which window is being emitted, and from which key on.
 const PUTTING: i64 = i64::MIN + 1;
@@ -39,7 +39,7 @@ const NEXT: &str = "window, next key and watermark";
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for [`Sliding`] windows.
 ///
 /// A slice is a bucket of the state, known by its end; an entry is a key with its number in order of
-/// arrival, its state in the slice and how many of its records were not put out early.
+/// arrival, its state in the slice and how many of its records were not emitted early.
 pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     key: F,
     windows: Sliding<L>,
@@ -59,14 +59,14 @@ pub struct SlidingLogic<K, T, F, L, A: Merge<T>> {
     gone: i64,
     /// How many of the keys are forgotten.
     forgotten_count: usize,
-    /// The windows that end until here were put out.
+    /// The windows that end until here were emitted.
     passed: i64,
     logged_passed: i64,
-    /// The last watermark that was told.
+    /// The last watermark that was reported.
     watermark: i64,
-    /// The end of the first window that is still to be put out and has something in it.
+    /// The end of the first window that is still to be emitted and has something in it.
     due: i64,
-    /// While windows are put out: the end of the one, and where the next key stands.
+    /// While windows are emitted: the end of the one, and where the next key stands.
     putting: Option<(i64, usize)>,
     /// The same as the place knows it: the end of the window, the next key's number in order of arrival, and the
     /// watermark that made it due.
@@ -125,8 +125,8 @@ where
         Window { start: at(self.grid.start_of(end)), end: at(end) }
     }
 
-    /// Adds a record to its slice, which lies so many before the newest; says where its key stands, and
-    /// whether it is due to be put out early.
+    /// Adds a record to its slice, which lies `behind` slices before the newest; says where its key stands,
+    /// and whether it is due to be emitted early.
     #[inline]
     fn add(
         &mut self,
@@ -189,7 +189,7 @@ where
         if self.is_over(last, watermark) {
             return self.windows.late().late(record, Timestamp::from_millis(last), allowed, out);
         }
-        // Whatever ends until here and has something in it was put out.
+        // Whatever ends until here and has something in it was emitted.
         self.passed = self.passed.max(watermark);
         let (key_at, early) = self.add((end, 0), &record, out);
         if let Some(lane) = self.keys.at_mut(key_at)
@@ -200,11 +200,11 @@ where
         let from = self.grid.end_from(end);
         self.correct(key_at, (from, last.min(watermark)), watermark, out);
         if early {
-            self.put_out_early(key_at, watermark, out);
+            self.emit_early(key_at, watermark, out);
         }
     }
 
-    /// Puts out a key's results again, of the windows that end between these two and are not over.
+    /// Emits a key's results again, of the windows that end between these two and are not over.
     fn correct(
         &mut self,
         at: usize,
@@ -234,8 +234,8 @@ where
         }
     }
 
-    /// Puts out a key's results of open windows that changed since they were last put out early.
-    fn put_out_early(
+    /// Emits a key's results of open windows that changed since they were last emitted early.
+    fn emit_early(
         &mut self,
         at: usize,
         watermark: i64,
@@ -255,14 +255,9 @@ where
         }
     }
 
-    /// Puts out some of the window that ends there, and forgets what only it needed; returns whether there
+    /// Emits some of the window that ends there, and forgets what only it needed; returns whether there
     /// may be more of it.
-    fn put_out(
-        &mut self,
-        end: i64,
-        from: usize,
-        out: &mut Outbox<Out<K, T, Sliding<L>, A>>,
-    ) -> bool {
+    fn emit(&mut self, end: i64, from: usize, out: &mut Outbox<Out<K, T, Sliding<L>, A>>) -> bool {
         let window = self.window(end);
         let start = window.start.as_millis();
         let gone = self.gone_by(end);
@@ -326,14 +321,14 @@ where
         }
     }
 
-    /// Where the parts end that no window needs any more which may be put out, or corrected, after this
+    /// Where the parts end that no window needs any more which may be emitted, or corrected, after this
     /// watermark.
     fn gone_after(&self, watermark: i64) -> i64 {
         let alive = watermark.saturating_sub(self.lateness_ms).saturating_add(1);
         if watermark == i64::MAX { i64::MAX } else { self.grid.start_of(self.grid.end_from(alive)) }
     }
 
-    /// All windows that the watermark passed were put out, and this is the end of the next that has
+    /// All windows that the watermark passed were emitted, and this is the end of the next that has
     /// something in it: forgets what no window needs any more.
     fn passed(&mut self, next: i64) {
         (self.passed, self.putting, self.due) = (self.watermark, None, next);
@@ -358,7 +353,7 @@ where
 
 const VERSION: u16 = 1;
 
-/// What a late record between two windows is told to be late for.
+/// The end that a late record between two windows is reported to be late for.
 fn record_end(at: i64) -> Timestamp {
     Timestamp::from_millis(at.saturating_add(1))
 }
@@ -391,7 +386,7 @@ where
         }
         let (key_at, early) = self.add((end, behind), &record, out);
         if early {
-            self.put_out_early(key_at, watermark, out);
+            self.emit_early(key_at, watermark, out);
         }
     }
 
@@ -416,7 +411,7 @@ where
     #[inline(never)]
     fn more(&mut self, out: &mut Outbox<Self::Out>) -> bool {
         let Some((end, from)) = self.putting else { return false };
-        if self.put_out(end, from, out) {
+        if self.emit(end, from, out) {
             return true;
         }
         match self.first_end_after(end) {
@@ -438,10 +433,10 @@ where
                 if !all {
                     break;
                 }
-                self.put_out_early(at, self.watermark, out);
+                self.emit_early(at, self.watermark, out);
             }
         }
-        self.early.told(all, wall_clock, out);
+        self.early.emitted(all, wall_clock, out);
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {

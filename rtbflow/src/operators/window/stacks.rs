@@ -4,7 +4,7 @@ use crate::operators::window::aggregate::Merge;
 use crate::operators::window::parts::{Part, Parts};
 
 /// A key's parts in order of time, of which a window is a stretch: some lie before it, then come those of
-/// the front stack, then those of the back, then those that no window was put out with yet.
+/// the front stack, then those of the back, then those that no window was emitted with yet.
 ///
 /// The front stack has the merged states of ever more of its parts, the back only one of all of its own:
 /// so a part is merged a few times, however many windows it belongs to, and nothing needs to be taken
@@ -25,7 +25,7 @@ impl<S> Default for Stacks<S> {
 }
 
 impl<S> Stacks<S> {
-    /// How many parts lie in windows that were put out.
+    /// How many parts lie in windows that were emitted.
     pub(crate) fn len(&self) -> usize {
         self.before_count + self.front.len() + self.back_count
     }

@@ -102,7 +102,7 @@ fn of(
     days_of: Days,
 ) -> Result<Calendar<impl Fn(Timestamp) -> Window + Clone + Send + use<>>> {
     let zone = rules.zone(time_zone).map_err(|error| {
-        Error::config(format!("lay windows over the {what} of {time_zone:?} by {rules}"))
+        Error::config(format!("make windows of the {what} of time zone {time_zone:?} with {rules}"))
             .because(error)
     })?;
     let window_of = move |at| window_of(&zone, at, days_of).unwrap_or_else(|_| day_of_utc(at));

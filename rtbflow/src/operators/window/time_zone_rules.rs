@@ -43,7 +43,7 @@ impl TimeZoneRules {
             let folders = named.into_iter().chain(FOLDERS.map(PathBuf::from));
             let found = folders.into_iter().find_map(|folder| Self::folder(folder).ok());
             let rules = found.unwrap_or_else(Self::bundled);
-            tracing::info!("time zones go by {rules}");
+            tracing::info!("calendar windows follow {rules}");
             rules
         })
     }
@@ -61,11 +61,11 @@ impl TimeZoneRules {
     /// If it has no time zones.
     pub fn folder(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let what = || format!("read time zones of {}", folder.display());
+        let what = || format!("read time zone files from {}", folder.display());
         let zones = TimeZoneDatabase::from_dir(folder)
             .map_err(|error| Error::config(what()).because(error))?;
         if zones.get("Europe/London").is_err() {
-            return Err(Error::config(format!("{}: it has none", what())));
+            return Err(Error::config(format!("{}: the folder has no time zones", what())));
         }
         Ok(Self { zones, whose: folder.display().to_string(), release: release(folder) })
     }

@@ -11,7 +11,7 @@ use crate::record::Record;
 /// The records with the greatest rank, best first; of equals the earlier. For the least, rank by
 /// [`Reverse`](std::cmp::Reverse).
 ///
-/// Keeps no more than it puts out. For the greatest value alone take [`Max`](super::Max); for the best of a
+/// Keeps no more than it emits. For the greatest value alone take [`Max`](super::Max); for the best of a
 /// window's results, lay windows over those. In windows that merge, "earlier" goes by the parts' order in time first.
 ///
 /// # Examples
@@ -32,7 +32,7 @@ pub struct TopN<F> {
 }
 
 impl<F> TopN<F> {
-    /// So many records, by the rank that this function gives them.
+    /// This many records, by the rank that this function gives them.
     #[must_use]
     pub fn new<T, R>(count: usize, rank: F) -> Self
     where

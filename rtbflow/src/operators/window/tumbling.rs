@@ -11,8 +11,8 @@ use crate::time::{Timestamp, millis};
 
 /// Windows of one size that follow one another: each record belongs to exactly one. For windows that
 /// overlap take [`Sliding`](super::Sliding), for days and months of a time zone
-/// [`Calendar`](super::Calendar), for stretches of activity [`Session`](super::Session), for so many
-/// records of a key [`CountWindow`](super::CountWindow).
+/// [`Calendar`](super::Calendar), for stretches of activity [`Session`](super::Session), for a fixed number
+/// of records of a key [`CountWindow`](super::CountWindow).
 ///
 /// They are aligned to 1970-01-01T00:00:00Z, before it as well as after it.
 ///

@@ -97,7 +97,10 @@ impl Lines {
     pub(super) fn header(&mut self, path: &Path) -> Result<Vec<u8>> {
         let read = self.read_row();
         if !self.checked(read, path)? {
-            return Err(Error::config(format!("read {}: it has no header", path.display())));
+            return Err(Error::config(format!(
+                "read CSV file {}: it is empty, and its first row has to be a header",
+                path.display()
+            )));
         }
         Ok(self.content().to_vec())
     }

@@ -115,7 +115,7 @@ impl FileSource {
     /// the first row of each file names the columns. See [`csv`](crate::codec::csv()).
     ///
     /// # Errors
-    /// A configuration error if the first file can not be read or has no header.
+    /// A configuration error if the first file cannot be read or has no header.
     ///
     /// # Examples
     /// ```
@@ -151,7 +151,7 @@ impl FileSource {
         T: DeserializeOwned + Send + 'static,
     {
         let Some(first) = self.paths.first() else {
-            return Err(Error::config("read CSV files: none is named"));
+            return Err(Error::config("read CSV files: the list of files is empty"));
         };
         let header = Lines::open(first)?.header(first)?;
         let columns = crate::codec::Csv::of_header(&header).map_err(|bad| {
@@ -242,7 +242,7 @@ impl Reader {
         }))
     }
 
-    /// Opens the file and reads over so many lines.
+    /// Opens the file and passes over this many lines.
     fn begin(&self, from: i64) -> Result<Lines> {
         let mut lines = self.form.skip_header(Lines::open(&self.path)?, &self.path)?;
         while lines.number < from {
@@ -299,7 +299,7 @@ mod tests {
     use crate::sink::Collected;
     use crate::testing::laws::{self, SourceUnderTest};
 
-    /// A folder that goes when it is let go of.
+    /// A folder that is removed when this is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_can_not_be_read_is_said() {
+    async fn what_cannot_be_read_is_said() {
         let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
         let error = lines(&folder.0.join("none"), &place, &out).await.unwrap_err();
         assert!(error.is_config(), "{error:?}");

@@ -115,7 +115,7 @@ impl<'a, 'n> Encoder<'a, 'n> {
         }
     }
 
-    /// Begins what has so many parts: in one byte, if there are few.
+    /// Begins what has this many parts: in one byte, if there are few.
     #[inline]
     fn begin(&mut self, (long, short): (u8, u8), len: usize) {
         match u8::try_from(len) {

@@ -1,8 +1,8 @@
-//! Why a value can not be written or read.
+//! Why a value cannot be written or read.
 
 use std::fmt;
 
-/// Why a value can not be written or read, and in which field.
+/// Why a value cannot be written or read, and in which field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// From the outside to the inside.

@@ -1,6 +1,6 @@
 //! How a value is written in a chunk: by the names of its fields and variants, with the type of each number.
 //!
-//! What serde's data model tells apart is told apart here: an option in an option, a `u8` and a `u16`, a
+//! What serde's data model distinguishes is distinguished here: an option in an option, a `u8` and a `u16`, a
 //! field that was left out. So a type that is read by looking at what comes (`untagged`, `flatten`, an inner
 //! tag) can be, and a value that does not come back as it was is found by writing it once more.
 
@@ -29,7 +29,7 @@ pub(super) fn check<E: Serialize + DeserializeOwned>(
 ) -> Result<(), Failure> {
     let mut decoder = Decoder::new(written, names.to_vec(), dynamic);
     let value = E::deserialize(&mut decoder).map_err(|failure| Failure {
-        reason: format!("can not be read back: {}", failure.reason),
+        reason: format!("cannot be read back: {}", failure.reason),
         ..failure
     })?;
     if !decoder.rest().is_empty() {

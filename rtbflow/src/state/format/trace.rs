@@ -63,7 +63,8 @@ impl Node {
         Failure::new("nothing to read")
     }
 
-    /// It asks for this, and has so many parts. One that asks for another thing than before is not to be known.
+    /// It asks for this, and has this many parts. One that asks for another thing than before is not to be
+    /// known.
     fn asks(&mut self, kind: Kind, parts: usize) -> Result<(), Failure> {
         if self.kind == Kind::Unset {
             self.kind = kind;

@@ -24,7 +24,7 @@ struct Log<T> {
     read: usize,
     /// Passes before the next of them.
     barrier: Option<Barrier>,
-    /// What held where reading begins, until it is told.
+    /// What held where reading begins, until it is passed.
     held: Option<Timestamp>,
 }
 
@@ -76,7 +76,7 @@ impl<T> Input<T> {
         lock(&self.0).read
     }
 
-    /// Goes back to where so many elements were read.
+    /// Goes back to where this many elements were read.
     pub(super) fn rewind(&self, passed: usize) {
         let mut log = lock(&self.0);
         log.read = passed;

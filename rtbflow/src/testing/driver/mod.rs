@@ -108,7 +108,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     /// life of the pipeline and must build the same operators each time.
     ///
     /// # Panics
-    /// If the pipeline can not be built, or has sinks of another place.
+    /// If the pipeline cannot be built, or has sinks of another place.
     #[must_use]
     #[track_caller]
     pub fn new(pipeline: impl Fn(Flow<Line<T>>, &Outputs) -> End + 'static) -> Self {
@@ -152,7 +152,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         }
     }
 
-    /// By how much a record may be out of order: the watermark stays so far behind the highest event
+    /// By how much a record may be out of order: the watermark stays this far behind the highest event
     /// time. Default: not at all.
     #[must_use]
     pub fn out_of_orderness(self, out_of_orderness: Duration) -> Self {
@@ -227,17 +227,17 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     /// again.
     ///
     /// # Panics
-    /// If the state can not be brought back.
+    /// If the state cannot be brought back.
     #[track_caller]
     pub fn crash(&mut self) -> &mut Self {
         self.crash_back_to(self.commits())
     }
 
     /// As [`crash`](Self::crash), as if this commit had been the last; 0 is the very beginning. Later ones
-    /// never happened, and what they put out is taken back.
+    /// never happened, and what they emitted is taken back.
     ///
     /// # Panics
-    /// If there was no such commit, or the state can not be brought back.
+    /// If there was no such commit, or the state cannot be brought back.
     #[track_caller]
     pub fn crash_back_to(&mut self, commit: usize) -> &mut Self {
         assert!(commit <= self.commits(), "there are {} commits, not {commit}", self.commits());
@@ -271,7 +271,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         self.commit();
         let found: Vec<U> = self.take(output);
         let expected: Vec<U> = values.into_iter().collect();
-        assert!(found == expected, "{output:?} put out {found:?}, not {expected:?}");
+        assert!(found == expected, "{output:?} emitted {found:?}, not {expected:?}");
     }
 
     /// What was committed to an output since the last time.
@@ -332,7 +332,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     /// What the pipeline is made of.
     ///
     /// # Panics
-    /// Never: a pipeline that can not be built is none that a driver has.
+    /// Never: a pipeline that cannot be built is none that a driver has.
     #[must_use]
     #[expect(clippy::panic, reason = "the test kit fails as assertions do")]
     pub fn topology(&self) -> Topology {

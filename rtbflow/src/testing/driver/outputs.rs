@@ -79,7 +79,7 @@ impl Outputs {
         self.lock().iter().map(|(name, output)| (name.clone(), output.rows.count())).collect()
     }
 
-    /// Forgets what came after there was so much of each.
+    /// Forgets what came after there was this much of each.
     pub(super) fn truncate(&self, counts: &BTreeMap<String, usize>) {
         for (name, output) in &mut *self.lock() {
             let count = counts.get(name).copied().unwrap_or(0);

@@ -56,7 +56,7 @@ fn what_was_not_committed_is_read_again() {
     driver.expect("large", [200_u32]);
 }
 
-/// Puts out what the wall clock shows.
+/// Emits what the wall clock shows.
 struct Clock;
 
 impl Logic for Clock {

@@ -1,4 +1,4 @@
-//! The seed: every decision of a simulation comes from here, and is told afterwards.
+//! The seed: every decision of a simulation comes from here, and is reported afterwards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -40,7 +40,7 @@ struct Dice {
     violation: Option<String>,
 }
 
-/// How bad it gets: one in so many; never if 0.
+/// How bad it gets: each kind strikes one time in this many; never if 0.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weather {
     delay: u32,
@@ -50,7 +50,7 @@ struct Weather {
 }
 
 impl Weather {
-    /// One in so many of a kind; `None` where whoever asks says it.
+    /// One time in this many, for a kind; `None` where whoever asks says it.
     fn of(self, kind: Kind) -> Option<u32> {
         match kind {
             Kind::Delay => Some(self.delay),
@@ -96,7 +96,7 @@ impl Chance {
             freeze: chance.pick([0, 30, 100, 300]),
         };
         chance.dice().weather = weather;
-        chance.tell(|| format!("{weather:?}"));
+        chance.report(|| format!("{weather:?}"));
         chance
     }
 
@@ -133,7 +133,7 @@ impl Chance {
         self.dice().random.random_range(0..count)
     }
 
-    /// True once in so many times; never if that is 0.
+    /// True once in this many times; never if that is 0.
     #[must_use]
     pub fn one_in(&self, times: u32) -> bool {
         times > 0 && self.dice().random.random_ratio(1, times)
@@ -150,7 +150,7 @@ impl Chance {
         of[index]
     }
 
-    /// A duration of up to so many milliseconds.
+    /// A duration of up to this many milliseconds.
     #[must_use]
     pub fn millis(&self, most: u64) -> Duration {
         Duration::from_millis(self.between(0..most + 1))
@@ -166,7 +166,7 @@ impl Chance {
         self.strikes_less(1, kind, who, what)
     }
 
-    /// As [`strikes`](Self::strikes), so many times less often.
+    /// As [`strikes`](Self::strikes), but this many times less often.
     pub(crate) fn strikes_less(
         &self,
         less: u32,
@@ -178,7 +178,7 @@ impl Chance {
         self.strikes_one_in(times * less, kind, who, what)
     }
 
-    /// As [`strikes`](Self::strikes), once in so many times; never when it is calm.
+    /// As [`strikes`](Self::strikes), once in this many times; never when it is calm.
     pub(crate) fn strikes_one_in(
         &self,
         times: u32,
@@ -206,8 +206,8 @@ impl Chance {
         self.dice().faults.clone()
     }
 
-    /// Writes down what happened.
-    pub fn tell(&self, what: impl FnOnce() -> String) {
+    /// Reports what happened: a line of the story that a failure shows.
+    pub fn report(&self, what: impl FnOnce() -> String) {
         let mut dice = self.dice();
         let at = dice.began.elapsed().as_millis();
         if dice.story.len() == STORY_LINES {
@@ -272,7 +272,7 @@ impl Draw {
         of[index]
     }
 
-    /// A duration of up to so many milliseconds.
+    /// A duration of up to this many milliseconds.
     pub(crate) fn millis(&mut self, most: u64) -> Duration {
         Duration::from_millis(self.0.random_range(0..most + 1))
     }

@@ -12,7 +12,7 @@ use crate::testing::sim::chance::Chance;
 use crate::testing::sim::fault::Kind;
 use crate::testing::sim::life::Life;
 
-/// Whom it is told of.
+/// The name under which its faults are reported.
 const GROUP: &str = "the group";
 
 /// The group of a job. Clones are the same group.
@@ -38,7 +38,7 @@ struct Member {
     wake: Arc<Notify>,
 }
 
-/// What a member is told.
+/// What a member learns.
 #[derive(Debug)]
 pub(crate) enum News {
     Assigned(Vec<u32>),
@@ -77,7 +77,7 @@ impl Seat {
                     return Err(Error::transient("follow the group: the connection broke"));
                 }
                 Some(news) => {
-                    self.life.endanger("it is told of a rebalance");
+                    self.life.endanger("it learns of a rebalance");
                     return Ok(news);
                 }
                 None => self.wake.notified().await,
@@ -160,7 +160,7 @@ impl Group {
             }
             let coming: Vec<u32> = target.difference(&member.held).copied().collect();
             let name = &member.name;
-            self.chance.tell(|| format!("group: {name} is given {coming:?}"));
+            self.chance.report(|| format!("group: {name} is given {coming:?}"));
             member.held.clone_from(target);
             member.news.push_back(News::Assigned(coming));
             let (name, breaks) = (&member.name, "the connection to the group");
@@ -213,8 +213,8 @@ impl Group {
             let lost = self.chance.strikes_one_in(6, Kind::Rebalance, name, what).is_some();
             let deadline = self.chance.of(name, "deadline").pick([50, 500, 3_000]);
             let deadline = Duration::from_millis(deadline);
-            self.chance.tell(|| {
-                let how = if lost { "loses" } else { "lets go of" };
+            self.chance.report(|| {
+                let how = if lost { "loses" } else { "gives back" };
                 format!("group: {name} {how} {going:?} within {deadline:?}")
             });
             member.held.retain(|task| stays.contains(task));

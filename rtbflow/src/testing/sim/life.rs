@@ -64,12 +64,12 @@ impl Life {
     /// As [`pass`](Self::pass), without waiting: what follows must [`stand`](Self::stand) first.
     pub(crate) fn endanger(&self, what: &'static str) {
         if self.chance.strikes(Kind::Crash, &self.name, what).is_some() {
-            self.chance.tell(|| format!("{} crashes: {what}", self.name));
+            self.chance.report(|| format!("{} crashes: {what}", self.name));
             self.die();
         } else if let Some(mut freeze) = self.chance.strikes(Kind::Freeze, &self.name, what) {
             let most = freeze.pick([200, 2_000, 8_000]);
             let time = freeze.millis(most);
-            self.chance.tell(|| format!("{} freezes for {time:?}: {what}", self.name));
+            self.chance.report(|| format!("{} freezes for {time:?}: {what}", self.name));
             self.freeze(time);
         }
     }
@@ -102,7 +102,7 @@ impl Life {
 
     /// Waits for its death.
     pub(crate) async fn died(&self) {
-        // The sender lives as long as this does, so waiting can not fail.
+        // The sender lives as long as this does, so waiting cannot fail.
         let _ = self.state.subscribe().wait_for(|state| matches!(state, State::Dead)).await;
     }
 }

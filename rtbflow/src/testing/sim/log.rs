@@ -38,7 +38,7 @@ impl<T> fmt::Debug for SimLog<T> {
 
 impl<T: Clone + Send + Sync + 'static> SimLog<T> {
     /// A log of these partitions; partition p belongs to task p mod `tasks`. Event times may be out of
-    /// order by so much.
+    /// order by this much.
     #[must_use]
     pub fn new(
         topic: &str,
@@ -126,7 +126,7 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
         lane.map(|lane| lane.records.as_slice()).unwrap_or_default()
     }
 
-    /// The records from an offset on, up to so many.
+    /// The records from an offset on, at most this many.
     pub(crate) fn batch(&self, partition: Partition, from: i64, most: usize) -> SimBatch<T> {
         let records = self.records(partition);
         let first = records.partition_point(|record| record.offset < from);

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! Afterwards one quiet instance reads what is left, and the place must hold exactly what one
-//! uninterrupted run over the same log leaves. One seed is one schedule: it is told with the failure, and
+//! uninterrupted run over the same log leaves. One seed is one schedule: it is reported with the failure, and
 //! `RTBFLOW_SIM_SEED` runs it again. What struck is reduced to the fewest faults that it takes, which are
-//! told in words.
+//! reported in words.
 //!
 //! [`Simulation`] tries a pipeline in one call. A [`Scenario`] is the same for whoever brings a source or a
 //! place of their own.

@@ -1,4 +1,4 @@
-//! A place that is slow, that fails, and that does what it was told without saying so.
+//! A place that is slow, that fails, and that does what it was asked without saying so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -146,7 +146,7 @@ impl<A: Anchor> SimPlace<A> {
     async fn before(&self, what: &'static str) -> Result<()> {
         self.life.pass(what).await;
         if self.life.fails(&format!("it {what}, the place is away")) {
-            self.life.chance.tell(|| format!("{} {what}: the place is away", self.life.name));
+            self.life.chance.report(|| format!("{} {what}: the place is away", self.life.name));
             return Err(Error::transient(format!("{what}: the place is away")));
         }
         self.server.grants(&self.life.name, what)
@@ -164,7 +164,7 @@ impl<A: Anchor> SimPlace<A> {
         self.life.stand().await;
         if time > deadline {
             self.out_of_time.store(doublings + 1, Ordering::Relaxed);
-            self.life.chance.tell(|| format!("{} has no answer in {deadline:?}", self.life.name));
+            self.life.chance.report(|| format!("{} has no answer in {deadline:?}", self.life.name));
             return Err(Error::transient(format!("commits: no answer in {deadline:?}")));
         }
         Ok(())
@@ -174,7 +174,7 @@ impl<A: Anchor> SimPlace<A> {
     async fn after<T>(&self, what: &'static str, answer: T) -> Result<T> {
         self.life.pass(what).await;
         if self.life.fails(&format!("it has {what}, the answer is lost")) {
-            self.life.chance.tell(|| format!("{} {what}: the answer is lost", self.life.name));
+            self.life.chance.report(|| format!("{} {what}: the answer is lost", self.life.name));
             return Err(Error::transient(format!("{what}: the outcome is not known")));
         }
         Ok(answer)
@@ -211,7 +211,7 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.before("claims").await?;
         let answer = self.store.claim(job, claim).await?;
         self.truth.see(self.store.positions(job), &self.life.chance);
-        self.life.chance.tell(|| {
+        self.life.chance.report(|| {
             let at: Vec<_> = answer.iter().map(|at| (at.offset.unwrap_or(0), at.commit)).collect();
             format!("{} has claimed task {} at {at:?}", self.life.name, claim.task.number)
         });
@@ -254,7 +254,7 @@ impl<A: Store> Anchor for SimPlace<A> {
         }
         self.life
             .chance
-            .tell(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
+            .report(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
         self.truth.see(self.store.positions(job), &self.life.chance);
         if is_torn {
             return Err(Error::transient("commit: the outcome is not known"));

@@ -93,7 +93,7 @@ pub struct Instance<T, A> {
     pub source: SimSource<T>,
     /// Where it writes.
     pub place: SimPlace<A>,
-    /// What else its job is told.
+    /// The other settings of its job.
     pub conditions: Conditions,
 }
 
@@ -190,15 +190,15 @@ impl Drop for Seed {
     }
 }
 
-/// Runs a scenario under so many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
+/// Runs a scenario under this many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
 /// `RTBFLOW_SIM_SEED` names a single one.
 ///
 /// # Panics
 /// If it fails under a seed: with the seed, what happened, and the fewest faults that it takes.
 pub fn check<S: Scenario>(scenario: &S, seeds: u64) {
-    let told = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let seeds = 0..told(SEEDS).unwrap_or(seeds);
-    let seeds = told(SEED).map_or(seeds, |seed| seed..seed + 1);
+    let given = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let seeds = 0..given(SEEDS).unwrap_or(seeds);
+    let seeds = given(SEED).map_or(seeds, |seed| seed..seed + 1);
     let failure = seeds.map(|seed| run(scenario, seed)).find_map(Result::err);
     let failure = failure.map(|failure| failure.shrunk(scenario));
     assert!(
@@ -208,7 +208,7 @@ pub fn check<S: Scenario>(scenario: &S, seeds: u64) {
     );
 }
 
-/// The first seed of so many under which a scenario fails, with the fewest faults that it takes.
+/// The first of this many seeds under which a scenario fails, with the fewest faults that it takes.
 pub fn find<S: Scenario>(scenario: &S, seeds: u64) -> Option<Failure> {
     let failure = (0..seeds).map(|seed| run(scenario, seed)).find_map(Result::err);
     failure.map(|failure| failure.shrunk(scenario))
@@ -366,7 +366,7 @@ impl<'a, S: Scenario> World<'a, S> {
     fn calm_down(&self) {
         if !self.chance.is_calm() {
             self.chance.calm_down();
-            self.chance.tell(|| "nothing goes wrong any more".into());
+            self.chance.report(|| "nothing goes wrong any more".into());
         }
     }
 
@@ -379,7 +379,7 @@ impl<'a, S: Scenario> World<'a, S> {
             let life = Life::new(format!("{name}.{life}"), &self.chance);
             let until_end = life.draw("until end").one_in(2);
             let job = self.scenario.run(self.instance(&life, until_end));
-            self.chance.tell(|| format!("{} starts, until_end {until_end}", life.name));
+            self.chance.report(|| format!("{} starts, until_end {until_end}", life.name));
             let answer = tokio::select! {
                 biased;
                 () = life.died() => None,
@@ -389,7 +389,7 @@ impl<'a, S: Scenario> World<'a, S> {
             // Whatever is left of it does nothing any more.
             life.die();
             if let Some(answer) = &answer {
-                self.chance.tell(|| format!("{} ends: {answer:?}", life.name));
+                self.chance.report(|| format!("{} ends: {answer:?}", life.name));
             }
             match answer {
                 Some(Err(error))

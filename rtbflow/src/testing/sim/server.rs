@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::testing::sim::chance::Chance;
 use crate::testing::sim::fault::Kind;
 
-/// Whom it is told of.
+/// The name under which its faults are reported.
 const SERVER: &str = "the place";
 /// What it says while it refuses everything.
 const NO_RIGHT: &str = "this user has no right to do that";
@@ -46,7 +46,7 @@ impl Server {
         let refusal = chance.strikes_one_in(4, Kind::Error, SERVER, what).map(|mut draw| {
             let from = Instant::now() + draw.millis(6_000);
             let most = draw.pick([500, 8_000]);
-            // Some ask again, some end with what they are told and are started again.
+            // Some ask again, some end with the error that they receive and are started again.
             let kind = draw.pick([ErrorKind::Transient, ErrorKind::Config]);
             Refusal { from, to: from + draw.millis(most), kind }
         });
@@ -77,7 +77,7 @@ impl Server {
             Some(refusal)
                 if (refusal.from..refusal.to).contains(&now) && !self.0.chance.is_calm() =>
             {
-                self.0.chance.tell(|| format!("{who} {what}: {NO_RIGHT}"));
+                self.0.chance.report(|| format!("{who} {what}: {NO_RIGHT}"));
                 Err(Error::new(refusal.kind, format!("{what}: {NO_RIGHT}")))
             }
             _ => Ok(()),

@@ -81,7 +81,7 @@ where
         Self { invariant: Some(Box::new(holds)), ..self }
     }
 
-    /// Tries it under so many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
+    /// Tries it under this many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
     /// `RTBFLOW_SIM_SEED` names a single one.
     ///
     /// # Panics
@@ -90,7 +90,7 @@ where
         check(self, seeds);
     }
 
-    /// The first seed of so many under which it fails, with the fewest faults that it takes.
+    /// The first of this many seeds under which it fails, with the fewest faults that it takes.
     #[must_use]
     pub fn find(&self, seeds: u64) -> Option<Failure> {
         find(self, seeds)

@@ -54,7 +54,7 @@ impl Truth {
         *seen = positions;
     }
 
-    /// Somebody says that so much was committed.
+    /// Somebody says how much was committed.
     pub(crate) fn hear(&self, positions: &[(Partition, Position)], chance: &Chance) {
         let seen = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
         for (partition, said) in positions {

@@ -42,7 +42,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // What can not be removed is in the system's temporary folder.
+            // What cannot be removed is in the system's temporary folder.
             let _ = std::fs::remove_dir_all(path);
         }
     }

@@ -1,7 +1,7 @@
 //! Private servers that live as long as the demonstration, however it ends.
 //!
 //! Each runs under a small shell that holds the reading end of a pipe. The writing end is ours: when it
-//! closes, because we let go of the server or because this process is gone, killed or not, the shell
+//! closes, because we drop the server or because this process is gone, killed or not, the shell
 //! ends the server and removes its folder. Servers are in process groups of their own, so Ctrl-C in the
 //! terminal reaches only us, and they outlive the last commit.
 

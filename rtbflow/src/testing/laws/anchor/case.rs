@@ -89,7 +89,7 @@ impl<'a, P: AnchorUnderTest> Case<'a, P> {
         Owner::claim(self.place.anchor(), &self.job, mark, task, numbers).await
     }
 
-    /// An epoch in which each partition reads so many records, with one row and one chunk of state.
+    /// An epoch in which each partition reads this many records, with one row and one chunk of state.
     pub(super) fn epoch(&self, owner: &Owner<P::Anchor>, read: i64, value: i64) -> Epoch {
         let mut epoch = owner.epoch(read);
         epoch.staged.push(self.place.stage(value));
@@ -114,7 +114,7 @@ impl<A: Anchor> Owner<A> {
         let partitions: Vec<Partition> = numbers.iter().copied().map(partition).collect();
         let claim = Claim { task, partitions: partitions.clone(), owner: mark };
         let positions = patiently("claim", || anchor.claim(job, &claim)).await;
-        assert_eq!(positions.len(), partitions.len(), "a claim returns one position a partition");
+        assert_eq!(positions.len(), partitions.len(), "a claim returns one position per partition");
         for position in &positions {
             assert_eq!(position.owner, mark, "a claim returns positions with the new owner's mark");
         }
@@ -122,7 +122,7 @@ impl<A: Anchor> Owner<A> {
         Self { anchor, job: job.clone(), task, at }
     }
 
-    /// An epoch in which each partition reads so many records, without rows and state.
+    /// An epoch in which each partition reads this many records, without rows and state.
     pub(super) fn epoch(&self, read: i64) -> Epoch {
         let advances = self.at.iter().map(|&(partition, from)| {
             let mut to = Position { commit: from.commit + 1, ..from };

@@ -97,7 +97,7 @@ pub(super) async fn order<P: AnchorUnderTest>(case: &Case<'_, P>) {
             append("a", bucket, "5"),
         ]
     };
-    // One chunk an epoch, then all in one, then lives that are woven into each other.
+    // One chunk per epoch, then all in one, then lives that are woven into each other.
     let mut groups: Vec<Vec<Chunk>> = life(1).into_iter().map(|chunk| vec![chunk]).collect();
     groups.push(life(2));
     groups.push(life(3).into_iter().zip(life(4)).flat_map(|(one, other)| [one, other]).collect());

@@ -157,9 +157,9 @@ pub(super) async fn layout<P: AnchorUnderTest>(case: &Case<'_, P>) {
     {
         let claim = Claim { task: Task { number, of: 13 }, partitions, owner: 1 };
         let refused = owner.anchor.claim(&case.job, &claim).await;
-        let told = refused.as_ref().err().map(|error| (error.is_config(), error.report()));
-        let names_both = told.as_ref().is_some_and(|(is_config, told)| {
-            *is_config && told.contains('7') && told.contains("13")
+        let report = refused.as_ref().err().map(|error| (error.is_config(), error.report()));
+        let names_both = report.as_ref().is_some_and(|(is_config, report)| {
+            *is_config && report.contains('7') && report.contains("13")
         });
         assert!(names_both, "a configuration error that names 7 and 13, not {refused:?}");
     }

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 const TASKS: [Task; 2] = [Task { number: 0, of: 2 }, Task { number: 1, of: 2 }];
 
-/// Committed, and so many records were found to be duplicates.
+/// Committed, and this many records were found to be duplicates.
 fn committed(duplicates: u64) -> Verdict {
     let mut tally = Tally::NONE;
     tally.add(Class::Duplicate, duplicates);

@@ -73,8 +73,8 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
         fences::torn_task: "an epoch with one partition fenced is fenced as a whole";
         fences::group: "in a group each epoch stands or falls alone";
         fences::layout: "state of another number of tasks refuses the claim and changes nothing";
-        found::once: "what is found out in the place is told the same however often an epoch is committed";
-        found::apart: "what is found out about one task's records is not told of another's";
+        found::once: "what is found out in the place is the same however often an epoch is committed";
+        found::apart: "what is found out about one task's records is not reported of another's";
         chunks::order: "chunks come back in the order of their bucket";
         chunks::moved: "a bucket of one operator becomes one of another in one epoch";
         chunks::names: "operators, buckets and bytes come back as they were, whatever they look like";

@@ -18,7 +18,7 @@ pub(super) async fn start<P: AnchorUnderTest>(case: &Case<'_, P>) {
         assert_eq!(*position, claimed, "the first claim of a partition");
     }
     assert!(owner.state().await.is_empty(), "a new job has no state");
-    // Only the partition at 0 moves on: its place in the answer is then told from the others.
+    // Only the partition at 0 moves on: its place in the answer is then distinguished from the others.
     let mut epoch = owner.epoch(0);
     for advance in epoch.advances.iter_mut().filter(|step| step.partition == partition(0)) {
         advance.to.offset = Some(77);

@@ -105,7 +105,7 @@ fn steps(epoch: &Epoch) -> Vec<(crate::Partition, crate::position::Position)> {
     epoch.advances.iter().map(|step| (step.partition, step.to)).collect()
 }
 
-/// Drives a future until it has been polled so often, then gives it up. Whether it was finished.
+/// Drives a future until it has been polled this often, then gives it up. Whether it was finished.
 async fn give_up<F: Future>(future: F, after_polls: u32) -> bool {
     let mut future = pin!(future);
     let mut polls = 0;

@@ -22,7 +22,7 @@ pub(super) struct CutEpoch<U> {
     pub(super) is_last: bool,
 }
 
-/// One life of a pipeline, in which a barrier sets out after every so many results.
+/// One life of a pipeline, in which a barrier sets out after every few results.
 pub(super) struct Life<S> {
     stream: Pin<Box<S>>,
     inlet: Inlet,
@@ -112,7 +112,7 @@ impl<S: Elements> Life<S> {
         gathering
     }
 
-    /// The next epoch: it ends when so much has come out, or when nothing is left.
+    /// The next epoch: it ends when enough has come out, or when nothing is left.
     pub(super) fn epoch(&mut self) -> CutEpoch<S::Value> {
         let mut gathering = None;
         let (mut passage, waits) = self.take(&mut gathering);

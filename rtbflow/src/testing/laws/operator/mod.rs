@@ -45,7 +45,7 @@ where
     });
 }
 
-/// As [`operator`], for operators that put something out at each barrier, such as partial sums: only
+/// As [`operator`], for operators that emit something at each barrier, such as partial sums: only
 /// what `meaning` makes of all the records must be the same.
 ///
 /// ```
@@ -99,7 +99,8 @@ where
         pass(&self.pipeline, steps)
     }
 
-    /// The input up to an element, with a barrier after every so many of them and one at the end.
+    /// The input up to an element, with a barrier each time that `every` of them have passed, and one at the
+    /// end.
     fn first(&self, count: usize, every: usize) -> Vec<Step<T>> {
         self.steps(0, count, every)
     }
@@ -189,7 +190,7 @@ where
         }
     }
 
-    /// A life that begins where an epoch ended, with a barrier after every so many results.
+    /// A life that begins where an epoch ended, with a barrier after every `most` results.
     fn life(&self, from: (Border, Option<Log>), most: usize) -> Life<S> {
         let end = Element::Watermark(Timestamp::MAX);
         let elements = self.input.iter().cloned().chain([end]);

@@ -213,7 +213,7 @@ impl Log {
         self.0.into_values().flatten().collect()
     }
 
-    /// All chunks, so many at a time; at least one page, as there is always a last one.
+    /// All chunks, this many at a time; at least one page, as there is always a last one.
     pub(super) fn pages<T>(self, size: usize) -> Vec<Step<T>> {
         let chunks = self.chunks();
         let mut pages: Vec<Step<T>> = chunks

@@ -69,7 +69,7 @@ pub async fn source<S: SourceUnderTest>(under_test: &S) {
     check! {
         until_end: "until the end, every record is read once, in the order of the offsets, then it ends";
         live: "without an end to reach, every record is read, then the end is proved or reached";
-        from_anywhere: "reading begins where it is told to, in each partition";
+        from_anywhere: "reading begins where the job says, in each partition";
         goes_on: "a second life goes on where the first one stood";
         given_up: "an assignment that was given up changes nothing";
         cancelled: "no event is lost when the wait for it is cancelled";

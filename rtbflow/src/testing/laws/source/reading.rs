@@ -36,7 +36,7 @@ pub(super) enum Until<'a> {
     Offsets(&'a Offsets),
 }
 
-/// What a source is told, with a job that is new.
+/// What a source is given when it is opened, with a job that is new.
 #[expect(clippy::expect_used, reason = "the name is legal: letters, a dash and hexadecimal digits")]
 pub(super) fn context(until_end: bool) -> Context {
     let job = format!("laws-{:016x}", rand::random::<u64>());
