@@ -10,7 +10,8 @@ use rtbflow::epoch::JobName;
 use rtbflow::source::RawRecord;
 use rtbflow::{Error, Partition, Result};
 
-use crate::anchor::changelog::{Positions, Scan, read_positions};
+use crate::anchor::changelog::Scan;
+use crate::anchor::positions::{Positions, read_positions};
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;

@@ -59,7 +59,7 @@ enum Retention {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PartitionCount {
     Fixed(u32),
-    As(String),
+    SameAs(String),
 }
 
 impl TopicSpec {
