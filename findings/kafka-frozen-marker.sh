@@ -9,11 +9,12 @@
 #           partition's leader. It waits for the frozen one's answer for the *brokers'*
 #           request.timeout.ms, 30 s, though the partition has had a new leader for 20 s. Until
 #           then read-committed readers stand before the committed record, and no transaction of
-#           this transactional.id begins, on whatever partitions, nor does a successor's
+#           this transactional.id gets anywhere, on whatever partitions, nor does a successor's
 #           init_transactions() come back (CONCURRENT_TRANSACTIONS, which the client retries in
 #           silence). And as the sending thread looks at time-outs only when it wakes, and then
-#           sleeps for 30 s again, one commit of *another* transactional.id after 20 s makes it
-#           50 s. With request.timeout.ms=5000 on the brokers all of it is an election.
+#           sleeps for up to 30 s again, one commit of *another* transactional.id of the same
+#           coordinator, 20 s later, makes it 50 s. With request.timeout.ms=5000 on the brokers
+#           all of it is an election.
 # Who:      exactly-once sinks which shortened the clients' time-outs and think that is all of it.
 #           The clients here have 5 s; with librdkafka's own 60 s the plain producer waits, too.
 set -euo pipefail
