@@ -30,7 +30,7 @@ const IN_COMMON: &[&str] = &[
 /// What no file or folder of sources is called: pictures where there are words for it, and what holds anything.
 const FORBIDDEN: &[&str] = &[
     "common", "door", "given", "held", "helper", "helpers", "inlet", "misc", "opening", "outgoing",
-    "outlet", "room", "rooms", "seat", "seats", "shared", "stuff", "told", "util", "utils", "wish",
+    "outlet", "room", "rooms", "seat", "seats", "shared", "stuff", "util", "utils", "wish",
     "wishes",
 ];
 /// The crates of the workspace, and the one beside it.
