@@ -26,6 +26,7 @@ mod run;
 mod running;
 mod settings;
 mod share;
+mod submission;
 mod task;
 #[cfg(test)]
 mod tests;

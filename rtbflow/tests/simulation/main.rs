@@ -152,7 +152,7 @@ fn finds_an_ignored_fence() {
 
 #[test]
 fn finds_a_claim_that_fences_nobody() {
-    finds(Fault::FencesNobody, "numbers/", 7);
+    finds(Fault::FencesNobody, "rows differ", 7);
 }
 
 #[test]

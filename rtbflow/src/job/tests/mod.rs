@@ -1,5 +1,6 @@
 //! Tests of the task loop and its intake: records as they would come, written down.
 
+mod commits;
 mod ending;
 mod events;
 mod portions;

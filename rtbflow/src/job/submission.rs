@@ -1,0 +1,98 @@
+//! Epochs on their way to the place, and the groups in which they are committed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::epoch::{Epoch, Verdict};
+use crate::job::backoff::Backoff;
+use crate::job::report::Status;
+use crate::position::Task;
+
+/// An epoch on its way to the place, and where its verdict is awaited.
+pub(crate) struct Submission {
+    pub(crate) epoch: Epoch,
+    pub(crate) verdict: oneshot::Sender<Verdict>,
+    /// Of the life of the task that it comes from.
+    pub(crate) status: Arc<Status>,
+}
+
+/// Who waits for the verdict on an epoch.
+pub(super) type Waiting = (oneshot::Sender<Verdict>, Arc<Status>);
+
+/// Epochs that are committed in one step.
+pub(super) struct Group {
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) waiting: Vec<Waiting>,
+    /// Whether the place was asked, and may have applied some of it.
+    pub(super) asked: bool,
+    /// How many commits there were when it failed last, of whatever it was a part of then.
+    pub(super) failed_behind: Option<u64>,
+    /// How often it fails while others are committed.
+    pub(super) backoff: Backoff,
+}
+
+impl Group {
+    pub(super) fn new(submissions: Vec<Submission>) -> Self {
+        let (epochs, waiting) = submissions
+            .into_iter()
+            .map(|Submission { epoch, verdict, status }| (epoch, (verdict, status)))
+            .unzip();
+        Self { epochs, waiting, asked: false, failed_behind: None, backoff: Backoff::default() }
+    }
+
+    pub(super) fn tasks(&self) -> impl Iterator<Item = Task> {
+        self.epochs.iter().map(|epoch| epoch.task)
+    }
+
+    /// What the place has to write, in rows; a change of state counts as one.
+    pub(super) fn rows(&self) -> usize {
+        let rows = |epoch: &Epoch| {
+            epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() + epoch.chunks.len()
+        };
+        self.epochs.iter().map(rows).sum()
+    }
+
+    /// The second half of the epochs, as a group of its own; none of a single epoch.
+    pub(super) fn split_off_half(&mut self) -> Option<Self> {
+        let half = self.epochs.len().div_ceil(2);
+        (self.epochs.len() > 1).then(|| Self {
+            epochs: self.epochs.split_off(half),
+            waiting: self.waiting.split_off(half),
+            backoff: self.backoff.clone(),
+            ..*self
+        })
+    }
+
+    /// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
+    pub(super) fn drop_orphans(&mut self) {
+        let orphaned: Vec<bool> =
+            self.waiting.iter().map(|(verdict, _)| verdict.is_closed()).collect();
+        let kept = |number: &mut usize| {
+            *number += 1;
+            !orphaned.get(*number - 1).copied().unwrap_or(true)
+        };
+        let (mut epoch, mut verdict) = (0, 0);
+        self.epochs.retain(|_| kept(&mut epoch));
+        self.waiting.retain(|_| kept(&mut verdict));
+    }
+}
+
+/// The first epoch of each task that has none under way, at most this many; the tasks are under way then. A
+/// group has one epoch of a task at most: were there two, and the answer lost, the place would stand behind
+/// the second, and the first could not be distinguished from one that was fenced.
+pub(super) fn first_of_each_task(
+    waiting: &mut Vec<Submission>,
+    busy: &mut HashSet<Task>,
+    most: usize,
+) -> Vec<Submission> {
+    let mut taken = Vec::new();
+    for submission in std::mem::take(waiting) {
+        match taken.len() < most && busy.insert(submission.epoch.task) {
+            true => taken.push(submission),
+            false => waiting.push(submission),
+        }
+    }
+    taken
+}
