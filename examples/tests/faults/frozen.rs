@@ -130,7 +130,7 @@ async fn wake(frozen: &Worker, assignments: usize) -> bool {
     let log = frozen.log();
     let lives = !ends(&log);
     // Which way back it took depends on what it was doing when it was frozen.
-    let ways = ["joins the group again", "did not commit", "are dropped"];
+    let ways = ["joins the group again", "did not commit", "drop the last epochs"];
     assert!(!lives || ways.iter().any(|way| log.contains(way)), "{log}");
     lives
 }

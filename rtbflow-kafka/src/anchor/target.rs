@@ -66,7 +66,7 @@ impl<'a> Target<'a> {
             }
             None => {
                 return Err(Error::config(format!(
-                    "take over task {task} of job {}: there is no topic {topic}; create it, compacted and with \
+                    "claim task {task} of job {}: there is no topic {topic}; create it, compacted and with \
                      {of} partitions, or let the anchor do so",
                     self.job
                 )));
