@@ -145,7 +145,8 @@ impl Replay<'_> {
         let consumer = Arc::new(self.consumer()?);
         let (topic, number) = (self.partition.topic.name(), self.partition.number);
         let made = Queue::new(&consumer, thread::current(), MOST_RECORDS);
-        let mut queue = made.ok_or_else(|| Error::transient("create a librdkafka queue for a changelog"))?;
+        let mut queue =
+            made.ok_or_else(|| Error::transient("create a librdkafka queue for a changelog"))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, number, Offset::Offset(range.from)).map_err(failed)?;
         queue.forward(topic, number);
@@ -179,7 +180,8 @@ impl Replay<'_> {
                 silence = Deadline::after(LONGEST_SILENCE);
             } else if silence.is_over() {
                 let last = consumer.client().context().last_error();
-                let reason = last.map_or_else(|| "no record arrived in time".to_owned(), |(_, reason)| reason);
+                let reason = last
+                    .map_or_else(|| "no record arrived in time".to_owned(), |(_, reason)| reason);
                 let attempt = format!("{} to {}", attempt(), range.until);
                 break Err(Error::transient(attempt).because(reason));
             } else {
