@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::broken::spoiler;
 use crate::chunk::Chunk;
 use crate::error::{BadRecord, Error};
 use crate::record::Origin;
@@ -263,11 +264,11 @@ impl Gathering {
     /// itself.
     ///
     /// # Errors
-    /// If an operator or a sink failed, if a clone of the barrier was lost on its way, or if state was
+    /// If an operator or a sink failed or [spoilt](Error::spoil_epoch) it, if a clone of the barrier was lost on its way, or if state was
     /// brought back that no operator took: then somebody renamed or removed an operator.
     pub fn finish(self) -> Result<Result<Gathered, Self>, Error> {
         let mut shared = lock(&self.shared);
-        if let Some(error) = shared.failure.take() {
+        if let Some(error) = shared.failure.take().or_else(spoiler) {
             return Err(error);
         }
         if shared.dropped {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use futures::stream::BoxStream;
 
+use crate::broken::spoiler;
 use crate::element::Element;
 use crate::error::Result;
 use crate::topology::{Tip, Topology};
@@ -142,8 +143,13 @@ pub(crate) trait Drain: Send {
 }
 
 impl End {
-    pub(crate) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.drain.as_mut().poll_drain(context)
+    /// As [`Drain::poll_drain`].
+    ///
+    /// # Errors
+    /// If the chain has [spoilt its epoch](crate::Error::spoil_epoch): nothing of it may be committed.
+    pub(crate) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self.drain.as_mut().poll_drain(context);
+        spoiler().map_or(polled.map(Ok), |error| Poll::Ready(Err(error)))
     }
 
     /// Both ends of a pipeline with two branches; more of them follow one after another. What the sinks of
@@ -191,7 +197,8 @@ impl Drain for Both {
     fn poll_drain(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Self { one, other } = &mut *self;
         for end in [one, other] {
-            if end.as_mut().is_some_and(|end| end.poll_drain(context).is_ready()) {
+            let drain = end.as_mut().map(|end| end.drain.as_mut());
+            if drain.is_some_and(|drain| drain.poll_drain(context).is_ready()) {
                 *end = None;
             }
         }

@@ -48,6 +48,7 @@
 mod activity;
 mod alarm;
 pub mod barrier;
+mod broken;
 mod chunk;
 pub mod clock;
 pub mod codec;

@@ -161,8 +161,8 @@ impl<B: Batch> TaskLoop<B> {
     async fn pass(&mut self, gathering: Gathering) -> Result<()> {
         let mut gathering = Some(gathering);
         poll_fn(|context| {
-            if self.end.poll_drain(context).is_ready() {
-                return Poll::Ready(Err(ended_early()));
+            if let Poll::Ready(ended) = self.end.poll_drain(context) {
+                return Poll::Ready(ended.and_then(|()| Err(ended_early())));
             }
             match gathering.take().map(Gathering::finish) {
                 Some(Ok(Err(open))) => {
@@ -312,8 +312,8 @@ impl<B: Batch> TaskLoop<B> {
         }
         self.activity.limit(self.settings.most_rows.min(self.pace.rows()));
         self.activity.take_stopped();
-        if self.end.poll_drain(context).is_ready() {
-            return Err(ended_early());
+        if let Poll::Ready(ended) = self.end.poll_drain(context) {
+            return ended.and_then(|()| Err(ended_early()));
         }
         self.work.progress = self.mailbox.lock().progress.clone();
         if self.activity.take_stopped() {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::barrier::Class;
 use crate::chunk::Chunk;
 use crate::either::Either;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::late::Late;
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
@@ -243,7 +243,9 @@ where
     /// Remembers the id of a record that is kept.
     fn remember(&mut self, hash: u64, key: K, at: Timestamp, held_from: Timestamp) {
         let hasher = self.hasher.clone();
-        let Some(generation) = self.generation(held_from) else { return };
+        let Some(generation) = self.generation(held_from) else {
+            return Error::broken("an id has no generation to be remembered in").spoil_epoch();
+        };
         let Generation { start, bucket, fresh, .. } = generation;
         let fresh = fresh.get_or_insert_with(|| {
             let mut fresh = bucket.writer(&format());
@@ -353,7 +355,9 @@ where
             let hash = self.hasher.hash_one(&key);
             if fits {
                 let hasher = self.hasher.clone();
-                let Some(generation) = self.generation(start) else { continue };
+                let Some(generation) = self.generation(start) else {
+                    return Err(Error::broken("a stored id has no generation to be remembered in"));
+                };
                 generation.logged = true;
                 generation.ids.insert_unique(hash, (key, at), |(id, _)| hasher.hash_one(id));
             } else {

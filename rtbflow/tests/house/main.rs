@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "activity",
             "alarm",
             "barrier",
+            "broken",
             "chunk",
             "clock",
             "dead_letter",

@@ -351,7 +351,8 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         let mut context = Context::from_waker(&waker);
         for _ in 0..MOST_POLLS {
             match self.end.poll_drain(&mut context) {
-                Poll::Ready(()) => panic!("an operator ended the flow before its source did"),
+                Poll::Ready(Ok(())) => panic!("an operator ended the flow before its source did"),
+                Poll::Ready(Err(error)) => panic!("{}", error.report()),
                 Poll::Pending if woken.0.swap(false, Ordering::Relaxed) => {}
                 Poll::Pending => return,
             }
