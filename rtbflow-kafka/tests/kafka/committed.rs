@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, util::Timeout};
 
@@ -22,6 +22,20 @@ pub(crate) struct Seen {
     pub(crate) value: Option<String>,
     pub(crate) headers: Vec<(String, Option<String>)>,
     pub(crate) timestamp_ms: Option<i64>,
+}
+
+impl Seen {
+    fn of(message: &OwnedMessage) -> Self {
+        let headers = message.headers().into_iter().flat_map(Headers::iter);
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(text),
+            value: message.payload().map(text),
+            headers: headers.map(|h| (h.key.to_owned(), h.value.map(text))).collect(),
+            timestamp_ms: message.timestamp().to_millis(),
+        }
+    }
 }
 
 /// Reads a topic from its beginning, a piece at each call. Blocking.
@@ -78,26 +92,22 @@ impl Committed {
 
     /// What was committed since the last call; whatever is written by now is decided first.
     pub(crate) fn more(&self) -> Vec<Seen> {
+        self.messages().iter().map(Seen::of).collect()
+    }
+
+    /// As [`more`](Self::more), byte by byte.
+    pub(crate) fn messages(&self) -> Vec<OwnedMessage> {
         let ends: Vec<i64> = (0..self.partitions).map(|number| self.end(number)).collect();
-        let (mut empty, mut seen) = (0, Vec::new());
+        let (mut empty, mut messages) = (0, Vec::new());
         let behind = || (0..).zip(&ends).any(|(number, end)| self.position(number) < *end);
         while behind() {
             empty += 1;
             assert!(empty < MOST_EMPTY, "{}: a transaction is not decided", self.topic);
             while let Some(message) = self.consumer.poll(LOOK) {
-                let message = message.unwrap();
-                let headers = message.headers().into_iter().flat_map(Headers::iter);
-                seen.push(Seen {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    key: message.key().map(text),
-                    value: message.payload().map(text),
-                    headers: headers.map(|h| (h.key.to_owned(), h.value.map(text))).collect(),
-                    timestamp_ms: message.timestamp().to_millis(),
-                });
+                messages.push(message.unwrap().detach());
             }
         }
-        seen
+        messages
     }
 }
 

@@ -24,6 +24,7 @@ mod refused;
 mod secure;
 mod server;
 mod slow;
+mod stored;
 mod topics;
 mod traffic;
 mod writer;

@@ -27,6 +27,8 @@ mod sinks;
 #[cfg(test)]
 mod standby;
 #[cfg(test)]
+mod stored;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod upgrade;

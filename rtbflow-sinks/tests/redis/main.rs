@@ -27,3 +27,5 @@ mod room;
 mod server;
 #[cfg(test)]
 mod size;
+#[cfg(test)]
+mod stored;
