@@ -6,6 +6,8 @@
 #![expect(clippy::indexing_slicing, reason = "indices are of the files that were read")]
 
 mod code;
+mod connectors;
+mod invariants;
 mod operators;
 mod places;
 mod words;
