@@ -5,9 +5,9 @@
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
 #![expect(clippy::indexing_slicing, reason = "indices are of the files that were read")]
 
+mod architecture;
 mod code;
 mod connectors;
-mod invariants;
 mod operators;
 mod places;
 mod words;

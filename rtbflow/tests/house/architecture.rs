@@ -1,9 +1,11 @@
-//! The invariants of `ARCHITECTURE.md`: beside each stands what would fail if it did not hold, or that it is a
-//! convention.
+//! What `ARCHITECTURE.md` says of the code: beside each invariant stands what would fail if it did not hold, or that
+//! it is a convention; and the words are those of the code.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+use super::libraries;
 
 /// Ends of names of files that are looked for by their paths.
 const FILES: &[&str] = &[".rs", ".toml"];
@@ -62,6 +64,44 @@ fn wrong(tree: &Tree, invariant: &str) -> Vec<String> {
     }
     let missing = names.into_iter().filter(|named| !tree.has(named));
     missing.map(|named| format!("{name}: there is no {named}")).collect()
+}
+
+/// The names in the first column of the table of words.
+fn words(document: &str) -> Vec<&str> {
+    let section = document.split("\n## ").find(|section| section.starts_with("Words"));
+    let rows = section.unwrap_or_default().lines().filter(|line| line.starts_with("| "));
+    rows.skip(1)
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|first| first.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// Whether a public type or trait has this name.
+fn is_a_type(texts: &[&str], name: &str) -> bool {
+    let kinds = ["struct", "enum", "trait"];
+    let begins = kinds.map(|kind| format!("pub {kind} {name}"));
+    let is_whole = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric());
+    texts.iter().any(|text| begins.iter().any(|begin| text.split(begin).skip(1).any(is_whole)))
+}
+
+#[test]
+fn each_word_names_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let texts: Vec<_> = libraries().files.iter().map(|file| file.text.as_str()).collect();
+    let words = words(&document);
+    assert!(words.len() > 20, "{words:?}");
+    let missing: Vec<_> = words.into_iter().filter(|word| !is_a_type(&texts, word)).collect();
+    assert_eq!(missing, [""; 0], "of the table of words");
+}
+
+#[test]
+fn a_word_that_names_nothing_is_noticed() {
+    let document =
+        "## Code\n\n## Words here\n\n| here | there |\n|---|---|\n| job (`Job`), `Seat` | `Task` |";
+    assert_eq!(words(&document.replace("## Code", "\n## Code")), ["Job", "Seat"]);
+    let texts = ["/// It.\npub struct Job<S> {}", "pub struct Seats;"];
+    assert!(is_a_type(&texts, "Job") && !is_a_type(&texts, "Seat"));
 }
 
 #[test]
