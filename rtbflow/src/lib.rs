@@ -1,4 +1,4 @@
-//! Stream processing for Rust services, exact at the database.
+//! Stream processing for Rust services, exactly once, and exact at the database.
 //!
 //! A [`Job`] reads a [source], sends its records through [operators] and writes
 //! the results into a [place](epoch::Anchor), such as Postgres or Redis. Results, the operators' state and
@@ -24,6 +24,12 @@
 //! let counts: Vec<_> = counts.iter().map(|count| (count.key, count.value)).collect();
 //! assert_eq!(counts, [(7, 2), (8, 1), (7, 1)]);
 //! ```
+//!
+//! # Exactly once
+//! Each record of the input takes effect in the place once, whatever happens to the processes: killed at any
+//! point, run twice, frozen, cut off in the middle of a commit. Not more is meant: code runs again for what was
+//! read and not committed, and what lies beside the place is written at least once. [Places and
+//! guarantees](guide::places) has each place with what it covers, and what not.
 //!
 //! # The rooms
 //! In the order in which data walks: [`source`] and [`codec`], [`flow`] and [`operators`], [`sink`],

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rtbflow::barrier::Class;
 use rtbflow::operators::{Logic, Outbox, Snapshot};
 use rtbflow::state::{Chunk, KeyedState};
 use rtbflow::{Elements, Flow, Record, Result, Timestamp};
@@ -48,8 +49,9 @@ impl Logic for Peak {
                     .is_some_and(|highest| value > std::mem::replace(highest, value.max(*highest)))
             }
         };
-        if higher {
-            out.push(record);
+        match higher {
+            true => out.push(record),
+            false => out.account(Class::Filtered, record.origin),
         }
     }
 

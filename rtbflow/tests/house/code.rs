@@ -224,6 +224,15 @@ impl File {
         })
     }
 
+    /// What a path means here, by what the file imports.
+    pub(crate) fn meant(&self, path: &[String]) -> Vec<String> {
+        let Some((first, rest)) = path.split_first() else { return Vec::new() };
+        let imported = self.aliases.get(first).cloned();
+        let mut meant = imported.unwrap_or_else(|| vec![first.clone()]);
+        meant.extend_from_slice(rest);
+        meant
+    }
+
     pub(crate) fn new(crate_name: &'static str, path: &Path, text: String) -> Self {
         let syntax =
             syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -5,7 +5,9 @@
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
 #![expect(clippy::indexing_slicing, reason = "indices are of the files that were read")]
 
+mod architecture;
 mod code;
+mod connectors;
 mod operators;
 mod places;
 mod words;
@@ -65,6 +67,9 @@ const STILL: &[(&str, &[&str])] = &[
     ("flow.rs", &["tokio"]),
     ("operators", &["tokio", "SystemTime", "Instant"]),
 ];
+
+/// The chapter that says what each operator keeps.
+const TIME: &str = include_str!("../../docs/time.md");
 
 fn libraries() -> &'static Code {
     static LIBRARIES: OnceLock<Code> = OnceLock::new();
@@ -211,5 +216,8 @@ fn an_operator_is_one_file_and_one_line() {
         let method = [format!("pub fn {name}<"), format!("pub fn {name}(")];
         let known = method.iter().any(|method| text.contains(method));
         assert!(known, "operators/{name}.rs has no method `{name}`");
+        let has_a_row = [format!("`{name}`"), format!("`{name}(")];
+        let has_a_row = has_a_row.iter().any(|row| TIME.contains(row));
+        assert!(has_a_row, "docs/time.md does not say what `{name}` keeps");
     }
 }

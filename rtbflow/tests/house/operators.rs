@@ -13,6 +13,16 @@ const KNOW_BARRIERS: &[&str] = &[
     "operators/union.rs",
 ];
 
+/// And these are polled: those, and one that waits for answers in their order.
+const ARE_POLLED: &[&str] = &[
+    "operators/in_order.rs",
+    "operators/split.rs",
+    "operators/stateful/operator.rs",
+    "operators/stateless.rs",
+    "operators/to.rs",
+    "operators/union.rs",
+];
+
 fn operators(files: &[File]) -> impl Iterator<Item = &File> {
     files.iter().filter(|file| file.crate_name == "rtbflow" && file.path.starts_with("operators"))
 }
@@ -21,11 +31,20 @@ fn shipped(file: &File) -> &str {
     file.text.split("#[cfg(test)]").next().unwrap_or_default()
 }
 
-fn know_barriers(files: &[File]) -> Vec<String> {
-    let knows = operators(files).filter(|file| shipped(file).contains("Element::Barrier"));
-    let mut names: Vec<_> = knows.map(|file| file.path.display().to_string()).collect();
+/// The operators whose shipped code has this text.
+fn that_have(files: &[File], text: &str) -> Vec<String> {
+    let have = operators(files).filter(|file| shipped(file).contains(text));
+    let mut names: Vec<_> = have.map(|file| file.path.display().to_string()).collect();
     names.sort_unstable();
     names
+}
+
+fn know_barriers(files: &[File]) -> Vec<String> {
+    that_have(files, "Element::Barrier")
+}
+
+fn are_polled(files: &[File]) -> Vec<String> {
+    that_have(files, "fn poll")
 }
 
 /// Public methods whose type says what makes the flow.
@@ -50,6 +69,11 @@ fn few_operators_know_of_barriers() {
 }
 
 #[test]
+fn few_operators_are_polled() {
+    assert_eq!(are_polled(&libraries().files), ARE_POLLED);
+}
+
+#[test]
 fn no_operator_says_in_its_signature_how_it_works() {
     assert_eq!(tell_how(&libraries().files), [""; 0]);
 }
@@ -61,8 +85,10 @@ fn an_operator_that_breaks_these_rules_is_noticed() {
     pub fn double(self) -> Flow<Double<S>> {
         match element { Element::Barrier(barrier) => barrier }
     }
+    fn poll_next() {}
 }";
     let files = crate_of("rtbflow", &[("operators/double.rs", text)]);
     assert_eq!(know_barriers(&files), ["operators/double.rs"]);
+    assert_eq!(are_polled(&files), ["operators/double.rs"]);
     assert_eq!(tell_how(&files), ["rtbflow/operators/double.rs: double"]);
 }

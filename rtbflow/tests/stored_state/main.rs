@@ -144,3 +144,20 @@ fn what_this_build_has_stored_goes_on() {
         assert_eq!(rest(&mut opened), rest(&mut undisturbed), "{name}");
     }
 }
+
+#[test]
+fn nothing_is_kept_for_ever() {
+    for (name, pipeline) in CASES {
+        let mut driver = driver(pipeline);
+        send_before(&mut driver);
+        let kept = |driver: &TestDriver<Input>| {
+            let chunks = driver.stored().into_iter();
+            // The bucket before all is of the watermark.
+            chunks.filter(|chunk| chunk.bucket != i64::MIN).map(|chunk| chunk.len()).sum::<usize>()
+        };
+        assert!(kept(&driver) > 0, "{name} keeps nothing");
+        // Of what the pipelines keep a minute is the longest.
+        driver.advance_watermark(watermark() + 120 * SECOND).commit();
+        assert_eq!(kept(&driver), 0, "{name}");
+    }
+}
