@@ -5,7 +5,6 @@
 
 use rtbflow::{Error, Result};
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
 
 use crate::postgres::batch::unnest;
 use crate::postgres::cell::Kind;
@@ -137,7 +136,8 @@ impl Missing {
         let looked = format!("look at table {} in Postgres at {}", table.quoted, lease.server);
         let there = "select to_regclass($1) is not null as there";
         let name = Value::from(&table.quoted);
-        let rows = lease.read(there, &parameters(std::slice::from_ref(&name)), &looked).await?;
+        let rows =
+            lease.read(there, &Value::parameters(std::slice::from_ref(&name)), &looked).await?;
         if !rows.first().is_some_and(|row| row.try_get("there").unwrap_or(false)) {
             self.add(format!(
                 "{attempted}: there is no table {}: create it, or correct the search_path",
@@ -147,7 +147,7 @@ impl Missing {
         }
         let columns = Value::array(table.columns.iter().map(|(column, _)| column));
         let named = [name, columns];
-        for row in lease.read(COLUMNS, &parameters(&named), &looked).await? {
+        for row in lease.read(COLUMNS, &Value::parameters(&named), &looked).await? {
             if let Some(column) = text(&row, "missing") {
                 self.add(format!("{attempted}: the table has no column {column:?}: add it"));
             }
@@ -159,7 +159,9 @@ impl Missing {
             }
         }
         let [name, _] = &named;
-        for row in lease.read(SEQUENCES, &parameters(std::slice::from_ref(name)), &looked).await? {
+        for row in
+            lease.read(SEQUENCES, &Value::parameters(std::slice::from_ref(name)), &looked).await?
+        {
             let sequence = text(&row, "sequence").unwrap_or_default();
             self.add(format!("{attempted}: grant the user usage on sequence {sequence}"));
         }
@@ -223,15 +225,11 @@ async fn plan(
     let sql = format!("explain {sql}");
     let (begun, planned, ended) = futures::future::join3(
         client.batch_execute(&lease.begin),
-        client.query_typed(&sql, &parameters(values)),
+        client.query_typed(&sql, &Value::parameters(values)),
         client.batch_execute("rollback"),
     )
     .await;
     begun.and(planned).and_then(|rows| ended.map(|()| rows))
-}
-
-fn parameters(values: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
-    values.iter().map(|value| (value as _, value.kind())).collect()
 }
 
 fn text(row: &Row, column: &str) -> Option<String> {

@@ -7,7 +7,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rtbflow::lookup::{Batched, Failed};
 use rtbflow::{BadRecord, Result};
-use tokio_postgres::types::ToSql;
 
 use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
@@ -99,12 +98,11 @@ impl Postgres {
     }
 
     /// The rows that a statement returns, outside any transaction.
-    async fn rows_of(&self, attempted: &str, sql: &str, parameter: Value) -> Result<Vec<Row>> {
+    async fn rows_of(&self, attempted: &str, sql: &str, value: Value) -> Result<Vec<Row>> {
         self.within(&self.inner.reader, attempted, async {
             let lease = self.reader().await?;
-            let parameter: (&(dyn ToSql + Sync), _) = (&parameter, parameter.kind());
             let attempted = format!("{attempted} Postgres at {}", self.server());
-            let answer = lease.read(sql, &[parameter], &attempted).await?;
+            let answer = lease.read(sql, &[value.parameter()], &attempted).await?;
             lease.keep();
             Row::of(&answer)
         })

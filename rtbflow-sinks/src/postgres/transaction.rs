@@ -9,7 +9,6 @@ use rtbflow::barrier::{Class, Tally};
 use rtbflow::record::{Origin, Partition};
 use rtbflow::{Error, Record, Result};
 use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
 
 use crate::postgres::failure::failure;
 use crate::postgres::place::Postgres;
@@ -88,7 +87,7 @@ impl<'a> Transaction<'a> {
     /// What the server says. After an error the transaction can only fail.
     pub async fn execute(&self, sql: &str, parameters: &[Value]) -> Result<u64> {
         self.checked(sql)?;
-        let answer = self.client.execute_typed(sql, &typed(parameters)).await;
+        let answer = self.client.execute_typed(sql, &Value::parameters(parameters)).await;
         answer.map_err(|error| self.failing(&error))
     }
 
@@ -99,7 +98,7 @@ impl<'a> Transaction<'a> {
     /// the server the transaction can only fail.
     pub async fn query(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
         self.checked(sql)?;
-        let answer = self.client.query_typed(sql, &typed(parameters)).await;
+        let answer = self.client.query_typed(sql, &Value::parameters(parameters)).await;
         Row::of(&answer.map_err(|error| self.failing(&error))?)
     }
 
@@ -140,10 +139,6 @@ impl fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transaction({})", self.attempted)
     }
-}
-
-fn typed(parameters: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
-    parameters.iter().map(|value| (value as _, value.kind())).collect()
 }
 
 /// Refuses statements that would end or split the transaction: positions and results would come apart.

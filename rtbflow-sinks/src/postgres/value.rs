@@ -31,7 +31,17 @@ enum Repr {
 }
 
 impl Value {
-    pub(crate) fn kind(&self) -> Type {
+    /// As the client takes it.
+    pub(crate) fn parameter(&self) -> (&(dyn ToSql + Sync), Type) {
+        (&self.0, self.kind())
+    }
+
+    /// As the client takes them.
+    pub(crate) fn parameters(values: &[Self]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        values.iter().map(Self::parameter).collect()
+    }
+
+    fn kind(&self) -> Type {
         match &self.0 {
             Repr::One(kind, _) => kind.scalar(),
             Repr::Many(kind, _) => kind.array(),
@@ -62,29 +72,35 @@ impl Value {
 }
 
 impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Repr {
     /// Shows the type only: values may be anybody's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::One(kind, _) => f.write_str(kind.sql()),
-            Repr::Many(kind, cells) => write!(f, "{}[{}]", kind.sql(), cells.count()),
+        match self {
+            Self::One(kind, _) => f.write_str(kind.sql()),
+            Self::Many(kind, cells) => write!(f, "{}[{}]", kind.sql(), cells.count()),
         }
     }
 }
 
-impl ToSql for Value {
+impl ToSql for Repr {
     fn to_sql(
         &self,
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        match &self.0 {
-            Repr::One(_, Cell::Null) => return Ok(IsNull::Yes),
-            Repr::One(_, cell) => {
+        match self {
+            Self::One(_, Cell::Null) => return Ok(IsNull::Yes),
+            Self::One(_, cell) => {
                 let mut cells = Cells::default();
                 cells.push(cell);
                 out.extend_from_slice(cells.bytes().get(4..).unwrap_or_default());
             }
-            Repr::Many(kind, cells) => Array::write(*kind, &[cells], out)?,
+            Self::Many(kind, cells) => Array::write(*kind, &[cells], out)?,
         }
         Ok(IsNull::No)
     }

@@ -8,6 +8,7 @@
 mod architecture;
 mod code;
 mod connectors;
+mod listing;
 mod operators;
 mod places;
 mod words;
