@@ -49,7 +49,7 @@ fn ads() -> RawBatch {
     let mut batch = RawBuffer::default();
     for (offset, ad) in (0..i64::from(RECORDS)).zip(ads) {
         let (key, value) = (Some(ad.key.as_bytes()), ad.value.as_deref());
-        batch.push(RawRecord { offset, timestamp: ad.timestamp, key, value }, []);
+        batch.push(RawRecord::new(offset, ad.timestamp, key, value), []);
     }
     batch.into()
 }

@@ -40,7 +40,7 @@ impl Replay {
 #[inline]
 pub(crate) fn read(ad: Ad, partition: Partition, number: usize) -> Record<Ad> {
     let offset = i64::try_from(number).unwrap_or(i64::MAX);
-    Record { value: ad, timestamp: ad.at, origin: Some(Origin::new(partition, offset)) }
+    Record::read(ad, ad.at, Origin::new(partition, offset))
 }
 
 impl Stream for Replay {

@@ -236,7 +236,7 @@ mod tests {
             });
             let (timestamp, value) = (Timestamp::from_millis(0), json.to_string());
             let value = Some(value.as_bytes());
-            refundable_clicks().decode(&RawRecord { offset: 0, timestamp, key: None, value })
+            refundable_clicks().decode(&RawRecord::new(0, timestamp, None, value))
         };
         let last = "9999-12-31T23:54:59.999Z";
         assert!(decode("CLICK", last).is_ok());

@@ -54,8 +54,8 @@ fn records(from: i64, count: i64) -> Vec<Vec<Record<Charge>>> {
         let task = usize::try_from(n).unwrap() % tasks.len();
         let partition = Partition::new(topic, i32::try_from(task).unwrap());
         let timestamp = Timestamp::from_millis(1_705_314_600_000 + n);
-        let origin = Some(Origin::new(partition, n));
-        tasks.get_mut(task).unwrap().push(Record { value: charge(n), timestamp, origin });
+        let origin = Origin::new(partition, n);
+        tasks.get_mut(task).unwrap().push(Record::read(charge(n), timestamp, origin));
     }
     tasks
 }
@@ -93,7 +93,7 @@ async fn by_rtbflow(postgres: &Postgres, commits: i64, rows: i64) {
     for number in 0..TASKS {
         let task = Task { number, of: TASKS };
         let partition = Partition::new(Topic::new("ad-events"), i32::try_from(number).unwrap());
-        let claim = Claim { task, partitions: vec![partition], owner: 1 };
+        let claim = Claim::new(task, vec![partition], 1);
         let at = *postgres.claim(&job, &claim).await.unwrap().first().unwrap();
         sides.push(TaskSide { sink: sinks(postgres), task, partition, at });
     }
@@ -106,7 +106,7 @@ async fn by_rtbflow(postgres: &Postgres, commits: i64, rows: i64) {
             }
             let offset = records.last().and_then(|record| record.origin).map(|at| at.offset() + 1);
             let to = Position { offset, commit: side.at.commit + 1, ..side.at };
-            let advance = Advance { partition: side.partition, from: side.at, to };
+            let advance = Advance::new(side.partition, side.at, to);
             let mut epoch = Epoch::new(side.task, vec![advance], Gathered::default());
             side.sink.stage(&mut epoch.staged);
             side.at = to;

@@ -82,6 +82,7 @@ impl Tally {
 
 /// A record that is to be written to the dead-letter topic: where it was read, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reject {
     /// Where it was read.
     pub origin: Origin,
@@ -89,8 +90,17 @@ pub struct Reject {
     pub reason: BadRecord,
 }
 
+impl Reject {
+    /// A record that was read there, and why it is not used.
+    #[must_use]
+    pub fn new(origin: Origin, reason: BadRecord) -> Self {
+        Self { origin, reason }
+    }
+}
+
 /// What an epoch gathers from the operators and sinks of one task.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Gathered {
     /// Changes of the operators' state, in the order in which they must be applied.
     pub chunks: Vec<Chunk>,

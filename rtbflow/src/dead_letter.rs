@@ -9,6 +9,7 @@ use crate::refused_result::RefusedResult;
 
 /// A record that could not be used, as it was read; or a result that its place refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Where the record was read; of a result, where the last record was read before it was emitted.
     pub origin: Origin,
@@ -49,6 +50,7 @@ impl DeadLetter {
 
 /// A record as it stands in its source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Original {
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -56,6 +58,18 @@ pub struct Original {
     pub value: Option<Vec<u8>>,
     /// Its headers, in order; a name may stand there more than once.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Original {
+    /// A record with this key, this value and these headers.
+    #[must_use]
+    pub fn new(
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        headers: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Self {
+        Self { key, value, headers }
+    }
 }
 
 /// A batch as the committer sees it: what records can be cut out of.

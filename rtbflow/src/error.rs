@@ -222,6 +222,7 @@ impl BadRecord {
 /// of the call may have been applied: they are found applied when they are committed again.) What the place
 /// refuses for reasons of its own (rights, a missing table, a full disk) is no refusal but an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// Which epoch, by its number in the slice that the place was given.
     pub epoch: usize,
@@ -231,6 +232,14 @@ pub struct Refusal {
     pub row: usize,
     /// The place's reason.
     pub reason: BadRecord,
+}
+
+impl Refusal {
+    /// The row with this number, of this batch of this epoch.
+    #[must_use]
+    pub fn new(epoch: usize, staged: usize, row: usize, reason: BadRecord) -> Self {
+        Self { epoch, staged, row, reason }
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::error::{BadRecord, Error, Result};
 
 /// Why a call gave no value.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failed {
     /// The record cannot be used: it becomes a dead letter, and the flow goes on.
     BadRecord(BadRecord),

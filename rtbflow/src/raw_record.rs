@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 
 /// One record, as it is on the wire.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct RawRecord<'a> {
     /// The offset.
     pub offset: i64,
@@ -15,6 +16,20 @@ pub struct RawRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The value.
     pub value: Option<&'a [u8]>,
+}
+
+impl<'a> RawRecord<'a> {
+    /// A record at this offset, with the time of its transport.
+    #[inline]
+    #[must_use]
+    pub fn new(
+        offset: i64,
+        timestamp: Timestamp,
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+    ) -> Self {
+        Self { offset, timestamp, key, value }
+    }
 }
 
 impl fmt::Debug for RawRecord<'_> {

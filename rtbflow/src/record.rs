@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 /// A value with its event time and the place where it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Record<T> {
     /// The value.
     pub value: T,
@@ -18,6 +19,13 @@ pub struct Record<T> {
 }
 
 impl<T> Record<T> {
+    /// A record that was read there.
+    #[inline]
+    #[must_use]
+    pub fn read(value: T, timestamp: Timestamp, origin: Origin) -> Self {
+        Self { value, timestamp, origin: Some(origin) }
+    }
+
     /// A record that was read nowhere: an operator's result.
     #[must_use]
     pub fn derived(value: T, timestamp: Timestamp) -> Self {

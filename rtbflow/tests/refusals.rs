@@ -303,7 +303,7 @@ impl Writer for Beside {
                     })
                 });
                 let reason = BadRecord::new("it is negative");
-                refusals.extend(row.map(|row| Refusal { epoch, staged, row, reason }));
+                refusals.extend(row.map(|row| Refusal::new(epoch, staged, row, reason)));
             }
         }
         if refusals.is_empty() {

@@ -134,7 +134,7 @@ impl Anchor for Board {
         let shown = self.lock();
         let state = shown.jobs.get(job).into_iter().flat_map(|held| &held.state);
         let own = state.filter(|((of, ..), _)| *of == task).flat_map(|(_, log)| log.clone());
-        Ok(ChunkPage { chunks: own.collect(), next: None })
+        Ok(ChunkPage::new(own.collect(), None))
     }
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
@@ -159,10 +159,7 @@ impl Anchor for Board {
 
     async fn kept(&self, job: &JobName) -> Result<Kept> {
         let shown = self.lock();
-        let kept = |held: &Held| Kept {
-            positions: held.positions.clone().into_iter().collect(),
-            buckets: held.state.len() as u64,
-        };
+        let kept = |held: &Held| Kept::new(held.positions.clone().into_iter().collect(), held.state.len() as u64);
         Ok(shown.jobs.get(job).map(kept).unwrap_or_default())
     }
 

@@ -67,7 +67,7 @@ impl Batch for Readings {
         let value = offset * 31 % 97 - i64::from(sensor);
         let content =
             Content::Value(Reading { sensor, value }, Timestamp::from_millis(offset * 1_000));
-        (offset < self.to).then_some(Incoming { offset, content })
+        (offset < self.to).then_some(Incoming::new(offset, content))
     }
 
     fn dead_letter(

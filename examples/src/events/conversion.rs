@@ -158,7 +158,7 @@ mod tests {
         );
         let timestamp = Timestamp::from_millis(0);
         let value = Some(json.as_bytes());
-        conversions().decode(&RawRecord { offset: 0, timestamp, key: None, value }).ok()
+        conversions().decode(&RawRecord::new(0, timestamp, None, value)).ok()
     }
 
     #[test]

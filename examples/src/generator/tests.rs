@@ -25,7 +25,7 @@ fn records(plan: Plan) -> Vec<Generated> {
 }
 
 fn raw(value: &[u8]) -> RawRecord<'_> {
-    RawRecord { offset: 0, timestamp: Timestamp::MIN, key: None, value: Some(value) }
+    RawRecord::new(0, Timestamp::MIN, None, Some(value))
 }
 
 fn decodes<V: View>(value: &[u8]) -> bool {

@@ -134,7 +134,7 @@ impl Launch {
         lost: &[String],
         keeps: Option<&str>,
     ) -> String {
-        let Kept { positions, buckets } = &found.kept;
+        let Kept { positions, buckets, .. } = &found.kept;
         let offsets: i64 = positions.values().filter_map(|at| at.offset).sum();
         let mut text = format!(
             "  of group {job}: positions of {} partitions ({offsets} offsets), {buckets} buckets of state\n",

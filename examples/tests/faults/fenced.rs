@@ -13,11 +13,8 @@ const FENCED: i32 = 4;
 
 /// Claims the first of eight tasks, as another instance would.
 async fn take_over(place: &impl Anchor, group: &str) {
-    let claim = Claim {
-        task: Task { number: 0, of: 8 },
-        partitions: vec![Partition::new(Topic::new(ADS), 0)],
-        owner: 0x07E5,
-    };
+    let claim =
+        Claim::new(Task { number: 0, of: 8 }, vec![Partition::new(Topic::new(ADS), 0)], 0x07E5);
     place.claim(&JobName::new(group).unwrap(), &claim).await.unwrap();
 }
 

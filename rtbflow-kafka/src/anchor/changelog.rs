@@ -229,12 +229,7 @@ mod tests {
     fn scan<'a>(records: impl IntoIterator<Item = &'a RecordBatch>) -> Result<Scan> {
         let mut scan = Scan::default();
         for message in records.into_iter().flat_map(RecordBatch::messages) {
-            scan.take(&RawRecord {
-                offset: 0,
-                timestamp: Timestamp::default(),
-                key: message.key,
-                value: message.value,
-            })?;
+            scan.take(&RawRecord::new(0, Timestamp::default(), message.key, message.value))?;
         }
         Ok(scan)
     }

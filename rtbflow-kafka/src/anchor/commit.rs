@@ -33,8 +33,8 @@ impl Plan {
     /// If something was staged for this place by a sink of another.
     pub(crate) fn new(epoch: &Epoch, place: Place) -> Result<Self> {
         let batches = StagedBatch::of((0, epoch), place).collect::<Result<_>>()?;
-        let chunks = Gathered { chunks: epoch.chunks.clone(), ..Gathered::default() };
-        Ok(Self { epoch: Epoch::new(epoch.task, epoch.advances.clone(), chunks), batches })
+        let advances = Epoch::new(epoch.task, epoch.advances.clone(), Gathered::default());
+        Ok(Self { epoch: advances.with_chunks(epoch.chunks.clone()), batches })
     }
 }
 

@@ -135,7 +135,7 @@ mod tests {
     fn read(batch: &RecordBatch) -> Result<Option<Positions>> {
         let message = batch.messages().next().unwrap();
         let (offset, timestamp) = (0, Timestamp::default());
-        read_positions(&RawRecord { offset, timestamp, key: message.key, value: message.value })
+        read_positions(&RawRecord::new(offset, timestamp, message.key, message.value))
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl TopicSpec {
 
 /// A topic as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicCount {
     /// The topic's name.
     pub name: String,

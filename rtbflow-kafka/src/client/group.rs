@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A member of a job's group: an instance that the group takes for alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Member {
     /// What its client calls itself.
     pub client: String,

@@ -364,8 +364,7 @@ mod tests {
     fn a_value_is_cut_to_what_fits_beside_the_rest() {
         let origin = Origin::new(Partition::new(Topic::new("ads"), 0), 1);
         let value = Some(vec![7; 1000]);
-        let original =
-            rtbflow::epoch::Original { key: Some(vec![1; 10]), value, headers: Vec::new() };
+        let original = rtbflow::epoch::Original::new(Some(vec![1; 10]), value, Vec::new());
         let letter = DeadLetter::record(origin, original, BadRecord::new("why"));
         let headers = [("rtbflow-error", Some(b"why".as_slice()))];
         let (whole, full) = cut(&letter, &headers, 1_164).unwrap();

@@ -184,10 +184,13 @@ fn bisect<'a>(
 }
 
 fn refusal(row: &Row<'_>, reason: BadRecord) -> Refusal {
-    Refusal { epoch: row.batch.epoch, staged: row.batch.staged, row: row.row, reason }
+    Refusal::new(row.batch.epoch, row.batch.staged, row.row, reason)
 }
 
 /// Puts the refusals of single epochs together: each is about the epoch with this number.
 pub(crate) fn of_epoch(number: usize, error: &Error) -> impl Iterator<Item = Refusal> {
-    error.refusals().iter().map(move |refusal| Refusal { epoch: number, ..refusal.clone() })
+    error.refusals().iter().cloned().map(move |mut refusal| {
+        refusal.epoch = number;
+        refusal
+    })
 }

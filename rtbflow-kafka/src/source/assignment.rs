@@ -74,7 +74,7 @@ impl Assigned {
             let (opened, partitions): (Vec<_>, Vec<_>) = opened.unzip();
             readers.extend(opened);
             tasks.push(task);
-            inputs.push(TaskInput { task, partitions });
+            inputs.push(TaskInput::new(task, partitions));
         }
         Ok((Self { generation, tasks, readers, positions: None }, inputs))
     }
@@ -278,7 +278,7 @@ pub(crate) fn open(
     let until = until.unwrap_or(i64::MAX);
     let (reader, deliveries) =
         PartitionReader::new(job, partition, until, patience, Arc::clone(mailbox));
-    (reader, PartitionInput { partition, deliveries })
+    (reader, PartitionInput::new(partition, deliveries))
 }
 
 /// The log of a partition as it is; `None` where it is not known where it begins or ends.

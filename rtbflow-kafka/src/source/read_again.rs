@@ -84,7 +84,7 @@ fn read(
                 records.dead_letter(partition, offset, BadRecord::new("read again"))
             });
             found.extend(letter.map(|DeadLetter { key, value, headers, .. }| {
-                (*origin, Original { key, value, headers })
+                (*origin, Original::new(key, value, headers))
             }));
         }
         rest.from = taken.next;

@@ -101,7 +101,7 @@ impl HeldFeed {
                 delivery
             }
         });
-        PartitionInput { partition, deliveries: deliveries.boxed() }
+        PartitionInput::new(partition, deliveries.boxed())
     }
 }
 
@@ -112,9 +112,10 @@ impl Feed for HeldFeed {
         Ok(match self.feed.next().await? {
             SourceEvent::Assigned(mut assignment) => {
                 let tasks = std::mem::take(&mut assignment.tasks);
-                let tasks = tasks.into_iter().map(|TaskInput { task, partitions }| {
-                    let partitions = partitions.into_iter().map(|input| self.hold(input));
-                    TaskInput { task, partitions: partitions.collect() }
+                let tasks = tasks.into_iter().map(|input| {
+                    let (task, partitions) = (input.task, input.partitions.into_iter());
+                    let partitions = partitions.map(|input| self.hold(input));
+                    TaskInput::new(task, partitions.collect())
                 });
                 let tasks = tasks.collect();
                 SourceEvent::Assigned(Assignment::new(tasks, move |begin| assignment.begin(begin)))

@@ -76,7 +76,7 @@ async fn two_topics_together_keep_the_laws_of_sources() {
 pub(crate) fn letter(topic: &str, number: i32, offset: i64) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), number), offset);
     let (key, value) = (Some(b"k".to_vec()), Some(offset.to_string().into_bytes()));
-    let original = Original { key, value, headers: Vec::new() };
+    let original = Original::new(key, value, Vec::new());
     DeadLetter::record(origin, original, BadRecord::new(""))
 }
 
@@ -98,16 +98,15 @@ async fn keeps_the_laws_of_sources() {
             .insert(header("none", None))
             .insert(header("trace", Some(b"".as_slice())));
         write_one(&topic, key, value, headers).await;
-        records.push(DeadLetter {
-            key: key.map(<[u8]>::to_vec),
-            value: value.map(<[u8]>::to_vec),
-            headers: vec![
-                ("trace".to_owned(), Some(b"\xff\xfe".to_vec())),
-                ("none".to_owned(), None),
-                ("trace".to_owned(), Some(Vec::new())),
-            ],
-            ..letter(&topic, 0, offset)
-        });
+        let mut record = letter(&topic, 0, offset);
+        record.key = key.map(<[u8]>::to_vec);
+        record.value = value.map(<[u8]>::to_vec);
+        record.headers = vec![
+            ("trace".to_owned(), Some(b"\xff\xfe".to_vec())),
+            ("none".to_owned(), None),
+            ("trace".to_owned(), Some(Vec::new())),
+        ];
+        records.push(record);
     }
     laws::source(&Written { kafka: kafka(), topic, records }).await;
 }

@@ -1,7 +1,7 @@
 //! Dead letters: unchanged, with five headers behind their own, in the partition of their key.
 
 use rdkafka::message::{Header, OwnedHeaders};
-use rtbflow::epoch::{DeadLetter, DeadLetters};
+use rtbflow::epoch::{DeadLetter, DeadLetters, Original};
 use rtbflow::source::{Delivery, Feed, RawBatch, Source};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
 use rtbflow_kafka::TopicSpec;
@@ -10,18 +10,14 @@ use crate::member::{begin, delivery, open};
 use crate::server::{HOUR, kafka, topic, unique, write, write_one};
 
 fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
-    DeadLetter {
-        origin: Origin::new(Partition::new(Topic::new(topic), 3), 17),
-        topic: None,
-        key: key.map(<[u8]>::to_vec),
-        value: value.map(<[u8]>::to_vec),
-        headers: vec![
-            ("rtbflow-error".to_owned(), Some(b"of another life".to_vec())),
-            ("none".to_owned(), None),
-            ("bytes".to_owned(), Some(b"\xff\x00".to_vec())),
-        ],
-        reason: BadRecord::new("late by a minute"),
-    }
+    let origin = Origin::new(Partition::new(Topic::new(topic), 3), 17);
+    let headers = vec![
+        ("rtbflow-error".to_owned(), Some(b"of another life".to_vec())),
+        ("none".to_owned(), None),
+        ("bytes".to_owned(), Some(b"\xff\x00".to_vec())),
+    ];
+    let original = Original::new(key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec), headers);
+    DeadLetter::record(origin, original, BadRecord::new("late by a minute"))
 }
 
 /// All records of a topic's partitions, by partition.

@@ -20,12 +20,9 @@ use tokio::time::timeout;
 use crate::server::SOON;
 
 pub(crate) fn context(job: &str, until_end: bool) -> Context {
-    Context {
-        job: JobName::new(job).unwrap(),
-        clock: Arc::new(SystemClock),
-        until_end,
-        idle_timeout: Duration::from_millis(400),
-    }
+    Context::new(JobName::new(job).unwrap(), Arc::new(SystemClock))
+        .until_end(until_end)
+        .idle_timeout(Duration::from_millis(400))
 }
 
 pub(crate) async fn open(topic: &KafkaTopic, job: &str, until_end: bool) -> KafkaFeed {
@@ -240,7 +237,7 @@ async fn run(
                 for input in tasks {
                     let partitions = input.partitions.iter().map(|input| input.partition).collect();
                     let owner = rand();
-                    let claim = Claim { task: input.task, partitions, owner };
+                    let claim = Claim::new(input.task, partitions, owner);
                     let claimed = group.place.claim(&group.job, &claim).await.unwrap();
                     for (part, position) in input.partitions.into_iter().zip(claimed) {
                         positions.push((part.partition, position));
@@ -314,7 +311,7 @@ async fn work_on(
         let to = Position { offset: next, commit: from.commit + 1, ..from };
         let mut gathered = Gathered::default();
         sink.stage(&mut gathered.staged);
-        let advance = Advance { partition: input.partition, from, to };
+        let advance = Advance::new(input.partition, from, to);
         let epoch = Epoch::new(task, vec![advance], gathered);
         match group.place.commit(&group.job, &[epoch]).await.unwrap().as_slice() {
             [Verdict::COMMITTED] => from = to,

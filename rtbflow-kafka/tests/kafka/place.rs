@@ -78,7 +78,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) async fn claim(anchor: KafkaAnchor, job: &JobName, task: Task, mark: u64) -> Self {
-        let claim = Claim { task, partitions: vec![partition()], owner: mark };
+        let claim = Claim::new(task, vec![partition()], mark);
         let at = *anchor.claim(job, &claim).await.unwrap().first().unwrap();
         Self { anchor, job: job.clone(), task, at }
     }
@@ -87,7 +87,7 @@ impl Owner {
     pub(crate) fn epoch(&self, topic: &str, value: i64) -> Epoch {
         let mut to = Position { commit: self.at.commit + 1, ..self.at };
         to.offset = Some(self.at.offset.unwrap_or(0) + 1);
-        let advance = Advance { partition: partition(), from: self.at, to };
+        let advance = Advance::new(partition(), self.at, to);
         let mut epoch = Epoch::new(self.task, vec![advance], Gathered::default());
         epoch.staged.push(stage(&self.anchor, topic, value));
         let change = Change::Append(Bytes::from(value.to_string()));
@@ -132,7 +132,7 @@ pub(crate) const ONLY: Task = Task { number: 0, of: 1 };
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changelog_that_does_not_fit_is_refused_with_the_way_out() {
     let (job, kafka) = (job("layout"), kafka());
-    let claim = Claim { task: ONLY, partitions: vec![partition()], owner: 1 };
+    let claim = Claim::new(ONLY, vec![partition()], 1);
     let error = kafka.anchor().create_changelog(false).claim(&job, &claim).await.unwrap_err();
     let report = error.report();
     assert!(error.is_config() && report.contains(&format!("{job}.changelog")), "{report}");
@@ -156,7 +156,7 @@ async fn a_changelog_that_retention_would_shorten_is_refused() {
     let (job, kafka) = (job("retention"), kafka());
     let name = format!("{job}.changelog");
     kafka.create_topics(&[TopicSpec::new(&name, 1, HOUR)]).await.unwrap();
-    let claim = Claim { task: ONLY, partitions: vec![partition()], owner: 1 };
+    let claim = Claim::new(ONLY, vec![partition()], 1);
     let error = kafka.anchor().claim(&job, &claim).await.unwrap_err();
     let report = error.report();
     assert!(

@@ -23,12 +23,8 @@ async fn open(stall_timeout: Duration) -> (KafkaFeed, PartitionInput<RawBatch>, 
     let name = format!("test-reader-{:?}-{stall_timeout:?}", SystemClock.now().as_millis());
     let kafka = Kafka::new(address());
     kafka.create_topics(&[TopicSpec::new(&name, 1, SOON)]).await.unwrap();
-    let context = Context {
-        job: JobName::new(&name).unwrap(),
-        clock: Arc::new(SystemClock),
-        until_end: false,
-        idle_timeout: Duration::from_millis(200),
-    };
+    let context = Context::new(JobName::new(&name).unwrap(), Arc::new(SystemClock))
+        .idle_timeout(Duration::from_millis(200));
     let topic = kafka.topic(&name).stall_timeout(stall_timeout);
     let mut feed = topic.open(context).await.unwrap();
     let event = timeout(SOON, feed.next()).await.unwrap().unwrap();

@@ -90,7 +90,7 @@ async fn read(
     let count: i64 =
         count.and_then(|row| row.try_get(0)).map_err(|error| failure(&attempted(), &error))?;
     let positions = positions.into_iter().map(|(partition, at)| (partition, at.position));
-    Ok(Kept { positions: positions.collect(), buckets: count.cast_unsigned() })
+    Ok(Kept::new(positions.collect(), count.cast_unsigned()))
 }
 
 impl Postgres {

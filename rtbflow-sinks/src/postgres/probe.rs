@@ -189,6 +189,6 @@ impl Probed<'_> {
     fn refusal(&self, unit: usize, reason: &BadRecord) -> Option<Refusal> {
         let (part, row) = *self.units.get(unit)?.first()?;
         let Part { epoch, staged, .. } = *self.parts.get(part)?;
-        Some(Refusal { epoch, staged, row, reason: reason.clone() })
+        Some(Refusal::new(epoch, staged, row, reason.clone()))
     }
 }

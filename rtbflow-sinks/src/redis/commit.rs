@@ -130,7 +130,7 @@ impl<'a> Plan<'a> {
                 && *of == first
             {
                 let row = batch.first_row(*piece);
-                refusals.push(Refusal { epoch: number, staged, row, reason });
+                refusals.push(Refusal::new(number, staged, row, reason));
             }
         }
         Some(refusals)

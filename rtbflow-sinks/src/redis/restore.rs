@@ -30,10 +30,10 @@ impl Redis {
         let mut reply = one(&attempted, answers)?.into_iter();
         let bucket = text(reply.next().as_ref());
         let skip = text(reply.next().as_ref());
-        let mut page = ChunkPage {
-            chunks: Vec::with_capacity(reply.len() / 2),
-            next: (!bucket.is_empty()).then(|| format!("{skip}@{bucket}")),
-        };
+        let mut page = ChunkPage::new(
+            Vec::with_capacity(reply.len() / 2),
+            (!bucket.is_empty()).then(|| format!("{skip}@{bucket}")),
+        );
         while let (Some(name), Some(bytes)) = (reply.next(), reply.next()) {
             let name = text(Some(&name));
             let (bucket, operator) = parse_bucket(&name).ok_or_else(|| {

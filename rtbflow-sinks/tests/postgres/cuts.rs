@@ -152,7 +152,7 @@ async fn a_server_that_falls_silent_is_a_transient_error_within_the_deadline() {
     let patience = deadline * 20;
     let answer = tokio::time::timeout(patience, owner.commit(&epoch)).await.expect("in time");
     assert!(answer.unwrap_err().is_transient());
-    let claim = Claim { task: owner.task, partitions: vec![owner.partition], owner: 1 };
+    let claim = Claim::new(owner.task, vec![owner.partition], 1);
     let answer =
         tokio::time::timeout(patience, postgres.claim(&job(), &claim)).await.expect("in time");
     assert!(answer.unwrap_err().is_transient());

@@ -107,7 +107,7 @@ pub(crate) fn job() -> JobName {
 pub(crate) fn record<T>(value: T, partition: i32, offset: i64) -> Record<T> {
     let partition = Partition::new(Topic::new("ads"), partition);
     let timestamp = Timestamp::from_millis(1_705_314_600_000 + offset);
-    Record { value, timestamp, origin: Some(Origin::new(partition, offset)) }
+    Record::read(value, timestamp, Origin::new(partition, offset))
 }
 
 /// A task with one partition, between its commits.
@@ -122,7 +122,7 @@ impl Owner {
     pub(crate) async fn claim(postgres: &Postgres, number: u32, mark: u64) -> Self {
         let task = Task { number, of: 8 };
         let partition = Partition::new(Topic::new("ads"), number.cast_signed());
-        let claim = Claim { task, partitions: vec![partition], owner: mark };
+        let claim = Claim::new(task, vec![partition], mark);
         let at = postgres.claim(&job(), &claim).await.unwrap()[0];
         Self { postgres: postgres.clone(), task, partition, at }
     }
@@ -138,7 +138,7 @@ impl Owner {
             commit: self.at.commit + 1,
             ..self.at
         };
-        let advance = Advance { partition: self.partition, from: self.at, to };
+        let advance = Advance::new(self.partition, self.at, to);
         let mut epoch = Epoch::new(self.task, vec![advance], Gathered::default());
         sink.stage(&mut epoch.staged);
         epoch

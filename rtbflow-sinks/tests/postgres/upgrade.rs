@@ -7,7 +7,7 @@ use crate::schema::{Owner, Schema, job};
 
 fn moved(owner: &Owner, to: Position) -> Epoch {
     let to = Position { commit: owner.at.commit + 1, ..to };
-    let advance = Advance { partition: owner.partition, from: owner.at, to };
+    let advance = Advance::new(owner.partition, owner.at, to);
     Epoch::new(owner.task, vec![advance], Gathered::default())
 }
 
@@ -26,6 +26,6 @@ async fn positions_that_do_not_name_their_logs_go_on_and_take_them_on() {
     let log = Some(Log { topic_id: TopicId::new(5), leader_epoch: Some(3) });
     let epoch = moved(&owner, Position { log, ..owner.at });
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
-    let claim = Claim { task: owner.task, partitions: vec![owner.partition], owner: 3 };
+    let claim = Claim::new(owner.task, vec![owner.partition], 3);
     assert_eq!(owner.postgres.claim(&job(), &claim).await.unwrap()[0].log, log);
 }

@@ -161,11 +161,7 @@ async fn state_that_has_ended_does_not_hold_on_to_its_number_of_tasks() {
     let chunk = |change| Chunk { operator: "windows".into(), bucket: 1, change };
     let staged = vec![chunk(Change::Append("x".into()))];
     owner.commit(&owner.epoch(vec![]).with_chunks(staged)).await.unwrap();
-    let claim = rtbflow::epoch::Claim {
-        task: Task { number: 0, of: 8 },
-        partitions: vec![owner.partition],
-        owner: 1,
-    };
+    let claim = rtbflow::epoch::Claim::new(Task { number: 0, of: 8 }, vec![owner.partition], 1);
     let error = room.redis.claim(&room.job, &claim).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("for 4 tasks"), "{error:?}");
     let chunks = vec![chunk(Change::Drop)];

@@ -47,7 +47,7 @@ async fn an_interrupted_one_lets_nobody_claim_until_it_is_made_again() {
     // As it stands behind the first step.
     room.ask::<()>(&["SET", &format!("rtbflow:{}:forgetting", room.job), "1"]).await;
     room.ask::<()>(&["DEL", &format!("rtbflow:{}:positions", room.job)]).await;
-    let claim = Claim { task: owner.task, partitions: vec![owner.partition], owner: 7 };
+    let claim = Claim::new(owner.task, vec![owner.partition], 7);
     let error = room.redis.claim(&room.job, &claim).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("Forget it again"), "{error:?}");
     // What the message says.

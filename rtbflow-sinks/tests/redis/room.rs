@@ -82,7 +82,7 @@ impl Room {
 
     pub(crate) async fn claim_of(&self, task: Task) -> Owner {
         let partition = Partition::new(Topic::new("ads"), i32::try_from(task.number).unwrap());
-        let claim = Claim { task, partitions: vec![partition], owner: rand::random() };
+        let claim = Claim::new(task, vec![partition], rand::random());
         let at = self.redis.claim(&self.job, &claim).await.unwrap()[0];
         Owner { redis: self.redis.clone(), job: self.job.clone(), task, partition, at }
     }
@@ -130,8 +130,10 @@ impl Owner {
             owner: self.at.owner,
             log: self.at.log,
         };
-        let advance = Advance { partition: self.partition, from: self.at, to };
-        Epoch::new(self.task, vec![advance], Gathered { staged, ..Gathered::default() })
+        let advance = Advance::new(self.partition, self.at, to);
+        let mut epoch = Epoch::new(self.task, vec![advance], Gathered::default());
+        epoch.staged = staged;
+        epoch
     }
 
     /// Commits an epoch; committed, the owner goes on from there.

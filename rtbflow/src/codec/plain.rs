@@ -34,6 +34,7 @@ pub struct PlainFields<'a> {
 
 /// A plain value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Plain<'a> {
     /// A string that was written without escapes, and so holds no control character.
     Text(&'a str),

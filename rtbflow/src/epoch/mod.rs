@@ -57,6 +57,7 @@ use crate::staged::{Place, Staged};
 
 /// One partition's step in an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Advance {
     /// The partition.
     pub partition: Partition,
@@ -67,6 +68,12 @@ pub struct Advance {
 }
 
 impl Advance {
+    /// A step of this partition.
+    #[must_use]
+    pub fn new(partition: Partition, from: Position, to: Position) -> Self {
+        Self { partition, from, to }
+    }
+
     /// What a place that stands at `found` means for this step.
     #[must_use]
     pub fn verdict(&self, found: Option<&Position>) -> Step {
@@ -191,6 +198,7 @@ impl Epoch {
 
 /// What became of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is durable and visible, by this call or by an earlier one. The tally counts those of its
     /// records that turned out, in the place, not to be used for a result; it is the same however often
@@ -208,6 +216,7 @@ impl Verdict {
 
 /// A claim on the partitions of a task.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Claim {
     /// The task.
     pub task: Task,
@@ -217,14 +226,31 @@ pub struct Claim {
     pub owner: u64,
 }
 
+impl Claim {
+    /// A claim on these partitions of the task, by an owner with this mark.
+    #[must_use]
+    pub fn new(task: Task, partitions: Vec<Partition>, owner: u64) -> Self {
+        Self { task, partitions, owner }
+    }
+}
+
 /// Chunks read back, and where the next call goes on.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ChunkPage {
     /// Chunks, in order within each bucket; only [`Append`](crate::chunk::Change::Append) and
     /// [`Replace`](crate::chunk::Change::Replace).
     pub chunks: Vec<Chunk>,
     /// What to pass to the next call; `None` after the last page.
     pub next: Option<String>,
+}
+
+impl ChunkPage {
+    /// These chunks, and what to pass to the next call.
+    #[must_use]
+    pub fn new(chunks: Vec<Chunk>, next: Option<String>) -> Self {
+        Self { chunks, next }
+    }
 }
 
 /// The place of results, state and positions, and its one atomic step.

@@ -6,6 +6,7 @@ pub struct Undecided;
 
 /// What becomes of a late record. To have them as a flow, take [`LateFlow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Late {
     /// It goes to the dead-letter topic, with a reason that says so.
     DeadLetter,

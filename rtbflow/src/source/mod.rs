@@ -170,6 +170,7 @@ pub trait Source: Send + Sync + 'static {
 
 /// What a source is given when it is opened.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Context {
     /// The job, whose name is the consumer group too.
     pub job: JobName,
@@ -182,6 +183,26 @@ pub struct Context {
     /// should come several times within it: a task does not go by one that is older, and waits for the
     /// partition again.
     pub idle_timeout: Duration,
+}
+
+impl Context {
+    /// For this job: it reads on and on, and a partition is idle after ten seconds.
+    #[must_use]
+    pub fn new(job: JobName, clock: Arc<dyn Clock>) -> Self {
+        Self { job, clock, until_end: false, idle_timeout: Duration::from_secs(10) }
+    }
+
+    /// Whether only what is there now is read; `false` if nothing is said.
+    #[must_use]
+    pub fn until_end(self, until_end: bool) -> Self {
+        Self { until_end, ..self }
+    }
+
+    /// How long a partition must be proved to stand at its end; ten seconds if nothing is said.
+    #[must_use]
+    pub fn idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
 }
 
 /// An opened source.
@@ -246,11 +267,20 @@ impl<B> fmt::Debug for Assignment<B> {
 }
 
 /// A task and its partitions.
+#[non_exhaustive]
 pub struct TaskInput<B> {
     /// The task.
     pub task: Task,
     /// Its partitions, in the same order in every life of the task.
     pub partitions: Vec<PartitionInput<B>>,
+}
+
+impl<B> TaskInput<B> {
+    /// A task with these partitions.
+    #[must_use]
+    pub fn new(task: Task, partitions: Vec<PartitionInput<B>>) -> Self {
+        Self { task, partitions }
+    }
 }
 
 impl<B> fmt::Debug for TaskInput<B> {
@@ -260,12 +290,21 @@ impl<B> fmt::Debug for TaskInput<B> {
 }
 
 /// One partition of a task.
+#[non_exhaustive]
 pub struct PartitionInput<B> {
     /// The partition.
     pub partition: Partition,
     /// What is read of it, from the position given to [`Assignment::begin`] on. Bounded: it holds little
     /// and waits for its reader. That it ends says nothing; [`Delivery::Finished`] does.
     pub deliveries: BoxStream<'static, Result<Delivery<B>>>,
+}
+
+impl<B> PartitionInput<B> {
+    /// A partition, and what is read of it.
+    #[must_use]
+    pub fn new(partition: Partition, deliveries: BoxStream<'static, Result<Delivery<B>>>) -> Self {
+        Self { partition, deliveries }
+    }
 }
 
 impl<B> fmt::Debug for PartitionInput<B> {
@@ -383,11 +422,21 @@ impl<B: Batch> Originals for B {
 
 /// A record that comes out of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Incoming<T> {
     /// Its offset.
     pub offset: i64,
     /// What it turned out to be.
     pub content: Content<T>,
+}
+
+impl<T> Incoming<T> {
+    /// The record at this offset.
+    #[inline]
+    #[must_use]
+    pub fn new(offset: i64, content: Content<T>) -> Self {
+        Self { offset, content }
+    }
 }
 
 /// What a record turned out to be.

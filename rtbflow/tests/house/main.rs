@@ -8,6 +8,7 @@
 mod architecture;
 mod code;
 mod connectors;
+mod contracts;
 mod listing;
 mod operators;
 mod places;

@@ -64,7 +64,7 @@ impl Scenario for Broken {
     }
 
     fn run(&self, instance: Instance<u64, Careless>) -> BoxFuture<'static, Result<Report>> {
-        let Instance { source, place, conditions } = instance;
+        let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
         let source = Hasty { source, fault: self.0 };
         let place = Forgetful { place, fault: self.0 };
@@ -88,7 +88,7 @@ impl Careless {
         let nobody = JobName::new(format!("nobody-{number}"))?;
         for Advance { partition, from, .. } in &epoch.advances {
             let partitions = vec![*partition];
-            let claim = Claim { task: epoch.task, partitions, owner: from.owner };
+            let claim = Claim::new(epoch.task, partitions, from.owner);
             for _ in 0..from.commit {
                 self.ledger.claim(&nobody, &claim).await?;
             }
@@ -254,9 +254,9 @@ fn shorten<B: Batch>(input: TaskInput<B>, fault: Fault) -> TaskInput<Shortened<B
                 Delivery::Finished => Delivery::Finished,
             }))
         });
-        PartitionInput { partition: input.partition, deliveries: deliveries.boxed() }
+        PartitionInput::new(input.partition, deliveries.boxed())
     });
-    TaskInput { task: input.task, partitions: partitions.collect() }
+    TaskInput::new(input.task, partitions.collect())
 }
 
 /// A batch without its last records.

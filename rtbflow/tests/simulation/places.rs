@@ -57,7 +57,7 @@ impl Scenario for Refused {
     }
 
     fn run(&self, instance: Instance<u64, Ledger<u64>>) -> BoxFuture<'static, Result<Report>> {
-        let Instance { source, place, conditions } = instance;
+        let Instance { source, place, conditions, .. } = instance;
         let ledger = place.store().clone();
         let place = Mistaken { place, wrong: self.0 };
         run_records(source, place, conditions, move || sink(&ledger)).boxed()
@@ -78,7 +78,7 @@ fn all(epochs: &[Epoch]) -> Vec<Refusal> {
     });
     let reason = || BadRecord::new("no right");
     let rows = staged.flat_map(|(epoch, staged, rows)| {
-        (0..rows).map(move |row| Refusal { epoch, staged, row, reason: reason() })
+        (0..rows).map(move |row| Refusal::new(epoch, staged, row, reason()))
     });
     rows.collect()
 }
@@ -109,7 +109,11 @@ impl<A: Anchor> Anchor for Mistaken<A> {
                 committed.unwrap_or_else(|_| Err(Error::transient("commits: no answer in 200 ms")))
             }
             Wrong::BlamesTheNeighbour => committed.await.map_err(|error| {
-                let next = |refusal: &Refusal| Refusal { row: refusal.row + 1, ..refusal.clone() };
+                let next = |refusal: &Refusal| {
+                    let mut next = refusal.clone();
+                    next.row += 1;
+                    next
+                };
                 match error.refusals() {
                     [] => error,
                     refusals => {

@@ -53,7 +53,7 @@ impl Scenario for Programs {
     }
 
     fn run(&self, instance: Instance<u64, Counting>) -> BoxFuture<'static, Result<Report>> {
-        let Instance { source, place, conditions } = instance;
+        let Instance { source, place, conditions, .. } = instance;
         let Counting { ledger, lives } = place.store().clone();
         let is_first = lives.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let (own, other) = if is_first { ("counts", "tally") } else { ("tally", "counts") };

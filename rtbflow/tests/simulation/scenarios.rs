@@ -87,7 +87,7 @@ impl Scenario for Records {
     }
 
     fn run(&self, instance: Instance<u64, Ledger<u64>>) -> BoxFuture<'static, Result<Report>> {
-        let Instance { source, place, conditions } = instance;
+        let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
         run_records(source, place, conditions, move || store.sink()).boxed()
     }
@@ -121,7 +121,7 @@ impl Scenario for Windows {
     }
 
     fn run(&self, instance: Instance<u64, Ledger<Row>>) -> BoxFuture<'static, Result<Report>> {
-        let Instance { source, place, conditions } = instance;
+        let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
         run_windows(source, place, conditions, move || store.sink()).boxed()
     }

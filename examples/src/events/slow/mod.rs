@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::*;
 
 fn record(value: &[u8]) -> RawRecord<'_> {
-    RawRecord { offset: 0, timestamp: Timestamp::MIN, key: None, value: Some(value) }
+    RawRecord::new(0, Timestamp::MIN, None, Some(value))
 }
 
 fn decodes<V: View>(value: &[u8]) -> bool {

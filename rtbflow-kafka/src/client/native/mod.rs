@@ -210,12 +210,12 @@ impl RawRecords for Messages {
 
     fn get(&self, index: usize) -> Option<RawRecord<'_>> {
         let message = self.list.get(index)?;
-        Some(RawRecord {
-            offset: message.native().offset,
-            timestamp: message.timestamp(),
-            key: message.key(),
-            value: message.value(),
-        })
+        Some(RawRecord::new(
+            message.native().offset,
+            message.timestamp(),
+            message.key(),
+            message.value(),
+        ))
     }
 
     fn headers(&self, index: usize) -> Headers {

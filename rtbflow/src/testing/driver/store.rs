@@ -10,6 +10,7 @@ use crate::testing::driver::outputs::Outputs;
 
 /// One bucket of one operator's state, as it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StateBucket {
     /// The operator's name.
     pub operator: String,

@@ -88,6 +88,7 @@ pub trait Scenario {
 
 /// One life of an instance: what its job is made of.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Instance<T, A> {
     /// Where it reads.
     pub source: SimSource<T>,
