@@ -148,22 +148,15 @@ impl Scan {
             self.positions = positions;
             return Ok(());
         }
-        let foreign = || {
-            let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
-            Error::config(format!(
-                "read a record with the key {key:?}: it is neither positions nor a piece of state; another program \
-                 writes to the changelog, and has to stop that"
-            ))
-        };
         let key = record.key.and_then(read_piece_key);
-        let (operator, bucket, number) = key.ok_or_else(foreign)?;
+        let (operator, bucket, number) = key.ok_or_else(|| foreign(record))?;
         let Some(value) = record.value else {
             self.remove(operator, bucket, number);
             return Ok(());
         };
-        let (mark, bytes) = value.split_first().ok_or_else(foreign)?;
+        let (mark, bytes) = value.split_first().ok_or_else(|| foreign(record))?;
         if ![LAST, MORE].contains(mark) {
-            return Err(foreign());
+            return Err(foreign(record));
         }
         let buckets = match self.operators.get_mut(operator) {
             Some(buckets) => buckets,
@@ -225,6 +218,16 @@ fn join(operator: &Arc<str>, bucket: i64, pieces: Pieces, chunks: &mut Vec<Chunk
     }
     // A commit is whole, so that a log whose last piece says that more follow was not written by one.
     if open { Err(missing_piece(operator, bucket, next)) } else { Ok(next) }
+}
+
+/// The error of a record that no commit has written so.
+#[cold]
+fn foreign(record: &RawRecord<'_>) -> Error {
+    let key = String::from_utf8_lossy(record.key.unwrap_or_default());
+    Error::config(format!(
+        "read a record with the key {key:?}: it is neither positions nor a piece of state; another program writes to \
+         the changelog, and has to stop that"
+    ))
 }
 
 #[cold]

@@ -149,17 +149,7 @@ impl DeadLetterTopic {
             .ok_or_else(|| Error::broken("a producer is gone that dead letters are written by"))?;
         let pipeline = self.pipeline.as_deref().unwrap_or(job);
         let taken = AtomicUsize::new(0);
-        let deliveries = async {
-            for some in letters.chunks(MOST_UNDERWAY) {
-                let some = some.iter().map(async |letter| {
-                    self.deliver_one(producer, pipeline, letter).await?;
-                    taken.fetch_add(1, Ordering::Relaxed);
-                    Ok::<_, Error>(())
-                });
-                try_join_all(some).await?;
-            }
-            Ok(())
-        };
+        let deliveries = self.deliver_each(producer, pipeline, letters, &taken);
         let longest = DELIVERY_TIMEOUT.saturating_mul(self.patience.times());
         let delivered = timeout(longest, deliveries).await.unwrap_or_else(|_| {
             let servers = self.kafka.servers();
@@ -171,6 +161,25 @@ impl DeadLetterTopic {
         let is_fatal = producer.client().fatal_error().is_some();
         self.note_outcome(&shared, delivered.as_ref().err(), made_progress, is_fatal);
         delivered
+    }
+
+    /// Delivers letters, some at the same time; `taken` counts those that were acknowledged.
+    async fn deliver_each(
+        &self,
+        producer: &FutureProducer<Context>,
+        pipeline: &str,
+        letters: &[DeadLetter],
+        taken: &AtomicUsize,
+    ) -> Result<()> {
+        for some in letters.chunks(MOST_UNDERWAY) {
+            let some = some.iter().map(async |letter| {
+                self.deliver_one(producer, pipeline, letter).await?;
+                taken.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Error>(())
+            });
+            try_join_all(some).await?;
+        }
+        Ok(())
     }
 
     /// Decides how long the next delivery may take, and whether it is by the same producer.

@@ -10,11 +10,12 @@ use rtbflow::sink::{Place, Staged, StagedRows};
 use rtbflow::{Error, Origin, Result};
 
 use crate::postgres::cell::Kind;
-use crate::postgres::columns::{Columns, Rows};
+use crate::postgres::columns::Columns;
 use crate::postgres::identifier::plain;
 use crate::postgres::json;
 use crate::postgres::needs::{Need, Needs, Table};
 use crate::postgres::place::Postgres;
+use crate::postgres::rows::Rows;
 use crate::postgres::totals::{Totals, TotalsPlan};
 use crate::postgres::transaction::Transaction;
 use crate::postgres::value::Value;
@@ -145,6 +146,7 @@ impl<T> RowsStage<T> {
         }
         let rows = std::mem::take(&mut self.rows);
         let count = rows.count();
+        // An epoch without rows needs no statement.
         if count == 0 {
             return;
         }
@@ -169,7 +171,7 @@ pub(crate) fn unnest(kinds: &[Kind]) -> String {
     format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
 }
 
-/// Records together with the function that they are for.
+/// Records together with the function that they are for. Their numbers are those below `count`.
 pub(crate) trait Work: Any + Send + Sync {
     fn name(&self) -> &str;
 

@@ -13,7 +13,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::postgres::failure::failure;
 use crate::postgres::place::Postgres;
-use crate::postgres::value::{Row, Value};
+use crate::postgres::row::Row;
+use crate::postgres::value::Value;
 
 impl Postgres {
     /// Runs a function in a transaction of its own, beside those that commit epochs and not together with

@@ -177,14 +177,12 @@ where
 
 /// A string; nothing if it is not there, or something else than a string.
 fn string(attempted: &str, value: Value) -> Result<Option<Answer<String>>> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::BulkString(bytes) => {
-            let text = String::from_utf8(bytes);
-            Ok(Some(text.map_err(|_| BadRecord::new("a value of Redis is not UTF-8"))))
-        }
-        _ => Err(unreadable(attempted)),
+    if matches!(value, Value::Nil) {
+        return Ok(None);
     }
+    let Value::BulkString(bytes) = value else { return Err(unreadable(attempted)) };
+    let text = String::from_utf8(bytes);
+    Ok(Some(text.map_err(|_| BadRecord::new("a value of Redis is not UTF-8"))))
 }
 
 /// Strings; nothing if none of them is there.

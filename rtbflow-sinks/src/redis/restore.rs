@@ -30,19 +30,23 @@ impl Redis {
         };
         let answer = self.restore_text().send_one(self.server(), &attempted, run).await?;
         let attempted = format!("{attempted} from Redis at {}", self.server().address());
-        let mut reply = elements(&attempted, answer)?;
-        let [bucket, skip, chunks @ ..] = &mut *reply else { return Err(unreadable(&attempted)) };
-        // An empty bucket says that this was the last page.
-        let next = (!bucket.is_empty()).then(|| format!("{}@{}", text(skip), text(bucket)));
-        let (chunks, []) = chunks.as_chunks_mut() else { return Err(unreadable(&attempted)) };
-        let chunks = chunks.iter_mut().map(|[name, bytes]| {
-            read_chunk(name, std::mem::take(bytes)).ok_or_else(|| {
-                let name = text(name);
-                Error::config(format!("{attempted}: {index} holds {name:?}, which is not a bucket"))
-            })
-        });
-        Ok(ChunkPage { chunks: chunks.collect::<Result<_>>()?, next })
+        read_page(&attempted, &index, elements(&attempted, answer)?)
     }
+}
+
+/// Where the next page begins, and the chunks of this one.
+fn read_page(attempted: &str, index: &str, mut reply: Vec<Vec<u8>>) -> Result<ChunkPage> {
+    let [bucket, skip, chunks @ ..] = &mut *reply else { return Err(unreadable(attempted)) };
+    // An empty bucket says that this was the last page.
+    let next = (!bucket.is_empty()).then(|| format!("{}@{}", text(skip), text(bucket)));
+    let (chunks, []) = chunks.as_chunks_mut() else { return Err(unreadable(attempted)) };
+    let chunks = chunks.iter_mut().map(|[name, bytes]| {
+        read_chunk(name, std::mem::take(bytes)).ok_or_else(|| {
+            let name = text(name);
+            Error::config(format!("{attempted}: {index} holds {name:?}, which is not a bucket"))
+        })
+    });
+    Ok(ChunkPage { chunks: chunks.collect::<Result<_>>()?, next })
 }
 
 /// A chunk of the bucket of this name. A name that is not UTF-8 is none of ours: shown as something else it might be

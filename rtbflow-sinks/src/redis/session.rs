@@ -76,6 +76,10 @@ impl Server {
         let is_connected = AtomicBool::new(false);
         let attempts = self.attempts(commands, &is_connected);
         match tokio::time::timeout(deadline, attempts).await {
+            // Whoever asked goes through commands and answers side by side.
+            Ok(Ok(answers)) if answers.len() != commands.len() => {
+                Err(Error::broken("Redis answers to more commands than were sent, or fewer"))
+            }
             Ok(Ok(answers)) => {
                 self.patience.shorten();
                 // The answers are good, but the next call would fail on this connection: a server that is a replica
@@ -83,13 +87,7 @@ impl Server {
                 if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
                     self.disconnect();
                 }
-                // Whoever asked goes through commands and answers side by side.
-                match answers.len() == commands.len() {
-                    true => Ok(answers),
-                    false => Err(Error::broken(
-                        "Redis answers to more commands than were sent, or fewer",
-                    )),
-                }
+                Ok(answers)
             }
             Ok(Err(cause)) => Err(failure::error(&attempted, cause)),
             Err(_) => {

@@ -160,27 +160,11 @@ impl Message {
             }
             return headers;
         }
-        loop {
-            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-            // SAFETY: an index past the last header is answered by an error. Name and value live as long as
-            // the message, and are copied at once.
-            let header = unsafe {
-                let (name_at, value_at) = (&raw mut name, &raw mut value);
-                let error = sys::rd_kafka_header_get_all(
-                    native,
-                    headers.len(),
-                    name_at,
-                    value_at,
-                    &raw mut size,
-                );
-                if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return headers;
-                }
-                // A name is UTF-8, by the protocol: of another one what can be read is shown.
-                (lossy_text(name), piece(value.cast_mut(), size))
-            };
-            headers.push((header.0.into_owned(), header.1.map(<[u8]>::to_vec)));
+        // SAFETY: the headers are those of the message, and live as long.
+        while let Some(header) = unsafe { header(native, headers.len()) } {
+            headers.push(header);
         }
+        headers
     }
 
     /// What the message says if it is an error of its partition and no record.
@@ -200,6 +184,28 @@ impl Drop for Message {
         // SAFETY: the message is ours and destroyed once, here; nothing borrows from it any more.
         unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) };
     }
+}
+
+/// A header by its number; none behind the last.
+///
+/// # Safety
+/// Headers that are alive.
+unsafe fn header(
+    headers: *const sys::rd_kafka_headers_t,
+    number: usize,
+) -> Option<(String, Option<Vec<u8>>)> {
+    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    let (name_at, value_at, size_at) = (&raw mut name, &raw mut value, &raw mut size);
+    // SAFETY: what the caller promises; an index past the last header is answered by an error.
+    let error =
+        unsafe { sys::rd_kafka_header_get_all(headers, number, name_at, value_at, size_at) };
+    if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    // A name is UTF-8, by the protocol: of another one what can be read is shown.
+    // SAFETY: name and value belong to the headers, and are copied at once.
+    let (name, value) = unsafe { (lossy_text(name), piece(value.cast_mut(), size)) };
+    Some((name.into_owned(), value.map(<[u8]>::to_vec)))
 }
 
 /// # Safety

@@ -8,10 +8,11 @@ use rtbflow::{BadRecord, Record, Result, Timestamp};
 
 use crate::postgres::batch::{RowsStage, unnest};
 use crate::postgres::cell::{Cell, Kind};
-use crate::postgres::columns::{Columns, plain_columns};
+use crate::postgres::columns::Columns;
 use crate::postgres::date::Date;
 use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
+use crate::postgres::plain_columns::plain_columns;
 
 impl Postgres {
     /// Inserts a row into a table for each record. To change rows by key see
