@@ -233,7 +233,8 @@ fn foreign(record: &RawRecord<'_>) -> Error {
 #[cold]
 fn missing_piece(operator: &str, bucket: i64, number: u32) -> Error {
     Error::permanent(format!(
-        "restore state of operator {operator:?}, bucket {bucket}: piece {number} of its log is missing"
+        "restore state of operator {operator:?}, bucket {bucket}: piece {number} of its log is missing; the \
+         changelog has lost records. Put it back from a copy, or reset the job"
     ))
 }
 

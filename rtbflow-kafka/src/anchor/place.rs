@@ -181,7 +181,9 @@ impl KafkaAnchor {
         let session = self.session(job, task).lock_owned();
         // One call at a time: two that use one producer would be in each other's transaction.
         let Ok(mut session) = timeout(longest(1).saturating_add(GRACE), session).await else {
-            return Err(Error::transient(format!("{attempt}: an earlier call does not end")));
+            return Err(Error::transient(format!(
+                "{attempt}: an earlier call for this task has not ended yet, and is waited for"
+            )));
         };
         let times = session.patience.times();
         let longest = longest(times);

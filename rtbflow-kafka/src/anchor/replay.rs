@@ -102,7 +102,7 @@ impl Replay<'_> {
         self.range(deadline.left())?.ok_or_else(|| {
             let partition = self.partition;
             Error::transient(format!(
-                "read {partition}: a transaction of another instance is not decided yet"
+                "read {partition}: a transaction of another instance is not decided yet, and is waited for"
             ))
         })
     }

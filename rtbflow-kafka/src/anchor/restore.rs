@@ -60,7 +60,12 @@ impl Session {
         self.lengths = Some((positions, lengths));
         let mut chunks = VecDeque::from(chunks);
         if let Some(mark) = from {
-            let bad = || Error::permanent(format!("restore state: {mark:?} is no mark of a page"));
+            let bad = || {
+                let (task, job) = (target.task, target.job);
+                Error::permanent(format!(
+                    "restore state of task {task} of job {job} from Kafka: {mark:?} does not mark a page of state"
+                ))
+            };
             let left: usize = mark.parse().map_err(|_| bad())?;
             warn!(task = %target.task, "the changelog is read again: a page was lost");
             chunks.drain(..chunks.len().checked_sub(left).ok_or_else(bad)?);

@@ -61,7 +61,8 @@ impl StagedBatch {
         let ours = epoch.staged.iter().enumerate().filter(move |(_, staged)| staged.place == place);
         ours.map(move |(number, staged)| {
             let batch = staged.batch::<Batch>().cloned().ok_or_else(|| {
-                Error::permanent("write to Kafka what no sink of this place has staged")
+                Error::permanent("write to Kafka what no sink of this place has staged: let this anchor or writer make \
+                     the sink (`records`)")
             })?;
             let refused = staged.refused().to_vec();
             Ok(Self { epoch: epoch_number, staged: number, batch, refused })

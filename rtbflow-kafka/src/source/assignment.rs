@@ -298,3 +298,32 @@ fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<
         cut: starts.cuts.get(&partition).copied(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::Topic;
+
+    use super::*;
+
+    #[test]
+    fn an_offset_out_of_range_is_decided_once_it_is_known_where_its_log_begins_and_ends() {
+        let (job, mailbox) = (JobName::new("clicks").unwrap(), Arc::default());
+        let layout = Layout::new(vec![(Topic::new("ads"), 1)]).unwrap();
+        let open = |partition| open(&job, partition, None, 2, &mailbox);
+        let (mut assigned, _inputs) = Assigned::new(1, &[0], &layout, open).unwrap();
+        let partition = assigned.partitions()[0];
+        assigned.readers[0].out_of_range = true;
+        let starts = |offsets| StartOffsets {
+            generation: 1,
+            offsets,
+            ids: BTreeMap::new(),
+            cuts: Offsets::new(),
+        };
+        let without_leader = starts(Offsets::new());
+        assert!(!assigned.fail_out_of_range(&without_leader, &Offsets::new(), false));
+        assert!(assigned.readers[0].out_of_range, "it is asked for again");
+        let ends = Offsets::from([(partition, 9)]);
+        assert!(assigned.fail_out_of_range(&starts(Offsets::from([(partition, 7)])), &ends, false));
+        assert!(!assigned.readers[0].is_open(), "retention has removed what was not read");
+    }
+}

@@ -144,8 +144,9 @@ impl KafkaTopic {
         let counted = |topic| self.count(client, topic);
         let topics: Vec<(Topic, u32)> = self.topics.iter().map(counted).collect::<Result<_>>()?;
         let layout = Layout::new(topics);
-        let layout = layout
-            .ok_or_else(|| Error::transient(format!("read {}: no partitions yet", self.names())))?;
+        let layout = layout.ok_or_else(|| {
+            Error::transient(format!("read {}: Kafka lists no partitions of it yet", self.names()))
+        })?;
         let counts = layout.topics().iter().map(|(_, count)| *count);
         if layout.tasks() == 1 && self.topics.len() > 1 && counts.max() > Some(1) {
             let counts: Vec<_> =

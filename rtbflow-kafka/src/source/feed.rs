@@ -34,7 +34,11 @@ impl Feed for KafkaFeed {
     type Batch = RawBatch;
 
     async fn next(&mut self) -> Result<SourceEvent<RawBatch>> {
-        let ended = || Err(Error::transient("read Kafka: the reading thread has ended"));
+        let ended = || {
+            Err(Error::transient(
+                "read Kafka: the reading thread has ended; the source is opened again",
+            ))
+        };
         self.events.recv().await.unwrap_or_else(ended)
     }
 

@@ -181,7 +181,8 @@ impl Reader {
                 Some(Ok(message)) => {
                     drop(message);
                     return Err(Error::transient(
-                        "read Kafka: a record arrived on the consumer's queue, which is for events only",
+                        "read Kafka: a record arrived on the consumer's queue, which is for events only; \
+                         the source is opened again",
                     ));
                 }
                 // `poll` returns nothing for a log line or a rebalance as well: only when the context has seen

@@ -44,6 +44,7 @@ impl Address {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::config("read the URL of Postgres: it has no host"));
         }
+        // The client knows neither `verify-ca` nor `verify-full`: both are by the certificate that TLS is made with.
         config.ssl_mode(ssl_mode);
         Ok(Self { config, trust, ca_file, names_mode: mode.is_some(), options })
     }
@@ -103,6 +104,7 @@ fn unreadable(error: tokio_postgres::Error) -> Error {
 
 /// The query begins at the first question mark behind the password.
 fn split_query(url: &str) -> (&str, &str) {
+    // A URL without a password has its first question mark anywhere.
     let from = url.find('@').unwrap_or(0);
     match url.get(from..).and_then(|rest| rest.find('?')) {
         Some(at) => {

@@ -22,7 +22,7 @@ use crate::postgres::value::Value;
 
 /// What a sink has staged for one epoch.
 pub(crate) enum Batch {
-    /// Rows, written by a statement that takes one array a column.
+    /// Rows, written by a statement that takes one array per column.
     Rows(Arc<RowsPlan>, Rows),
     /// Changes of rows, one per key.
     Totals(Arc<TotalsPlan>, Totals),
@@ -115,6 +115,7 @@ impl<T> RowsStage<T> {
             return Err(Error::config(wrong.report()));
         }
         let columns = || self.columns.list.iter();
+        // Planned with empty arrays: the types decide, and not the values.
         let parameters = columns().map(|column| Value::none_of(column.kind)).collect();
         let table = table.map(|quoted| Table {
             quoted: quoted.to_owned(),
@@ -140,6 +141,7 @@ impl<T> RowsStage<T> {
         attempted: impl FnOnce() -> String,
         sql: impl FnOnce(&Columns<T>) -> String,
     ) {
+        // A sink that was never validated reports its mistake by the first commit.
         if let Some(wrong) = &self.columns.wrong {
             out.push(Batch::Wrong(wrong.report()).staged(self.place, 0));
             return;
@@ -150,6 +152,7 @@ impl<T> RowsStage<T> {
         if count == 0 {
             return;
         }
+        // Once for all epochs: the columns do not change any more.
         let plan = self.plan.get_or_insert_with(|| {
             Arc::new(RowsPlan {
                 rank: self.rank,

@@ -119,9 +119,9 @@ impl Cell<'_> {
             BadRecord::new(format!("column {column}: {what} is outside the calendar of Postgres"))
         };
         match self {
-            Self::Text(text) if text.as_bytes().contains(&0) => {
-                Err(BadRecord::new(format!("column {column}: text with U+0000")))
-            }
+            Self::Text(text) if text.as_bytes().contains(&0) => Err(BadRecord::new(format!(
+                "column {column}: text with U+0000, which Postgres cannot hold"
+            ))),
             Self::Timestamp(time) if micros(*time).is_none() => Err(outside(time)),
             Self::Date(date) if days(*date).is_none() => Err(outside(date)),
             Self::Null

@@ -24,6 +24,7 @@ pub(crate) struct Cells {
 impl Cells {
     /// An element in wire form, by its number. Nothing may be added afterwards.
     pub(crate) fn element(&self, number: usize) -> Option<&[u8]> {
+        // For all at once: when one row is refused, the others are picked by the thousand.
         let starts = self.starts.get_or_init(|| {
             let mut next = 0;
             let begin = |element: &[u8]| {

@@ -79,6 +79,7 @@ fn folded<'a>(epochs: &[&'a Epoch]) -> BTreeMap<BucketKey<'a>, Log> {
             let log = logs.entry((epoch.task, &*chunk.operator, chunk.bucket)).or_default();
             match &chunk.change {
                 Change::Append(bytes) => log.rows.push((false, bytes.clone())),
+                // Nothing of what came before is needed: it is not even written.
                 Change::Replace(bytes) => {
                     *log = Log { clears: true, rows: vec![(true, bytes.clone())] };
                 }

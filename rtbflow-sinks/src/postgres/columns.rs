@@ -55,7 +55,9 @@ impl<T> Columns<T> {
         let quoted = self.keep_error(identifier::column(name))?;
         let taken = self.list.iter().map(|column| &column.quoted);
         if taken.chain(self.computed.iter().map(|(quoted, _)| quoted)).any(|have| *have == quoted) {
-            let twice = Error::config(format!("write column {name:?}: it is given twice"));
+            let twice = Error::config(format!(
+                "name the columns of a sink for Postgres: {name:?} is named twice; leave one out"
+            ));
             return self.keep_error(Err(twice));
         }
         Some(quoted)

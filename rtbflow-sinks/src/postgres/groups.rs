@@ -108,6 +108,7 @@ impl<'a> Groups<'a> {
         for group in self.0.values() {
             match group {
                 Group::Rows(plan, batches) => {
+                    // Sent without waiting for the answers: the server works while the next arrays are written.
                     for parameters in row_parameters(plan, batches).map_err(Failed::alone)? {
                         let sent = Sent::rows(plan.attempted.clone());
                         pipeline.send(sent, plan.sql.clone(), parameters).await;

@@ -81,6 +81,7 @@ impl Missing {
 
     /// Notes what somebody has to change; returns what may pass by itself.
     fn keep(&mut self, error: Error) -> Result<()> {
+        // It says nothing about what is there: the whole look is made again.
         if error.is_transient() {
             return Err(error);
         }
@@ -263,6 +264,7 @@ async fn plan(
     values: &[Value],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let client = lease.client();
+    // Without `analyze` nothing of it runs; with the rollback, nothing that planning may have done stays.
     let sql = format!("explain {sql}");
     let (begun, planned, ended) = futures::future::join3(
         client.batch_execute(&lease.begin),

@@ -16,7 +16,7 @@
 //! last, since a row stays locked from its change to the commit.
 //!
 //! Written is by arrays: `insert into t (…) select … from unnest($1::text[], $2::bigint[], …)`, some
-//! thousand rows per statement. Binary `COPY` was measured against it: 184 against 160 thousand rows a
+//! thousand rows per statement. Binary `COPY` was measured against it: 184 against 160 thousand rows per
 //! second for a ledger of ten columns and two indexes; it costs a round trip for each table and knows
 //! neither conflicts nor casts.
 //!

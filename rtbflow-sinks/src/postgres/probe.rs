@@ -81,6 +81,7 @@ fn parts<'a>(target: Target<'_>, epochs: &'a [Epoch], steps: &[Step]) -> Result<
             }
         }
     }
+    // In the order in which a commit writes them, so that what is refused here is what was refused there.
     parts.sort_by_key(|part| (part.epoch, part.batch.order()));
     Ok(parts)
 }
@@ -133,6 +134,7 @@ impl Probed<'_> {
     async fn goes_on(&self, search: &mut Search) -> Result<bool> {
         let lease = self.target.lease;
         let attempted = format!("look for rows that are refused in Postgres at {}", lease.server);
+        // As in a commit, where constraints that may be deferred are looked at behind all rows.
         lease.run(DEFER, &attempted).await?;
         if !self.write_accepted(search).await? {
             return Ok(false);

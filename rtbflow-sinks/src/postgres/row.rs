@@ -88,14 +88,17 @@ impl Row {
     /// If there is no such column, or if it holds another type, or null.
     pub fn get<V: FromColumn>(&self, column: &str) -> Result<V> {
         let at = self.columns.iter().position(|name| name == column).ok_or_else(|| {
-            Error::config(format!("read column {column:?}: the answer has {:?}", self.columns))
+            Error::config(format!(
+                "read column {column:?} of a row: the statement returns {:?}; name the column there",
+                self.columns
+            ))
         })?;
         self.cells.get(at).and_then(V::from_column).ok_or_else(|| {
             let found = self.cells.get(at).map_or("nothing", |Typed(kind, cell)| {
                 if cell.is_null() { "null" } else { kind.sql() }
             });
             Error::config(format!(
-                "read column {column:?} as {}: it holds {found}",
+                "read column {column:?} of a row as {}: it holds {found}; read it as that, or cast it in the statement",
                 std::any::type_name::<V>()
             ))
         })

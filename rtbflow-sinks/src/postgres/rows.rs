@@ -81,6 +81,7 @@ impl Rows {
     /// These rows alone, by their numbers, ascending.
     pub(crate) fn pick(&self, rows: &[usize]) -> Result<Self> {
         let mut picked = Self::default();
+        // Pieces and numbers go side by side, since both ascend.
         let (mut first, mut rows) = (0, rows);
         for piece in &self.pieces {
             let end = first + piece.rows;

@@ -128,7 +128,7 @@ impl Totals {
             log.push(&(column.cell)(record));
         }
         let values = values.iter().zip(folds).map(|(column, fold)| (*fold, (column.cell)(record)));
-        // From where the log ended before its columns were added.
+        // From where the log ended before its columns were added: the key of the table is what is written anyway.
         let key = log.bytes().get(begin..).unwrap_or_default();
         if let Some(held) = rows.get_mut(key) {
             for (held, (fold, cell)) in held.iter_mut().zip(values) {
@@ -164,6 +164,7 @@ impl Totals {
         origin: Option<Origin>,
     ) -> Result<()> {
         let (key, values) = cells.split_at_checked(plan.keys.len()).ok_or_else(incomplete)?;
+        // As `fold` makes it, so that the same records have the same key.
         let key: Box<[u8]> = key.concat().into();
         let slots = plan.values.iter().zip(values).map(|((_, kind, fold), element)| {
             Ok((*fold, Slot::new(*fold, Cell::read(*kind, element)?)))
@@ -210,7 +211,7 @@ fn incomplete() -> Error {
 /// The changes of several epochs as columns, one row per key, in the order of the keys: every instance
 /// locks rows in the same order, so that they wait for each other but never in a circle.
 pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<Vec<Vec<Cells>>> {
-    /// Keys a statement.
+    /// Keys per statement.
     const MOST_ROWS: usize = 16_384;
     let mut rows: Vec<(&[u8], &[Slot])> = Vec::new();
     for batch in batches {

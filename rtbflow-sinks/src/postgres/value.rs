@@ -57,6 +57,7 @@ impl Value {
         for value in values {
             cells.push(&value.into_element().1);
         }
+        // By the type and not by the values, of which there may be none.
         Self(Repr::Many(V::none().0, cells))
     }
 }

@@ -121,6 +121,7 @@ impl Piece<'_> {
 
 impl StagedRows for Batch {
     fn origin(&self, row: usize) -> Option<Origin> {
+        // A row that was read nowhere has none either.
         self.origins.get(row).copied().flatten()
     }
 

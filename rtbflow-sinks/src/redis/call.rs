@@ -42,6 +42,7 @@ impl Redis {
         let lua = Text::new(body);
         let answers = lua.send(self.server(), name, calls, |call| Ok(call.run(&lua))).await?;
         let attempted = format!("{name} in Redis at {}", self.server().address());
+        // Each has an answer of its own: one that fails says nothing of the others.
         let answer = |answer: redis::RedisResult<_>| {
             answer.map(drop).map_err(|cause| failure::error(&attempted, cause))
         };

@@ -94,10 +94,12 @@ impl Redis {
         };
         let [answer, rest @ ..] = &*reply else { return Err(unreadable(attempted)) };
         match (answer.as_slice(), rest) {
+            // From now on rights that are missing are waited for: they were there.
             (b"committed", [counts]) => {
                 self.has_written(plan.operations());
                 Ok(Outcome::Verdict(Verdict::Committed(found(attempted, counts)?)))
             }
+            // An earlier attempt whose answer did not come, or one just before another owner came.
             (b"applied", [counts]) => {
                 Ok(Outcome::Verdict(Verdict::Committed(found(attempted, counts)?)))
             }
@@ -107,6 +109,7 @@ impl Redis {
                 Err(self.forbidden(attempted, &text(refusal), &text(command), &text(key)))
             }
             (b"foreign", [key, found, kind]) => Err(foreign(attempted, key, found, kind)),
+            // Not to be tried again: what is there now is neither before nor behind the epoch.
             (b"broken", [why, failed]) => Err(Error::permanent(format!(
                 "{attempted}: {}; what had been written before could not be undone: {}. The positions \
                  have not moved; look at what the epoch wrote before the job runs again",
@@ -135,6 +138,7 @@ fn waves(plans: Vec<Plan<'_>>) -> Vec<Vec<Plan<'_>>> {
     let mut waves: Vec<Vec<Plan<'_>>> = Vec::new();
     let mut together = 0;
     for plan in plans {
+        // One that costs more goes by itself: it cannot be cut, and nothing waits behind it.
         let cost = plan.cost();
         match waves.last_mut() {
             Some(wave) if together + cost <= MOST_TOGETHER => {

@@ -45,6 +45,7 @@ impl Redis {
         let mut all = self.follow_ups().lock();
         let is_known =
             |known: &FollowUp| known.lua.is(&follow_up.lua) && known.call == follow_up.call;
+        // Every task draws the pipeline anew, and it is to run once.
         if !all.iter().any(is_known) {
             all.push(follow_up);
         }
@@ -52,6 +53,7 @@ impl Redis {
 
     /// Does all that there is to do behind commits.
     pub(crate) async fn run_follow_ups(&self) -> Result<()> {
+        // A copy: the lock is not held while Redis is waited for.
         let all = self.follow_ups().lock().clone();
         for follow_up in &all {
             let attempted = format!("run the follow-up {:?} after a commit", follow_up.name);

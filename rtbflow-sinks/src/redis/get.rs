@@ -1,4 +1,4 @@
-//! Lookups of strings and of hashes, many keys a round trip.
+//! Lookups of strings and of hashes, many keys per round trip.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -143,6 +143,7 @@ impl Library {
     /// Adds a function and returns its number.
     pub(crate) fn add(&self, name: &'static str, body: &str) -> usize {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // The body as well: two sinks may have one name, and a change of the text is another function.
         let known = inner.functions.iter().position(|(n, b)| *n == name && **b == *body);
         known.unwrap_or_else(|| {
             inner.functions.push((name, body.into()));
@@ -162,6 +163,7 @@ impl Library {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             (inner.functions.clone(), inner.commit.clone())
         };
+        // In the whole an error names a line that nobody has written.
         let mut commands = Pipeline::new();
         for function in &functions {
             commands.add_command(Text::new(&functions_text(std::slice::from_ref(function))).load());
@@ -179,6 +181,7 @@ impl Library {
 
 /// The functions see nothing of the script's own, and write so that it can be taken back.
 fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
+    // What guards the script is hidden from them: by it they could write what is not taken back.
     let mut text = String::from(
         "local functions = {}\ndo\nlocal redis, server, EPOCH, guard, guarded = guarded.api, guarded.api, {}, nil, nil\n",
     );
@@ -194,6 +197,7 @@ fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
 
 fn with_functions(functions: &[(&'static str, Arc<str>)]) -> String {
     match functions {
+        // Most jobs have none, and a script that is shorter costs less to load.
         [] => [GUARD, NO_FUNCTIONS, COMMIT].concat(),
         _ => [GUARD, FUNCTIONS, &functions_text(functions), COMMIT].concat(),
     }

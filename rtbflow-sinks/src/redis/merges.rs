@@ -111,3 +111,25 @@ impl Merged {
 fn fits(sum: i128) -> bool {
     i64::try_from(sum).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(row: usize, amount: i128) -> Part {
+        Part { row, amounts: vec![amount], values: vec![row.to_string()] }
+    }
+
+    #[test]
+    fn what_does_not_fit_64_bits_is_given_back_and_never_cut() {
+        let most = i128::from(i64::MAX);
+        let mut merged = Merged::new("k".to_owned(), String::new(), part(0, most - 1));
+        assert!(merged.add(part(1, 1)).is_none());
+        assert_eq!(merged.add(part(2, 1)).map(|part| part.row), Some(2));
+        assert_eq!(merged.sums(|_| true), Some(vec![i64::MAX]));
+        assert_eq!(merged.sums(|row| row == 1), Some(vec![1]));
+        let beyond = Merged::new("k".to_owned(), String::new(), part(0, most + 1));
+        assert_eq!(beyond.sums(|_| true), None);
+        assert_eq!(beyond.write(|_| true, &mut Cmd::new()), None);
+    }
+}

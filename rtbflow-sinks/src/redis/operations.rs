@@ -139,6 +139,7 @@ impl Operations {
         key: &str,
         arguments: impl FnOnce(&mut Packed),
     ) -> &mut Self {
+        // A later increment must not move before this one.
         self.increments.remove(key);
         self.push(name, key, None, arguments)
     }
@@ -223,6 +224,7 @@ impl Operation {
         let amount = self.amount?;
         let sum = amount.checked_add(by)?;
         let of_row = self.of_row(row, amount).checked_add(by)?;
+        // From the second row on: most operations are of one, and need no list.
         if self.parts.is_empty() {
             self.parts.push((self.row, amount));
         }

@@ -43,11 +43,12 @@ impl<'a> Plan<'a> {
     pub(crate) fn new(place: Place, number: usize, epoch: &'a Epoch) -> Result<Self> {
         let mut batches = Vec::new();
         for (number, staged) in epoch.staged.iter().enumerate() {
+            // That of another place, which its writer takes.
             if staged.place != place {
                 continue;
             }
             let batch = staged.batch::<Batch>().ok_or_else(|| {
-                Error::permanent("commit to Redis what no sink of this place has staged")
+                Error::permanent("commit to Redis what no sink of this place has staged: let this `Redis` make the sink")
             })?;
             if let Some(mistake) = &batch.mistake {
                 return Err(Error::config(format!("build a sink for Redis: {mistake}")));
@@ -86,6 +87,7 @@ impl<'a> Plan<'a> {
             }
             let mut row = None;
             for piece in &planned.pieces {
+                // What fails in a row leaves all of it out, and so nothing of another row may be in between.
                 if planned.apart && row.replace(piece.row) != Some(piece.row) {
                     command.arg("row").arg(0);
                     in_rows = true;
@@ -141,6 +143,7 @@ impl<'a> Plan<'a> {
             if rows.is_empty() {
                 continue;
             }
+            // Once only: a batch that was sent row by row is not sent otherwise again, so that this ends.
             if !std::mem::replace(&mut planned.apart, true) {
                 planned.pieces = planned.batch.pieces(planned.staged, true);
                 return Ok(None);

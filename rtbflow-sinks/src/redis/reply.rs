@@ -9,8 +9,11 @@ use crate::redis::failure;
 pub(crate) fn elements(attempted: &str, reply: RedisResult<Value>) -> Result<Vec<Vec<u8>>> {
     let reply = reply.map_err(|cause| failure::error(attempted, cause))?;
     let Value::Array(values) = reply else { return Err(unreadable(attempted)) };
-    let bytes =
-        |value| redis::from_redis_value::<Vec<u8>>(value).map_err(|_| unreadable(attempted));
+    // By hand: the client makes bytes of numbers and of arrays as well.
+    let bytes = |value| {
+        let Value::BulkString(bytes) = value else { return Err(unreadable(attempted)) };
+        Ok(bytes)
+    };
     values.into_iter().map(bytes).collect()
 }
 
@@ -40,4 +43,23 @@ pub(crate) fn unreadable(attempted: &str) -> Error {
 /// Bytes of a reply as text, for what is compared with words and for messages. What is not UTF-8 is shown as such.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_another_form_is_an_error_and_not_an_empty_one() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let whole = elements("ask", Ok(Value::Array(vec![text("a"), text("b")]))).unwrap();
+        assert_eq!(groups::<2>("ask", &whole).unwrap(), [[b"a".to_vec(), b"b".to_vec()]]);
+        assert!(groups::<3>("ask", &whole).is_err());
+        assert_eq!(count("ask", Ok(Value::Int(3))).unwrap(), 3);
+        for other in [Value::Nil, text("a"), Value::Array(vec![Value::Array(vec![])])] {
+            assert!(
+                elements("ask", Ok(other.clone())).is_err() && count("ask", Ok(other)).is_err()
+            );
+        }
+    }
 }

@@ -60,8 +60,10 @@ impl Redis {
     pub(crate) async fn check_rights(&self, keys: Option<&Keys>) -> Result<()> {
         let attempted = "check the user's rights";
         let aside = match (keys, self.uses()) {
+            // A key that nobody else uses, of those that the user has to have rights to in any case.
             (Some(keys), _) => format!("{}:check", keys.aside()),
             (None, [(prefix, _), ..]) => format!("{prefix}rtbflow:aside"),
+            // Neither a job nor a prefix: there is nothing that would have to be allowed.
             (None, []) => return Ok(()),
         };
         let script = self.check_text();

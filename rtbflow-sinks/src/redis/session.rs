@@ -121,6 +121,7 @@ impl Server {
         commands: &Pipeline,
         is_connected: &AtomicBool,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
+        // Few, and soon one behind the other: a server that stays away is waited for by the job, which says so.
         let mut pause = PAUSE;
         for _ in 1..MOST_ATTEMPTS {
             match self.attempt(commands, is_connected).await {

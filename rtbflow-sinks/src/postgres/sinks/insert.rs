@@ -57,6 +57,7 @@ impl Postgres {
     #[must_use]
     pub fn insert<T>(&self, table: &str) -> Insert<T> {
         let mut stage = RowsStage::new(self, &format!("insert {table}"));
+        // Without a name there is only the error: it is what the sink hands over.
         let quoted = stage.columns.keep_error(identifier::table(table)).unwrap_or_default();
         Insert { stage, table: quoted, ignores_conflicts: false }
     }

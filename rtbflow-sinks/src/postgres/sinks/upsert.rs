@@ -63,6 +63,7 @@ impl Postgres {
     #[must_use]
     pub fn upsert<T>(&self, table: &str) -> Upsert<T> {
         let mut keys = Columns::new();
+        // Without a name there is only the error: it is what the sink hands over.
         let quoted = keys.keep_error(identifier::table(table)).unwrap_or_default();
         Upsert {
             place: self.place(),
@@ -114,10 +115,12 @@ impl<T: 'static> Upsert<T> {
         if let Some(wrong) = self.keys.wrong.as_ref().or(self.values.wrong.as_ref()) {
             return Some(wrong.report());
         }
-        self.keys
-            .list
-            .is_empty()
-            .then(|| format!("upsert into {}: add the columns of its key", self.quoted))
+        self.keys.list.is_empty().then(|| {
+            format!(
+                "upsert into {}: the sink has no column of its key; add one, such as by `key_text`",
+                self.quoted
+            )
+        })
     }
 
     fn make_plan(&self) -> TotalsPlan {

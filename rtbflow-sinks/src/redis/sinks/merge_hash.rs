@@ -253,6 +253,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
+        // An epoch without partials has nothing to merge.
         if self.merged.is_empty() {
             return;
         }
