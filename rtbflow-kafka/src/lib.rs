@@ -7,11 +7,12 @@ mod producer;
 mod source;
 
 pub use anchor::KafkaAnchor;
-pub use client::create::{TopicCount, TopicSpec};
 pub use client::group::Member;
 pub use client::kafka::Kafka;
+pub use client::topic_spec::{TopicCount, TopicSpec};
 pub use producer::dead_letter::DeadLetterTopic;
-pub use producer::records::{KafkaSink, Records};
+pub use producer::records::Records;
+pub use producer::sink::KafkaSink;
 pub use producer::writer::KafkaWriter;
 pub use source::feed::KafkaFeed;
 pub use source::topic::KafkaTopic;

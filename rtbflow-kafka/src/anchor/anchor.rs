@@ -13,7 +13,7 @@ use crate::anchor::forget;
 use crate::anchor::options::{CALL_TIMEOUT, CLAIM_TIMEOUT, LONGEST_TRANSACTION, RESTORE_TIMEOUT};
 use crate::anchor::place::{Inner, KafkaAnchor};
 use crate::anchor::target::Target;
-use crate::client::create::TopicSpec;
+use crate::client::topic_spec::TopicSpec;
 use crate::producer::refusal::of_epoch;
 
 /// What a commit may take beside the deadline of a call, by its size.
@@ -23,6 +23,7 @@ fn time_to_write(epoch: &Epoch) -> Duration {
     let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
     let bytes: usize = epoch.chunks.iter().map(Chunk::len).sum();
     let seconds = rows / ROWS_PER_SECOND + bytes / BYTES_PER_SECOND;
+    // A count of what is in memory fits.
     Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
 }
 
@@ -77,7 +78,8 @@ impl Anchor for KafkaAnchor {
             verdict.as_ref().err().map(|error| of_epoch(number, error))
         });
         let refused: Vec<_> = refused.flatten().collect();
-        // What was applied of the others is found so when they are committed again.
+        // Refusals before errors: without the refused rows the others may get through, and what was applied of them
+        // is found so when they are committed again.
         if refused.is_empty() {
             verdicts.into_iter().collect()
         } else {
@@ -91,7 +93,7 @@ impl Anchor for KafkaAnchor {
     }
 
     /// Takes over all tasks, and then deletes the changelog, which is the one step: until it is gone, all is
-    /// as it was, but for instances that still run, which are fenced. ResultTopics stay; whoever reads them sees
+    /// as it was, but for instances that still run, which are fenced. Results stay; whoever reads them sees
     /// those of the next run behind them.
     async fn forget(&self, job: &JobName) -> Result<()> {
         let attempt = format!("forget job {job} in Kafka");
@@ -103,7 +105,7 @@ impl KafkaAnchor {
     async fn commit_one(&self, job: &JobName, epoch: &Epoch) -> Result<Verdict> {
         let attempt = format!("commit task {} of job {job} to Kafka", epoch.task);
         let plan = Plan::new(epoch, self.inner.place)?;
-        let longest = self.inner.options.call_timeout + time_to_write(epoch);
+        let longest = self.inner.options.call_timeout.saturating_add(time_to_write(epoch));
         let longest = |times| longest.saturating_mul(times);
         self.with_session(attempt, (job, epoch.task), longest, move |session, target, deadline| {
             let timeout = target.transaction_timeout.max(deadline.left()).min(LONGEST_TRANSACTION);

@@ -72,27 +72,36 @@ fn read_piece_key(key: &[u8]) -> Option<(&str, i64, u32)> {
     Some((operator, bucket.parse().ok()?, number.parse().ok()?))
 }
 
+/// Appends the pieces of a row, numbered from `next` on; returns the number behind the last.
+fn write_row(bucket: &Bucket, mut next: u32, row: &[u8], out: &mut RecordBatch) -> u32 {
+    let mut rest = row;
+    loop {
+        let (piece, behind) = rest.split_at(rest.len().min(MOST_BYTES));
+        let mark = if behind.is_empty() { LAST } else { MORE };
+        let key = piece_key(&bucket.0, bucket.1, next);
+        out.put(key.as_bytes(), Some(&[&[mark], piece]));
+        next += 1;
+        // Behind the first piece, so that a row without bytes has one as well.
+        if behind.is_empty() {
+            return next;
+        }
+        rest = behind;
+    }
+}
+
 impl Lengths {
     /// Appends the records of these changes of state to others.
     pub(crate) fn write(&self, chunks: &[Chunk], out: &mut RecordBatch) -> LengthChanges {
         let mut changes = Vec::new();
         for (bucket, log) in fold(chunks) {
+            // A bucket without a log begins one.
             let before = self.0.get(&bucket).copied().unwrap_or(0);
             let mut next = if log.clears { 0 } else { before };
             for row in &log.rows {
-                let mut pieces = row.chunks(MOST_BYTES).peekable();
-                loop {
-                    let piece = pieces.next().unwrap_or_default();
-                    let more = pieces.peek().is_some();
-                    let mark = if more { MORE } else { LAST };
-                    let key = piece_key(&bucket.0, bucket.1, next);
-                    out.put(key.as_bytes(), Some(&[&[mark], piece]));
-                    next += 1;
-                    if !more {
-                        break;
-                    }
-                }
+                next = write_row(&bucket, next, row, out);
             }
+            // What is left of a longer log that was replaced: compaction keeps the newest record of each key, and
+            // would keep these for ever.
             for number in next..before {
                 out.put(piece_key(&bucket.0, bucket.1, number).as_bytes(), None);
             }
@@ -135,37 +144,38 @@ impl Scan {
     /// If it is damaged or none of ours.
     pub(crate) fn take(&mut self, record: &RawRecord<'_>) -> Result<()> {
         if let Some(positions) = read_positions(record)? {
+            // Records come in their order: the last are those that hold.
             self.positions = positions;
             return Ok(());
         }
-        let foreign = || {
-            let key = String::from_utf8_lossy(record.key.unwrap_or_default()).into_owned();
-            Error::config(format!("read a record with the key {key:?}: no job has written it so"))
-        };
         let key = record.key.and_then(read_piece_key);
-        let (operator, bucket, number) = key.ok_or_else(foreign)?;
+        let (operator, bucket, number) = key.ok_or_else(|| foreign(record))?;
         let Some(value) = record.value else {
-            if let Some(buckets) = self.operators.get_mut(operator) {
-                let pieces = buckets.entry(bucket).or_default();
-                pieces.remove(&number);
-                if pieces.is_empty() {
-                    buckets.remove(&bucket);
-                }
-            }
+            self.remove(operator, bucket, number);
             return Ok(());
         };
-        let (mark, bytes) = value.split_first().ok_or_else(foreign)?;
+        let (mark, bytes) = value.split_first().ok_or_else(|| foreign(record))?;
         if ![LAST, MORE].contains(mark) {
-            return Err(foreign());
+            return Err(foreign(record));
         }
-        if !self.operators.contains_key(operator) {
-            self.operators.insert(operator.into(), BTreeMap::new());
-        }
-        if let Some(buckets) = self.operators.get_mut(operator) {
-            let piece = (*mark, Bytes::copy_from_slice(bytes));
-            buckets.entry(bucket).or_default().insert(number, piece);
-        }
+        let buckets = match self.operators.get_mut(operator) {
+            Some(buckets) => buckets,
+            None => self.operators.entry(operator.into()).or_default(),
+        };
+        let piece = (*mark, Bytes::copy_from_slice(bytes));
+        buckets.entry(bucket).or_default().insert(number, piece);
         Ok(())
+    }
+
+    fn remove(&mut self, operator: &str, bucket: i64, number: u32) {
+        // What is deleted may be compacted away already.
+        let Some(buckets) = self.operators.get_mut(operator) else { return };
+        let pieces = buckets.entry(bucket).or_default();
+        pieces.remove(&number);
+        // A log without pieces is none: it would count as one that is kept.
+        if pieces.is_empty() {
+            buckets.remove(&bucket);
+        }
     }
 
     /// The chunks, in the order of operators and buckets, and how long each log is.
@@ -176,39 +186,55 @@ impl Scan {
         let (mut lengths, mut chunks) = (Lengths::default(), Vec::new());
         for (operator, buckets) in self.operators {
             for (bucket, pieces) in buckets {
-                let mut next = 0;
-                let mut begun: Vec<u8> = Vec::new();
-                let mut open = false;
-                for (number, (mark, bytes)) in pieces {
-                    if number != next {
-                        return Err(missing_piece(&operator, bucket, next));
-                    }
-                    next += 1;
-                    let whole = !open && mark == LAST;
-                    if !whole {
-                        begun.extend_from_slice(&bytes);
-                    }
-                    open = mark == MORE;
-                    if !open {
-                        let bytes = if whole { bytes } else { std::mem::take(&mut begun).into() };
-                        let (operator, change) = (Arc::clone(&operator), Change::Append(bytes));
-                        chunks.push(Chunk { operator, bucket, change });
-                    }
-                }
-                if open {
-                    return Err(missing_piece(&operator, bucket, next));
-                }
-                lengths.0.insert((Arc::clone(&operator), bucket), next);
+                let length = join(&operator, bucket, pieces, &mut chunks)?;
+                lengths.0.insert((Arc::clone(&operator), bucket), length);
             }
         }
         Ok((lengths, chunks))
     }
 }
 
+/// Puts the pieces of a bucket's log together, behind other chunks; returns how many there are.
+fn join(operator: &Arc<str>, bucket: i64, pieces: Pieces, chunks: &mut Vec<Chunk>) -> Result<u32> {
+    let mut next = 0;
+    let mut begun: Vec<u8> = Vec::new();
+    let mut open = false;
+    for (number, (mark, bytes)) in pieces {
+        if number != next {
+            return Err(missing_piece(operator, bucket, next));
+        }
+        next += 1;
+        // Most chunks are one piece, which is not copied.
+        let whole = !open && mark == LAST;
+        if !whole {
+            begun.extend_from_slice(&bytes);
+        }
+        open = mark == MORE;
+        if !open {
+            let bytes = if whole { bytes } else { std::mem::take(&mut begun).into() };
+            let (operator, change) = (Arc::clone(operator), Change::Append(bytes));
+            chunks.push(Chunk { operator, bucket, change });
+        }
+    }
+    // A commit is whole, so that a log whose last piece says that more follow was not written by one.
+    if open { Err(missing_piece(operator, bucket, next)) } else { Ok(next) }
+}
+
+/// The error of a record that no commit has written so.
+#[cold]
+fn foreign(record: &RawRecord<'_>) -> Error {
+    let key = String::from_utf8_lossy(record.key.unwrap_or_default());
+    Error::config(format!(
+        "read a record with the key {key:?}: it is neither positions nor a piece of state; another program writes to \
+         the changelog, and has to stop that"
+    ))
+}
+
 #[cold]
 fn missing_piece(operator: &str, bucket: i64, number: u32) -> Error {
     Error::permanent(format!(
-        "restore state of operator {operator:?}, bucket {bucket}: piece {number} of its log is missing"
+        "restore state of operator {operator:?}, bucket {bucket}: piece {number} of its log is missing; the \
+         changelog has lost records. Put it back from a copy, or reset the job"
     ))
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use rtbflow::epoch::{Claim, Position};
-use rtbflow::{Error, Result};
+use rtbflow::{Error, Partition, Result};
 use tracing::debug;
 
 use crate::anchor::positions::{Positions, write_positions};
@@ -29,6 +29,7 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Vec<Position>> {
         target.ensure_changelog(deadline)?;
+        // What is known of state is of an earlier claim: others may have written since.
         (self.lengths, self.restoring) = (None, None);
         let mut tried: Option<Positions> = None;
         loop {
@@ -37,6 +38,7 @@ impl Session {
                 Ok(claimed) => return Ok(claimed),
                 Err(failed) => failed,
             };
+            // Its transaction may or may not have been committed: a new producer decides that, and what stands is read.
             self.discard_producer();
             tried = written.map(|written| *written).or(tried);
             if !error.is_transient() || deadline.is_over() {
@@ -58,13 +60,10 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Vec<Position>, Failed> {
         let unwritten = |error| (error, None);
+        // The producer first: from here on nobody else moves the positions that are read now.
         let current = self.renew_producer(target, deadline).map_err(unwritten)?;
-        let claimed = |positions: &Positions| -> Vec<Position> {
-            let partitions = claim.partitions.iter();
-            partitions.map(|of| positions.get(of).copied().unwrap_or_default()).collect()
-        };
         if tried.is_some_and(|tried| *tried == current.positions) {
-            return Ok(claimed(&current.positions));
+            return claimed(&current.positions, claim).map_err(unwritten);
         }
         let mut positions = current.positions.clone();
         for partition in &claim.partitions {
@@ -76,12 +75,20 @@ impl Session {
         let sent = target.transact(&current.producer, deadline, |sending| {
             send_all(sending, partition, &records)
         });
-        match sent {
-            Ok(()) => {
-                current.positions = positions;
-                Ok(claimed(&current.positions))
-            }
-            Err(error) => Err((error, Some(Box::new(positions)))),
+        if let Err(error) = sent {
+            return Err((error, Some(Box::new(positions))));
         }
+        current.positions = positions;
+        claimed(&current.positions, claim).map_err(unwritten)
     }
+}
+
+/// Where the partitions of a claim stand, in its order, now that it is written.
+fn claimed(positions: &Positions, claim: &Claim) -> Result<Vec<Position>> {
+    let of = |partition: &Partition| {
+        let position = positions.get(partition).copied();
+        position
+            .ok_or_else(|| Error::broken(&format!("{partition} was claimed and has no position")))
+    };
+    claim.partitions.iter().map(of).collect()
 }

@@ -16,8 +16,8 @@ use crate::anchor::transaction::{abort, send_all};
 use crate::client::deadline::Deadline;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::Sending;
-use crate::producer::records::StagedBatch;
 use crate::producer::refusal::{Refused, Row, rows};
+use crate::producer::staged::StagedBatch;
 
 /// An epoch as it is committed, in a form that another thread can own.
 pub(crate) struct Plan {
@@ -67,6 +67,8 @@ impl Session {
 
     fn decide(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<Verdict> {
         let step = |positions: &Positions| positions.step(&plan.epoch);
+        // What this producer has read and written is where the place stands, for as long as it is not refused: in the
+        // usual case nothing is read.
         let known = self.producer.as_ref().map(|current| step(&current.positions));
         if known != Some(Step::Apply) {
             // What this producer knows may be out of date: another may have come since.
@@ -77,6 +79,8 @@ impl Session {
                     self.note_applied(plan, positions);
                     return Ok(Verdict::COMMITTED);
                 }
+                // Only now, and never before the positions have shown this owner's mark: a new producer fences the one
+                // that another instance may have.
                 Some((Step::Apply, _)) | None => {}
             }
             let positions = &self.renew_producer(target, deadline)?.positions;
@@ -96,6 +100,7 @@ impl Session {
     /// Where the place stands, without disturbing anybody; `None` if a transaction of another instance leaves
     /// that open at the moment.
     fn read_positions(&self, target: &Target<'_>) -> Result<Option<Positions>> {
+        // Nothing was ever claimed: no epoch of anybody stands on that.
         if target.partitions(PATIENCE)?.is_none() {
             return Ok(Some(Positions::default()));
         }
@@ -109,6 +114,7 @@ impl Session {
         let from = plan.epoch.advances.iter().map(|advance| (advance.partition, advance.from));
         let mut before = positions.clone();
         before.extend(from);
+        // Lengths that are of anything but what the epoch began with are read again when they are needed.
         self.lengths =
             self.lengths.take().filter(|(at, _)| *at == before).map(|(_, mut lengths)| {
                 let changes = lengths.write(&plan.epoch.chunks, &mut RecordBatch::default());
@@ -135,9 +141,10 @@ impl Session {
 
     fn write(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<()> {
         let Plan { epoch, batches } = plan;
-        let Some(current) = &mut self.producer else {
-            return Err(Error::permanent("find the producer"));
-        };
+        // `decide` has made one where there was none.
+        let current = self.producer.as_mut().ok_or_else(|| {
+            Error::broken(&format!("task {} commits to Kafka without a producer", target.task))
+        })?;
         self.restoring = None;
         let known = self.lengths.take().filter(|(at, _)| *at == current.positions);
         let mut lengths = match known {
@@ -145,20 +152,20 @@ impl Session {
             None if epoch.chunks.is_empty() => None,
             None => Some(read_lengths(target, &current.positions, deadline)?),
         };
+        // State first and the positions behind it: whoever looks for them looks from the end.
         let mut records = RecordBatch::default();
         let changes = lengths.as_ref().map(|lengths| lengths.write(&epoch.chunks, &mut records));
         let mut positions = current.positions.clone();
         positions.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
         write_positions(&positions, &mut records)?;
         let partition = target.partition()?;
-        let delivered = |current: &TaskProducer| current.producer.client().context().delivered();
-        let before = delivered(current);
+        let before = current.delivered();
         let sent = target.transact(&current.producer, deadline, |sending| {
             rows(batches).try_for_each(|row| row.send(sending))?;
             send_all(sending, partition, &records)
         });
         if let Err(error) = sent {
-            self.made_progress = delivered(current) > before;
+            self.made_progress = current.delivered() > before;
             // If it turns out to have been applied, this is what it began with.
             self.lengths = lengths.map(|lengths| (current.positions.clone(), lengths));
             return Err(error);
@@ -179,6 +186,7 @@ impl Session {
         plan: &Plan,
         deadline: Deadline,
     ) -> Result<Option<Error>> {
+        // Without a producer nothing was sent that could have been refused.
         let Some(TaskProducer { producer, .. }) = &self.producer else { return Ok(None) };
         let undelivered = producer.client().context().take_undelivered();
         let Target { kafka, results, .. } = *target;
@@ -187,6 +195,7 @@ impl Session {
             return Ok(None);
         }
         let failed = |error| target.failure("abort a transaction", &error);
+        // Before anything is tried: what is tried must not be part of the transaction that has failed.
         abort(producer, deadline)
             .map_err(|error| without_kip_360(&error).unwrap_or(failed(error)))?;
         let error = refused.error(|rows| {
@@ -195,12 +204,14 @@ impl Session {
             let sending = Sending { producer, attempt, deadline };
             let sent = send_rows(&sending, rows).and_then(|()| sending.flush());
             let undelivered = producer.client().context().take_undelivered();
+            // Whatever became of it: nothing of a trial is applied.
             abort(producer, deadline).map_err(failed)?;
             match sent {
                 Err(error) if undelivered.is_empty() => Err(error),
                 _ => Ok(!undelivered.is_empty()),
             }
         });
+        // What the trials left is of no commit.
         let _ = producer.client().context().take_undelivered();
         error
     }
@@ -211,8 +222,10 @@ fn read_lengths(target: &Target<'_>, positions: &Positions, deadline: Deadline) 
     let replay = target.replay()?;
     let scan = replay.scan(replay.decided_range(deadline)?)?;
     if scan.positions != *positions {
-        let task = target.task;
-        return Err(Error::transient(format!("commit task {task}: another producer came")));
+        let (task, job) = (target.task, target.job);
+        return Err(Error::transient(format!(
+            "commit task {task} of job {job} to Kafka: another producer has moved its positions meanwhile"
+        )));
     }
     scan.finish().map(|(lengths, _)| lengths)
 }

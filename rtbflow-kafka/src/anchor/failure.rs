@@ -26,6 +26,7 @@ impl Target<'_> {
 
 /// Whether the same call may succeed when it is made again.
 pub(crate) fn may_be_repeated(error: &KafkaError) -> bool {
+    // Of anything else librdkafka does not say whether it may be.
     let KafkaError::Transaction(error) = error else { return false };
     error.is_retriable() || error.code() == Code::OperationTimedOut
 }

@@ -11,6 +11,7 @@ use crate::client::deadline::Deadline;
 
 /// All tasks of the job that have a partition of the changelog; none if there is no changelog.
 fn tasks<'a>(target: &Target<'a>) -> Result<Vec<Target<'a>>> {
+    // Without a changelog there are none.
     let of = target.partitions(PATIENCE)?.unwrap_or(0);
     Ok((0..of).map(|number| Target { task: Task { number, of }, ..*target }).collect())
 }

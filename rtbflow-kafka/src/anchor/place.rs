@@ -179,13 +179,16 @@ impl KafkaAnchor {
     ) -> Result<T> {
         let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
         let session = self.session(job, task).lock_owned();
-        let Ok(mut session) = timeout(longest(1) + GRACE, session).await else {
-            return Err(Error::transient(format!("{attempt}: an earlier call does not end")));
+        // One call at a time: two that use one producer would be in each other's transaction.
+        let Ok(mut session) = timeout(longest(1).saturating_add(GRACE), session).await else {
+            return Err(Error::transient(format!(
+                "{attempt}: an earlier call for this task has not ended yet, and is waited for"
+            )));
         };
         let times = session.patience.times();
         let longest = longest(times);
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
-        blocking(&attempt, longest + GRACE, move || {
+        blocking(&attempt, longest.saturating_add(GRACE), move || {
             let target = inner.target(&job, task, times)?;
             call(&mut session, &target, Deadline::after(longest))
         })
@@ -231,6 +234,7 @@ impl Inner {
             // Of two that are made at once, one is used.
             let _ = self.offset_clients.set(OffsetClients::new(&self.kafka)?);
         }
-        self.offset_clients.get().ok_or_else(|| Error::permanent("make a Kafka client"))
+        let made = self.offset_clients.get();
+        made.ok_or_else(|| Error::broken("clients that were just made are not there"))
     }
 }

@@ -44,10 +44,27 @@ impl Positions {
         let position = self.current.entry(partition).or_default();
         let Position { commit, owner: former, .. } = *position;
         (position.commit, position.owner) = (commit + 1, owner);
+        // Claimed again by the same owner, whose last epoch is still to be found behind the claim before.
         if former != owner {
             let stood = Position { commit, owner: former, ..Position::default() };
             self.claimed_at.insert(partition, stood);
         }
+    }
+
+    /// Adds a partition as it was written.
+    fn add(&mut self, at: Written, log: WrittenLog, claimed_at: WrittenClaim) -> Result<()> {
+        let (topic, number, offset, time, commit, owner) = at;
+        let event_time = time.map(Timestamp::from_millis);
+        let log = log.map(|(topic_id, leader_epoch)| {
+            Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
+        });
+        let position = Position { offset, event_time, commit, owner, log: log.transpose()? };
+        let partition = Partition::new(Topic::new(&topic), number);
+        self.current.insert(partition, position);
+        let stood =
+            claimed_at.map(|(commit, owner)| Position { commit, owner, ..Position::default() });
+        self.claimed_at.extend(stood.map(|stood| (partition, stood)));
+        Ok(())
     }
 
     /// What it means for an epoch that the place stands here. One that was applied just before another owner
@@ -96,6 +113,7 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
     let written = Reader::stored_version(&chunk);
     let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
+    // One that is none of these is refused by the reader, which names it.
     let version = earlier.unwrap_or(POSITIONS_VERSION);
     let mut reader = Reader::open(&chunk, version)?;
     let mut positions = Positions::default();
@@ -106,19 +124,8 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
         }
         _ => reader.next_entry::<(Written, WrittenLog, WrittenClaim)>(),
     };
-    while let Some(((topic, number, offset, time, commit, owner), log, claimed_at)) = next()? {
-        let event_time = time.map(Timestamp::from_millis);
-        let log = log.map(|(topic_id, leader_epoch)| {
-            Ok::<_, Error>(Log { topic_id: topic_id.parse()?, leader_epoch })
-        });
-        let log = log.transpose()?;
-        let position = Position { offset, event_time, commit, owner, log };
-        let partition = Partition::new(Topic::new(&topic), number);
-        positions.current.insert(partition, position);
-        if let Some((commit, owner)) = claimed_at {
-            let stood = Position { commit, owner, ..Position::default() };
-            positions.claimed_at.insert(partition, stood);
-        }
+    while let Some((at, log, claimed_at)) = next()? {
+        positions.add(at, log, claimed_at)?;
     }
     Ok(Some(positions))
 }

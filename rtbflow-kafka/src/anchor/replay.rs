@@ -1,25 +1,25 @@
 //! Reads a partition of the changelog: its end, or all of it.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
 use rtbflow::epoch::JobName;
-use rtbflow::source::RawRecord;
+use rtbflow::source::{RawBatch, RawRecord};
 use rtbflow::{Error, Partition, Result};
 
 use crate::anchor::changelog::Scan;
 use crate::anchor::positions::{Positions, read_positions};
-use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{OffsetRange, Queue};
+use crate::client::native::OffsetRange;
 use crate::client::offsets::{offsets, serve_events};
 use crate::client::option::Role;
+use crate::client::partition_consumer::PartitionConsumer;
 
 /// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
@@ -72,13 +72,14 @@ impl Replay<'_> {
             .offsets
             .get(&self.partition)
             .copied()
-            .ok_or_else(|| Error::transient(attempt() + ": it has no leader"))
+            .ok_or_else(|| Error::transient(attempt() + ": it has no leader at the moment"))
     }
 
     /// The range to be read, from where the partition begins to where all transactions are decided that are open
     /// now; `None` if one is not decided within the patience.
     pub(crate) fn range(&self, patience: Duration) -> Result<Option<OffsetRange>> {
         let deadline = Deadline::after(patience);
+        // Asked once: transactions that begin later are none of those that have to be decided.
         let end = self.offset(&self.offset_clients.uncommitted, Offset::End)?;
         loop {
             let until = self.offset(&self.offset_clients.committed, Offset::End)?;
@@ -101,7 +102,7 @@ impl Replay<'_> {
         self.range(deadline.left())?.ok_or_else(|| {
             let partition = self.partition;
             Error::transient(format!(
-                "read {partition}: a transaction of another instance is not decided yet"
+                "read {partition}: a transaction of another instance is not decided yet, and is waited for"
             ))
         })
     }
@@ -117,8 +118,10 @@ impl Replay<'_> {
                 Ok(())
             })?;
             if found.is_some() || from == range.from {
+                // Without any nothing was claimed yet.
                 return Ok(found.unwrap_or_default());
             }
+            // Aborted transactions lie before the end, by the thousand where a producer was restarted again and again.
             tail = tail.saturating_mul(8);
         }
     }
@@ -130,8 +133,7 @@ impl Replay<'_> {
         Ok(scan)
     }
 
-    /// Passes on every record of a range. The consumer is a new one: one that read before would know a
-    /// position that is not of this reading.
+    /// Passes on every record of a range.
     fn read(
         &self,
         range: OffsetRange,
@@ -140,58 +142,75 @@ impl Replay<'_> {
         if range.from >= range.until {
             return Ok(());
         }
-        let attempt = || format!("read {} from offset {}", self.partition, range.from);
-        let failed = |error| failure(attempt(), &error, &self.kafka.secrets());
-        let consumer = Arc::new(self.consumer()?);
-        let (topic, number) = (self.partition.topic.name(), self.partition.number);
-        let made = Queue::new(&consumer, thread::current(), MOST_RECORDS);
-        let mut queue =
-            made.ok_or_else(|| Error::transient("create a librdkafka queue for a changelog"))?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, number, Offset::Offset(range.from)).map_err(failed)?;
-        queue.forward(topic, number);
-        consumer.assign(&list).map_err(failed)?;
-        queue.forward(topic, number);
+        let mut consumer = PartitionConsumer::assign(
+            self.consumer()?,
+            self.partition,
+            range.from,
+            MOST_RECORDS,
+            |error| self.failure(range, &error),
+        )?;
+        let read = self.read_from(&mut consumer, range, &mut take);
+        consumer.end();
+        read
+    }
+
+    fn read_from(
+        &self,
+        consumer: &mut PartitionConsumer,
+        range: OffsetRange,
+        take: &mut impl FnMut(&RawRecord<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut rest = range;
         let mut silence = Deadline::after(LONGEST_SILENCE);
-        let read = loop {
-            serve_events(&consumer);
-            let taken = queue.take(MOST_RECORDS, rest);
-            let records = taken.records.iter();
-            let records = records.flat_map(|all| (0..all.len()).filter_map(|index| all.get(index)));
-            let handed = records.map(|record| {
-                take(&record).map_err(|error| {
-                    let at = format!("read {} at offset {}", self.partition, record.offset);
-                    Error::new(error.kind(), at).because(error)
-                })
-            });
-            if let Err(error) = handed.collect::<Result<()>>() {
-                break Err(error);
-            }
+        loop {
+            let taken = consumer.take(rest);
+            self.take_all(taken.records.as_ref(), take)?;
+            // Behind the records: what came before the error was read.
             if let Some(failure) = taken.failure {
                 let reason = format!("{}: {}", failure.code, failure.reason);
-                break Err(Error::new(kind(failure.code), attempt()).because(reason));
+                return Err(Error::new(kind(failure.code), self.attempt(range)).because(reason));
             }
             rest.from = taken.next;
-            if taken.beyond || position(&consumer).max(rest.from) >= range.until {
-                break Ok(());
+            // The end may be a marker or an aborted record, which never comes as a record.
+            let position = consumer.position().map_err(|error| self.failure(range, &error))?;
+            if taken.beyond || position.max(Some(rest.from)) >= Some(range.until) {
+                return Ok(());
             }
             if taken.count > 0 {
                 silence = Deadline::after(LONGEST_SILENCE);
             } else if silence.is_over() {
-                let last = consumer.client().context().last_error();
+                let last = consumer.client().client().context().last_error();
                 let reason = last
                     .map_or_else(|| "no record arrived in time".to_owned(), |(_, reason)| reason);
-                let attempt = format!("{} to {}", attempt(), range.until);
-                break Err(Error::transient(attempt).because(reason));
+                return Err(Error::transient(self.attempt(range)).because(reason));
             } else {
                 thread::park_timeout(PAUSE);
             }
-        };
-        queue.unforward(topic, number);
-        drop(queue);
-        drop_elsewhere(consumer);
-        read
+        }
+    }
+
+    fn take_all(
+        &self,
+        records: Option<&RawBatch>,
+        take: &mut impl FnMut(&RawRecord<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let records = records.into_iter();
+        // Below the length each number is that of a record.
+        let mut all = records.flat_map(|all| (0..all.len()).filter_map(|index| all.get(index)));
+        all.try_for_each(|record| {
+            take(&record).map_err(|error| {
+                let at = format!("read {} at offset {}", self.partition, record.offset);
+                Error::new(error.kind(), at).because(error)
+            })
+        })
+    }
+
+    fn attempt(&self, OffsetRange { from, until }: OffsetRange) -> String {
+        format!("read {} from offset {from} to {until}", self.partition)
+    }
+
+    fn failure(&self, range: OffsetRange, error: &KafkaError) -> Error {
+        failure(self.attempt(range), error, &self.kafka.secrets())
     }
 
     fn consumer(&self) -> Result<BaseConsumer<Context>> {
@@ -212,11 +231,4 @@ impl Replay<'_> {
         ];
         self.kafka.client(Role::Consumer, "changelog", &own)
     }
-}
-
-/// What came out of the native queue so far, markers and aborted records included.
-fn position(consumer: &BaseConsumer<Context>) -> i64 {
-    let list = consumer.position().ok();
-    let first = list.iter().flat_map(TopicPartitionList::elements).next();
-    first.and_then(|element| element.offset().to_raw()).unwrap_or(-1)
 }

@@ -18,6 +18,7 @@ const PAGE_BYTES: usize = 4 << 20;
 impl Session {
     /// Reads a page of the task's state.
     pub(crate) fn restore(&mut self, target: &Target<'_>, from: Option<&str>) -> Result<ChunkPage> {
+        // Anything but the page behind the last one, such as the first or one whose answer was lost, is read anew.
         let begun = self.restoring.take().filter(|(mark, _)| Some(mark.as_str()) == from);
         let mut rest = match begun {
             Some((_, rest)) => rest,
@@ -45,7 +46,8 @@ impl Session {
                 // A task that was claimed has a changelog, whatever the broker says.
                 let topic = target.changelog();
                 return Err(Error::transient(format!(
-                    "restore state from {topic}: it is not there"
+                    "restore state of job {} from topic {topic}: Kafka does not list it at the moment",
+                    target.job
                 )));
             }
             return Ok(VecDeque::new());
@@ -58,7 +60,12 @@ impl Session {
         self.lengths = Some((positions, lengths));
         let mut chunks = VecDeque::from(chunks);
         if let Some(mark) = from {
-            let bad = || Error::permanent(format!("restore state: {mark:?} is no mark of a page"));
+            let bad = || {
+                let (task, job) = (target.task, target.job);
+                Error::permanent(format!(
+                    "restore state of task {task} of job {job} from Kafka: {mark:?} does not mark a page of state"
+                ))
+            };
             let left: usize = mark.parse().map_err(|_| bad())?;
             warn!(task = %target.task, "the changelog is read again: a page was lost");
             chunks.drain(..chunks.len().checked_sub(left).ok_or_else(bad)?);

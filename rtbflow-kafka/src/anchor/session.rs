@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::{BaseProducer, Producer};
 use rtbflow::Result;
 use rtbflow::epoch::Patience;
 use rtbflow::state::Chunk;
@@ -37,6 +37,13 @@ pub(crate) struct TaskProducer {
     pub(crate) positions: Positions,
 }
 
+impl TaskProducer {
+    /// How many records it has delivered so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.producer.client().context().delivered()
+    }
+}
+
 impl Session {
     /// Drops the producer: it failed, or it is not known what became of the records that it sent.
     pub(crate) fn discard_producer(&mut self) {
@@ -52,6 +59,8 @@ impl Session {
         deadline: Deadline,
     ) -> Result<&mut TaskProducer> {
         self.discard_producer();
+        // In this order: once the new producer is there, nothing that another one has begun is undecided, and what is
+        // read then cannot be moved by it.
         let producer = target.producer(deadline)?;
         let replay = target.replay()?;
         let read = replay.decided_range(deadline).and_then(|range| replay.positions(range));

@@ -8,9 +8,10 @@ use rtbflow::{Error, Partition, Result, Topic};
 use tracing::warn;
 
 use crate::anchor::replay::{OffsetClients, Replay};
-use crate::client::create::{Creation, TopicSpec};
+use crate::client::create::Creation;
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
+use crate::client::topic_spec::TopicSpec;
 use crate::producer::result_topics::ResultTopics;
 
 /// Where a call goes.
@@ -36,10 +37,14 @@ impl<'a> Target<'a> {
 
     /// The task's partition of the changelog.
     pub(crate) fn partition(&self) -> Result<Partition> {
-        let number = i32::try_from(self.task.number);
-        let number =
-            number.map_err(|_| Error::config(format!("number a task {}", self.task.number)))?;
-        Ok(Partition::new(Topic::new(&self.changelog()), number))
+        let changelog = self.changelog();
+        let number = i32::try_from(self.task.number).map_err(|_| {
+            let number = self.task.number;
+            Error::config(format!(
+                "keep task {number} in topic {changelog}: Kafka has no partition of that number"
+            ))
+        })?;
+        Ok(Partition::new(Topic::new(&changelog), number))
     }
 
     /// The reader of that partition.
@@ -60,9 +65,8 @@ impl<'a> Target<'a> {
         let partitions = match self.partitions(Duration::ZERO)? {
             Some(partitions) => partitions,
             None if self.creates_changelog => {
-                let created = Creation::new(self.kafka, deadline.left())?
-                    .run(&[TopicSpec::changelog(self.job, of)])?;
-                created.first().map_or(0, |topic| topic.partitions)
+                let changelog = TopicSpec::changelog(self.job, of);
+                Creation::new(self.kafka, deadline.left())?.make(&changelog, of)?
             }
             None => {
                 return Err(Error::config(format!(
@@ -72,6 +76,7 @@ impl<'a> Target<'a> {
                 )));
             }
         };
+        // The state of a task is in its partition: another number of tasks would find that of others.
         if partitions == of {
             return self.check_policy(&topic, deadline);
         }

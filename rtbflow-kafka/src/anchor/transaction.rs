@@ -70,7 +70,9 @@ impl Target<'_> {
         let batch = self.results.most_batch_bytes();
         let producer = producer(self.kafka, "anchor", batch, &own)?;
         loop {
+            // Short attempts: each waits for one coordinator, which may be the one that is away.
             let initialised = producer.init_transactions(deadline.left().min(INIT_TIMEOUT));
+            // For its log lines and errors: nobody else polls it yet.
             producer.poll(Duration::ZERO);
             let error = match initialised {
                 Ok(()) => return Ok(Ok(producer)),
@@ -97,6 +99,8 @@ impl Target<'_> {
         producer.begin_transaction().map_err(failed)?;
         let sending = Sending { producer, attempt: &attempt, deadline };
         send(&sending)?;
+        // All acknowledged before the commit: a record that comes later than the end of its transaction would be taken
+        // for part of the next one (see `KafkaAnchor`).
         sending.flush()?;
         producer.commit_transaction(deadline.left()).map_err(failed)
     }
@@ -119,6 +123,7 @@ pub(crate) fn abort(producer: &BaseProducer<Context>, deadline: Deadline) -> Kaf
     while producer.in_flight_count() > 0 && !deadline.is_over() {
         producer.poll(PURGE_POLL);
     }
+    // What was purged is reported as not delivered; why this was aborted is known already.
     let _ = producer.client().context().take_undelivered();
     producer.abort_transaction(deadline.left())
 }

@@ -15,6 +15,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (sender, receiver) = oneshot::channel();
+    // Nobody waits any more for a call that took too long.
     spawn("rtbflow-kafka-call", move || drop(sender.send(call())))?;
     match timeout(longest, receiver).await {
         Ok(Ok(result)) => result,

@@ -212,6 +212,7 @@ impl ProducerContext<NoCustomPartitioner> for Context {
             self.delivered.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        // One without a code is none of the broker's: the record is sent again, as after any that passes.
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = message.topic().to_owned();
@@ -229,9 +230,11 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         self.serve();
+        // Anything that assigns nothing takes everything back, as librdkafka has it of errors, too.
         let revoked = event != RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Relaxed) {
             if let Err(error) = consumer.unassign() {
+                // The client is about to go, and with it what is assigned to it.
                 debug!(client = self.client, "unassign while leaving: {error}");
             }
             return;
@@ -239,15 +242,18 @@ impl ConsumerContext for Context {
         let rebalance = if revoked {
             Rebalance::Revoke
         } else {
+            // All of one topic: the group subscribes to no other.
             let numbers = partitions.elements().iter().map(|e| e.partition()).collect();
             Rebalance::Assign(numbers)
         };
+        // The slot is empty: the next one does not come before this one is answered.
         let mut slot = self.rebalance.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = Some(rebalance);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         self.serve();
+        // Only tools read what was to be committed.
         if let Err(error) = result {
             debug!(client = self.client, "commit offsets to the group: {error}");
         }

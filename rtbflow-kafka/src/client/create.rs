@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rtbflow::epoch::JobName;
 use rtbflow::{Error, Result};
 use tracing::info;
 
@@ -16,95 +15,20 @@ use crate::client::deadline::Deadline;
 use crate::client::failure::{answered, failure};
 use crate::client::kafka::Kafka;
 use crate::client::option::Role;
+use crate::client::topic_spec::{PartitionCount, TopicCount, TopicSpec};
 
-/// The setting that limits how large a record a topic takes.
-pub(crate) const MOST_BYTES_SETTING: &str = "max.message.bytes";
-/// What every topic takes that is made here: more than any result has, and more than the largest record of the
-/// source with the headers of a dead letter.
-const MOST_BYTES: &str = "16777216";
-/// How long dead letters are kept.
-const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Nothing is ever written there.
 const COORDINATION_RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// The newest part of a log is never compacted: it is kept small, since each commit rewrites positions.
-const CHANGELOG_SEGMENT_BYTES: &str = "33554432";
 /// How long creating topics may take.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a broker may wait for the others until it answers.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a topic that was created may be unknown to the broker that is asked.
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a topic is looked for that exists already, as a broker says, before it is asked for again.
 const EXISTS_PATIENCE: Duration = Duration::from_millis(500);
 /// The pause between two checks whether a topic is deleted.
 const DELETE_PAUSE: Duration = Duration::from_millis(50);
-
-/// The dead-letter topic of a topic.
-pub(crate) fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dead-letter")
-}
-
-/// A topic as it is to be made if there is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicSpec {
-    name: String,
-    partitions: PartitionCount,
-    retention: Retention,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Retention {
-    For(Duration),
-    NewestPerKey,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum PartitionCount {
-    Fixed(u32),
-    SameAs(String),
-}
-
-impl TopicSpec {
-    /// A topic with this many partitions that keeps its records for this long. As every topic that is made
-    /// here it takes records of 16 MiB.
-    #[must_use]
-    pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
-        let retention = Retention::For(retention);
-        Self { name: name.into(), partitions: PartitionCount::Fixed(partitions), retention }
-    }
-
-    /// The dead-letter topic of a topic: as many partitions as that has, and 14 days.
-    #[must_use]
-    pub fn dead_letter(topic: &str) -> Self {
-        let partitions = PartitionCount::SameAs(topic.to_owned());
-        let name = dead_letter_topic(topic);
-        Self { name, partitions, retention: Retention::For(DEAD_LETTER_RETENTION) }
-    }
-
-    /// The changelog of a job whose place is Kafka: one partition per task, compacted. The
-    /// [`KafkaAnchor`](crate::KafkaAnchor) makes it by itself unless asked not to.
-    #[must_use]
-    pub fn changelog(job: &JobName, tasks: u32) -> Self {
-        let partitions = PartitionCount::Fixed(tasks);
-        Self { name: format!("{job}.changelog"), partitions, retention: Retention::NewestPerKey }
-    }
-
-    /// The topic's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-/// A topic as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TopicCount {
-    /// The topic's name.
-    pub name: String,
-    /// How many partitions it has.
-    pub partitions: u32,
-    /// How many it was to have.
-    pub wanted: u32,
-}
 
 impl Kafka {
     /// Makes the topics that do not exist yet, and returns all of them as they are. One that exists is
@@ -158,23 +82,32 @@ impl<'a> Creation<'a> {
 
     /// Plain topics first: dead-letter topics take their count from them as they are then.
     pub(crate) fn run(&self, topics: &[TopicSpec]) -> Result<Vec<TopicCount>> {
-        let mut found = BTreeMap::new();
-        let plain = |spec: &&TopicSpec| matches!(spec.partitions, PartitionCount::Fixed(_));
-        for spec in topics.iter().filter(plain).chain(topics.iter().filter(|spec| !plain(spec))) {
-            let wanted = match &spec.partitions {
-                PartitionCount::Fixed(count) => *count,
-                PartitionCount::SameAs(topic) => {
-                    self.count(topic, Duration::ZERO)?.ok_or_else(|| {
-                        let name = &spec.name;
-                        Error::config(format!("create topic {name}: there is no topic {topic}"))
-                    })?
-                }
-            };
+        let is_plain = |spec: &TopicSpec| matches!(spec.partitions, PartitionCount::Fixed(_));
+        let mut in_turn: Vec<(usize, &TopicSpec)> = topics.iter().enumerate().collect();
+        in_turn.sort_by_key(|(_, spec)| !is_plain(spec));
+        let mut made = BTreeMap::new();
+        for (number, spec) in in_turn {
+            let wanted = self.wanted(spec)?;
             let partitions = self.make(spec, wanted)?;
-            let name = spec.name.clone();
-            found.insert(spec.name.clone(), TopicCount { name, partitions, wanted });
+            made.insert(number, TopicCount { name: spec.name().to_owned(), partitions, wanted });
         }
-        Ok(topics.iter().filter_map(|spec| found.get(&spec.name).cloned()).collect())
+        // By their numbers: in the order in which they were asked for.
+        Ok(made.into_values().collect())
+    }
+
+    fn wanted(&self, spec: &TopicSpec) -> Result<u32> {
+        match &spec.partitions {
+            PartitionCount::Fixed(count) => Ok(*count),
+            PartitionCount::SameAs(topic) => {
+                self.count(topic, Duration::ZERO)?.ok_or_else(|| {
+                    let (name, servers) = (spec.name(), self.kafka.servers());
+                    Error::config(format!(
+                        "create topic {name} at {servers}, with as many partitions as {topic}: there is no \
+                         topic {topic}; create that one first"
+                    ))
+                })
+            }
+        }
     }
 
     pub(crate) fn count(&self, topic: &str, patience: Duration) -> Result<Option<u32>> {
@@ -209,12 +142,13 @@ impl<'a> Creation<'a> {
         let attempt = format!("delete topic {topic}");
         let options = AdminOptions::new()
             .request_timeout(Some(self.deadline.left()))
-            .operation_timeout(Some(Duration::from_secs(5)));
+            .operation_timeout(Some(OPERATION_TIMEOUT));
         let deleted = block_on(self.admin.delete_topics(&[topic], &options));
         let deleted = deleted.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
         for result in deleted {
             match result {
                 Ok(name) => info!("deleted topic {name}"),
+                // Somebody else has deleted it, or an earlier attempt whose answer did not come.
                 Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {}
                 Err((_, code)) => {
                     return Err(answered(attempt, code));
@@ -231,44 +165,40 @@ impl<'a> Creation<'a> {
     }
 
     /// Makes one topic unless it exists, and returns its count as it is.
-    fn make(&self, spec: &TopicSpec, wanted: u32) -> Result<u32> {
-        if let Some(count) = self.count(&spec.name, Duration::ZERO)? {
+    pub(crate) fn make(&self, spec: &TopicSpec, wanted: u32) -> Result<u32> {
+        if let Some(count) = self.count(spec.name(), Duration::ZERO)? {
             return Ok(count);
         }
-        let attempt = format!("create topic {} with {wanted} partitions", spec.name);
+        let attempt = format!("create topic {} with {wanted} partitions", spec.name());
         let partitions = i32::try_from(wanted).map_err(|_| {
             Error::config(format!("{attempt}: Kafka's limit is {} partitions", i32::MAX))
         })?;
-        let retention;
-        let mut topic = NewTopic::new(&spec.name, partitions, TopicReplication::Fixed(-1));
-        topic = match spec.retention {
-            Retention::For(time) => {
-                retention = time.as_millis().to_string();
-                topic.set("retention.ms", &retention).set("cleanup.policy", "delete")
-            }
-            Retention::NewestPerKey => {
-                topic.set("cleanup.policy", "compact").set("segment.bytes", CHANGELOG_SEGMENT_BYTES)
-            }
-        };
-        topic = topic.set(MOST_BYTES_SETTING, MOST_BYTES);
-        let ask = || {
-            let options = AdminOptions::new()
-                .request_timeout(Some(self.deadline.left()))
-                .operation_timeout(Some(Duration::from_secs(5)));
-            let made = block_on(self.admin.create_topics([&topic], &options));
-            let made = made.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
-            match made.into_iter().next() {
-                Some(Err((_, Code::TopicAlreadyExists))) => Ok(CreateAnswer::Exists),
-                Some(Err((_, code))) => Err(answered(&attempt, code)),
-                Some(Ok(_)) | None => {
-                    info!("created topic {} with {wanted} partitions", spec.name);
-                    Ok(CreateAnswer::Created)
-                }
-            }
-        };
-        let count = |patience| self.count(&spec.name, patience);
+        let settings = spec.settings();
+        // As many replicas as the brokers give a topic by default.
+        let topic = NewTopic::new(spec.name(), partitions, TopicReplication::Fixed(-1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let ask = || self.ask(&topic, &attempt);
+        let count = |patience| self.count(spec.name(), patience);
         let visible = create_until_visible(ask, count, || self.deadline.is_over())?;
-        visible.ok_or_else(|| Error::transient(attempt + ": the brokers do not list it yet"))
+        visible
+            .ok_or_else(|| Error::transient(attempt.clone() + ": the brokers do not list it yet"))
+    }
+
+    fn ask(&self, topic: &NewTopic<'_>, attempt: &str) -> Result<CreateAnswer> {
+        let options = AdminOptions::new()
+            .request_timeout(Some(self.deadline.left()))
+            .operation_timeout(Some(OPERATION_TIMEOUT));
+        let made = block_on(self.admin.create_topics([topic], &options));
+        let made = made.map_err(|error| failure(attempt, &error, &self.kafka.secrets()))?;
+        match made.into_iter().next() {
+            Some(Err((_, Code::TopicAlreadyExists))) => Ok(CreateAnswer::Exists),
+            Some(Err((_, code))) => Err(answered(attempt, code)),
+            // An answer that leaves it out says as little as one that came too early: it is looked for next.
+            Some(Ok(_)) | None => {
+                info!("{attempt}: created");
+                Ok(CreateAnswer::Created)
+            }
+        }
     }
 }
 

@@ -34,10 +34,12 @@ impl Deadline {
         Instant::now()
     }
 
-    /// This much time from now.
+    /// This much time from now, 20 days at most: librdkafka counts 24, and who waits for longer waits for ever.
     pub(crate) fn after(duration: Duration) -> Self {
+        const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
         let now = Self::now();
-        Self(now.checked_add(duration).unwrap_or(now))
+        // No clock is that near to its end.
+        Self(now.checked_add(duration.min(LONGEST)).unwrap_or(now))
     }
 
     /// What is left of the time.

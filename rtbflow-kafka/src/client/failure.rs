@@ -85,6 +85,7 @@ pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &
             Error::config(attempt).because(reason + hint(error))
         }
         other => {
+            // One without a code is none of a broker's, such as a request that was not answered: it may pass.
             let code = code(other);
             let reason = secrets.scrub(&other.to_string()).into_owned();
             Error::new(code.map_or(ErrorKind::Transient, kind), attempt)

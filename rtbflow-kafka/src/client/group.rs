@@ -79,11 +79,15 @@ impl Kafka {
             let removed = block_on(admin.delete_groups(&[job.as_str()], &options));
             let removed = removed.map_err(|error| failure(attempt, &error, &kafka.secrets()))?;
             match removed.into_iter().next() {
-                Some(Ok(_)) | Some(Err((_, Code::GroupIdNotFound))) | None => Ok(()),
+                // One that is not there was removed before, or has expired.
+                Some(Ok(_)) | Some(Err((_, Code::GroupIdNotFound))) => Ok(()),
                 Some(Err((_, Code::NonEmptyGroup))) => Err(Error::config(format!(
                     "{attempt}: it has members; stop every instance of the job first"
                 ))),
                 Some(Err((_, code))) => Err(answered(attempt, code)),
+                None => {
+                    Err(Error::transient(format!("{attempt}: the brokers answered without it")))
+                }
             }
         })
         .await
@@ -97,18 +101,23 @@ impl Kafka {
     pub async fn beginnings(&self, topic: &str) -> Result<BTreeMap<Partition, i64>> {
         let (attempt, topic) = (format!("ask where {topic} begins"), topic.to_owned());
         self.query(attempt, &topic, |kafka, client, attempt, topic| {
-            let count = kafka.partitions(client, topic, PATIENCE)?.unwrap_or(0);
-            let numbers = (0..count).filter_map(|number| i32::try_from(number).ok());
-            let of = |number| Partition::new(Topic::new(topic), number);
-            let partitions: Vec<Partition> = numbers.map(of).collect();
-            if partitions.is_empty() {
+            let Some(count) = kafka.partitions(client, topic, PATIENCE)? else {
                 return Ok(BTreeMap::new());
-            }
+            };
+            let partition = |number| {
+                let fits = i32::try_from(number);
+                let beyond = |_| Error::broken(&format!("{topic} has a partition {number}"));
+                let number = fits.map_err(beyond)?;
+                Ok(Partition::new(Topic::new(topic), number))
+            };
+            let partitions = (0..count).map(partition).collect::<Result<Vec<Partition>>>()?;
             let found = offsets(client, &partitions, Offset::Beginning, LONGEST);
             serve_events(client);
             let found = found.map_err(|error| failure(attempt, &error, &kafka.secrets()))?;
             if found.offsets.len() < partitions.len() {
-                return Err(Error::transient(format!("{attempt}: a partition has no leader")));
+                return Err(Error::transient(format!(
+                    "{attempt}: a partition has no leader at the moment"
+                )));
             }
             Ok(found.offsets)
         })

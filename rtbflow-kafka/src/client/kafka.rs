@@ -101,6 +101,7 @@ impl Kafka {
 
     /// The time that an option in milliseconds was set to.
     pub(crate) fn millis(&self, key: &str) -> Option<Duration> {
+        // What is no number is refused by librdkafka, as a client is made of it.
         let ms = self.value(key)?.trim().parse().ok().filter(|ms| *ms > 0)?;
         Some(Duration::from_millis(ms))
     }
@@ -185,8 +186,12 @@ impl Kafka {
             let code = found.and_then(MetadataTopic::error).map(Code::from);
             match (found, code) {
                 (Some(found), None) if !found.partitions().is_empty() => {
-                    return Ok(u32::try_from(found.partitions().len()).ok());
+                    let count = u32::try_from(found.partitions().len());
+                    let beyond =
+                        |_| Error::broken("a topic has more partitions than can be numbered");
+                    return count.map(Some).map_err(beyond);
                 }
+                // A topic that was just made is known to one broker after the other, first without its partitions.
                 (_, None | Some(Code::UnknownTopicOrPartition | Code::LeaderNotAvailable)) => {}
                 (_, Some(code)) => return Err(answered(attempt, code)),
             }
@@ -216,35 +221,45 @@ impl Kafka {
     pub(crate) fn config(&self, role: Role, own: &[(&str, &str)]) -> Result<ClientConfig> {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info).set("bootstrap.servers", &self.servers);
+        // In this order, of which the last wins: what suits most clusters, what the user says, what we rely on.
         for (key, value) in PROMPT {
             config.set(*key, *value);
         }
+        self.set_options(role, &mut config)?;
+        self.set_own(own, &mut config);
+        if config.get("debug").is_some() {
+            config.set_log_level(RDKafkaLogLevel::Debug);
+        }
+        Ok(config)
+    }
+
+    fn set_options(&self, role: Role, config: &mut ClientConfig) -> Result<()> {
         for (key, value) in &self.options {
-            let shown = if is_secret(key) { REDACTED } else { value };
             if let Some(reason) = option::refusal(key, value) {
+                let shown = if is_secret(key) { REDACTED } else { value };
                 let option = format!("set the Kafka option {key}={shown}");
                 return Err(Error::config(option).because(reason));
-            }
-            if key == "debug" {
-                config.set_log_level(RDKafkaLogLevel::Debug);
             }
             if option::is_for(role, key) && !option::is_owned(key) {
                 config.set(key, value);
             }
         }
+        Ok(())
+    }
+
+    fn set_own(&self, own: &[(&str, &str)], config: &mut ClientConfig) {
         for (key, value) in own {
-            match key.strip_prefix('?') {
-                Some(key) if self.options.contains_key(key) => {}
-                None if *key == "debug" => {
-                    let wanted = self.options.get(*key).map(|wanted| format!("{wanted},{value}"));
-                    config.set_log_level(RDKafkaLogLevel::Debug);
-                    config.set(*key, wanted.unwrap_or_else(|| (*value).to_owned()));
-                }
-                Some(key) => drop(config.set(key, *value)),
-                None => drop(config.set(*key, *value)),
+            let (key, gives_way) = match key.strip_prefix('?') {
+                Some(key) => (key, self.options.contains_key(key)),
+                None => (*key, false),
+            };
+            match self.options.get(key).filter(|_| key == "debug") {
+                // Both: the user's lines are shown, ours are read.
+                Some(wanted) => drop(config.set(key, format!("{wanted},{value}"))),
+                None if gives_way => {}
+                None => drop(config.set(key, *value)),
             }
         }
-        Ok(config)
     }
 }
 

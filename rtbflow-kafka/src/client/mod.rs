@@ -11,4 +11,6 @@ pub(crate) mod native;
 pub(crate) mod offsets;
 pub(crate) mod option;
 pub(crate) mod outages;
+pub(crate) mod partition_consumer;
 pub(crate) mod topic_check;
+pub(crate) mod topic_spec;

@@ -44,6 +44,7 @@ pub(crate) fn offsets(
         let element = list.find_partition(partition.topic.name(), partition.number);
         let offset = element.filter(|element| element.error().is_ok());
         let offset = offset.and_then(|element| element.offset().to_raw()).filter(|at| *at >= 0);
+        // Without a leader there is no answer: such a partition is left out, and whoever asked asks again.
         let Some(offset) = offset else { continue };
         found.offsets.insert(*partition, offset);
         found
@@ -51,6 +52,18 @@ pub(crate) fn offsets(
             .extend(leader_epoch_of(&list, *partition).map(|epoch| (*partition, epoch)));
     }
     Ok(found)
+}
+
+/// What came out of the native queues so far, markers and aborted records included; a local call. Partitions that
+/// nothing came from yet are not in it.
+pub(crate) fn positions(consumer: &BaseConsumer<Context>) -> KafkaResult<Offsets> {
+    let list = consumer.position()?;
+    let known = list.elements().into_iter().filter_map(|element| {
+        // Nothing came yet: librdkafka has no offset to say then.
+        let Offset::Offset(offset) = element.offset() else { return None };
+        Some((Partition::new(Topic::new(element.topic()), element.partition()), offset))
+    });
+    Ok(known.collect())
 }
 
 /// Serves the log lines and errors that wait at a client that nobody polls.

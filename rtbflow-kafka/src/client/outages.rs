@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_has_a_line_at_once_and_then_one_a_minute() {
+    fn an_outage_has_a_line_at_once_and_then_one_per_minute() {
         let (outages, begin) = (Outages::default(), Moment::now());
         let at = |seconds| outages.report_at(begin.after(Duration::from_secs(seconds)));
         assert_eq!(at(0), Report::First);

@@ -38,17 +38,19 @@ impl Kafka {
             Ok(missing)
         };
         let missing = blocking(&attempt, CHECK_TIMEOUT + GRACE, check).await?;
-        match &*missing {
-            [] => Ok(()),
-            [topic] => Err(Error::config(format!(
-                "{what} topic {topic}: Kafka at {} has no such topic; create it first",
-                self.servers()
-            ))),
-            several => Err(Error::config(format!(
-                "{what} topics {}: Kafka at {} has no such topics; create them first",
-                several.join(", "),
-                self.servers()
-            ))),
-        }
+        missing_topics(what, self.servers(), &missing)
+    }
+}
+
+fn missing_topics(what: &str, servers: &str, missing: &[String]) -> Result<()> {
+    match missing {
+        [] => Ok(()),
+        [topic] => Err(Error::config(format!(
+            "{what} topic {topic}: Kafka at {servers} has no such topic; create it first"
+        ))),
+        several => Err(Error::config(format!(
+            "{what} topics {}: Kafka at {servers} has no such topics; create them first",
+            several.join(", ")
+        ))),
     }
 }

@@ -63,19 +63,27 @@ impl RecordBatch {
         self.rows.clear();
     }
 
-    /// Adds a record. What `write` leaves behind `key` or `value` is that key or value; `false` means none.
-    pub(crate) fn push<E>(
+    /// Adds a record. What `key` and `value` write is that key or value; `false` means none. A header without a value
+    /// is one, too.
+    pub(crate) fn push<'a, E>(
         &mut self,
         timestamp_ms: Option<i64>,
         key: impl FnOnce(&mut Vec<u8>) -> bool,
         value: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+        headers: impl IntoIterator<Item = (&'a Arc<str>, Option<Vec<u8>>)>,
     ) -> Result<(), E> {
         let from = self.bytes.len();
         let key = key(&mut self.bytes).then_some(from..self.bytes.len());
         let from = self.bytes.len();
+        // Should it fail, what it has written belongs to no row: it is never sent.
         let value = value(&mut self.bytes)?.then_some(from..self.bytes.len());
-        let at = self.headers.len();
-        self.rows.push(Row { key, value, headers: at..at, timestamp_ms });
+        let first = self.headers.len();
+        for (name, value) in headers {
+            let from = self.bytes.len();
+            self.bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+            self.headers.push((Arc::clone(name), value.map(|_| from..self.bytes.len())));
+        }
+        self.rows.push(Row { key, value, headers: first..self.headers.len(), timestamp_ms });
         Ok(())
     }
 
@@ -89,17 +97,6 @@ impl RecordBatch {
         let value = value.map(|_| from..self.bytes.len());
         let at = self.headers.len();
         self.rows.push(Row { key, value, headers: at..at, timestamp_ms: None });
-    }
-
-    /// Adds a header to the last record.
-    pub(crate) fn header(&mut self, name: &Arc<str>, value: Option<&[u8]>) {
-        let from = self.bytes.len();
-        self.bytes.extend_from_slice(value.unwrap_or_default());
-        let value = value.map(|_| from..self.bytes.len());
-        self.headers.push((Arc::clone(name), value));
-        if let Some(row) = self.rows.last_mut() {
-            row.headers.end = self.headers.len();
-        }
     }
 
     /// Moves all records of another batch behind these.
@@ -119,6 +116,7 @@ impl RecordBatch {
     }
 
     fn piece(&self, range: Option<&Range<usize>>) -> Option<&[u8]> {
+        // Ranges are made here, of bytes that go only together with them.
         range.map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
 
@@ -144,26 +142,28 @@ mod tests {
 
     use super::*;
 
-    fn one(key: Option<&str>, value: Option<&str>) -> RecordBatch {
+    fn one(
+        key: Option<&str>,
+        value: Option<&str>,
+        headers: &[(Arc<str>, Option<&[u8]>)],
+    ) -> RecordBatch {
         let mut batch = RecordBatch::default();
         let put = |text: Option<&str>, out: &mut Vec<u8>| {
             out.extend_from_slice(text.unwrap_or_default().as_bytes());
             text.is_some()
         };
+        let headers = headers.iter().map(|(name, value)| (name, value.map(<[u8]>::to_vec)));
         let pushed: Result<(), Infallible> =
-            batch.push(Some(7), |out| put(key, out), |out| Ok(put(value, out)));
+            batch.push(Some(7), |out| put(key, out), |out| Ok(put(value, out)), headers);
         pushed.unwrap();
         batch
     }
 
     #[test]
     fn records_come_back_as_they_were_also_behind_others() {
-        let mut batch = one(Some("k"), Some("v"));
-        let mut other = one(None, None);
-        other.header(&"trace".into(), Some(b"\xff"));
-        other.header(&"none".into(), None);
-        batch.append(&other);
-        batch.append(&one(Some(""), Some("")));
+        let mut batch = one(Some("k"), Some("v"), &[]);
+        batch.append(&one(None, None, &[("trace".into(), Some(b"\xff")), ("none".into(), None)]));
+        batch.append(&one(Some(""), Some(""), &[]));
         let all: Vec<_> = batch.messages().collect();
         assert_eq!((all[0].key, all[0].value), (Some(b"k".as_slice()), Some(b"v".as_slice())));
         assert!(all[0].headers.is_empty());

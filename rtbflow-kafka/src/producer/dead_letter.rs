@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, try_join_all};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{FutureProducer, Producer};
 use rtbflow::epoch::{DeadLetter, DeadLetters, Patience};
 use rtbflow::{Error, Result};
 use tokio::time::{sleep, timeout};
 
 use crate::client::blocking::{blocking, drop_elsewhere};
 use crate::client::context::Context;
-use crate::client::create::{Creation, dead_letter_topic};
+use crate::client::create::Creation;
 use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
 use crate::client::option::Role;
-use crate::producer::batch::{FRAME_BYTES, HEADER_BYTES};
+use crate::client::topic_spec::dead_letter_topic;
+use crate::producer::letter::record;
 use crate::producer::result_topics::{ResultTopics, refresh_limit};
 
 /// How long a delivery may take.
@@ -37,8 +37,6 @@ const MOST_UNDERWAY: usize = 1000;
 const MOST_BYTES: &str = "67108864";
 /// How long the requests about a topic may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The header of a letter whose value was cut: how many bytes it had.
-const CUT: &str = "rtbflow-cut";
 
 /// The topics for dead letters: each record goes to `{topic}.dead-letter`, into the partition of its key.
 ///
@@ -145,39 +143,63 @@ impl DeadLetterTopic {
             self.slot().take();
         }
         let shared = self.producer()?;
-        let Some(producer) = &shared.0 else { return Err(Error::permanent("find the producer")) };
+        // Taken out only as it is dropped.
+        let producer = shared.0.as_ref();
+        let producer = producer
+            .ok_or_else(|| Error::broken("a producer is gone that dead letters are written by"))?;
         let pipeline = self.pipeline.as_deref().unwrap_or(job);
         let taken = AtomicUsize::new(0);
-        let deliveries = async {
-            for some in letters.chunks(MOST_UNDERWAY) {
-                let some = some.iter().map(async |letter| {
-                    self.deliver_one(producer, pipeline, letter).await?;
-                    taken.fetch_add(1, Ordering::Relaxed);
-                    Ok::<_, Error>(())
-                });
-                try_join_all(some).await?;
-            }
-            Ok(())
-        };
-        let attempt = "write dead letters";
+        let deliveries = self.deliver_each(producer, pipeline, letters, &taken);
         let longest = DELIVERY_TIMEOUT.saturating_mul(self.patience.times());
         let delivered = timeout(longest, deliveries).await.unwrap_or_else(|_| {
-            Err(Error::transient(format!("{attempt}: not acknowledged within {longest:?}")))
+            let servers = self.kafka.servers();
+            Err(Error::transient(format!(
+                "write dead letters to Kafka at {servers}: not acknowledged within {longest:?}"
+            )))
         });
-        match &delivered {
-            Ok(()) => self.patience.shorten(),
-            Err(error) if error.is_transient() && taken.load(Ordering::Relaxed) > 0 => {
-                self.patience.lengthen();
-                // The next one waits longer for each letter, too.
-                self.slot().take_if(|kept| Arc::ptr_eq(kept, &shared));
-            }
-            Err(_) => {}
-        }
-        if delivered.is_err() && producer.client().fatal_error().is_some() {
-            // An idempotent producer that lost count can never write again; the next call makes another.
-            self.slot().take_if(|kept| Arc::ptr_eq(kept, &shared));
-        }
+        let made_progress = taken.load(Ordering::Relaxed) > 0;
+        let is_fatal = producer.client().fatal_error().is_some();
+        self.note_outcome(&shared, delivered.as_ref().err(), made_progress, is_fatal);
         delivered
+    }
+
+    /// Delivers letters, some at the same time; `taken` counts those that were acknowledged.
+    async fn deliver_each(
+        &self,
+        producer: &FutureProducer<Context>,
+        pipeline: &str,
+        letters: &[DeadLetter],
+        taken: &AtomicUsize,
+    ) -> Result<()> {
+        for some in letters.chunks(MOST_UNDERWAY) {
+            let some = some.iter().map(async |letter| {
+                self.deliver_one(producer, pipeline, letter).await?;
+                taken.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Error>(())
+            });
+            try_join_all(some).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides how long the next delivery may take, and whether it is by the same producer.
+    fn note_outcome(
+        &self,
+        producer: &Arc<SharedProducer>,
+        error: Option<&Error>,
+        made_progress: bool,
+        is_fatal: bool,
+    ) {
+        let Some(error) = error else { return self.patience.shorten() };
+        let needs_time = error.is_transient() && made_progress;
+        if needs_time {
+            self.patience.lengthen();
+        }
+        // A new one waits longer for each letter, too. And an idempotent producer that has lost count can never write
+        // again.
+        if needs_time || is_fatal {
+            self.slot().take_if(|kept| Arc::ptr_eq(kept, producer));
+        }
     }
 
     async fn deliver_one(
@@ -188,15 +210,12 @@ impl DeadLetterTopic {
     ) -> Result<()> {
         let topic = Self::name(letter.beside());
         let most = self.topics.limits.limit(&topic.as_str().into()).load(Ordering::Relaxed);
-        let mut record = Some(self.record(&topic, pipeline, letter, most)?);
+        let mut next = record(&topic, pipeline, letter, most)?;
         let delivery = loop {
-            let Some(next) = record.take() else {
-                return Err(Error::permanent("write a dead letter twice"));
-            };
             match producer.send_result(next) {
                 Ok(delivery) => break delivery,
                 Err((KafkaError::MessageProduction(Code::QueueFull), unsent)) => {
-                    record = Some(unsent);
+                    next = unsent;
                     sleep(FULL_PAUSE).await;
                 }
                 Err((error, _)) => return Err(self.refused(&topic, letter, &error)),
@@ -210,47 +229,10 @@ impl DeadLetterTopic {
         }
     }
 
-    fn record<'a>(
-        &self,
-        topic: &'a str,
-        pipeline: &str,
-        letter: &'a DeadLetter,
-        most: usize,
-    ) -> Result<FutureRecord<'a, [u8], [u8]>> {
-        let own = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-        let (partition, offset) = (letter.origin.partition().number, letter.origin.offset());
-        let (partition, offset) = (partition.to_string(), offset.to_string());
-        let ours = [
-            ("rtbflow-pipeline", pipeline),
-            ("rtbflow-topic", letter.origin.topic()),
-            ("rtbflow-partition", &partition),
-            ("rtbflow-offset", &offset),
-            ("rtbflow-error", letter.reason.reason()),
-        ];
-        let ours = ours.into_iter().map(|(name, value)| (name, Some(value.as_bytes())));
-        let all: Vec<(&str, Option<&[u8]>)> = own.chain(ours).collect();
-        let (value, full) = cut(letter, &all, most).ok_or_else(|| {
-            Error::permanent(format!(
-                "write the dead letter of {} to {topic}: its key and headers alone are larger than the topic \
-                 takes, {most} bytes; raise its max.message.bytes",
-                letter.origin
-            ))
-        })?;
-        let full = full.map(|full| full.to_string());
-        let cut = full.as_ref().map(|full| (CUT, Some(full.as_bytes())));
-        let headers = all.into_iter().chain(cut).fold(
-            OwnedHeaders::new_with_capacity(letter.headers.len() + 6),
-            |headers, (key, value)| headers.insert(Header { key, value }),
-        );
-        let mut record = FutureRecord::to(topic).headers(headers);
-        record.key = letter.key.as_deref();
-        record.payload = value;
-        Ok(record)
-    }
-
     fn refused(&self, topic: &str, letter: &DeadLetter, error: &KafkaError) -> Error {
         let attempt = format!("write the dead letter of {} to {topic}", letter.origin);
         if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) {
+            // Its batches are as large as was known before.
             self.slot().take();
             return self.topics.too_large(topic, attempt);
         }
@@ -330,47 +312,5 @@ impl Topics {
         self.limits.forget(topic);
         self.asked().remove(topic);
         Error::transient(attempt + ": it takes less than it did; its letters are cut shorter")
-    }
-}
-
-/// The value of a letter, cut to what fits into its topic beside the rest, and how long it was if it was cut.
-/// `None` if the rest alone does not fit.
-fn cut<'a>(
-    letter: &'a DeadLetter,
-    headers: &[(&str, Option<&[u8]>)],
-    most: usize,
-) -> Option<(Option<&'a [u8]>, Option<usize>)> {
-    let header = |(name, value): &(&str, Option<&[u8]>)| {
-        name.len() + HEADER_BYTES + value.map_or(0, <[u8]>::len)
-    };
-    let key = letter.key.as_ref().map_or(0, Vec::len);
-    let rest = FRAME_BYTES + key + headers.iter().map(header).sum::<usize>();
-    let value = letter.value.as_deref();
-    let full = value.map_or(0, <[u8]>::len);
-    if rest + full <= most {
-        return Some((value, None));
-    }
-    let left = most.checked_sub(rest + CUT.len() + HEADER_BYTES + 20)?;
-    Some((value.map(|value| value.get(..left.min(full)).unwrap_or(value)), Some(full)))
-}
-
-#[cfg(test)]
-mod tests {
-    use rtbflow::{BadRecord, Origin, Partition, Topic};
-
-    use super::*;
-
-    #[test]
-    fn a_value_is_cut_to_what_fits_beside_the_rest() {
-        let origin = Origin::new(Partition::new(Topic::new("ads"), 0), 1);
-        let value = Some(vec![7; 1000]);
-        let original = rtbflow::epoch::Original::new(Some(vec![1; 10]), value, Vec::new());
-        let letter = DeadLetter::record(origin, original, BadRecord::new("why"));
-        let headers = [("rtbflow-error", Some(b"why".as_slice()))];
-        let (whole, full) = cut(&letter, &headers, 1_164).unwrap();
-        assert_eq!((whole.unwrap().len(), full), (1000, None));
-        let (some, full) = cut(&letter, &headers, 1_163).unwrap();
-        assert_eq!((some.unwrap().len(), full), (958, Some(1000)));
-        assert_eq!(cut(&letter, &headers, 200), None);
     }
 }

@@ -2,8 +2,11 @@
 
 pub(crate) mod batch;
 pub(crate) mod dead_letter;
+pub(crate) mod letter;
 pub(crate) mod produce;
 pub(crate) mod records;
 pub(crate) mod refusal;
 pub(crate) mod result_topics;
+pub(crate) mod sink;
+pub(crate) mod staged;
 pub(crate) mod writer;

@@ -81,11 +81,12 @@ impl Sending<'_> {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => back,
                 Err((error, _)) => {
-                    return Err(
-                        self.refused(topic, error.rdkafka_error_code().unwrap_or(Code::Fail))
-                    );
+                    // One without a code is none of the broker's: it may pass.
+                    let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+                    return Err(self.refused(topic, code));
                 }
             };
+            // Full: what was acknowledged makes place for it.
             self.producer.poll(FULL_POLL);
             self.check()?;
         }

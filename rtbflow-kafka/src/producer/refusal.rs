@@ -13,8 +13,8 @@ use crate::client::create::Creation;
 use crate::client::kafka::Kafka;
 use crate::producer::batch::Message;
 use crate::producer::produce::Sending;
-use crate::producer::records::{StagedBatch, too_large};
 use crate::producer::result_topics::{ResultTopics, refresh_limit};
+use crate::producer::staged::{StagedBatch, too_large};
 
 /// How long the requests about a topic may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,6 +61,8 @@ impl Rules {
         let creation = Creation::new(kafka, REQUEST_TIMEOUT)?;
         let limit = results.limit(&topic.into());
         refresh_limit(&creation, topic, &limit)?;
+        // A setting that these brokers do not have, or that the user may not ask for, is no rule: what a broker
+        // refuses then is found by halves.
         let ms = |names: &[&str]| {
             let mut values = names.iter().filter_map(|name| creation.setting(topic, name).ok());
             values.next().and_then(|value| value.trim().parse().ok()).unwrap_or(i64::MAX)
@@ -89,15 +91,25 @@ impl Rules {
     }
 
     fn untimely(&self, row: &Row<'_>, now: Timestamp) -> BadRecord {
-        let at = Timestamp::from_millis(row.message.timestamp_ms.unwrap_or_default());
         let (topic, ahead, behind) = (row.topic(), self.ahead, self.behind);
-        let bounds = match (behind, at > now) {
-            (_, true) => format!("{ahead} ms ahead (message.timestamp.after.max.ms)"),
-            (_, false) => format!("{behind} ms behind (message.timestamp.before.max.ms)"),
+        let at = row.message.timestamp_ms.map(Timestamp::from_millis);
+        let bounds = if at.is_some_and(|at| at > now) {
+            format!("{ahead} ms ahead (message.timestamp.after.max.ms)")
+        } else {
+            format!("{behind} ms behind (message.timestamp.before.max.ms)")
         };
+        // Without one of its own it has that of its writing.
+        let at = at.map_or_else(|| "that of its writing".to_owned(), |at| at.to_string());
         BadRecord::new(format!(
             "its time is {at}, and {topic} takes records at most {bounds} of the broker's clock"
         ))
+    }
+
+    /// Why this row is refused, as far as a rule says so.
+    fn reason(&self, row: &Row<'_>, now: Timestamp) -> Option<BadRecord> {
+        let is_untimely = self.out_of_time(row, now).is_some_and(|by| by > 0);
+        let untimely = || is_untimely.then(|| self.untimely(row, now));
+        self.too_large(row).or_else(untimely).or_else(|| self.without_key(row))
     }
 
     fn without_key(&self, row: &Row<'_>) -> Option<BadRecord> {
@@ -132,23 +144,16 @@ impl Refused<'_> {
     ) -> Result<Option<Error>> {
         let first = self.undelivered.iter().find(|one| REFUSING.contains(&one.code));
         let Some(first) = first else { return Ok(None) };
-        let of_this_batch = |row: &Row<'_>| {
-            let one = self.undelivered.iter().find(|one| one.number == row.number);
-            row.topic() == first.topic && one.is_some_and(|one| REFUSING.contains(&one.code))
-        };
         let rules = Rules::of(self.kafka, self.results, &first.topic)?;
         let now = SystemClock.now();
-        let mut refusals = Vec::new();
-        for row in rows(self.batches).filter(|row| row.topic() == first.topic) {
-            let untimely = rules.out_of_time(&row, now).is_some_and(|by| by > 0);
-            let untimely = untimely.then(|| rules.untimely(&row, now));
-            let reason = rules.too_large(&row).or(untimely).or_else(|| rules.without_key(&row));
-            refusals.extend(reason.map(|reason| refusal(&row, reason)));
+        // By the rules first: they name all at once, and nothing has to be written again for it.
+        let of_topic = rows(self.batches).filter(|row| row.topic() == first.topic);
+        let named = of_topic.filter_map(|row| Some(refusal(&row, rules.reason(&row, now)?)));
+        let named: Vec<Refusal> = named.collect();
+        if !named.is_empty() {
+            return Ok(Some(Error::refused(named)));
         }
-        if !refusals.is_empty() {
-            return Ok(Some(Error::refused(refusals)));
-        }
-        let mut suspects: Vec<Row<'_>> = rows(self.batches).filter(of_this_batch).collect();
+        let mut suspects = self.suspects(&first.topic);
         if first.code == Code::MessageSizeTooLarge && suspects.len() > 1 {
             // Each fits by itself. What the topic takes is known now, and the next batches are smaller.
             let topic = &first.topic;
@@ -166,6 +171,15 @@ impl Refused<'_> {
         let reason = || BadRecord::new(format!("{} refuses it: {}", first.topic, first.code));
         let found = bisect(suspects, &mut is_refused)?;
         Ok(found.map(|row| Error::refused(vec![refusal(&row, reason())])))
+    }
+
+    /// The rows of a topic that were refused: one of them, or all, since a broker answers for a whole batch.
+    fn suspects(&self, topic: &str) -> Vec<Row<'_>> {
+        let is_suspect = |row: &Row<'_>| {
+            let one = self.undelivered.iter().find(|one| one.number == row.number);
+            row.topic() == topic && one.is_some_and(|one| REFUSING.contains(&one.code))
+        };
+        rows(self.batches).filter(is_suspect).collect()
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rtbflow::Result;
+use rtbflow::{Error, Result};
 use tracing::warn;
 
 use crate::client::blocking::blocking;
-use crate::client::create::{Creation, MOST_BYTES_SETTING};
+use crate::client::create::Creation;
 use crate::client::kafka::Kafka;
+use crate::client::topic_spec::MOST_BYTES_SETTING;
 
 /// What a topic takes that sets no limit.
 const MOST_BYTES: usize = 1 << 20;
@@ -83,14 +84,18 @@ pub(crate) fn refresh_limit(
 ) -> Result<()> {
     match creation.setting(topic, MOST_BYTES_SETTING) {
         Ok(value) => {
-            let bytes = value.trim().parse().ok();
-            limit.store(bytes.unwrap_or(MOST_BYTES), Ordering::Relaxed);
+            let bytes = value.trim().parse().map_err(|_| {
+                Error::permanent(format!(
+                    "ask for the {MOST_BYTES_SETTING} of topic {topic}: {value:?} is no number"
+                ))
+            })?;
+            limit.store(bytes, Ordering::Relaxed);
             Ok(())
         }
         Err(error) if error.is_transient() => Err(error),
         Err(error) => {
             let bytes = limit.load(Ordering::Relaxed);
-            warn!("{}; {bytes} bytes are taken for it", error.report());
+            warn!("{}; it is taken for {bytes} bytes", error.report());
             Ok(())
         }
     }

@@ -15,9 +15,10 @@ use crate::client::context::{Context, Undelivered};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::producer::produce::{Sending, producer};
-use crate::producer::records::{Records, StagedBatch};
+use crate::producer::records::Records;
 use crate::producer::refusal::{Refused, Row, rows};
 use crate::producer::result_topics::ResultTopics;
+use crate::producer::staged::StagedBatch;
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -154,6 +155,13 @@ impl Inner {
         Err(found?.unwrap_or(error))
     }
 
+    fn make_producer(&self) -> Result<BaseProducer<Context>> {
+        let batch = self.results.most_batch_bytes();
+        let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times());
+        let longest = longest.as_millis().to_string();
+        producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", &longest)])
+    }
+
     fn send(
         &self,
         rows: &[Row<'_>],
@@ -164,12 +172,7 @@ impl Inner {
         let mut slot = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let producer = match slot.take() {
             Some(producer) => producer,
-            None => {
-                let batch = self.results.most_batch_bytes();
-                let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times());
-                let longest = longest.as_millis().to_string();
-                producer(&self.kafka, "writer", batch, &[("?message.timeout.ms", &longest)])?
-            }
+            None => self.make_producer()?,
         };
         let sending = Sending { producer: &producer, attempt, deadline };
         let before = producer.client().context().delivered();

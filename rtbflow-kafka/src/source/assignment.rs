@@ -62,6 +62,7 @@ impl Assigned {
     ) -> Result<(Self, Vec<TaskInput<RawBatch>>)> {
         let (mut tasks, mut readers, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
         for number in numbers {
+            // A number that is none of a task is treated as one that is not there yet: the topics are counted anew.
             let found = u32::try_from(*number).ok().and_then(|number| layout.task(number));
             let (task, members) = found.ok_or_else(|| {
                 let tasks = layout.tasks();
@@ -97,6 +98,7 @@ impl Assigned {
     /// are still the same as far as is known.
     pub(crate) fn offsets_to_validate(&self) -> BTreeMap<Partition, OffsetAndEpoch> {
         let to_validate = |reader: &PartitionReader| {
+            // Without an offset or a leader epoch there is nothing to compare.
             let at = match &self.positions {
                 Some(positions) => *positions.get(&reader.partition)?,
                 None => reader.position(),
@@ -125,59 +127,59 @@ impl Assigned {
         starts: &StartOffsets,
         ends: &Offsets,
         anew: bool,
-        queue: impl Fn() -> Option<Queue>,
+        queue: impl Fn() -> Result<Queue>,
     ) -> Result<Begun> {
         let Some(positions) = self.positions.take() else { return Ok(Begun::Nothing) };
-        let known = |reader: &PartitionReader| range(starts, ends, reader.partition).is_some();
-        if !self.readers.iter().all(known) {
+        let partitions = self.readers.iter().map(|reader| reader.partition);
+        let ranges = partitions.map(|partition| range(starts, ends, partition));
+        let Some(ranges) = ranges.collect::<Option<Vec<_>>>() else {
+            // All begin together: the positions of a task that reads several partitions are claimed as one.
             self.positions = Some(positions);
             return Ok(Begun::Unknown);
-        }
-        for reader in &mut self.readers {
-            let Some(range) = range(starts, ends, reader.partition) else { continue };
-            let position = positions.get(&reader.partition).copied().unwrap_or_default();
-            match begin_at(reader.partition, &position, &range, anew) {
+        };
+        for (reader, range) in self.readers.iter_mut().zip(ranges) {
+            let partition = reader.partition;
+            // One that stood nowhere yet has a position, too: it says so.
+            let position = positions.get(&partition).ok_or_else(|| {
+                Error::broken(&format!(
+                    "{partition} is to be read and no position was claimed for it"
+                ))
+            })?;
+            match begin_at(partition, position, &range, anew) {
                 Err(error) => reader.fail(error),
                 Ok(beginning) => {
-                    let queue = queue();
-                    let queue = queue.ok_or_else(|| {
-                        Error::transient("create a queue of librdkafka for a partition")
-                    })?;
                     let Beginning { from, .. } = beginning;
-                    info!(partition = %reader.partition, from, end = range.end, "begin to read");
-                    reader.begin(beginning, queue);
+                    info!(%partition, from, end = range.end, "begin to read");
+                    reader.begin(beginning, queue()?);
                 }
             }
         }
         Ok(Begun::All)
     }
 
-    /// Fails the partitions whose offset was out of range while they were read.
-    pub(crate) fn fail_out_of_range(&mut self, starts: &StartOffsets, ends: &Offsets, anew: bool) {
+    /// Fails the partitions whose offset was out of range while they were read. Whether that is decided for all of
+    /// them: of one without a leader it is not known where its log begins and ends.
+    pub(crate) fn fail_out_of_range(
+        &mut self,
+        starts: &StartOffsets,
+        ends: &Offsets,
+        anew: bool,
+    ) -> bool {
+        let mut decided = true;
         for reader in self.readers.iter_mut().filter(|reader| reader.out_of_range) {
-            let Some(range) = range(starts, ends, reader.partition) else { continue };
-            let at = reader.position();
-            let error = begin_at(reader.partition, &at, &range, false).err();
-            let retry = |error: Option<Error>| {
-                let LogRange { start, end, .. } = range;
-                let attempt = format!(
-                    "read {} from offset {}: the broker does not find it, and the log goes from {start} to \
-                     {end}: begin again where it was committed",
-                    reader.partition, reader.next
-                );
-                match error {
-                    Some(error) => Error::transient(attempt).because(error),
-                    None => Error::transient(attempt),
-                }
+            let Some(range) = range(starts, ends, reader.partition) else {
+                decided = false;
+                continue;
             };
-            let error = match error {
+            let error = match begin_at(reader.partition, &reader.position(), &range, false).err() {
                 // By choice reading begins anew, when the source is opened again.
                 Some(error) if !anew => error,
-                error => retry(error),
+                error => begin_again(reader, &range, error),
             };
             reader.out_of_range = false;
             reader.fail(error);
         }
+        decided
     }
 
     /// Notes where the partitions end; `positions` are what came out of the native queues.
@@ -185,20 +187,20 @@ impl Assigned {
     pub(crate) fn note_ends(&mut self, ends: &EndOffsets, positions: &Offsets) -> Advice {
         let mut worst = Advice::Nothing;
         for reader in &mut self.readers {
+            // Without a leader there is no end, and no answer proves nothing: neither that the partition is quiet
+            // nor that it stands still.
             let Some(end) = ends.ends.get(&reader.partition) else { continue };
-            let position = positions.get(&reader.partition).copied().unwrap_or(-1);
+            let position = positions.get(&reader.partition).copied();
             let leader_epoch = ends.leader_epochs.get(&reader.partition).copied();
             let advice = reader.note_end(*end, leader_epoch, position, ends.asked);
-            match (advice, &reader.queue) {
-                (Advice::Forward, Some(queue)) => {
-                    queue.forward(reader.partition.topic.name(), reader.partition.number);
-                }
-                (Advice::Assign | Advice::Reopen, _) => {
+            match advice {
+                Advice::Nothing => {}
+                Advice::Forward => reader.forward(),
+                Advice::Assign | Advice::Reopen => {
                     warn!(partition = %reader.partition, at = reader.next, end,
                         "the partition has records, but librdkafka delivers none");
                     worst = if worst == Advice::Reopen { worst } else { advice };
                 }
-                _ => {}
             }
         }
         worst
@@ -223,20 +225,12 @@ impl Assigned {
 
     /// Forwards the open partitions to their own queues.
     pub(crate) fn forward(&self) {
-        for reader in self.open() {
-            if let Some(queue) = &reader.queue {
-                queue.forward(reader.partition.topic.name(), reader.partition.number);
-            }
-        }
+        self.open().for_each(PartitionReader::forward);
     }
 
     /// Forwards nothing more.
     pub(crate) fn unforward(&self) {
-        for reader in &self.readers {
-            if let Some(queue) = &reader.queue {
-                queue.unforward(reader.partition.topic.name(), reader.partition.number);
-            }
-        }
+        self.readers.iter().for_each(PartitionReader::unforward);
     }
 
     /// Delivers what the tasks have capacity for.
@@ -281,6 +275,20 @@ pub(crate) fn open(
     (reader, PartitionInput::new(partition, deliveries))
 }
 
+/// The error of a partition whose offset the broker does not find, although the log has it, or reading begins anew.
+fn begin_again(reader: &PartitionReader, range: &LogRange, error: Option<Error>) -> Error {
+    let LogRange { start, end, .. } = range;
+    let attempt = format!(
+        "read {} from offset {}: the broker does not find it, and the log goes from {start} to {end}: begin again \
+         where it was committed",
+        reader.partition, reader.next
+    );
+    match error {
+        Some(error) => Error::transient(attempt).because(error),
+        None => Error::transient(attempt),
+    }
+}
+
 /// The log of a partition as it is; `None` where it is not known where it begins or ends.
 fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<LogRange> {
     Some(LogRange {
@@ -289,4 +297,33 @@ fn range(starts: &StartOffsets, ends: &Offsets, partition: Partition) -> Option<
         end: *ends.get(&partition)?,
         cut: starts.cuts.get(&partition).copied(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rtbflow::Topic;
+
+    use super::*;
+
+    #[test]
+    fn an_offset_out_of_range_is_decided_once_it_is_known_where_its_log_begins_and_ends() {
+        let (job, mailbox) = (JobName::new("clicks").unwrap(), Arc::default());
+        let layout = Layout::new(vec![(Topic::new("ads"), 1)]).unwrap();
+        let open = |partition| open(&job, partition, None, 2, &mailbox);
+        let (mut assigned, _inputs) = Assigned::new(1, &[0], &layout, open).unwrap();
+        let partition = assigned.partitions()[0];
+        assigned.readers[0].out_of_range = true;
+        let starts = |offsets| StartOffsets {
+            generation: 1,
+            offsets,
+            ids: BTreeMap::new(),
+            cuts: Offsets::new(),
+        };
+        let without_leader = starts(Offsets::new());
+        assert!(!assigned.fail_out_of_range(&without_leader, &Offsets::new(), false));
+        assert!(assigned.readers[0].out_of_range, "it is asked for again");
+        let ends = Offsets::from([(partition, 9)]);
+        assert!(assigned.fail_out_of_range(&starts(Offsets::from([(partition, 7)])), &ends, false));
+        assert!(!assigned.readers[0].is_open(), "retention has removed what was not read");
+    }
 }

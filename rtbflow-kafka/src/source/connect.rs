@@ -16,10 +16,11 @@ use crate::client::failure::failure;
 use crate::client::native::describe;
 use crate::client::offsets::{Offsets, offsets};
 use crate::client::option::Role;
-use crate::source::end_offsets::{OffsetLookup, OpenedTopic, TopicWatch};
+use crate::source::end_offsets::OffsetLookup;
 use crate::source::mailbox::Mailbox;
 use crate::source::reader::{Event, Plan, Reader};
 use crate::source::topic::{KafkaTopic, TopicOptions};
+use crate::source::topic_watch::{OpenedTopic, TopicWatch};
 
 /// How long one request may take while a topic is opened.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +40,28 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where a task waits for the partition that is behind, unless that one is proved to be quiet.
 const LONGEST_COGROUP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What the reading client is set to, whatever the topic.
+const OPTIONS: &[(&str, &str)] = &[
+    ("group.protocol", "classic"),
+    ("?partition.assignment.strategy", "range"),
+    ("?session.timeout.ms", "6000"),
+    // Positions are in the place: what the group keeps is for tools, and is committed by hand.
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "false"),
+    // A position that the log does not hold is an error, never a jump.
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    // The only way to learn of a topic with another id before its records come.
+    ("debug", "topic"),
+    ("?check.crcs", "true"),
+    // A broker that waits longer for more bytes holds up whoever waits for a window's last records.
+    ("?fetch.wait.max.ms", "10"),
+    ("?fetch.queue.backoff.ms", "10"),
+    ("?fetch.error.backoff.ms", "100"),
+    ("?queued.min.messages", "10000"),
+];
+
 impl KafkaTopic {
     /// Makes the clients and joins the group. Runs on the reading thread.
     pub(crate) fn reader(
@@ -47,6 +70,8 @@ impl KafkaTopic {
         mailbox: Arc<Mailbox>,
         events: mpsc::Sender<Event>,
     ) -> Result<Reader> {
+        // In this order: the layout says which topic the group subscribes to, and the ends that reading is to stop at
+        // are asked for before any record can come.
         self.check_topics()?;
         let client = self.kafka.query_client("ends")?;
         let layout = self.layout(&client)?;
@@ -62,27 +87,33 @@ impl KafkaTopic {
             _ => LONGEST_COGROUP_INTERVAL,
         };
         let interval = (context.idle_timeout / 4).clamp(SHORTEST_INTERVAL, longest);
+        let clock = Arc::clone(&context.clock);
+        let watch = self.topic_watch(opened);
+        let lookup = OffsetLookup::start(client, clock, interval, watch, Arc::clone(&mailbox))?;
+        let plan = self.plan(context, layout, until, interval);
+        Ok(Reader::new(consumer, plan, mailbox, lookup, events))
+    }
+
+    fn plan(&self, context: &Context, layout: Layout, until: Offsets, interval: Duration) -> Plan {
         let answers = self.stall_timeout.as_millis() / interval.as_millis().max(1);
-        let plan = Plan {
+        Plan {
             job: context.job.clone(),
             layout,
             begins_anew: self.begins_anew,
             until,
             most_records: self.max_poll_records,
+            // More answers than that take decades: such a partition is never assigned again, as was asked for.
             patience: u32::try_from(answers).unwrap_or(u32::MAX),
             grace: self.session_timeout().div_f32(2.0).min(Duration::from_secs(5)),
             named: self.instance.is_some(),
             secrets: self.kafka.secrets(),
-        };
-        let clock = Arc::clone(&context.clock);
+        }
+    }
+
+    fn topic_watch(&self, topics: Vec<OpenedTopic>) -> TopicWatch {
         let pause = self.kafka.millis("topic.metadata.refresh.interval.ms");
-        let watch = TopicWatch {
-            kafka: self.kafka.clone(),
-            topics: opened,
-            pause: pause.unwrap_or(CHECK_PAUSE).min(CHECK_PAUSE),
-        };
-        let lookup = OffsetLookup::start(client, clock, interval, watch, Arc::clone(&mailbox))?;
-        Ok(Reader::new(consumer, plan, mailbox, lookup, events))
+        let pause = pause.unwrap_or(CHECK_PAUSE).min(CHECK_PAUSE);
+        TopicWatch { kafka: self.kafka.clone(), topics, pause }
     }
 
     /// The names of the topics, for messages.
@@ -113,8 +144,9 @@ impl KafkaTopic {
         let counted = |topic| self.count(client, topic);
         let topics: Vec<(Topic, u32)> = self.topics.iter().map(counted).collect::<Result<_>>()?;
         let layout = Layout::new(topics);
-        let layout = layout
-            .ok_or_else(|| Error::transient(format!("read {}: no partitions yet", self.names())))?;
+        let layout = layout.ok_or_else(|| {
+            Error::transient(format!("read {}: Kafka lists no partitions of it yet", self.names()))
+        })?;
         let counts = layout.topics().iter().map(|(_, count)| *count);
         if layout.tasks() == 1 && self.topics.len() > 1 && counts.max() > Some(1) {
             let counts: Vec<_> =
@@ -158,10 +190,13 @@ impl KafkaTopic {
         let found = describe(client, &names, REQUEST_TIMEOUT);
         let found = found.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
         let opened = layout.topics().iter().map(|(topic, partitions)| {
-            let id = found.get(topic.name()).and_then(|found| found.id);
-            OpenedTopic { topic: *topic, partitions: *partitions, id }
+            // It was there when its partitions were counted.
+            let found = found.get(topic.name()).ok_or_else(|| {
+                Error::transient(format!("{attempt}: topic {topic} is not there any more"))
+            })?;
+            Ok(OpenedTopic { topic: *topic, partitions: *partitions, id: found.id })
         });
-        let opened: Vec<OpenedTopic> = opened.collect();
+        let opened = opened.collect::<Result<Vec<_>>>()?;
         if opened.iter().any(|opened| opened.id.is_none()) {
             warn_of_old_brokers(&self.names(), self.kafka.servers());
         }
@@ -207,11 +242,12 @@ impl KafkaTopic {
         if whole {
             Ok(ends)
         } else {
-            Err(Error::transient(attempt + ": a partition has no leader"))
+            Err(Error::transient(attempt + ": a partition has no leader at the moment"))
         }
     }
 
     fn session_timeout(&self) -> Duration {
+        // A value that is no number is refused as the client is made.
         self.kafka.millis("session.timeout.ms").unwrap_or(SESSION_TIMEOUT)
     }
 
@@ -226,25 +262,11 @@ impl KafkaTopic {
         let mut own = vec![
             ("?client.id", context.job.as_str()),
             ("group.id", context.job.as_str()),
-            ("group.protocol", "classic"),
-            ("?partition.assignment.strategy", "range"),
-            ("?session.timeout.ms", "6000"),
             ("?heartbeat.interval.ms", &heartbeat),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "false"),
-            ("auto.offset.reset", "error"),
-            ("isolation.level", "read_committed"),
-            // The only way to learn of a topic with another id before its records come.
-            ("debug", "topic"),
-            ("?check.crcs", "true"),
-            ("?fetch.wait.max.ms", "10"),
-            ("?fetch.queue.backoff.ms", "10"),
-            ("?fetch.error.backoff.ms", "100"),
-            ("?queued.min.messages", "10000"),
             ("?queued.max.messages.kbytes", &kbytes),
             ("?fetch.message.max.bytes", &fetch),
         ];
+        own.extend_from_slice(OPTIONS);
         if let Some(instance) = &self.instance {
             own.push(("group.instance.id", instance));
         }

@@ -14,20 +14,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use rtbflow::epoch::TopicId;
-use rtbflow::{Clock, ErrorKind, Partition, Result, Topic};
+use rtbflow::{Clock, Error, ErrorKind, Partition, Result, Topic};
 use tracing::{info, warn};
 
 use crate::client::blocking::spawn;
 use crate::client::context::Context;
 use crate::client::deadline::Deadline;
-use crate::client::failure::{failure, kind};
-use crate::client::kafka::Kafka;
-use crate::client::native::{TopicDescription, describe};
-use crate::client::offsets::{ListedOffsets, offsets, serve_events};
-use crate::source::mailbox::{EndOffsets, Mailbox, StartOffsets, TopicChange};
+use crate::client::failure::{code, failure, kind};
+use crate::client::native::describe;
+use crate::client::offsets::{ListedOffsets, Offsets, offsets, serve_events};
+use crate::source::mailbox::{EndOffsets, Mailbox, StartOffsets};
+use crate::source::topic_watch::TopicWatch;
 use crate::source::truncation::{OffsetAndEpoch, cuts};
 
 /// How long one request may take.
@@ -36,41 +36,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The pause between two log lines about a broker that does not answer.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
-
-/// A topic as it was when the source was opened.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OpenedTopic {
-    pub(crate) topic: Topic,
-    pub(crate) partitions: u32,
-    /// Its id; `None` where the brokers are older than the ids.
-    pub(crate) id: Option<TopicId>,
-}
-
-/// The topics that are checked now and then.
-#[derive(Debug)]
-pub(crate) struct TopicWatch {
-    /// Where they are.
-    pub(crate) kafka: Kafka,
-    pub(crate) topics: Vec<OpenedTopic>,
-    /// The pause between two checks.
-    pub(crate) pause: Duration,
-}
-
-impl TopicWatch {
-    /// What is not any more as it was. A topic that is missing now may be there again in a moment.
-    fn compare(&self, found: &BTreeMap<String, TopicDescription>) -> Option<TopicChange> {
-        self.topics.iter().find_map(|opened| {
-            let now = found.get(opened.topic.name())?;
-            match (opened.id, now.id) {
-                (Some(was), Some(is)) if was != is => {
-                    Some(TopicChange::Recreated(opened.topic, was, is))
-                }
-                _ => (now.partitions != opened.partitions)
-                    .then_some(TopicChange::Partitions(opened.topic, now.partitions)),
-            }
-        })
-    }
-}
 
 /// The thread that asks; it ends when this is dropped.
 #[derive(Debug)]
@@ -185,34 +150,42 @@ impl Worker {
             }
             serve_events(&self.client);
             failed = false;
+            // The topics first: ends of a topic that was made anew are no ends of the one that is read.
             if self.next_check.is_over() || request.check.is_some() {
                 failed = self.check_topics(request.check, requests).is_err();
             }
-            if request.partitions.is_empty() {
-                continue;
-            }
-            let answer = self.ask(&request);
-            failed |= answer.is_err();
-            match answer {
-                Ok(answer) => self.publish(answer, requests),
-                Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
-                    let secrets = self.watch.kafka.secrets();
-                    let error =
-                        failure("ask Kafka for the end offsets of partitions", &error, &secrets);
-                    self.mailbox.update(|slots| slots.refused = Some(error));
-                }
-                Err(error) => self.warn_of_silence(&error),
+            // Until something is assigned there is nothing else to ask.
+            if !request.partitions.is_empty() {
+                failed |= self.answer(&request, requests).is_err();
             }
         }
     }
 
+    /// Asks once, and passes on what comes of it. An error says that nobody has answered.
+    fn answer(&mut self, request: &Request, requests: &Requests) -> Result<(), ()> {
+        match self.ask(request) {
+            Ok(answer) => {
+                self.publish(answer, requests);
+                return Ok(());
+            }
+            Err(error) if error.is_transient() => self.warn_of_silence(&error),
+            // No broker will ever answer this: the reader ends with it.
+            Err(error) => self.mailbox.update(|slots| slots.refused = Some(error)),
+        }
+        Err(())
+    }
+
+    fn failure(&self, error: &KafkaError) -> Error {
+        failure("ask Kafka for the end offsets of partitions", error, &self.watch.kafka.secrets())
+    }
+
     /// Checks that the topics are still as they were when the source was opened. No answer means nothing.
-    fn check_topics(&mut self, number: Option<u64>, requests: &Requests) -> KafkaResult<()> {
+    fn check_topics(&mut self, number: Option<u64>, requests: &Requests) -> Result<(), KafkaError> {
         let names: Vec<&str> = self.watch.topics.iter().map(|opened| opened.topic.name()).collect();
         let found = match describe(&self.client, &names, REQUEST_TIMEOUT) {
             Ok(found) => found,
             // A user who may not ask has not seen any ids either.
-            Err(error) if error.rdkafka_error_code().is_some_and(|code| !is_passing(code)) => {
+            Err(error) if code(&error).is_some_and(|code| kind(code) != ErrorKind::Transient) => {
                 BTreeMap::new()
             }
             Err(error) => return Err(error),
@@ -234,36 +207,63 @@ impl Worker {
     }
 
     /// The ids that the topics have now, of those that had ids when the source was opened.
-    fn ids(&self) -> KafkaResult<BTreeMap<Topic, TopicId>> {
-        let with_ids = self.watch.topics.iter().filter(|opened| opened.id.is_some());
-        let topics: Vec<Topic> = with_ids.map(|opened| opened.topic).collect();
+    ///
+    /// # Errors
+    /// Transient if one of them is not known at the moment: without its id nobody would notice that it is another.
+    fn ids(&self) -> Result<BTreeMap<Topic, TopicId>> {
+        let topics = self.watch.with_ids();
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
         let names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
-        let found = describe(&self.client, &names, REQUEST_TIMEOUT)?;
-        let id = |topic: &Topic| Some((*topic, found.get(topic.name())?.id?));
-        Ok(topics.iter().filter_map(id).collect())
+        let found = describe(&self.client, &names, REQUEST_TIMEOUT);
+        let found = found.map_err(|error| self.failure(&error))?;
+        let id = |topic: &Topic| {
+            let id = found.get(topic.name()).and_then(|found| found.id);
+            let unknown = || {
+                Error::transient(format!("ask Kafka for the id of topic {topic}: it has none now"))
+            };
+            Ok((*topic, id.ok_or_else(unknown)?))
+        };
+        topics.iter().map(id).collect()
     }
 
-    fn ask(&self, request: &Request) -> KafkaResult<EndOffsets> {
+    fn ask(&self, request: &Request) -> Result<EndOffsets> {
+        // Before the request: what it answers holds as of then, and not as of when the answer came.
         let asked = self.clock.now();
-        let ask = |kind| offsets(&self.client, &request.partitions, kind, REQUEST_TIMEOUT);
-        let ListedOffsets { offsets: ends, leader_epochs } = ask(Offset::End)?;
-        let starts = request.starts_for.map(|generation| {
-            let offsets = ask(Offset::Beginning)?.offsets;
-            let mut to_validate = request.to_validate.clone();
-            // In one leader epoch a log only grows.
-            to_validate.retain(|partition, at| {
-                let beyond = ends.get(partition).is_some_and(|end| at.offset > *end);
-                let epoch = leader_epochs.get(partition);
-                !beyond && epoch.is_some_and(|epoch| *epoch != at.leader_epoch)
-            });
-            let cuts = cuts(&self.watch.kafka, &to_validate)?;
-            Ok(StartOffsets { generation, offsets, ids: self.ids()?, cuts })
+        let ListedOffsets { offsets: ends, leader_epochs } = self.offsets(request, Offset::End)?;
+        let starts = match request.starts_for {
+            Some(generation) => {
+                Some(self.ask_starts(request, generation, &ends, &leader_epochs)?)
+            }
+            None => None,
+        };
+        Ok(EndOffsets { asked, ends, leader_epochs, starts })
+    }
+
+    fn ask_starts(
+        &self,
+        request: &Request,
+        generation: u64,
+        ends: &Offsets,
+        leader_epochs: &BTreeMap<Partition, i32>,
+    ) -> Result<StartOffsets> {
+        let offsets = self.offsets(request, Offset::Beginning)?.offsets;
+        let mut to_validate = request.to_validate.clone();
+        // In one leader epoch a log only grows, and one that ends before the position is seen to by its offsets. A
+        // broker that says no epoch is too old to validate anything.
+        to_validate.retain(|partition, at| {
+            let beyond = ends.get(partition).is_some_and(|end| at.offset > *end);
+            let epoch = leader_epochs.get(partition);
+            !beyond && epoch.is_some_and(|epoch| *epoch != at.leader_epoch)
         });
-        let starts: Option<KafkaResult<StartOffsets>> = starts;
-        Ok(EndOffsets { asked, ends, leader_epochs, starts: starts.transpose()? })
+        let cuts = cuts(&self.watch.kafka, &to_validate)?;
+        Ok(StartOffsets { generation, offsets, ids: self.ids()?, cuts })
+    }
+
+    fn offsets(&self, request: &Request, kind: Offset) -> Result<ListedOffsets> {
+        let found = offsets(&self.client, &request.partitions, kind, REQUEST_TIMEOUT);
+        found.map_err(|error| self.failure(&error))
     }
 
     fn publish(&mut self, mut answer: EndOffsets, requests: &Requests) {
@@ -279,6 +279,7 @@ impl Worker {
             });
         }
         self.mailbox.update(|slots| {
+            // The newest ends count, but starts that nobody has read yet are not asked for again.
             if answer.starts.is_none() {
                 answer.starts = slots.ends.take().and_then(|unread| unread.starts);
             }
@@ -286,7 +287,7 @@ impl Worker {
         });
     }
 
-    fn warn_of_silence(&mut self, error: &KafkaError) {
+    fn warn_of_silence(&mut self, error: &Error) {
         let fresh = || Silence { requests: 0, next_log: Deadline::after(Duration::ZERO) };
         let silent = self.silent.get_or_insert_with(fresh);
         silent.requests += 1;
@@ -295,12 +296,9 @@ impl Worker {
             warn!(
                 questions = silent.requests,
                 "Kafka does not answer with the end offsets of partitions; lag and idleness are \
-                 unknown: {error}"
+                 unknown: {}",
+                error.report()
             );
         }
     }
-}
-
-fn is_passing(code: RDKafkaErrorCode) -> bool {
-    kind(code) == ErrorKind::Transient
 }

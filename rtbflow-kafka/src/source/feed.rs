@@ -34,11 +34,16 @@ impl Feed for KafkaFeed {
     type Batch = RawBatch;
 
     async fn next(&mut self) -> Result<SourceEvent<RawBatch>> {
-        let ended = || Err(Error::transient("read Kafka: the reading thread has ended"));
+        let ended = || {
+            Err(Error::transient(
+                "read Kafka: the reading thread has ended; the source is opened again",
+            ))
+        };
         self.events.recv().await.unwrap_or_else(ended)
     }
 
     fn committed(&mut self, positions: &[(Partition, Position)]) {
+        // A partition that stands nowhere yet has nothing to show.
         let known = positions
             .iter()
             .filter_map(|(partition, position)| position.offset.map(|offset| (*partition, offset)));
@@ -49,7 +54,8 @@ impl Feed for KafkaFeed {
         self.mailbox.update(|slots| slots.close = true);
         if timeout(LONGEST_LEAVE, &mut self.left).await.is_err() {
             warn!(
-                "leave the consumer group: Kafka does not answer in time; its partitions go to other instances after session.timeout.ms"
+                "leave the consumer group: Kafka does not answer within {LONGEST_LEAVE:?}; its partitions go to other \
+                 instances after session.timeout.ms"
             );
         }
     }

@@ -1,6 +1,7 @@
 //! Topics as a source: one thread reads, one queue for each partition.
 
 pub(crate) mod assignment;
+pub(crate) mod begin;
 pub(crate) mod connect;
 pub(crate) mod end_offsets;
 pub(crate) mod feed;
@@ -10,7 +11,9 @@ pub(crate) mod partition_reader;
 pub(crate) mod range;
 pub(crate) mod read_again;
 pub(crate) mod reader;
+pub(crate) mod rebalance;
 pub(crate) mod topic;
+pub(crate) mod topic_watch;
 pub(crate) mod truncation;
 pub(crate) mod watchdog;
 

@@ -51,6 +51,7 @@ impl OffsetCommit {
                 debug!("store the offset of {topic}/{number} for the group: {error}");
             }
         }
+        // Only tools read them, and the next commit says as much: nothing is lost by one that fails.
         if let Err(error) = consumer.commit(&list, CommitMode::Async) {
             debug!("commit offsets to the group: {error}");
         }

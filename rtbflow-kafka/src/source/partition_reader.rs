@@ -10,10 +10,11 @@ use rtbflow::epoch::{JobName, Log, Position};
 use rtbflow::source::{Delivery, RawBatch};
 use rtbflow::{Error, Partition, Result, Timestamp};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::client::failure;
-use crate::client::native::{self, OffsetRange, Queue};
+use crate::client::native::{self, OffsetRange, Queue, Taken};
 use crate::source::mailbox::Mailbox;
 use crate::source::range::Beginning;
 use crate::source::watchdog::{Advice, Watchdog};
@@ -78,7 +79,7 @@ impl PartitionReader {
         patience: u32,
         mailbox: Arc<Mailbox>,
     ) -> (Self, Deliveries) {
-        let (sender, mut receiver) = mpsc::channel(MOST_DELIVERIES);
+        let (sender, receiver) = mpsc::channel(MOST_DELIVERIES);
         let Partition { topic, number } = partition;
         let (topic, number) = (topic.name().to_owned(), number.to_string());
         let labels = [("job", job.to_string()), ("topic", topic), ("partition", number)];
@@ -101,18 +102,7 @@ impl PartitionReader {
             lag: gauge!("rtbflow_lag", &labels),
             end: gauge!("rtbflow_end_offset", &labels),
         };
-        let mut last = false;
-        let receive = stream::poll_fn(move |context| {
-            if last {
-                return Poll::Ready(None);
-            }
-            let delivery = ready!(receiver.poll_recv(context));
-            mailbox.wake();
-            last = matches!(delivery, Some(Ok(Delivery::Finished) | Err(_)));
-            // A channel that closes says nothing about the partition; the feed's next event does.
-            if delivery.is_some() { Poll::Ready(delivery) } else { Poll::Pending }
-        });
-        (reader, receive.boxed())
+        (reader, deliveries(receiver, mailbox))
     }
 
     /// Begins at an offset.
@@ -137,6 +127,20 @@ impl PartitionReader {
     /// Whether anything may still come.
     pub(crate) fn is_open(&self) -> bool {
         self.sender.is_some() && self.failure.is_none() && !self.ended
+    }
+
+    /// Forwards the partition to its own queue. Before it has begun it has none, and is not assigned either.
+    pub(crate) fn forward(&self) {
+        if let Some(queue) = &self.queue {
+            queue.forward(self.partition.topic.name(), self.partition.number);
+        }
+    }
+
+    /// Forwards nothing more.
+    pub(crate) fn unforward(&self) {
+        if let Some(queue) = &self.queue {
+            queue.unforward(self.partition.topic.name(), self.partition.number);
+        }
     }
 
     fn has_capacity(&self) -> bool {
@@ -179,34 +183,44 @@ impl PartitionReader {
             debug!(partition = %self.partition, "the task dropped the partition");
             self.sender = None;
         }
-        let Some(sender) = self.sender.clone().filter(|_| self.has_capacity()) else {
+        // Records wait in the native queue then, and librdkafka stops fetching when that is full.
+        if !self.has_capacity() {
             return Served::Idle;
-        };
+        }
+        // Where reading stands is reported before anything that follows from it.
         if let Some(anew) = self.unreported.take() {
-            deliver(&sender, self.reached(anew));
+            self.deliver(self.reached(anew));
             return Served::Busy;
         }
         if self.failure.is_some() || self.ended {
-            deliver(&sender, self.failure.take().map_or(Ok(Delivery::Finished), Err));
+            let last = self.failure.take().map_or(Ok(Delivery::Finished), Err);
+            self.deliver(last);
             self.sender = None;
             return Served::Busy;
         }
-        let Some(queue) = self.queue.as_mut().filter(|_| !self.out_of_range) else {
-            return Served::Idle;
-        };
         let most = (BATCH_BYTES / self.bytes_per_message).clamp(1, most_records);
-        let taken = queue.take(most, OffsetRange { from: self.next, until: self.until });
+        let range = OffsetRange { from: self.next, until: self.until };
+        // Before it has begun there is nothing to read; behind an offset that is out of range nothing that is wanted.
+        let queue = self.queue.as_mut().filter(|_| !self.out_of_range);
+        let Some(taken) = queue.map(|queue| queue.take(most, range)) else { return Served::Idle };
+        self.drained = taken.count < most;
+        self.note_taken(taken)
+    }
+
+    /// Delivers what came out of the native queue.
+    fn note_taken(&mut self, taken: Taken) -> Served {
         let (count, bytes) = (taken.count, taken.records.as_ref().map_or(0, RawBatch::bytes));
         if let Some(records) = taken.records {
+            // Before `next` moves: the batch is of the new leader epoch from its first record on.
             let log = self.log.map(|log| Log { leader_epoch: taken.leader_epoch, ..log });
             if log != self.log {
                 self.log = log;
-                deliver(&sender, self.reached(false));
+                self.deliver(self.reached(false));
             }
-            deliver(&sender, Ok(Delivery::Batch(records)));
+            self.deliver(Ok(Delivery::Batch(records)));
+            // A transaction's marker may follow, which is never delivered.
             self.skipping = true;
         }
-        self.drained = count < most;
         self.next = taken.next;
         if taken.beyond {
             self.advance_to(self.until, None);
@@ -215,10 +229,28 @@ impl PartitionReader {
         if let Some(bytes_per_message) = bytes.checked_div(count) {
             self.bytes_per_message = bytes_per_message.max(1);
         }
+        // Last: what came before it in the queue was delivered.
         if let Some(failure) = taken.failure {
             self.note_failure(&failure);
         }
         if count > 0 || self.ended { Served::Busy } else { Served::Idle }
+    }
+
+    /// Delivers something, for which there is capacity.
+    fn deliver(&mut self, delivery: Result<Delivery<RawBatch>>) {
+        // One that is closed has delivered its last already.
+        let Some(sender) = &self.sender else { return };
+        match sender.try_send(delivery) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => {
+                debug!(partition = %self.partition, "the task dropped the partition as something was delivered");
+            }
+            // Whoever calls has asked for capacity, and nobody else delivers.
+            Err(TrySendError::Full(_)) => {
+                let what = format!("{} is delivered to a task without capacity", self.partition);
+                self.fail(Error::broken(&what));
+            }
+        }
     }
 
     fn reached(&self, anew: bool) -> Result<Delivery<RawBatch>> {
@@ -226,6 +258,7 @@ impl PartitionReader {
     }
 
     fn note_failure(&mut self, failure: &native::Failure) {
+        // Where the log begins and ends has to be known first: then it is clear what has happened to it.
         if matches!(failure.code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
             self.out_of_range = true;
             return;
@@ -236,31 +269,29 @@ impl PartitionReader {
     }
 
     /// Notes the partition's end as it was at `asked`, and its leader epoch; `position` is what came out of the native
-    /// queue.
+    /// queue, if anything did.
     pub(crate) fn note_end(
         &mut self,
         end: i64,
         leader_epoch: Option<i32>,
-        position: i64,
+        position: Option<i64>,
         asked: Timestamp,
     ) -> Advice {
-        let at = position.max(self.next);
+        let at = position.map_or(self.next, |position| position.max(self.next));
         self.report_lag(end);
         if !self.is_open() || self.out_of_range || self.queue.is_none() {
             return Advice::Nothing;
         }
         let has_capacity = self.has_capacity();
         // Without capacity records wait for the task: the partition is not quiet, and another answer follows.
-        if at >= end
-            && has_capacity
-            && let Some(sender) = self.sender.clone()
-        {
-            self.advance_to(at.min(self.until), leader_epoch.filter(|_| at == end));
-            if let Some(anew) = self.unreported.take() {
-                deliver(&sender, self.reached(anew));
-            }
+        if at >= end && has_capacity {
             let offset = at.min(self.until);
-            deliver(&sender, Ok(Delivery::AtEnd { asked, offset }));
+            // The leader epoch is that of the end: of anything else it would say too much.
+            self.advance_to(offset, leader_epoch.filter(|_| at == end));
+            if let Some(anew) = self.unreported.take() {
+                self.deliver(self.reached(anew));
+            }
+            self.deliver(Ok(Delivery::AtEnd { asked, offset }));
         }
         self.watchdog.observe(at, end, has_capacity)
     }
@@ -275,14 +306,23 @@ impl PartitionReader {
     }
 }
 
-/// Delivers something. There is capacity: whoever calls has checked that, and is the only one to deliver.
-fn deliver(
-    sender: &mpsc::Sender<Result<Delivery<RawBatch>>>,
-    delivery: Result<Delivery<RawBatch>>,
-) {
-    if sender.try_send(delivery).is_err() {
-        debug!("a task drops its partition as it is handed something");
-    }
+/// What a task reads of a partition: it wakes the reading thread as it takes something.
+fn deliveries(
+    mut receiver: mpsc::Receiver<Result<Delivery<RawBatch>>>,
+    mailbox: Arc<Mailbox>,
+) -> Deliveries {
+    let mut last = false;
+    let receive = stream::poll_fn(move |context| {
+        if last {
+            return Poll::Ready(None);
+        }
+        let delivery = ready!(receiver.poll_recv(context));
+        mailbox.wake();
+        last = matches!(delivery, Some(Ok(Delivery::Finished) | Err(_)));
+        // A channel that closes says nothing about the partition; the feed's next event does.
+        if delivery.is_some() { Poll::Ready(delivery) } else { Poll::Pending }
+    });
+    receive.boxed()
 }
 
 impl Drop for PartitionReader {

@@ -2,24 +2,20 @@
 //! were read in an earlier epoch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::epoch::{DeadLetter, Original};
-use rtbflow::{BadRecord, Error, Origin, Partition, Result};
+use rtbflow::source::RawBatch;
+use rtbflow::{BadRecord, Error, Origin, Result};
 
-use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{Failure, OffsetRange, Queue};
-use crate::client::offsets::serve_events;
+use crate::client::native::{Failure, OffsetRange};
 use crate::client::option::Role;
+use crate::client::partition_consumer::PartitionConsumer;
 
 /// How long nothing may come while there is something to read.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
@@ -58,54 +54,65 @@ fn read(
     deadline: Deadline,
     found: &mut BTreeMap<Origin, Original>,
 ) -> Result<()> {
+    // Chunks are never empty.
     let (Some(first), Some(last)) = (origins.first(), origins.last()) else { return Ok(()) };
-    let Partition { topic, number } = first.partition();
-    let attempt = || format!("read {first} again");
-    let failed = |error| failure(attempt(), &error, &kafka.secrets());
-    let consumer: BaseConsumer<Context> = kafka.client(Role::Consumer, "again", OPTIONS)?;
-    let consumer = Arc::new(consumer);
-    let made = Queue::new(&consumer, thread::current(), MOST_RECORDS);
-    let mut queue =
-        made.ok_or_else(|| Error::transient("create a queue of librdkafka for a partition"))?;
-    let mut list = TopicPartitionList::new();
-    let from = Offset::Offset(first.offset());
-    list.add_partition_offset(topic.name(), number, from).map_err(failed)?;
-    queue.forward(topic.name(), number);
-    consumer.assign(&list).map_err(failed)?;
-    queue.forward(topic.name(), number);
-    let mut rest = OffsetRange { from: first.offset(), until: last.offset() + 1 };
+    let attempt = format!("read {first} again from Kafka at {}", kafka.servers());
+    let failed = |error| failure(&*attempt, &error, &kafka.secrets());
+    let consumer = kafka.client(Role::Consumer, "again", OPTIONS)?;
+    let mut consumer = PartitionConsumer::assign(
+        consumer,
+        first.partition(),
+        first.offset(),
+        MOST_RECORDS,
+        failed,
+    )?;
+    let range = OffsetRange { from: first.offset(), until: last.offset().saturating_add(1) };
+    let read = read_range(&mut consumer, range, deadline, &attempt, |records| {
+        found.extend(originals(records, origins));
+    });
+    consumer.end();
+    read
+}
+
+/// Hands over what there is of a range, batch by batch.
+fn read_range(
+    consumer: &mut PartitionConsumer,
+    mut rest: OffsetRange,
+    deadline: Deadline,
+    attempt: &str,
+    mut take: impl FnMut(&RawBatch),
+) -> Result<()> {
     let mut silence = Deadline::after(LONGEST_SILENCE);
-    let read = loop {
-        serve_events(&consumer);
-        let taken = queue.take(MOST_RECORDS, rest);
-        for origin in origins {
-            let (partition, offset) = (origin.partition(), origin.offset());
-            let letter = taken.records.as_ref().and_then(|records| {
-                records.dead_letter(partition, offset, BadRecord::new("read again"))
-            });
-            found.extend(letter.map(|DeadLetter { key, value, headers, .. }| {
-                (*origin, Original::new(key, value, headers))
-            }));
+    loop {
+        let taken = consumer.take(rest);
+        if let Some(records) = &taken.records {
+            take(records);
         }
         rest.from = taken.next;
         match taken.failure {
             // Retention has removed it, or the log ends before it.
-            Some(Failure { code: Code::AutoOffsetReset | Code::PartitionEOF, .. }) => break Ok(()),
+            Some(Failure { code: Code::AutoOffsetReset | Code::PartitionEOF, .. }) => return Ok(()),
             Some(Failure { code, reason }) => {
-                break Err(Error::new(kind(code), attempt()).because(format!("{code}: {reason}")));
+                return Err(Error::new(kind(code), attempt).because(format!("{code}: {reason}")));
             }
-            None if taken.beyond || rest.from >= rest.until => break Ok(()),
+            None if taken.beyond || rest.from >= rest.until => return Ok(()),
             None if taken.count > 0 => silence = Deadline::after(LONGEST_SILENCE),
             None if silence.is_over() || deadline.is_over() => {
-                break Err(Error::transient(attempt() + ": no record arrives"));
+                return Err(Error::transient(format!("{attempt}: no record arrives")));
             }
             None => thread::park_timeout(PAUSE),
         }
-    };
-    queue.unforward(topic.name(), number);
-    drop(queue);
-    drop_elsewhere(consumer);
-    read
+    }
+}
+
+/// Those of the records that are in this batch, as they were written.
+fn originals(records: &RawBatch, origins: &[Origin]) -> impl Iterator<Item = (Origin, Original)> {
+    origins.iter().filter_map(|origin| {
+        let reason = BadRecord::new("read again");
+        let letter = records.dead_letter(origin.partition(), origin.offset(), reason)?;
+        let DeadLetter { key, value, headers, .. } = letter;
+        Some((*origin, Original::new(key, value, headers)))
+    })
 }
 
 const OPTIONS: &[(&str, &str)] = &[

@@ -11,6 +11,9 @@
 //! native queues, and only where the task's channel has capacity, so the native queues are the
 //! back-pressure and nothing is paused or resumed. A batch call on the consumer's own queue would
 //! swallow rebalances.
+//!
+//! Here is the loop; what a rebalance does is in [`rebalance`](super::rebalance), how reading begins and goes on in
+//! [`begin`](super::begin).
 
 use std::sync::Arc;
 use std::thread;
@@ -18,34 +21,26 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rtbflow::epoch::JobName;
-use rtbflow::source::{Assignment, Layout, RawBatch, Revocation, SourceEvent};
-use rtbflow::{Error, ErrorKind, Partition, Result};
+use rtbflow::source::{Layout, RawBatch, SourceEvent};
+use rtbflow::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::client::context::{Context, Rebalance};
-use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
-use crate::client::native::Queue;
-use crate::client::offsets::Offsets;
+use crate::client::offsets::{Offsets, positions};
 use crate::client::option::Secrets;
-use crate::source::assignment::{self, Assigned, Begun};
+use crate::source::assignment::Assigned;
 use crate::source::end_offsets::OffsetLookup;
-use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets, TopicChange};
+use crate::source::mailbox::{Mailbox, TopicChange};
 use crate::source::offset_commit::OffsetCommit;
 use crate::source::partition_reader::Served;
 use crate::source::range::made_anew;
-use crate::source::watchdog::Advice;
 
 /// The longest sleep: what a lost wake-up costs.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
-
-/// How long records that tasks still have may keep the consumer from being closed.
-const LONGEST_WAIT_FOR_RECORDS: Duration = Duration::from_secs(1);
-/// How soon it is seen that they are gone.
-const POLL_WHILE_LEAVING: Duration = Duration::from_millis(5);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// What the reader is made with.
 pub(crate) struct Plan {
@@ -73,14 +68,14 @@ pub(crate) type Event = Result<SourceEvent<RawBatch>>;
 
 /// The state of the reading thread.
 pub(crate) struct Reader {
-    consumer: Arc<BaseConsumer<Context>>,
-    plan: Plan,
-    mailbox: Arc<Mailbox>,
-    lookup: OffsetLookup,
-    events: mpsc::Sender<Event>,
-    generation: u64,
-    assigned: Option<Assigned>,
-    offset_commit: OffsetCommit,
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) plan: Plan,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) lookup: OffsetLookup,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) generation: u64,
+    pub(super) assigned: Option<Assigned>,
+    pub(super) offset_commit: OffsetCommit,
     /// How often the client has found a topic with another id, as of the last check that was asked for.
     new_topic_ids: u64,
 }
@@ -131,7 +126,7 @@ impl Reader {
         };
         if let End::Failed(error) = end {
             warn!("stop reading from Kafka: {}", error.report());
-            // If the channel is full, the feed finds it closed.
+            // If the channel is full, the feed finds it closed behind what is in it, and says the same.
             let _ = self.events.try_send(Err(error));
         }
         self.leave();
@@ -141,14 +136,19 @@ impl Reader {
         if self.events.is_closed() || self.mailbox.read(|slots| slots.close) {
             return Err(End::Closed);
         }
+        // Events come before records: a batch that is delivered behind a revocation would be of a partition that
+        // another instance may read already.
         self.serve_events()?;
         if let Some(rebalance) = self.consumer.context().take_rebalance() {
+            // And nothing else in this round: what the mailbox holds may be about the assignment before.
             self.rebalance(rebalance)?;
             return Ok(());
         }
+        // The ends come before the records: an end is a proof as of the time at which it was asked for, and is
+        // delivered behind the records that were taken until then.
         self.read_mailbox()?;
         let served = if self.topics_are_checked() { self.serve() } else { Served::Idle };
-        self.note_skipped();
+        self.note_skipped()?;
         // Commits that wait for a coordinator hold up joining the group again.
         if self.offset_commit.is_due() && self.assigned.is_some() {
             self.offset_commit.commit(&self.consumer);
@@ -172,6 +172,7 @@ impl Reader {
 
     /// Serves the consumer's events. Records never come this way.
     fn serve_events(&mut self) -> Result<()> {
+        // So that a client that logs without end does not keep records from being delivered.
         const MOST_EVENTS: usize = 100;
         for _ in 0..MOST_EVENTS {
             let before = self.consumer.context().served();
@@ -180,9 +181,12 @@ impl Reader {
                 Some(Ok(message)) => {
                     drop(message);
                     return Err(Error::transient(
-                        "read Kafka: a record arrived on the consumer's queue, which is for events only",
+                        "read Kafka: a record arrived on the consumer's queue, which is for events only; \
+                         the source is opened again",
                     ));
                 }
+                // `poll` returns nothing for a log line or a rebalance as well: only when the context has seen
+                // nothing either, the queue is empty.
                 None if self.consumer.context().served() == before => break,
                 None => {}
             }
@@ -194,17 +198,17 @@ impl Reader {
     /// somebody's help.
     fn check_error(&self, error: &KafkaError) -> Result<()> {
         let fatal = self.consumer.client().fatal_error().map(|(code, _)| code);
+        // Without a code it is the end of a partition, which proves nothing here: the ends are asked for.
         let Some(code) = fatal.or(error.rdkafka_error_code()) else { return Ok(()) };
         if fatal.is_none() && kind(code) == ErrorKind::Transient {
             return Ok(());
         }
-        let fenced = kind(code) == ErrorKind::Fenced;
-        let hint = if fenced {
+        let hint = if kind(code) == ErrorKind::Fenced {
             ": another process has the same instance name; give each one of its own (KafkaTopic::instance)"
         } else {
             ""
         };
-        let attempt = format!("read Kafka as a member of the group{hint}");
+        let attempt = format!("read Kafka as a member of the group {}{hint}", self.plan.job);
         Err(Error::new(kind(code), attempt).because(code.to_string()))
     }
 
@@ -215,99 +219,15 @@ impl Reader {
         }
     }
 
-    /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
-    /// the group is answered at once.
-    fn accept(&mut self, numbers: &[i32]) -> Result<()> {
-        if self.assigned.is_some() {
-            self.revoke(true)?;
-        }
-        self.assign(&TopicPartitionList::new())?;
-        self.generation += 1;
-        let generation = self.generation;
-        let open = |partition| {
-            let until = self.plan.until.get(&partition).copied();
-            assignment::open(&self.plan.job, partition, until, self.plan.patience, &self.mailbox)
-        };
-        let (assigned, inputs) = Assigned::new(generation, numbers, &self.plan.layout, open)?;
-        info!(tasks = ?assigned.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
-            of = self.plan.layout.tasks(), "the group gives these tasks to this instance");
-        self.assigned = Some(assigned);
-        let mailbox = Arc::clone(&self.mailbox);
-        let assignment = Assignment::new(inputs, move |positions| {
-            mailbox.update(|slots| slots.begin = Some(Begin { generation, positions }));
-        });
-        self.send(SourceEvent::Assigned(assignment))
-    }
-
-    /// Gives the tasks back: waits for their last commits, unless another instance may own them already.
-    fn revoke(&mut self, lost: bool) -> Result<()> {
-        let Some(assigned) = self.assigned.take() else {
-            return self.unassign();
-        };
-        self.lookup.watch(Vec::new());
-        if !assigned.tasks.is_empty() {
-            let (mailbox, generation) = (Arc::clone(&self.mailbox), assigned.generation);
-            let deadline = if lost { Duration::ZERO } else { self.plan.grace };
-            let done = move || mailbox.update(|slots| slots.released = generation);
-            let tasks = assigned.tasks.clone();
-            self.send(SourceEvent::Revoked(Revocation::new(tasks, lost, deadline, done)))?;
-            if lost {
-                warn!(
-                    "the consumer group revoked all tasks: it heard no heartbeat of this instance in time"
-                );
-            } else {
-                self.wait_for_release(generation, Deadline::after(deadline));
-                self.offset_commit.commit(&self.consumer);
-            }
-        }
-        self.unassign()?;
-        assigned.unforward();
-        Ok(())
-    }
-
-    fn wait_for_release(&self, generation: u64, deadline: Deadline) {
-        let waits = || {
-            let answered = |slots: &mut crate::source::mailbox::Slots| {
-                slots.released >= generation || slots.close
-            };
-            !self.mailbox.read(answered) && !self.consumer.assignment_lost()
-        };
-        while waits() {
-            if deadline.is_over() {
-                warn!(
-                    "the tasks did not commit in time for the rebalance; what they have not committed is \
-                     dropped"
-                );
-                return;
-            }
-            thread::park_timeout(deadline.left().min(LONGEST_SLEEP));
-        }
-    }
-
     fn read_mailbox(&mut self) -> Result<()> {
-        let (begin, ends, committed, changed) = self.mailbox.read(|slots| {
+        // All slots at once: a begin and the ends that belong to it are never read apart.
+        let (begin, ends, committed, changed, refused) = self.mailbox.read(|slots| {
             let committed = std::mem::take(&mut slots.committed);
-            (slots.begin.take(), slots.ends.take(), committed, slots.changed.take())
+            let (begin, ends) = (slots.begin.take(), slots.ends.take());
+            (begin, ends, committed, slots.changed.take(), slots.refused.take())
         });
-        if let Some(error) = self.mailbox.read(|slots| slots.refused.take()) {
+        if let Some(error) = refused.or_else(|| self.topic_changed(changed?)) {
             return Err(error);
-        }
-        match changed {
-            Some(TopicChange::Partitions(topic, count)) => {
-                return Err(Error::transient(format!(
-                    "read {topic}: it has {count} partitions now, and had others when the source was opened"
-                )));
-            }
-            Some(TopicChange::Recreated(topic, was, is)) => {
-                let error = made_anew(topic, was, is);
-                let begin_anew = || Error::transient(format!("read {topic}: begin anew"));
-                return Err(if self.plan.begins_anew {
-                    begin_anew().because(error)
-                } else {
-                    error
-                });
-            }
-            None => {}
         }
         if let Some(assigned) = &mut self.assigned {
             assigned.committed(&committed);
@@ -322,6 +242,21 @@ impl Reader {
             self.note_ends(&ends)?;
         }
         Ok(())
+    }
+
+    /// The error that a topic is not any more as it was when the source was opened: it is opened again, or somebody
+    /// has to look.
+    fn topic_changed(&self, change: TopicChange) -> Option<Error> {
+        Some(match change {
+            TopicChange::Partitions(topic, count) => Error::transient(format!(
+                "read {topic}: it has {count} partitions now, and had others when the source was opened"
+            )),
+            TopicChange::Recreated(topic, was, is) if self.plan.begins_anew => {
+                Error::transient(format!("read {topic}: begin anew"))
+                    .because(made_anew(topic, was, is))
+            }
+            TopicChange::Recreated(topic, was, is) => made_anew(topic, was, is),
+        })
     }
 
     /// Stops forwarding, as a fault would, for as long as a test says so; one that lasts stops fetching.
@@ -348,66 +283,8 @@ impl Reader {
         }
     }
 
-    /// Takes the claimed positions and asks where the partitions begin and end now.
-    fn prepare(&mut self, begin: Begin) {
-        let Some(assigned) = &mut self.assigned else { return };
-        if assigned.prepare(begin) {
-            self.lookup.watch(assigned.partitions());
-            self.lookup.ask_starts(assigned.generation, assigned.offsets_to_validate());
-        }
-    }
-
-    fn note_ends(&mut self, ends: &EndOffsets) -> Result<()> {
-        if let Some(starts) = &ends.starts
-            && self
-                .assigned
-                .as_ref()
-                .is_some_and(|assigned| assigned.generation == starts.generation)
-        {
-            self.begin(starts, &ends.ends)?;
-        }
-        let positions = self.positions();
-        let Some(assigned) = &mut self.assigned else { return Ok(()) };
-        match assigned.note_ends(ends, &positions) {
-            Advice::Nothing | Advice::Forward => Ok(()),
-            Advice::Assign => {
-                warn!("assign all partitions again, each at its position");
-                self.assign_all()
-            }
-            Advice::Reopen => Err(Error::transient(
-                "read Kafka: librdkafka delivers no record of a partition, although it was assigned again",
-            )),
-        }
-    }
-
-    /// Begins to read, now that starts and ends are known; fails what was out of range.
-    fn begin(&mut self, starts: &StartOffsets, ends: &Offsets) -> Result<()> {
-        let Some(assigned) = &mut self.assigned else { return Ok(()) };
-        let queue = || Queue::new(&self.consumer, thread::current(), self.plan.most_records);
-        let anew = self.plan.begins_anew;
-        let begun = assigned.begin(starts, ends, anew, queue)?;
-        assigned.fail_out_of_range(starts, ends, anew);
-        match begun {
-            Begun::Nothing => Ok(()),
-            Begun::Unknown => {
-                self.lookup.ask_starts(assigned.generation, assigned.offsets_to_validate());
-                Ok(())
-            }
-            Begun::All => self.assign_all(),
-        }
-    }
-
-    /// Assigns every open partition where it stands, forwarded to its own queue before and after.
-    fn assign_all(&self) -> Result<()> {
-        let Some(assigned) = &self.assigned else { return Ok(()) };
-        let list = assigned.list().map_err(|error| self.failure("assign partitions", &error))?;
-        assigned.forward();
-        self.assign(&list)?;
-        assigned.forward();
-        Ok(())
-    }
-
     fn serve(&mut self) -> Served {
+        // Nothing is assigned: there is nothing to read until the group says so.
         let Some(assigned) = &mut self.assigned else { return Served::Idle };
         let round = assigned.serve(self.plan.most_records);
         if round.out_of_range {
@@ -417,82 +294,28 @@ impl Reader {
     }
 
     /// Notes what was skipped, since it is never delivered.
-    fn note_skipped(&mut self) {
+    fn note_skipped(&mut self) -> Result<()> {
         if self.assigned.as_ref().is_some_and(Assigned::may_have_skipped) {
-            let positions = self.positions();
+            let positions = self.positions()?;
             if let Some(assigned) = &mut self.assigned {
                 assigned.skip_to(&positions);
             }
         }
+        Ok(())
     }
 
-    /// What came out of the native queues so far; a local call. Partitions that nothing came from yet
-    /// are not in it.
-    fn positions(&self) -> Offsets {
-        let list = self.consumer.position().ok();
-        let elements = list.iter().flat_map(TopicPartitionList::elements);
-        let known = elements.filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => {
-                let topic = rtbflow::Topic::new(element.topic());
-                Some((Partition::new(topic, element.partition()), offset))
-            }
-            Offset::Beginning
-            | Offset::End
-            | Offset::Stored
-            | Offset::Invalid
-            | Offset::OffsetTail(_) => None,
-        });
-        known.collect()
+    /// What came out of the native queues so far; a local call.
+    pub(super) fn positions(&self) -> Result<Offsets> {
+        let attempt = "ask librdkafka how far partitions were read";
+        positions(&self.consumer).map_err(|error| self.failure(attempt, &error))
     }
 
-    fn assign(&self, list: &TopicPartitionList) -> Result<()> {
+    pub(super) fn assign(&self, list: &TopicPartitionList) -> Result<()> {
         let assigned = self.consumer.assign(list);
         assigned.map_err(|error| self.failure("assign partitions", &error))
     }
 
-    fn unassign(&self) -> Result<()> {
-        let unassigned = self.consumer.unassign();
-        unassigned.map_err(|error| self.failure("give partitions back", &error))
-    }
-
-    fn failure(&self, attempt: &str, error: &KafkaError) -> Error {
+    pub(super) fn failure(&self, attempt: &str, error: &KafkaError) -> Error {
         failure(attempt, error, &self.plan.secrets)
-    }
-
-    fn send(&self, event: SourceEvent<RawBatch>) -> Result<()> {
-        let sent = self.events.try_send(Ok(event));
-        sent.map_err(|_| Error::transient("read Kafka: the job does not take the group's events"))
-    }
-
-    /// Leaves the group; the consumer is dropped here, where it may wait for its broker.
-    fn leave(mut self) {
-        let rest = self.mailbox.read(|slots| std::mem::take(&mut slots.committed));
-        self.offset_commit.note(rest);
-        self.offset_commit.commit(&self.consumer);
-        let assigned = self.assigned.take();
-        if let Err(error) = self.unassign() {
-            debug!("{}", error.report());
-        }
-        if let Some(assigned) = assigned {
-            assigned.unforward();
-        }
-        self.consumer.context().close();
-        self.wait_for_records();
-        drop(self);
-        debug!("left the group");
-    }
-
-    /// Waits for records that tasks still have, since the client ends with the last of them. The group is
-    /// not kept waiting, unless it knows this instance by name: then leaving would be for good.
-    fn wait_for_records(&self) {
-        let deadline = Deadline::after(LONGEST_WAIT_FOR_RECORDS);
-        let is_held = || Arc::strong_count(&self.consumer) > 1;
-        if is_held() && !self.plan.named {
-            self.consumer.unsubscribe();
-        }
-        while is_held() && !deadline.is_over() {
-            // A revocation is answered here; records do not come.
-            drop(self.consumer.poll(POLL_WHILE_LEAVING));
-        }
     }
 }

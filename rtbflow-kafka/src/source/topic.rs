@@ -238,6 +238,7 @@ impl Source for KafkaTopic {
         spawn("rtbflow-kafka", move || {
             mailbox.read_by_this_thread();
             match topic.reader(&context, mailbox, sender) {
+                // Whoever opened may have gone; then nobody is left who could do something about it.
                 Err(error) => drop(ready.send(Err(error))),
                 Ok(reader) => {
                     // Whoever opened may have gone: the events are then closed and the reader leaves.
@@ -245,6 +246,7 @@ impl Source for KafkaTopic {
                     reader.run();
                 }
             }
+            // Last, so that whoever closes waits until the group knows.
             drop(leaving);
         })?;
         let attempt = || format!("open {} at {}", self.names(), self.kafka.servers());

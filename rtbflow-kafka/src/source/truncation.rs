@@ -2,22 +2,21 @@
 //! is gone. Offsets do not show it, once the log has grown beyond the position again; the leader epochs do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rtbflow::Partition;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rtbflow::{Partition, Result};
 
-use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
 use crate::client::deadline::Deadline;
+use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
-use crate::client::native::{Failure, OffsetRange, Queue, set_leader_epoch};
+use crate::client::native::{Failure, OffsetRange, set_leader_epoch};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
+use crate::client::partition_consumer::PartitionConsumer;
 
 /// How long one validation may take.
 const VALIDATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,7 +40,7 @@ pub(crate) struct OffsetAndEpoch {
 pub(crate) fn cuts(
     kafka: &Kafka,
     positions: &BTreeMap<Partition, OffsetAndEpoch>,
-) -> KafkaResult<BTreeMap<Partition, i64>> {
+) -> Result<BTreeMap<Partition, i64>> {
     let mut found = BTreeMap::new();
     for (partition, position) in positions {
         if let Some(cut) = validate(kafka, *partition, *position)? {
@@ -52,59 +51,55 @@ pub(crate) fn cuts(
 }
 
 /// Lets librdkafka compare offset and leader epoch with what the leader knows, which it does where it seeks to them.
-fn validate(
-    kafka: &Kafka,
-    partition: Partition,
-    position: OffsetAndEpoch,
-) -> KafkaResult<Option<i64>> {
-    let failed = |_| KafkaError::Seek("no client".to_owned());
-    let consumer: BaseConsumer<Context> =
-        kafka.client(Role::Consumer, "leader epochs", OPTIONS).map_err(failed)?;
-    let consumer = Arc::new(consumer);
-    let (topic, number) = (partition.topic.name(), partition.number);
-    let made = Queue::new(&consumer, thread::current(), 1);
-    let mut queue = made.ok_or_else(|| KafkaError::Seek("no queue".to_owned()))?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, number, Offset::Offset(position.offset))?;
-    queue.forward(topic, number);
-    consumer.assign(&list)?;
-    queue.forward(topic, number);
-    set_leader_epoch(&mut list, partition, position.leader_epoch);
+fn validate(kafka: &Kafka, partition: Partition, position: OffsetAndEpoch) -> Result<Option<i64>> {
+    let OffsetAndEpoch { offset, leader_epoch } = position;
+    let failed = |error| {
+        let attempt =
+            format!("ask Kafka whether the log of {partition} was cut below offset {offset}");
+        failure(attempt, &error, &kafka.secrets())
+    };
+    let consumer = kafka.client(Role::Consumer, "leader epochs", OPTIONS)?;
+    let mut consumer = PartitionConsumer::assign(consumer, partition, offset, 1, failed)?;
     let deadline = Deadline::after(VALIDATION_TIMEOUT);
-    let validated = loop {
-        serve_events(&consumer);
-        if deadline.is_over() {
-            break Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
-        }
-        // A partition that is only being assigned cannot be sought in yet.
-        let sought = consumer.seek_partitions(list.clone(), VALIDATION_TIMEOUT);
-        let done = sought.is_ok_and(|list| list.elements().iter().all(|at| at.error().is_ok()));
-        if done {
-            break answer(&consumer, &mut queue, position, deadline);
+    let validated = consumer.at(offset).and_then(|mut list| {
+        set_leader_epoch(&mut list, partition, leader_epoch)?;
+        seek(&consumer, &list, deadline)?;
+        answer(&mut consumer, position, deadline)
+    });
+    consumer.end();
+    validated.map_err(failed)
+}
+
+/// Seeks, as soon as that is possible: a partition that is only being assigned cannot be sought in yet.
+fn seek(
+    consumer: &PartitionConsumer,
+    list: &TopicPartitionList,
+    deadline: Deadline,
+) -> KafkaResult<()> {
+    while !deadline.is_over() {
+        serve_events(consumer.client());
+        let sought = consumer.client().seek_partitions(list.clone(), VALIDATION_TIMEOUT);
+        if sought.is_ok_and(|list| list.elements().iter().all(|at| at.error().is_ok())) {
+            return Ok(());
         }
         thread::park_timeout(PAUSE);
-    };
-    queue.unforward(topic, number);
-    drop(queue);
-    drop_elsewhere(consumer);
-    validated
+    }
+    Err(KafkaError::MessageConsumption(Code::OperationTimedOut))
 }
 
 /// What comes behind the seek: a record or the end of the log, or that the log was cut.
 fn answer(
-    consumer: &BaseConsumer<Context>,
-    queue: &mut Queue,
+    consumer: &mut PartitionConsumer,
     position: OffsetAndEpoch,
     deadline: Deadline,
 ) -> KafkaResult<Option<i64>> {
     loop {
-        serve_events(consumer);
-        let taken = queue.take(1, OffsetRange { from: position.offset, until: i64::MAX });
+        let taken = consumer.take(OffsetRange { from: position.offset, until: i64::MAX });
         match taken.failure {
             None if taken.records.is_some() => return Ok(None),
             Some(Failure { code: Code::PartitionEOF, .. }) => return Ok(None),
             Some(Failure { code: Code::AutoOffsetReset | Code::LogTruncation, reason }) => {
-                return Ok(cut_at(&reason, position));
+                return cut_at(&reason, position);
             }
             Some(Failure { code, .. }) => return Err(KafkaError::MessageConsumption(code)),
             None if deadline.is_over() => {
@@ -117,12 +112,15 @@ fn answer(
 
 /// The offset that librdkafka names, if its words are about a log that was cut. A position beyond the log is seen
 /// by its offset.
-fn cut_at(reason: &str, position: OffsetAndEpoch) -> Option<i64> {
-    let (_, behind) = reason.split_once(CUT_AT)?;
-    let digits = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
-    // Without an offset nothing of the leader epoch is left there.
-    let cut = behind.get(..digits)?.parse().unwrap_or(0);
-    (cut < position.offset).then_some(cut)
+fn cut_at(reason: &str, position: OffsetAndEpoch) -> KafkaResult<Option<i64>> {
+    let Some((_, behind)) = reason.split_once(CUT_AT) else { return Ok(None) };
+    let offset = behind.split(|c: char| c != '-' && !c.is_ascii_digit()).next();
+    let offset: Option<i64> = offset.and_then(|offset| offset.parse().ok());
+    // An offset that cannot be read is no offset: where the log was cut is asked for again.
+    let offset = offset.ok_or_else(|| KafkaError::Seek(reason.to_owned()))?;
+    // Below 0 nothing of the leader epoch is left there.
+    let cut = offset.max(0);
+    Ok((cut < position.offset).then_some(cut))
 }
 
 const OPTIONS: &[(&str, &str)] = &[
@@ -147,9 +145,12 @@ mod tests {
         let position = OffsetAndEpoch { offset: 15, leader_epoch: 0 };
         let said = "Partition log truncation detected at offset 15 (leader epoch 0): broker end offset is 10 \
                     (offset leader epoch 0). Reset to INVALID.";
-        assert_eq!(cut_at(said, position), Some(10));
+        assert_eq!(cut_at(said, position), Ok(Some(10)));
         let said = "No epoch found less or equal to offset 15: broker end offset is -1 (offset leader epoch -1).";
-        assert_eq!(cut_at(said, position), Some(0));
-        assert_eq!(cut_at("fetch failed due to requested offset not available", position), None);
+        assert_eq!(cut_at(said, position), Ok(Some(0)));
+        let beyond = "fetch failed due to requested offset not available";
+        assert_eq!(cut_at(beyond, position), Ok(None));
+        let unreadable = format!("{CUT_AT}99999999999999999999.");
+        assert!(cut_at(&unreadable, position).is_err(), "no offset turns into another one");
     }
 }

@@ -37,50 +37,74 @@ impl Address {
             ));
         }
         let (base, query) = split_query(url);
-        let mut kept = Vec::new();
-        let mut mode = "prefer".to_owned();
-        let mut names_mode = false;
-        let mut ca_file = None;
-        let mut options = String::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("sslmode", value)) => {
-                    value.clone_into(&mut mode);
-                    names_mode = true;
-                }
-                Some(("sslrootcert", value)) => ca_file = Some(decoded(value)),
-                // Not for the client, which would send them as the session starts.
-                Some(("options", value)) => options = decoded(value),
-                _ => kept.push(pair),
-            }
-        }
-        let (ssl_mode, trust) = match mode.as_str() {
-            "disable" => (SslMode::Disable, Trust::None),
-            "allow" | "prefer" => (SslMode::Prefer, Trust::Anyone),
-            "require" | "verify-ca" | "verify-full" => (SslMode::Require, Trust::Verified),
-            other => {
-                return Err(Error::config(format!(
-                    "read the URL of Postgres: sslmode {other:?} is none of disable, prefer, require, \
-                     verify-ca and verify-full"
-                )));
-            }
-        };
-        let mut config: Config = format!("{base}?{}", kept.join("&")).parse().map_err(
-            |error: tokio_postgres::Error| {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                Error::config("read the URL of Postgres").because(cause.unwrap_or_default())
-            },
-        )?;
+        let Query { kept, mode, ca_file, options } = Query::parse(query)?;
+        let (ssl_mode, trust) = trust(mode.unwrap_or("prefer"))?;
+        let mut config: Config =
+            format!("{base}?{}", kept.join("&")).parse().map_err(unreadable)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::config("read the URL of Postgres: it has no host"));
         }
+        // The client knows neither `verify-ca` nor `verify-full`: both are by the certificate that TLS is made with.
         config.ssl_mode(ssl_mode);
-        Ok(Self { config, trust, ca_file, names_mode, options })
+        Ok(Self { config, trust, ca_file, names_mode: mode.is_some(), options })
+    }
+}
+
+/// What stands behind the question mark.
+struct Query<'a> {
+    /// What the client takes.
+    kept: Vec<&'a str>,
+    mode: Option<&'a str>,
+    ca_file: Option<String>,
+    options: String,
+}
+
+impl<'a> Query<'a> {
+    fn parse(query: &'a str) -> Result<Self> {
+        let mut parsed =
+            Self { kept: Vec::new(), mode: None, ca_file: None, options: String::new() };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", value)) => parsed.mode = Some(value),
+                Some(("sslrootcert", value)) => parsed.ca_file = Some(decoded(value)?),
+                // Not for the client, which would send them as the session starts.
+                Some(("options", value)) => parsed.options = decoded(value)?,
+                _ => parsed.kept.push(pair),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// What an `sslmode` asks of the connection and of the server.
+fn trust(mode: &str) -> Result<(SslMode, Trust)> {
+    Ok(match mode {
+        "disable" => (SslMode::Disable, Trust::None),
+        "allow" | "prefer" => (SslMode::Prefer, Trust::Anyone),
+        "require" | "verify-ca" | "verify-full" => (SslMode::Require, Trust::Verified),
+        other => {
+            return Err(Error::config(format!(
+                "read the URL of Postgres: sslmode {other:?} is none of disable, prefer, require, \
+                 verify-ca and verify-full"
+            )));
+        }
+    })
+}
+
+/// The error of a URL that the client does not take: by its cause alone, since its own text may have the password.
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    let unread = Error::config(
+        "read the URL of Postgres: it has the form postgres://user:password@host:port/database?options",
+    );
+    match std::error::Error::source(&error) {
+        Some(cause) => unread.because(cause.to_string()),
+        None => unread,
     }
 }
 
 /// The query begins at the first question mark behind the password.
 fn split_query(url: &str) -> (&str, &str) {
+    // A URL without a password has its first question mark anywhere.
     let from = url.find('@').unwrap_or(0);
     match url.get(from..).and_then(|rest| rest.find('?')) {
         Some(at) => {
@@ -92,51 +116,61 @@ fn split_query(url: &str) -> (&str, &str) {
 }
 
 /// Undoes percent-encoding; what is not valid stays as it is.
-fn decoded(text: &str) -> String {
+///
+/// # Errors
+/// If it is not UTF-8 then: another file would be read, or another setting made.
+fn decoded(text: &str) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = match (first, tail) {
-            (b'%', [high, low, ..]) => {
-                let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-                digit(*high).zip(digit(*low)).map(|(high, low)| high * 16 + low)
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let encoded = match (first, tail) {
+            (b'%', [high, low, behind @ ..]) => {
+                let digits = digit(*high).zip(digit(*low));
+                digits.map(|(high, low)| (high * 16 + low, behind))
             }
             _ => None,
         };
-        bytes.push(hex.unwrap_or(*first));
-        rest = if hex.is_some() { tail.get(2..).unwrap_or(&[]) } else { tail };
+        let (byte, behind) = encoded.unwrap_or((*first, tail));
+        bytes.push(byte);
+        rest = behind;
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes).map_err(|_| {
+        Error::config(
+            "read the URL of Postgres: a value behind the question mark is not UTF-8, once its \
+             percent-encoding is undone",
+        )
+    })
 }
 
 /// Where the server is, without a secret: `host:port/database`.
 pub(crate) fn name(config: &Config) -> String {
-    let ports = config.get_ports();
-    let port = |at: usize| ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
-    let mut hosts: Vec<String> = config
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
-            Host::Tcp(name) => name.clone(),
-            #[cfg(unix)]
-            Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    if hosts.is_empty() {
-        hosts.extend(config.get_hostaddrs().iter().map(ToString::to_string));
-    }
-    let hosts: Vec<String> = hosts
-        .iter()
-        .enumerate()
-        .map(
-            |(at, host)| {
-                if host.starts_with('/') { host.clone() } else { format!("{host}:{}", port(at)) }
-            },
-        )
-        .collect();
+    let hosts = hosts(config);
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
     format!("{}/{database}", hosts.join(","))
+}
+
+/// The hosts, each with its port. One port may be that of all of them.
+fn hosts(config: &Config) -> Vec<String> {
+    let ports = config.get_ports();
+    let port = |at: usize| ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
+    let with_port = |(at, host): (usize, String)| match host.starts_with('/') {
+        true => host,
+        false => format!("{host}:{}", port(at)),
+    };
+    let named = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let hosts: Vec<String> = named.collect();
+    // Where only addresses are given, they are the names.
+    if hosts.is_empty() {
+        let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+        return addresses.enumerate().map(with_port).collect();
+    }
+    hosts.into_iter().enumerate().map(with_port).collect()
 }
 
 impl fmt::Debug for Address {

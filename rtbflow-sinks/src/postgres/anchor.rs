@@ -14,11 +14,12 @@ use crate::postgres::{commit, forget, look, restore};
 /// What a commit may take beside the deadline of a call, by its size: with a fixed deadline a commit that
 /// is too large for a slow server would be tried for ever.
 fn time_to_write(epochs: &[Epoch]) -> Duration {
-    const ROWS_A_SECOND: usize = 5_000;
-    const BYTES_A_SECOND: usize = 2 << 20;
+    const ROWS_PER_SECOND: usize = 5_000;
+    const BYTES_PER_SECOND: usize = 2 << 20;
     let rows: usize = epochs.iter().flat_map(|epoch| &epoch.staged).map(|staged| staged.rows).sum();
     let bytes: usize = epochs.iter().flat_map(|epoch| &epoch.chunks).map(Chunk::len).sum();
-    let seconds = rows / ROWS_A_SECOND + bytes / BYTES_A_SECOND;
+    let seconds = rows / ROWS_PER_SECOND + bytes / BYTES_PER_SECOND;
+    // A count of what is in memory fits.
     Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX))
 }
 
@@ -69,9 +70,11 @@ impl Anchor for Postgres {
         let more = time_to_write(epochs);
         self.within_more(&self.inner.committer, more, "commit epochs to", async {
             let lease = self.committer().await?;
+            // A part of the call's time: what was found by then is reported, and the rest by the next commit.
             let search = self.inner.call_timeout / 3;
             let target = Target { lease: &lease, place: self.inner.place, job, search };
             let verdicts = commit::commit(target, epochs).await;
+            // Behind refusals there is no transaction any more; behind another error there may be.
             if verdicts.as_ref().err().is_none_or(|error| !error.refusals().is_empty()) {
                 lease.keep();
             }

@@ -10,18 +10,19 @@ use rtbflow::sink::{Place, Staged, StagedRows};
 use rtbflow::{Error, Origin, Result};
 
 use crate::postgres::cell::Kind;
-use crate::postgres::columns::{Columns, Rows};
+use crate::postgres::columns::Columns;
 use crate::postgres::identifier::plain;
 use crate::postgres::json;
 use crate::postgres::needs::{Need, Needs, Table};
 use crate::postgres::place::Postgres;
+use crate::postgres::rows::Rows;
 use crate::postgres::totals::{Totals, TotalsPlan};
 use crate::postgres::transaction::Transaction;
 use crate::postgres::value::Value;
 
 /// What a sink has staged for one epoch.
 pub(crate) enum Batch {
-    /// Rows, written by a statement that takes one array a column.
+    /// Rows, written by a statement that takes one array per column.
     Rows(Arc<RowsPlan>, Rows),
     /// Changes of rows, one per key.
     Totals(Arc<TotalsPlan>, Totals),
@@ -114,6 +115,7 @@ impl<T> RowsStage<T> {
             return Err(Error::config(wrong.report()));
         }
         let columns = || self.columns.list.iter();
+        // Planned with empty arrays: the types decide, and not the values.
         let parameters = columns().map(|column| Value::none_of(column.kind)).collect();
         let table = table.map(|quoted| Table {
             quoted: quoted.to_owned(),
@@ -139,15 +141,18 @@ impl<T> RowsStage<T> {
         attempted: impl FnOnce() -> String,
         sql: impl FnOnce(&Columns<T>) -> String,
     ) {
+        // A sink that was never validated reports its mistake by the first commit.
         if let Some(wrong) = &self.columns.wrong {
             out.push(Batch::Wrong(wrong.report()).staged(self.place, 0));
             return;
         }
         let rows = std::mem::take(&mut self.rows);
         let count = rows.count();
+        // An epoch without rows needs no statement.
         if count == 0 {
             return;
         }
+        // Once for all epochs: the columns do not change any more.
         let plan = self.plan.get_or_insert_with(|| {
             Arc::new(RowsPlan {
                 rank: self.rank,
@@ -169,7 +174,7 @@ pub(crate) fn unnest(kinds: &[Kind]) -> String {
     format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
 }
 
-/// Records together with the function that they are for.
+/// Records together with the function that they are for. Their numbers are those below `count`.
 pub(crate) trait Work: Any + Send + Sync {
     fn name(&self) -> &str;
 

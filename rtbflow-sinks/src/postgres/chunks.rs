@@ -9,7 +9,8 @@ use rtbflow::state::Change;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::postgres::cell::{Array, Cell, Cells, Kind};
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::cells::{Array, Cells};
 use crate::postgres::failure::failure;
 use crate::postgres::pipeline::{Parameter, parameter};
 use crate::postgres::value::Value;
@@ -78,6 +79,7 @@ fn folded<'a>(epochs: &[&'a Epoch]) -> BTreeMap<BucketKey<'a>, Log> {
             let log = logs.entry((epoch.task, &*chunk.operator, chunk.bucket)).or_default();
             match &chunk.change {
                 Change::Append(bytes) => log.rows.push((false, bytes.clone())),
+                // Nothing of what came before is needed: it is not even written.
                 Change::Replace(bytes) => {
                     *log = Log { clears: true, rows: vec![(true, bytes.clone())] };
                 }
@@ -99,6 +101,7 @@ struct Buckets {
 
 impl Buckets {
     fn push(&mut self, (task, operator, bucket): &BucketKey<'_>) {
+        // Kept bit by bit, as they are read back.
         self.task_of.push(&Cell::Int(task.of.cast_signed()));
         self.task.push(&Cell::Int(task.number.cast_signed()));
         self.operator.push(&Cell::Text((*operator).into()));
@@ -153,15 +156,24 @@ pub(crate) fn statements<'a>(
     for (key, _) in logs.iter().filter(|(_, log)| log.clears) {
         cleared.push(key);
     }
+    // Before anything is added: what replaces a log is numbered from its beginning.
     if cleared.bucket.count() > 0 {
         statements.push((CLEAR, cleared.parameters(job)));
     }
-    let mut added = Added::default();
-    for (key, log) in &logs {
+    let added = appended(&logs).into_iter();
+    statements.extend(added.map(|added| (APPEND, added.parameters(job))));
+    statements
+}
+
+/// The rows to be added, some megabytes at a time.
+fn appended(logs: &BTreeMap<BucketKey<'_>, Log>) -> Vec<Added> {
+    let (mut all, mut added) = (Vec::new(), Added::default());
+    for (key, log) in logs {
         let mut number = 0;
         for (replaces, bytes) in &log.rows {
             if added.bytes.bytes().len() >= MOST_BYTES {
-                statements.push((APPEND, std::mem::take(&mut added).parameters(job)));
+                all.push(std::mem::take(&mut added));
+                // The next statement finds these rows there already, and numbers on from them.
                 number = 0;
             }
             number += 1;
@@ -172,9 +184,9 @@ pub(crate) fn statements<'a>(
         }
     }
     if added.number.count() > 0 {
-        statements.push((APPEND, added.parameters(job)));
+        all.push(added);
     }
-    statements
+    all
 }
 
 /// Columns of rows to be added. A row's number counts from 1 within its bucket and its statement.
@@ -213,7 +225,8 @@ pub(crate) async fn check_layout(
         )
         .await
         .map_err(|error| failure(&attempted, &error))?;
+    // No state, or only of tasks that are laid out as this one is.
     let Some(row) = rows.first() else { return Ok(()) };
-    let other: i32 = row.try_get(0).unwrap_or_default();
-    Err(task.laid_out_for(other, job, &format!("Postgres at {server}")))
+    let other: i32 = row.try_get(0).map_err(|error| failure(&attempted, &error))?;
+    Err(task.laid_out_for(other.cast_unsigned(), job, &format!("Postgres at {server}")))
 }

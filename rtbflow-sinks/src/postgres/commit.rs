@@ -33,6 +33,8 @@ use crate::postgres::target::{Target, applied, batch, decide, rollback};
 /// If rows are refused, the connection has no transaction any more.
 pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
     let Target { lease, job, .. } = target;
+    // The positions first, and locked until the end: whoever else has this task waits here, and then finds that it has
+    // moved.
     let mut standings = positions::lock(lease, job, epochs).await?;
     let (steps, moved) = decide(&mut standings, epochs);
     if steps.contains(&Step::Apply) {
@@ -40,16 +42,25 @@ pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<V
         match apply(target, &applied, moved).await {
             Ok(moved) => standings.extend(moved),
             Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => {
+                // The search begins transactions of its own.
                 rollback(lease).await?;
                 return Err(probe(target, epochs, &steps).await?);
             }
             Err(Failed { error, .. }) => return Err(error),
         }
     } else {
+        // Nothing is to be written, and the locks are not kept for it.
         rollback(lease).await?;
     }
-    let found = |epoch: &Epoch| {
+    let verdicts = epochs.iter().zip(steps).map(|(epoch, step)| verdict(&standings, epoch, step));
+    Ok(verdicts.collect())
+}
+
+/// What became of an epoch, now that the place stands there.
+fn verdict(standings: &Positions, epoch: &Epoch, step: Step) -> Verdict {
+    let found = || {
         let mut tally = Tally::NONE;
+        // Of an epoch that is applied all partitions have a row.
         let partitions = epoch.advances.iter().map(|advance| advance.partition);
         partitions
             .filter_map(|partition| standings.get(&partition))
@@ -57,15 +68,13 @@ pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<V
         tally
     };
     // What was found out about its records was overwritten by who came after.
-    let passed = |epoch: &Epoch| {
-        epoch.was_applied_before(|at| standings.get(&at).and_then(|at| at.claimed_at.as_ref()))
-    };
-    let verdict = |(epoch, step): (&Epoch, Step)| match step {
-        Step::Apply | Step::Applied => Verdict::Committed(found(epoch)),
-        Step::Fenced if passed(epoch) => Verdict::COMMITTED,
+    let passed =
+        || epoch.was_applied_before(|at| standings.get(&at).and_then(|at| at.claimed_at.as_ref()));
+    match step {
+        Step::Apply | Step::Applied => Verdict::Committed(found()),
+        Step::Fenced if passed() => Verdict::COMMITTED,
         Step::Fenced => Verdict::Fenced,
-    };
-    Ok(epochs.iter().zip(steps).map(verdict).collect())
+    }
 }
 
 /// The rows of a batch that were not refused before.
@@ -91,16 +100,19 @@ async fn apply(
     let batches = batches.collect::<Result<Vec<_>>>().map_err(Failed::alone)?;
     let groups = Groups::of(batches)?;
     let mut pipeline = Pipeline::new(lease.client());
+    // A record of another task is none of these epochs': its class is found where that task commits it.
     let found = |partition, tally| {
         if let Some(standing) = moved.get_mut(&partition) {
             standing.found.merge(tally);
         }
     };
+    // The rows first: what fails here is a row's fault, or a table's, and leaves state and positions out of it.
     groups.write(lease, &mut pipeline, found).await?;
     let sent = |is_about_rows| Sent { what: format!("commit epochs of job {job}"), is_about_rows };
     for (sql, parameters) in chunks::statements(job, epochs) {
         pipeline.send(sent(false), sql.to_owned(), parameters).await;
     }
+    // Behind all the rest: in a transaction that has failed this fails as well, and so does the commit.
     let positions = positions::moved(job, &moved);
     pipeline.send(sent(false), positions::MOVE.to_owned(), positions).await;
     // What rows have deferred is looked at here.

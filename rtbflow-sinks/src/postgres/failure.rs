@@ -50,6 +50,7 @@ pub(crate) fn failure(attempted: &str, error: &tokio_postgres::Error) -> Error {
 #[cold]
 pub(crate) fn place_failure(attempted: &str, error: &tokio_postgres::Error) -> Error {
     let failure = failure(attempted, error);
+    // A code that is about rows, from a statement without any: to look for a row would be to look for ever.
     match blamed(&failure) {
         (Blame::Row, reason) => {
             let kind = failure.kind();
@@ -76,6 +77,7 @@ pub(crate) fn blamed(error: &Error) -> (Blame, String) {
 pub(crate) fn unreachable(server: &str, error: &tokio_postgres::Error) -> Error {
     let attempted = format!("connect to Postgres at {server}");
     match io_error(error) {
+        // The system says no more than that, and it is what most mistakes in an address come to.
         Some(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => Error::transient(format!(
             "{attempted}: nothing accepts connections at this address; is the server running, and is the \
              port right?"
@@ -88,6 +90,7 @@ pub(crate) fn unreachable(server: &str, error: &tokio_postgres::Error) -> Error 
 /// Errors that did not come from the server: the connection broke, unless the message says that the
 /// value or the answer itself was at fault.
 fn kind_of_client(error: &tokio_postgres::Error) -> ErrorKind {
+    // The client has no codes of its own: its texts are all that there is.
     let text = error.to_string();
     let ours = ["error serializing parameter", "error encoding message", "expected "];
     let settings = ["invalid connection string", "invalid configuration", "authentication error"];
@@ -123,7 +126,7 @@ fn chain(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
+        let _infallible = write!(text, ": {error}");
         cause = error.source();
     }
     text
@@ -132,7 +135,7 @@ fn chain(error: &tokio_postgres::Error) -> String {
 fn described(server: &DbError) -> String {
     let mut text = format!("{} {}: {}", server.severity(), server.code().code(), server.message());
     for more in [server.detail(), server.hint()].into_iter().flatten() {
-        let _ = write!(text, " ({more})");
+        let _infallible = write!(text, " ({more})");
     }
     text
 }

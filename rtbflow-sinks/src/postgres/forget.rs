@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rtbflow::Result;
 use rtbflow::epoch::{JobName, Kept};
-use rtbflow::{Error, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -84,13 +84,30 @@ async fn read(
     let job_name: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
         [(&job.as_str(), Type::TEXT)];
     let rows = client.query_typed(sql, &job_name).await;
-    let positions = rows.and_then(|rows| read_all(&rows));
-    let positions = positions.map_err(|error| failure(&attempted(), &error))?;
+    let rows = rows.map_err(|error| failure(&attempted(), &error))?;
+    let positions = read_all(&rows, &attempted())?;
     let count = client.query_typed_one(BUCKETS, &job_name).await;
     let count: i64 =
         count.and_then(|row| row.try_get(0)).map_err(|error| failure(&attempted(), &error))?;
     let positions = positions.into_iter().map(|(partition, at)| (partition, at.position));
     Ok(Kept::new(positions.collect(), count.cast_unsigned()))
+}
+
+/// Removes positions and state, and keeps everybody from claiming until the transaction ends.
+async fn remove(lease: &Lease<'_>, job: &JobName, attempted: &str) -> Result<()> {
+    let client = lease.client();
+    lock(client, lease.server, job, TAKE).await?;
+    // Without tables nothing was ever kept.
+    if !tables::look(lease).await?.there {
+        return Ok(());
+    }
+    for sql in REMOVE {
+        let job_name: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
+            [(&job.as_str(), Type::TEXT)];
+        let removed = client.execute_typed(sql, &job_name).await;
+        removed.map_err(|error| failure(attempted, &error))?;
+    }
+    Ok(())
 }
 
 impl Postgres {
@@ -130,22 +147,14 @@ impl Postgres {
         self.within_more(&self.inner.reader, LONGEST, "forget a job in", async {
             let attempted = format!("forget job {job} in Postgres at {}", self.server());
             let lease = self.reader().await?;
-            let client = lease.client();
-            let failed = |error: tokio_postgres::Error| -> Error { failure(&attempted, &error) };
             lease.begin(&attempted).await?;
             lease.run(PATIENT, &attempted).await?;
             if let Some(stop) = lease.version().stops_the_clock() {
                 lease.run(stop, &attempted).await?;
             }
-            lock(client, self.server(), job, TAKE).await?;
-            if tables::look(&lease).await?.there {
-                for sql in REMOVE {
-                    let job_name: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
-                        [(&job.as_str(), Type::TEXT)];
-                    client.execute_typed(sql, &job_name).await.map_err(failed)?;
-                }
-            }
-            let tx = Transaction::new(client, attempted.clone());
+            remove(&lease, job, &attempted).await?;
+            // Behind the positions: from here on nobody commits, and what the function sees is all that there is.
+            let tx = Transaction::new(lease.client(), attempted.clone());
             let returned = results(&tx).await;
             let (value, _) = tx.outcome(returned)?;
             lease.run("commit", &attempted).await?;

@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use rtbflow::barrier::Tally;
 use rtbflow::{Error, Partition, Result};
 
 use crate::postgres::batch::{Batch, Part, RowsPlan, Work};
-use crate::postgres::cell::{Array, Cells};
-use crate::postgres::columns::{Piece, Rows};
+use crate::postgres::cell::Kind;
+use crate::postgres::cells::{Array, Cells};
 use crate::postgres::failure::{failure, place_failure};
 use crate::postgres::pipeline::{Parameter, Pipeline, parameter};
+use crate::postgres::rows::{Piece, Rows};
 use crate::postgres::session::Lease;
 use crate::postgres::totals::{Totals, TotalsPlan, merged};
 use crate::postgres::transaction::Transaction;
@@ -69,44 +71,15 @@ impl<'a> Groups<'a> {
     ) -> Result<Self, Failed> {
         let mut groups: BTreeMap<(usize, &'a str), Group<'a>> = BTreeMap::new();
         for (batch, picked) in batches {
+            // All of its rows were refused, or none of them is tried this time.
             if matches!(&picked, Picked::Some(rows) if rows.is_empty()) {
                 continue;
             }
-            match batch {
-                Batch::Wrong(why) => return Err(Failed::alone(Error::config(why.clone()))),
-                Batch::Rows(plan, rows) => {
-                    let group = groups.entry(batch.order());
-                    let group = group.or_insert_with(|| Group::Rows(plan, Vec::new()));
-                    if let Group::Rows(_, all) = group {
-                        all.push(match picked {
-                            Picked::All => Cow::Borrowed(rows),
-                            Picked::Some(picked) => Cow::Owned(rows.pick(&picked)),
-                        });
-                    }
-                }
-                Batch::Totals(plan, totals) => {
-                    let group = groups.entry(batch.order());
-                    let group =
-                        group.or_insert_with(|| Group::Totals(plan, Vec::new(), Vec::new()));
-                    if let Group::Totals(_, all, _) = group {
-                        all.push(match picked {
-                            Picked::All => Cow::Borrowed(totals),
-                            Picked::Some(picked) => Cow::Owned(totals.pick(plan, &picked)),
-                        });
-                    }
-                }
-                Batch::Own(_, work) => {
-                    let group = groups.entry(batch.order());
-                    let group = group.or_insert_with(|| Group::Own(&**work, Vec::new()));
-                    if let Group::Own(_, all) = group {
-                        let ranges = match picked {
-                            Picked::All => std::iter::once(0..work.count()).collect(),
-                            Picked::Some(rows) => ranges(&rows),
-                        };
-                        all.push(Part { work: &**work, ranges });
-                    }
-                }
-            }
+            let group = match groups.entry(batch.order()) {
+                Entry::Occupied(group) => group.into_mut(),
+                Entry::Vacant(entry) => entry.insert(Group::of(batch).map_err(Failed::alone)?),
+            };
+            group.add(batch, picked).map_err(Failed::alone)?;
         }
         let mut groups = Self(groups);
         groups.merge()?;
@@ -135,7 +108,8 @@ impl<'a> Groups<'a> {
         for group in self.0.values() {
             match group {
                 Group::Rows(plan, batches) => {
-                    for parameters in row_parameters(plan, batches) {
+                    // Sent without waiting for the answers: the server works while the next arrays are written.
+                    for parameters in row_parameters(plan, batches).map_err(Failed::alone)? {
                         let sent = Sent::rows(plan.attempted.clone());
                         pipeline.send(sent, plan.sql.clone(), parameters).await;
                     }
@@ -143,32 +117,73 @@ impl<'a> Groups<'a> {
                 Group::Totals(plan, _, statements) => {
                     for columns in statements {
                         let parameters = total_parameters(plan, columns);
-                        let sent = Sent::rows(plan.what());
-                        pipeline.send(sent, plan.sql.clone(), parameters).await;
+                        pipeline.send(Sent::rows(plan.what()), plan.sql.clone(), parameters).await;
                     }
                 }
                 Group::Own(work, parts) => {
-                    let what = format!("run {:?}", work.name());
-                    let attempted = format!("{what} in Postgres at {}", lease.server);
-                    let tx = Transaction::new(lease.client(), attempted);
-                    let returned = work.run(&tx, parts).await;
-                    match tx.outcome(returned) {
-                        Ok(((), tallies)) => {
-                            tallies
-                                .into_iter()
-                                .for_each(|(partition, tally)| found(partition, tally));
-                        }
-                        Err(error) => {
-                            // A statement that was sent before may have failed, and the function's then
-                            // failed for that alone: the first error is the one that counts.
-                            finish(lease, pipeline).await?;
-                            return Err(Failed { what, error });
-                        }
-                    }
+                    let found_here = run(*work, parts, lease, pipeline).await?;
+                    found_here.into_iter().for_each(|(partition, tally)| found(partition, tally));
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl<'a> Group<'a> {
+    /// An empty group, for batches as this one.
+    fn of(batch: &'a Batch) -> Result<Self> {
+        match batch {
+            Batch::Rows(plan, _) => Ok(Self::Rows(plan, Vec::new())),
+            Batch::Totals(plan, _) => Ok(Self::Totals(plan, Vec::new(), Vec::new())),
+            Batch::Own(_, work) => Ok(Self::Own(&**work, Vec::new())),
+            Batch::Wrong(why) => Err(Error::config(why.clone())),
+        }
+    }
+
+    fn add(&mut self, batch: &'a Batch, picked: Picked) -> Result<()> {
+        match (self, batch) {
+            (Self::Rows(_, all), Batch::Rows(_, rows)) => all.push(match picked {
+                Picked::All => Cow::Borrowed(rows),
+                Picked::Some(picked) => Cow::Owned(rows.pick(&picked)?),
+            }),
+            (Self::Totals(_, all, _), Batch::Totals(plan, totals)) => all.push(match picked {
+                Picked::All => Cow::Borrowed(totals),
+                Picked::Some(picked) => Cow::Owned(totals.pick(plan, &picked)?),
+            }),
+            (Self::Own(_, all), Batch::Own(_, work)) => {
+                let ranges = match picked {
+                    Picked::All => std::iter::once(0..work.count()).collect(),
+                    Picked::Some(rows) => ranges(&rows),
+                };
+                all.push(Part { work: &**work, ranges });
+            }
+            // The name by which a sink has its place in the order says of what kind it is.
+            _ => return Err(Error::broken("sinks of two kinds have one place in the order")),
+        }
+        Ok(())
+    }
+}
+
+/// Runs a function of the pipeline's own; returns what it found out about records.
+async fn run<'a>(
+    work: &'a dyn Work,
+    parts: &'a [Part<'a>],
+    lease: &'a Lease<'_>,
+    pipeline: &mut Pipeline<'_, Sent>,
+) -> Result<BTreeMap<Partition, Tally>, Failed> {
+    let what = format!("run {:?}", work.name());
+    let attempted = format!("{what} in Postgres at {}", lease.server);
+    let tx = Transaction::new(lease.client(), attempted);
+    let returned = work.run(&tx, parts).await;
+    match tx.outcome(returned) {
+        Ok(((), found)) => Ok(found),
+        Err(error) => {
+            // A statement that was sent before may have failed, and the function's then failed for that alone: the
+            // first error is the one that counts.
+            finish(lease, pipeline).await?;
+            Err(Failed { what, error })
+        }
     }
 }
 
@@ -189,14 +204,18 @@ pub(crate) async fn finish(
 
 /// Numbers that follow each other, as ranges.
 fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
+    // Chunks are never empty.
     rows.chunk_by(|a, b| a + 1 == *b)
         .filter_map(|run| Some(*run.first()?..run.last()? + 1))
         .collect()
 }
 
 /// The parameters of each run of a statement: pieces of rows, up to a bounded number of rows.
-fn row_parameters<'a>(plan: &RowsPlan, batches: &'a [Cow<'_, Rows>]) -> Vec<Vec<Parameter<'a>>> {
-    /// Rows a statement, unless one piece has more.
+fn row_parameters<'a>(
+    plan: &RowsPlan,
+    batches: &'a [Cow<'_, Rows>],
+) -> Result<Vec<Vec<Parameter<'a>>>> {
+    /// Rows per statement, unless one piece has more.
     const MOST_ROWS: usize = 16_384;
     let mut statements = Vec::new();
     let mut taken = Vec::new();
@@ -210,17 +229,19 @@ fn row_parameters<'a>(plan: &RowsPlan, batches: &'a [Cow<'_, Rows>]) -> Vec<Vec<
         taken.push(piece);
     }
     statements.push(taken);
-    let column = |pieces: &[&'a Piece], at: usize| {
-        pieces.iter().filter_map(|piece| piece.columns.get(at)).collect::<Vec<&'a Cells>>()
+    statements.iter().map(|pieces| columns(plan, pieces)).collect()
+}
+
+/// The columns of some pieces, each as one array.
+fn columns<'a>(plan: &RowsPlan, pieces: &[&'a Piece]) -> Result<Vec<Parameter<'a>>> {
+    let column = |(at, kind): (usize, &Kind)| {
+        // The server fills an array that is shorter than the others with nulls.
+        let missing = || Error::broken("rows that were staged lack a column");
+        let cells = pieces.iter().map(|piece| piece.columns.get(at).ok_or_else(missing));
+        let cells = cells.collect::<Result<Vec<&Cells>>>()?;
+        Ok(parameter(Array::new(*kind, cells), kind.array()))
     };
-    statements
-        .iter()
-        .map(|pieces| {
-            (plan.kinds.iter().enumerate())
-                .map(|(at, kind)| parameter(Array::new(*kind, column(pieces, at)), kind.array()))
-                .collect()
-        })
-        .collect()
+    plan.kinds.iter().enumerate().map(column).collect()
 }
 
 fn total_parameters<'a>(plan: &TotalsPlan, columns: &'a [Cells]) -> Vec<Parameter<'a>> {

@@ -5,6 +5,7 @@
 
 use rtbflow::{Error, Result};
 use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
 
 use crate::postgres::batch::unnest;
 use crate::postgres::cell::Kind;
@@ -49,17 +50,9 @@ pub(crate) async fn look(lease: &Lease<'_>, needs: &[Need], creates: bool) -> Re
     }
     let version = lease.version();
     for need in needs {
-        if need.oldest.is_some_and(|oldest| version < oldest) {
-            // Its statements would be refused for no other reason.
-            continue;
-        }
-        if let Some(table) = &need.table
-            && !missing.table(lease, &need.attempted, table).await?
-        {
-            continue;
-        }
-        for (sql, parameters) in &need.statements {
-            missing.statement(lease, &need.attempted, sql, parameters).await?;
+        // Its statements would be refused for no other reason.
+        if need.oldest.is_none_or(|oldest| version >= oldest) {
+            missing.need(lease, need).await?;
         }
     }
     missing.into_result(lease.server)
@@ -88,6 +81,7 @@ impl Missing {
 
     /// Notes what somebody has to change; returns what may pass by itself.
     fn keep(&mut self, error: Error) -> Result<()> {
+        // It says nothing about what is there: the whole look is made again.
         if error.is_transient() {
             return Err(error);
         }
@@ -101,6 +95,19 @@ impl Missing {
         }
     }
 
+    async fn need(&mut self, lease: &Lease<'_>, need: &Need) -> Result<()> {
+        // A statement on a table that does not fit would fail for what is named already.
+        if let Some(table) = &need.table
+            && !self.table(lease, &need.attempted, table).await?
+        {
+            return Ok(());
+        }
+        for (sql, parameters) in &need.statements {
+            self.statement(lease, &need.attempted, sql, parameters).await?;
+        }
+        Ok(())
+    }
+
     async fn server(&mut self, lease: &Lease<'_>, needs: &[Need]) -> Result<()> {
         let version = lease.version();
         let oldest = needs.iter().filter_map(|need| need.oldest.map(|at| (at, &*need.attempted)));
@@ -110,13 +117,19 @@ impl Missing {
                 "{attempted}: it takes Postgres {oldest} or newer, this is {version}"
             ));
         }
+        self.encoding(lease).await
+    }
+
+    async fn encoding(&mut self, lease: &Lease<'_>) -> Result<()> {
         let attempted = format!("look at the database in Postgres at {}", lease.server);
         let sql = "select pg_encoding_to_char(encoding)::text as encoding from pg_database
             where datname = current_database()";
         let rows = lease.read(sql, &[], &attempted).await?;
-        let encoding: &str = rows.first().map_or("", |row| row.try_get("encoding").unwrap_or(""));
-        match encoding {
-            "UTF8" | "" => {}
+        // Of a server that does not list its own database nothing is known; text that it refuses is found by then.
+        let Some(row) = rows.first() else { return Ok(()) };
+        let encoding: String = get(row, "encoding", &attempted)?;
+        match encoding.as_str() {
+            "UTF8" => {}
             "SQL_ASCII" => self.add(
                 "the database has no encoding (SQL_ASCII), so that text could not be distinguished from bytes: \
                  make one with create database … encoding 'UTF8' template template0"
@@ -134,11 +147,8 @@ impl Missing {
     async fn table(&mut self, lease: &Lease<'_>, attempted: &str, table: &Table) -> Result<bool> {
         let before = self.0.len();
         let looked = format!("look at table {} in Postgres at {}", table.quoted, lease.server);
-        let there = "select to_regclass($1) is not null as there";
         let name = Value::from(&table.quoted);
-        let rows =
-            lease.read(there, &Value::parameters(std::slice::from_ref(&name)), &looked).await?;
-        if !rows.first().is_some_and(|row| row.try_get("there").unwrap_or(false)) {
+        if !is_there(lease, &name, &looked).await? {
             self.add(format!(
                 "{attempted}: there is no table {}: create it, or correct the search_path",
                 table.quoted
@@ -146,25 +156,9 @@ impl Missing {
             return Ok(false);
         }
         let columns = Value::array(table.columns.iter().map(|(column, _)| column));
-        let named = [name, columns];
-        for row in lease.read(COLUMNS, &Value::parameters(&named), &looked).await? {
-            if let Some(column) = text(&row, "missing") {
-                self.add(format!("{attempted}: the table has no column {column:?}: add it"));
-            }
-            if let Some(column) = text(&row, "unfilled") {
-                self.add(format!(
-                    "{attempted}: column {column:?} takes no null, has no default, and the sink does not \
-                     fill it: give it a default, or add it to the sink"
-                ));
-            }
-        }
-        let [name, _] = &named;
-        for row in
-            lease.read(SEQUENCES, &Value::parameters(std::slice::from_ref(name)), &looked).await?
-        {
-            let sequence = text(&row, "sequence").unwrap_or_default();
-            self.add(format!("{attempted}: grant the user usage on sequence {sequence}"));
-        }
+        self.columns(lease, attempted, &[name.clone(), columns], &looked).await?;
+        self.sequences(lease, attempted, &name, &looked).await?;
+        // Types are looked at only where all columns are there.
         if self.0.len() == before {
             for (column, kind) in &table.columns {
                 if let Some(kind) = kind {
@@ -173,6 +167,44 @@ impl Missing {
             }
         }
         Ok(self.0.len() == before)
+    }
+
+    /// Looks for columns that are missing, and for those that need a value and get none.
+    async fn columns(
+        &mut self,
+        lease: &Lease<'_>,
+        attempted: &str,
+        named: &[Value; 2],
+        looked: &str,
+    ) -> Result<()> {
+        for row in lease.read(COLUMNS, &Value::parameters(named), looked).await? {
+            if let Some(column) = get::<Option<String>>(&row, "missing", looked)? {
+                self.add(format!("{attempted}: the table has no column {column:?}: add it"));
+            }
+            if let Some(column) = get::<Option<String>>(&row, "unfilled", looked)? {
+                self.add(format!(
+                    "{attempted}: column {column:?} takes no null, has no default, and the sink does not \
+                     fill it: give it a default, or add it to the sink"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for sequences that the user may not use.
+    async fn sequences(
+        &mut self,
+        lease: &Lease<'_>,
+        attempted: &str,
+        name: &Value,
+        looked: &str,
+    ) -> Result<()> {
+        let named = Value::parameters(std::slice::from_ref(name));
+        for row in lease.read(SEQUENCES, &named, looked).await? {
+            let sequence: String = get(&row, "sequence", looked)?;
+            self.add(format!("{attempted}: grant the user usage on sequence {sequence}"));
+        }
+        Ok(())
     }
 
     /// Looks at the type of one column, so that all that do not fit are named and not only the first.
@@ -191,6 +223,7 @@ impl Missing {
             Err(error) if error.code().is_some_and(|code| code.code() == DOES_NOT_FIT) => {
                 self.keep(failure(attempted, &error))
             }
+            // Whatever else is wrong with it is found by the statement that adds whole rows.
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -215,6 +248,15 @@ impl Missing {
     }
 }
 
+/// Whether there is a table of this name.
+async fn is_there(lease: &Lease<'_>, name: &Value, looked: &str) -> Result<bool> {
+    let sql = "select to_regclass($1) is not null as there";
+    let rows = lease.read(sql, &Value::parameters(std::slice::from_ref(name)), looked).await?;
+    let is_there = rows.first().map(|row| get(row, "there", looked)).transpose()?;
+    // The statement returns a row in any case.
+    is_there.ok_or_else(|| Error::broken("a select without a table returns no row"))
+}
+
 /// Plans a statement, and rolls back.
 async fn plan(
     lease: &Lease<'_>,
@@ -222,6 +264,7 @@ async fn plan(
     values: &[Value],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let client = lease.client();
+    // Without `analyze` nothing of it runs; with the rollback, nothing that planning may have done stays.
     let sql = format!("explain {sql}");
     let (begun, planned, ended) = futures::future::join3(
         client.batch_execute(&lease.begin),
@@ -232,6 +275,6 @@ async fn plan(
     begun.and(planned).and_then(|rows| ended.map(|()| rows))
 }
 
-fn text(row: &Row, column: &str) -> Option<String> {
-    row.try_get(column).ok().flatten()
+fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str, attempted: &str) -> Result<T> {
+    row.try_get(column).map_err(|error| failure(attempted, &error))
 }

@@ -16,7 +16,7 @@
 //! last, since a row stays locked from its change to the commit.
 //!
 //! Written is by arrays: `insert into t (…) select … from unnest($1::text[], $2::bigint[], …)`, some
-//! thousand rows per statement. Binary `COPY` was measured against it: 184 against 160 thousand rows a
+//! thousand rows per statement. Binary `COPY` was measured against it: 184 against 160 thousand rows per
 //! second for a ledger of ten columns and two indexes; it costs a round trip for each table and knows
 //! neither conflicts nor casts.
 //!
@@ -43,7 +43,9 @@
 mod address;
 mod anchor;
 mod batch;
+mod calendar;
 mod cell;
+mod cells;
 mod chunks;
 mod claim;
 mod columns;
@@ -59,9 +61,12 @@ mod needs;
 mod options;
 mod pipeline;
 mod place;
+mod plain_columns;
 mod positions;
 mod probe;
 mod restore;
+mod row;
+mod rows;
 mod search;
 mod select;
 mod session;
@@ -77,6 +82,7 @@ mod value;
 pub use date::Date;
 pub use options::Options;
 pub use place::Postgres;
+pub use row::{FromColumn, Row};
 pub use sinks::{Insert, Records, Statement, Transact, Upsert};
 pub use transaction::Transaction;
-pub use value::{Element, FromColumn, Row, Value};
+pub use value::{Element, Value};

@@ -53,6 +53,7 @@ impl<'a, L> Pipeline<'a, L> {
     /// The first poll sends; the answer is awaited later.
     async fn start(&mut self, label: L, mut answer: BoxFuture<'a, Result<u64, Error>>) {
         let answer = match futures::poll!(&mut answer) {
+            // Only a connection that is gone answers at once; it is heard of in its turn.
             Poll::Ready(early) => std::future::ready(early).boxed(),
             Poll::Pending => answer,
         };
@@ -61,6 +62,7 @@ impl<'a, L> Pipeline<'a, L> {
 
     /// Waits for all answers; the first error is the one that counts.
     pub(crate) async fn finish(&mut self) -> Result<(), (L, Error)> {
+        // In the order of sending: whatever fails behind the first fails because of it.
         while let Some((label, answer)) = self.sent.pop_front() {
             answer.await.map_err(|error| (label, error))?;
         }

@@ -62,6 +62,7 @@ impl Postgres {
             creates_tables: *creates_tables,
             committer: Slot::default(),
             reader: Slot::default(),
+            // Of all handles together: the sinks of one pipeline may be made by several.
             ranks: Arc::clone(ranks),
             needs: needs.clone(),
         };
@@ -86,6 +87,7 @@ impl Postgres {
     /// The number of a sink by its name: sinks are numbered as they are first made, which is the same
     /// in every instance since every task makes the same ones.
     pub(crate) fn rank(&self, name: &str) -> usize {
+        // Every task draws the pipeline anew: a name that is there already is the same sink once more.
         let mut ranks = self.inner.ranks.lock().unwrap_or_else(PoisonError::into_inner);
         ranks.iter().position(|have| have == name).unwrap_or_else(|| {
             ranks.push(name.to_owned());
@@ -129,10 +131,12 @@ impl Postgres {
     ) -> Result<V> {
         let timeout = self.inner.call_timeout.saturating_add(more);
         let timeout = timeout.saturating_mul(slot.patience.times());
+        // A call that is dropped here has its lease in it: the connection is cut, and the server rolls back.
         let answer = tokio::time::timeout(timeout, call).await;
         match &answer {
             Ok(Ok(_)) => slot.patience.shorten(),
             Ok(Err(error)) if blamed(error).0 == Blame::Time => slot.patience.lengthen(),
+            // It did not fail for want of time, and says nothing of how long the next one takes.
             Ok(Err(_)) => {}
             Err(_) => slot.patience.lengthen(),
         }

@@ -8,7 +8,8 @@ use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use crate::postgres::cell::{Cell, Cells, Kind};
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::cells::Cells;
 use crate::postgres::chunks::column;
 use crate::postgres::failure::failure;
 use crate::postgres::pipeline::{Parameter, parameter};
@@ -77,9 +78,23 @@ fn named(partitions: impl Iterator<Item = Partition>) -> (Cells, Cells) {
     (topics, numbers)
 }
 
-fn read(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
+/// Reads rows of the table; `attempted` says for what.
+pub(crate) fn read_all(rows: &[Row], attempted: &str) -> Result<Positions> {
+    rows.iter().map(|row| read(row, attempted)).collect()
+}
+
+fn read(row: &Row, attempted: &str) -> Result<(Partition, Standing)> {
+    let standing = read_standing(row).map_err(|error| failure(attempted, &error));
+    let (partition, mut standing) = standing?;
+    standing.position.log = read_log(row, attempted)?;
+    Ok((partition, standing))
+}
+
+/// Where a partition stands; which log that is of, and where it was claimed, is read by itself.
+fn read_standing(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
     let topic: &str = row.try_get(0)?;
     let partition = Partition::new(Topic::new(topic), row.try_get(1)?);
+    // Kept bit by bit: a mark of 64 bits is a negative number to Postgres every other time.
     let commits: i64 = row.try_get(4)?;
     let owner: i64 = row.try_get(5)?;
     let position = Position {
@@ -87,32 +102,41 @@ fn read(row: &Row) -> Result<(Partition, Standing), tokio_postgres::Error> {
         event_time: row.try_get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
         commit: commits.cast_unsigned(),
         owner: owner.cast_unsigned(),
-        log: read_log(row)?,
+        log: None,
     };
     let count = |at| row.try_get(at).map(i64::cast_unsigned);
     let (filtered, late, duplicates) = (count(6)?, count(7)?, count(8)?);
     let found = Tally { filtered, late, duplicates, dead_lettered: count(9)? };
-    Ok((partition, Standing { position, found, claimed_at: read_claimed(row) }))
+    Ok((partition, Standing { position, found, claimed_at: None }))
 }
 
-/// Where a partition stood when it was claimed last, as far as the row tells.
-fn read_claimed(row: &Row) -> Option<Position> {
-    let number = |column| row.try_get::<_, Option<i64>>(column).ok().flatten();
-    let (commits, owner) = (number("claimed_commits")?, number("claimed_owner")?);
-    let (commit, owner) = (commits.cast_unsigned(), owner.cast_unsigned());
-    Some(Position { commit, owner, ..Position::default() })
+/// Which log an offset is of.
+fn read_log(row: &Row, attempted: &str) -> Result<Option<Log>> {
+    let failed = |error| failure(attempted, &error);
+    let leader_epoch = row.try_get(11).map_err(failed)?;
+    let topic_id: Option<&str> = row.try_get(10).map_err(failed)?;
+    // Kept before positions named their logs, or of a source that has none.
+    let Some(text) = topic_id else { return Ok(None) };
+    // Without its id nobody would notice that the topic is another one.
+    let topic_id = text.parse().map_err(|error: Error| {
+        Error::config(format!(
+            "{attempted}: rtbflow_positions holds the topic_id {text:?}, which is none; another program has \
+             changed it, and has to stop that"
+        ))
+        .because(error)
+    })?;
+    Ok(Some(Log { topic_id, leader_epoch }))
 }
 
-/// Which log an offset is of. What is no id was written by nobody here; it is taken for none.
-fn read_log(row: &Row) -> Result<Option<Log>, tokio_postgres::Error> {
-    let topic_id: Option<&str> = row.try_get(10)?;
-    let leader_epoch = row.try_get(11)?;
-    let topic_id = topic_id.and_then(|text| text.parse().ok());
-    Ok(topic_id.map(|topic_id| Log { topic_id, leader_epoch }))
-}
-
-pub(crate) fn read_all(rows: &[Row]) -> Result<Positions, tokio_postgres::Error> {
-    rows.iter().map(read).collect()
+/// Where a partition stood when another owner claimed it last.
+fn read_claimed(row: &Row) -> Result<Option<Position>, tokio_postgres::Error> {
+    let commits: Option<i64> = row.try_get("claimed_commits")?;
+    let owner: Option<i64> = row.try_get("claimed_owner")?;
+    Ok(commits.zip(owner).map(|(commits, owner)| Position {
+        commit: commits.cast_unsigned(),
+        owner: owner.cast_unsigned(),
+        ..Position::default()
+    }))
 }
 
 /// Begins a transaction, and locks and reads the positions of these epochs.
@@ -133,7 +157,14 @@ pub(crate) async fn lock(lease: &Lease<'_>, job: &JobName, epochs: &[Epoch]) -> 
         lease.client().query_typed(READ, &parameters),
     )
     .await;
-    begun.and(rows).and_then(|rows| read_all(&rows)).map_err(|error| failure(&attempted(), &error))
+    let failed = |error| failure(&attempted(), &error);
+    let rows = begun.and(rows).map_err(failed)?;
+    let standings = rows.iter().map(|row| {
+        let (partition, mut standing) = read(row, &attempted())?;
+        standing.claimed_at = read_claimed(row).map_err(failed)?;
+        Ok((partition, standing))
+    });
+    standings.collect()
 }
 
 /// Takes over the positions of a claim, in the order of its partitions.
@@ -159,35 +190,29 @@ pub(crate) async fn claim(
         )
         .await
         .map_err(|error| failure(&attempted(), &error))?;
-    let found = read_all(&rows).map_err(|error| failure(&attempted(), &error))?;
-    claim
-        .partitions
-        .iter()
-        .map(|partition| found.get(partition).map(|standing| standing.position))
-        .collect::<Option<_>>()
-        .ok_or_else(|| Error::permanent(format!("{}: a row is missing", attempted())))
+    let found = read_all(&rows, &attempted())?;
+    let position = |partition: &Partition| {
+        let standing = found.get(partition).map(|standing| standing.position);
+        // The statement returns a row for each that it was given.
+        standing.ok_or_else(|| Error::broken(&format!("{partition} was claimed and has no row")))
+    };
+    claim.partitions.iter().map(position).collect()
 }
 
 /// The parameters of [`MOVE`].
 pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Parameter<'a>> {
     let (topics, numbers) = named(positions.keys().copied());
-    let mut columns = [const { None }; 8].map(|_: Option<()>| Cells::default());
-    let [offsets, times, commits, owners, counts @ ..] = &mut columns;
+    let mut columns: [Cells; 8] = Default::default();
     let (mut topic_ids, mut leader_epochs) = (Cells::default(), Cells::default());
-    for Standing { position, found, .. } in positions.values() {
-        offsets.push(&position.offset.map_or(Cell::Null, Cell::BigInt));
-        let ms = position.event_time.map(Timestamp::as_millis);
-        times.push(&ms.map_or(Cell::Null, Cell::BigInt));
-        commits.push(&Cell::BigInt(position.commit.cast_signed()));
-        owners.push(&Cell::BigInt(position.owner.cast_signed()));
-        let topic_id = position.log.map(|log| log.topic_id.to_string());
-        topic_ids.push(&topic_id.map_or(Cell::Null, |id| Cell::Text(id.into())));
-        let leader_epoch = position.log.and_then(|log| log.leader_epoch);
-        leader_epochs.push(&leader_epoch.map_or(Cell::Null, Cell::Int));
-        let Tally { filtered, late, duplicates, dead_lettered } = *found;
-        for (cells, count) in counts.iter_mut().zip([filtered, late, duplicates, dead_lettered]) {
-            cells.push(&Cell::BigInt(count.cast_signed()));
+    for standing in positions.values() {
+        for (cells, cell) in columns.iter_mut().zip(numbers_of(standing)) {
+            cells.push(&cell);
         }
+        let log = standing.position.log;
+        let topic_id = log.map(|log| log.topic_id.to_string());
+        topic_ids.push(&topic_id.map_or(Cell::Null, |id| Cell::Text(id.into())));
+        let leader_epoch = log.and_then(|log| log.leader_epoch);
+        leader_epochs.push(&leader_epoch.map_or(Cell::Null, Cell::Int));
     }
     let mut parameters = vec![
         parameter(job.as_str(), Type::TEXT),
@@ -197,4 +222,23 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
     parameters.extend(columns.map(|cells| column(Kind::BigInt, cells)));
     parameters.extend([column(Kind::Text, topic_ids), column(Kind::Int, leader_epochs)]);
     parameters
+}
+
+/// The columns of a partition that are numbers of 64 bits, in the order of [`MOVE`].
+fn numbers_of(standing: &Standing) -> [Cell<'static>; 8] {
+    let Standing { position: Position { offset, event_time, commit, owner, .. }, found, .. } =
+        standing;
+    let Tally { filtered, late, duplicates, dead_lettered } = *found;
+    let or_null = |number: Option<i64>| number.map_or(Cell::Null, Cell::BigInt);
+    let unsigned = |number: u64| Cell::BigInt(number.cast_signed());
+    [
+        or_null(*offset),
+        or_null(event_time.map(Timestamp::as_millis)),
+        unsigned(*commit),
+        unsigned(*owner),
+        unsigned(filtered),
+        unsigned(late),
+        unsigned(duplicates),
+        unsigned(dead_lettered),
+    ]
 }

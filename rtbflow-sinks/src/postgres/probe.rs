@@ -6,7 +6,7 @@
 //! rows. One transaction has at most 60 savepoints: with the 65th a server's snapshots overflow, for everybody on
 //! it. What was accepted is then written again by the next transaction, without savepoints.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rtbflow::epoch::{Epoch, Refusal, Step};
 use rtbflow::sink::StagedRows as _;
@@ -19,7 +19,7 @@ use crate::postgres::groups::{Failed, Groups, Picked, Sent, finish};
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::positions;
 use crate::postgres::search::Search;
-use crate::postgres::session::Lease;
+use crate::postgres::session::{Lease, deadline};
 use crate::postgres::target::{Target, applied, batch, decide, rollback};
 
 /// Savepoints of one transaction.
@@ -38,18 +38,16 @@ pub(crate) async fn probe(target: Target<'_>, epochs: &[Epoch], steps: &[Step]) 
     let parts = parts(target, epochs, steps)?;
     let units = units(&parts);
     let mut search = Search::among(units.len());
-    let deadline = Instant::now() + target.search;
+    let deadline = deadline(target.search);
     let probed = Probed { target, epochs, steps, parts: &parts, units: &units };
+    // Without any found yet, to stop would be to try the same for ever.
     while !search.is_over() && (search.refused().is_empty() || Instant::now() < deadline) {
         if !probed.transaction(&mut search).await? {
             break;
         }
     }
-    let refusals: Vec<Refusal> = search
-        .refused()
-        .iter()
-        .filter_map(|(unit, reason)| probed.refusal(*unit, reason))
-        .collect();
+    let refusals = search.refused().iter().map(|(unit, reason)| probed.refusal(*unit, reason));
+    let refusals = refusals.collect::<Result<Vec<Refusal>>>()?;
     Ok(match refusals.is_empty() {
         false => Error::refused(refusals),
         true => Error::transient(format!(
@@ -83,6 +81,7 @@ fn parts<'a>(target: Target<'_>, epochs: &'a [Epoch], steps: &[Step]) -> Result<
             }
         }
     }
+    // In the order in which a commit writes them, so that what is refused here is what was refused there.
     parts.sort_by_key(|part| (part.epoch, part.batch.order()));
     Ok(parts)
 }
@@ -100,6 +99,7 @@ fn units(parts: &[Part<'_>]) -> Vec<Unit> {
             };
             match units.get_mut(unit) {
                 Some(unit) => unit.push((number, *row)),
+                // The number behind the last: a record that was not seen yet.
                 None => units.push(vec![(number, *row)]),
             }
         }
@@ -124,6 +124,7 @@ impl Probed<'_> {
         let Target { lease, job, .. } = self.target;
         let mut standings = positions::lock(lease, job, self.epochs).await?;
         let (steps, _) = decide(&mut standings, self.epochs);
+        // Another instance may have come since: its rows, and not these, are beside what is tried now.
         let stands = steps == self.steps;
         let goes_on = stands && self.goes_on(search).await?;
         rollback(lease).await?;
@@ -133,23 +134,21 @@ impl Probed<'_> {
     async fn goes_on(&self, search: &mut Search) -> Result<bool> {
         let lease = self.target.lease;
         let attempted = format!("look for rows that are refused in Postgres at {}", lease.server);
+        // As in a commit, where constraints that may be deferred are looked at behind all rows.
         lease.run(DEFER, &attempted).await?;
-        let accepted: Vec<usize> = search.accepted().collect();
-        if !accepted.is_empty() {
-            match self.write(accepted.into_iter(), "").await {
-                Ok(()) => {}
-                // Others have changed what it was taken beside.
-                Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => return Ok(false),
-                Err(Failed { error, .. }) => return Err(error),
-            }
+        if !self.write_accepted(search).await? {
+            return Ok(false);
         }
         for _ in 0..MOST_SAVEPOINTS {
+            // All are decided.
             let Some(range) = search.range() else { return Ok(true) };
             lease.run("savepoint rtbflow_probe", &attempted).await?;
-            match self.write(range.clone(), "release savepoint rtbflow_probe").await {
+            let tried = self.units.iter().skip(range.start).take(range.len());
+            match self.write(tried, "release savepoint rtbflow_probe").await {
                 Ok(()) => search.taken(&range),
                 Err(Failed { what, error }) => {
                     let (Blame::Row, reason) = blamed(&error) else { return Err(error) };
+                    // Both: a savepoint that is only rolled back to stays, and counts.
                     let undo =
                         "rollback to savepoint rtbflow_probe; release savepoint rtbflow_probe";
                     lease.run(undo, &attempted).await?;
@@ -160,20 +159,37 @@ impl Probed<'_> {
         Ok(true)
     }
 
+    /// Writes what earlier transactions have found to be taken, so that the rest is tried beside it. Whether it was
+    /// taken again.
+    async fn write_accepted(&self, search: &Search) -> Result<bool> {
+        let accepted: BTreeSet<usize> = search.accepted().collect();
+        if accepted.is_empty() {
+            return Ok(true);
+        }
+        let units = self.units.iter().enumerate();
+        let accepted = units.filter(|(unit, _)| accepted.contains(unit)).map(|(_, rows)| rows);
+        match self.write(accepted, "").await {
+            Ok(()) => Ok(true),
+            // Others have changed what it was taken beside.
+            Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => Ok(false),
+            Err(Failed { error, .. }) => Err(error),
+        }
+    }
+
     /// Writes the rows of these records, and looks at what they have deferred; then runs one more statement.
     async fn write(
         &self,
-        units: impl Iterator<Item = usize>,
+        units: impl Iterator<Item = &Unit>,
         then: &'static str,
     ) -> Result<(), Failed> {
         let lease: &Lease<'_> = self.target.lease;
-        let mut picked: Vec<Vec<usize>> = self.parts.iter().map(|_| Vec::new()).collect();
-        for (part, row) in units.filter_map(|unit| self.units.get(unit)).flatten() {
-            if let Some(rows) = picked.get_mut(*part) {
-                rows.push(*row);
-            }
+        let mut picked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (part, row) in units.flatten() {
+            picked.entry(*part).or_default().push(*row);
         }
-        let batches = self.parts.iter().zip(picked).map(|(part, mut rows)| {
+        let batches = self.parts.iter().enumerate().map(|(number, part)| {
+            // A part without any of these records has no rows to write.
+            let mut rows = picked.remove(&number).unwrap_or_default();
             rows.sort_unstable();
             (part.batch, Picked::Some(rows))
         });
@@ -186,9 +202,12 @@ impl Probed<'_> {
         finish(lease, &mut pipeline).await
     }
 
-    fn refusal(&self, unit: usize, reason: &BadRecord) -> Option<Refusal> {
-        let (part, row) = *self.units.get(unit)?.first()?;
-        let Part { epoch, staged, .. } = *self.parts.get(part)?;
-        Some(Refusal::new(epoch, staged, row, reason.clone()))
+    /// The refusal of a record: by one of its rows, with which all the others go.
+    fn refusal(&self, unit: usize, reason: &BadRecord) -> Result<Refusal> {
+        let first = self.units.get(unit).and_then(|rows| rows.first());
+        let part = first.and_then(|(part, row)| Some((self.parts.get(*part)?, *row)));
+        let (Part { epoch, staged, .. }, row) =
+            part.ok_or_else(|| Error::broken("a record is refused that was not searched"))?;
+        Ok(Refusal::new(*epoch, *staged, row, reason.clone()))
     }
 }

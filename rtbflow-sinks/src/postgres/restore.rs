@@ -22,6 +22,7 @@ pub(crate) async fn read_page(
         Some(mark) => read_mark(mark).ok_or_else(|| {
             Error::permanent(format!("{}: {mark:?} does not mark a page of state", attempted()))
         })?,
+        // Before the first row: no operator has an empty name.
         None => ("", i64::MIN, 0),
     };
     let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
@@ -37,6 +38,7 @@ pub(crate) async fn read_page(
     for row in &rows {
         let (chunk, next) = read_chunk(row).map_err(|error| failure(&attempted(), &error))?;
         page.chunks.push(chunk);
+        // The next page begins behind the last row of this one; one without rows says that all was read.
         page.next = Some(next);
     }
     Ok(page)

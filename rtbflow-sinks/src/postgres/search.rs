@@ -43,6 +43,7 @@ impl Search {
         match self.refused_to {
             // The last of a range that was refused, taken by itself: things have changed meanwhile.
             Some(end) if end <= self.next => self.refused_to = None,
+            // The rest of a range that was refused has what is refused in it.
             Some(_) => {}
             None => self.width = self.width.saturating_mul(2),
         }
@@ -50,6 +51,7 @@ impl Search {
 
     /// The range was refused.
     pub(crate) fn refuse(&mut self, range: &Range<usize>, reason: BadRecord) {
+        // Halved by the next call of `range`.
         if range.len() > 1 {
             self.refused_to = Some(range.end);
             return;
@@ -147,15 +149,15 @@ mod tests {
 
         #[test]
         fn of_those_that_do_not_fit_together_the_first_are_taken(sizes in prop::collection::vec(0_u32..40, 1..80)) {
-            const ROOM: u32 = 100;
+            const CAPACITY: u32 = 100;
             let sum = |of: &mut dyn Iterator<Item = usize>| of.map(|at| sizes[at]).sum::<u32>();
             let (found, _) = search(sizes.len(), |accepted, range| {
-                sum(&mut accepted.iter().copied()) + sum(&mut range.clone()) <= ROOM
+                sum(&mut accepted.iter().copied()) + sum(&mut range.clone()) <= CAPACITY
             });
-            let mut room = ROOM;
+            let mut left = CAPACITY;
             let expected: Vec<usize> = (0..sizes.len())
-                .filter(|at| match room.checked_sub(sizes[*at]) {
-                    Some(less) => { room = less; false }
+                .filter(|at| match left.checked_sub(sizes[*at]) {
+                    Some(less) => { left = less; false }
                     None => true,
                 })
                 .collect();

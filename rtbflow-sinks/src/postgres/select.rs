@@ -10,7 +10,8 @@ use rtbflow::{BadRecord, Result};
 
 use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
-use crate::postgres::value::{Element, FromColumn, Row, Value};
+use crate::postgres::row::{FromColumn, Row};
+use crate::postgres::value::{Element, Value};
 
 /// The most keys that go into one statement.
 const MOST_KEYS: usize = 1_000;
@@ -68,12 +69,7 @@ impl Postgres {
         V: Clone + Send + Sync + 'static,
         F: Fn(&Row) -> Result<V> + Clone + Send + Sync + 'static,
     {
-        let (table_name, key_name) = (identifier::table(table)?, identifier::column(key)?);
-        let mut sql = format!("select {key_name}");
-        for column in columns.iter().filter(|column| **column != key) {
-            sql = format!("{sql}, {}", identifier::column(column)?);
-        }
-        let sql = format!("{sql} from {table_name} where {key_name} = any($1)");
+        let sql = statement(table, key, &columns)?;
         let (postgres, table, key) = (self.clone(), table.to_owned(), key.to_owned());
         let key_column = key.clone();
         let batched = Batched::new(MOST_KEYS, move |keys: Vec<K>| {
@@ -87,6 +83,7 @@ impl Postgres {
             }
         });
         Ok(move |sought: K| {
+            // By itself: one that cannot be held would fail the statement for all that are asked for with it.
             let held = Value::from(sought.clone()).check(&key);
             let answer = batched.get(sought);
             async move {
@@ -110,9 +107,21 @@ impl Postgres {
     }
 }
 
+/// The statement that looks up rows by many keys.
+fn statement(table: &str, key: &str, columns: &[&str]) -> Result<String> {
+    let (table, quoted_key) = (identifier::table(table)?, identifier::column(key)?);
+    let mut sql = format!("select {quoted_key}");
+    // The key is there already, for whoever asks which row is whose.
+    for column in columns.iter().filter(|column| **column != key) {
+        sql = format!("{sql}, {}", identifier::column(column)?);
+    }
+    Ok(format!("{sql} from {table} where {quoted_key} = any($1)"))
+}
+
 impl Value {
     /// Whether Postgres can take it in this column.
     fn check(&self, column: &str) -> Result<(), BadRecord> {
+        // A key is one value and no array.
         self.one().map_or(Ok(()), |cell| cell.check(column))
     }
 }

@@ -8,9 +8,11 @@ use rtbflow::{Error, Result};
 use tokio::net::lookup_host;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{Client, Config, NoTls, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::postgres::failure::{failure, unreachable};
@@ -32,25 +34,14 @@ impl Server {
         // Boxed: a handshake is large, and every call would carry one.
         let connect = Box::pin(async {
             match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await?;
-                    let version = connection.parameter("server_version").map(Version::read);
-                    Ok((client, version, tokio::spawn(drive(connection))))
-                }
-                None => {
-                    let (client, connection) = self.config.connect(NoTls).await?;
-                    let version = connection.parameter("server_version").map(Version::read);
-                    Ok((client, version, tokio::spawn(drive(connection))))
-                }
+                Some(tls) => self.connect_by(tls.clone()).await,
+                None => self.connect_by(NoTls).await,
             }
         });
-        let deadline = tokio::time::Instant::now() + self.connect_timeout;
+        let deadline = deadline(self.connect_timeout);
         self.find_hosts(deadline).await?;
-        match tokio::time::timeout_at(deadline, connect).await {
-            Ok(Ok((client, version, driver))) => {
-                let version = version.unwrap_or_else(|| Version::read(""));
-                Ok(Session { client, version, driver, broken: true })
-            }
+        match timeout_at(deadline, connect).await {
+            Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(unreachable(&self.name, &error)),
             Err(_) => Err(Error::transient(format!(
                 "connect to Postgres at {}: no answer within {:?}; is the address right, and does a \
@@ -60,16 +51,28 @@ impl Server {
         }
     }
 
+    async fn connect_by<T>(&self, tls: T) -> Result<Session, tokio_postgres::Error>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
+        let (client, connection) = self.config.connect(tls).await?;
+        // A server that does not say its version passes for new.
+        let version = Version::read(connection.parameter("server_version").unwrap_or_default());
+        let driver = tokio::spawn(drive(connection));
+        Ok(Session { client, version, driver, broken: true })
+    }
+
     /// Looks up the names of the hosts, so that a name that is not known is distinguished from a server that
     /// does not answer.
-    async fn find_hosts(&self, deadline: tokio::time::Instant) -> Result<()> {
+    async fn find_hosts(&self, deadline: Instant) -> Result<()> {
         if !self.config.get_hostaddrs().is_empty() {
             return Ok(());
         }
         let mut unknown = Ok(());
         for host in self.config.get_hosts() {
+            // A socket in the file system has no name to look up.
             let Host::Tcp(name) = host else { return Ok(()) };
-            let found = tokio::time::timeout_at(deadline, lookup_host((name.as_str(), 0))).await;
+            let found = timeout_at(deadline, lookup_host((name.as_str(), 0))).await;
             let attempted = format!("connect to Postgres at {}", self.name);
             unknown = Err(match found {
                 Ok(Ok(_)) => return Ok(()),
@@ -86,6 +89,13 @@ impl Server {
         }
         unknown
     }
+}
+
+/// This much time from now; in 30 years where that is beyond the clock.
+pub(crate) fn deadline(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + FAR)
 }
 
 /// Moves the bytes of one connection until it ends. Whoever waits for an answer hears of the end.
@@ -128,6 +138,7 @@ impl Slot {
             Some(session) => session,
             None => server.connect().await?,
         };
+        // Until it is put back: whatever ends the call in its middle leaves it in the middle of something.
         session.broken = true;
         let begin = server.settings.begin(session.version, self.patience.times());
         Ok(Lease { slot, session, server: &server.name, begin })
@@ -173,6 +184,7 @@ impl Lease<'_> {
         attempted: &str,
     ) -> Result<Vec<Row>> {
         let client = self.client();
+        // Sent one behind the other: what fails first makes the others fail, and is what counts.
         let (begun, rows, ended) = join3(
             client.batch_execute(&self.begin),
             client.query_typed(sql, parameters),

@@ -23,6 +23,8 @@ impl Settings {
     /// The statements that begin a transaction, for one message. `patience` lengthens the time that the
     /// server may take for a statement.
     pub(crate) fn begin(&self, version: Version, patience: u32) -> String {
+        // Read committed: an increment adds to what others have committed since the transaction began. By name, since
+        // a database may have another default.
         let mut begin = "begin isolation level read committed read write".to_owned();
         let timeouts = [
             ("statement_timeout", self.statement_timeout.saturating_mul(patience)),
@@ -30,14 +32,14 @@ impl Settings {
             ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
         ];
         for (name, timeout) in timeouts {
-            let _ = write!(begin, "; set local {name} = {}", millis(timeout));
+            let _infallible = write!(begin, "; set local {name} = {}", millis(timeout));
         }
         if let Some(stop) = version.stops_the_clock().filter(|_| patience > 1) {
-            let _ = write!(begin, "; {stop}");
+            let _infallible = write!(begin, "; {stop}");
         }
         for (name, value) in &self.own {
             let (name, value) = (quoted(name), quoted(value));
-            let _ = write!(begin, "; select set_config({name}, {value}, true)");
+            let _infallible = write!(begin, "; select set_config({name}, {value}, true)");
         }
         begin
     }
@@ -46,8 +48,10 @@ impl Settings {
 /// The server counts milliseconds in 31 bits; 0 would mean no time-out at all.
 fn millis(timeout: Duration) -> i32 {
     match timeout.as_millis() {
+        // Whoever asks for none gets none; what is merely shorter than a millisecond is not the same.
         0 if timeout.is_zero() => 0,
         0 => 1,
+        // The longest that it takes is 24 days, and no statement is waited for that long.
         millis => i32::try_from(millis).unwrap_or(i32::MAX),
     }
 }
@@ -73,6 +77,7 @@ pub(crate) fn own_settings(options: &str) -> Result<Vec<(String, String)>> {
         let pair = match word.strip_prefix("-c") {
             Some("") => words.next().map_or("", String::as_str),
             Some(pair) => pair,
+            // Anything else has no `=` then, and is refused by its name.
             None => word.strip_prefix("--").unwrap_or_default(),
         };
         let (name, value) = pair.split_once('=').ok_or_else(|| wrong(word))?;
@@ -86,6 +91,7 @@ fn words(options: &str) -> Vec<String> {
     let mut chars = options.chars();
     while let Some(c) = chars.next() {
         match c {
+            // Whatever stands behind a backslash; nothing at the end.
             '\\' => word.extend(chars.next()),
             c if c.is_whitespace() => words.push(std::mem::take(&mut word)),
             c => word.push(c),

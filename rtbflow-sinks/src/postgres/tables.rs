@@ -85,6 +85,7 @@ pub(crate) async fn own(lease: &Lease<'_>, creates: bool) -> Result<()> {
     let attempted = format!("look for the rtbflow tables in Postgres at {server}");
     lease.begin(&attempted).await?;
     let found = look(lease).await?;
+    // Before anything is made: a user who may not make tables needs none to be made in most starts.
     lease.run("commit", &attempted).await?;
     if found.there {
         return if found.names_logs { Ok(()) } else { name_logs(lease).await };
@@ -115,6 +116,7 @@ async fn name_logs(lease: &Lease<'_>) -> Result<()> {
 pub(crate) async fn create(lease: &Lease<'_>, sql: &str) -> Result<()> {
     let attempted = format!("create tables in Postgres at {}", lease.server);
     lease.begin(&attempted).await?;
+    // `if not exists` alone is no protection: of two instances that find nothing, the second fails on the catalogue.
     for sql in [LOCK, sql, "commit"] {
         lease.run(sql, &attempted).await?;
     }

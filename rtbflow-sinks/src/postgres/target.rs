@@ -44,9 +44,12 @@ pub(crate) fn decide(standings: &mut Positions, epochs: &[Epoch]) -> (Vec<Step>,
     let steps = epochs
         .iter()
         .map(|epoch| {
+            // Where the epochs before it move the place to: all of them are one transaction, and of a task's two the
+            // second stands on the first.
             let step = epoch.step(|partition| standings.get(&partition).map(|at| &at.position));
             if step == Step::Apply {
                 let moves = epoch.advances.iter().map(|advance| {
+                    // The claim is of before, and is not moved by a commit.
                     let claimed_at = standings.get(&advance.partition).and_then(|at| at.claimed_at);
                     let position = advance.to;
                     (advance.partition, Standing { position, found: Tally::NONE, claimed_at })
@@ -65,5 +68,5 @@ pub(crate) fn decide(standings: &mut Positions, epochs: &[Epoch]) -> (Vec<Step>,
 pub(crate) fn batch(staged: &Staged) -> Result<&Batch> {
     staged
         .batch::<Batch>()
-        .ok_or_else(|| Error::permanent("commit to Postgres what no sink of its own has staged"))
+        .ok_or_else(|| Error::permanent("commit to Postgres what no sink of this place has staged: let this `Postgres` make the sink"))
 }

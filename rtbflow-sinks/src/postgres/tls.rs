@@ -16,6 +16,7 @@ use crate::postgres::address::Trust;
 /// What makes a connection a TLS connection. A certificate is verified against the file of
 /// authorities, or where there is none against those that browsers trust.
 pub(crate) fn connector(trust: Trust, ca_file: Option<&Path>) -> Result<MakeRustlsConnect> {
+    // By name: a process that has linked two of them has no default one.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -42,6 +43,7 @@ fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore> {
     for certificate in CertificateDer::pem_file_iter(path)
         .map_err(|error| unusable().because(error.to_string()))?
     {
+        // One that cannot be read ends it: whoever named the file meant all of them.
         let certificate = certificate.map_err(|error| unusable().because(error.to_string()))?;
         store.add(certificate).map_err(|error| unusable().because(error))?;
     }

@@ -7,7 +7,8 @@ use foldhash::fast::RandomState;
 use rtbflow::epoch::RefusedResult;
 use rtbflow::{Error, Origin, Record, Result};
 
-use crate::postgres::cell::{Cell, Cells, Kind, elements};
+use crate::postgres::cell::{Cell, Kind};
+use crate::postgres::cells::{Cells, elements};
 use crate::postgres::columns::Column;
 use crate::postgres::failure::row_failure;
 use crate::postgres::json;
@@ -60,8 +61,13 @@ impl Slot {
         }
     }
 
-    fn merge(&mut self, fold: Fold, other: Self) {
+    /// Folds another value into this one.
+    ///
+    /// # Errors
+    /// If it is of another form: a column has one kind and one fold, so that its values are alike.
+    fn merge(&mut self, fold: Fold, other: Self) -> Result<()> {
         match (self, other) {
+            // Of numbers of 64 bits, of which memory does not hold enough to get to the end of 128.
             (Self::Sum(sum), Self::Sum(more)) => *sum = sum.saturating_add(more),
             (Self::SumDouble(sum), Self::SumDouble(more)) => *sum += more,
             (Self::Value(held), Self::Value(new)) => {
@@ -74,9 +80,11 @@ impl Slot {
                     *held = new;
                 }
             }
-            // A column has one kind and one fold, so that its slots are alike.
-            (Self::Sum(_) | Self::SumDouble(_) | Self::Value(_), _) => {}
+            (Self::Sum(_) | Self::SumDouble(_) | Self::Value(_), _) => {
+                return Err(Error::broken("values of one column are folded in two ways"));
+            }
         }
+        Ok(())
     }
 }
 
@@ -120,11 +128,14 @@ impl Totals {
             log.push(&(column.cell)(record));
         }
         let values = values.iter().zip(folds).map(|(column, fold)| (*fold, (column.cell)(record)));
+        // From where the log ended before its columns were added: the key of the table is what is written anyway.
         let key = log.bytes().get(begin..).unwrap_or_default();
         if let Some(held) = rows.get_mut(key) {
             for (held, (fold, cell)) in held.iter_mut().zip(values) {
                 log.push(&cell);
-                held.merge(fold, Slot::new(fold, cell));
+                if let Err(error) = held.merge(fold, Slot::new(fold, cell)) {
+                    error.spoil_epoch();
+                }
             }
         } else {
             let key = key.into();
@@ -138,53 +149,69 @@ impl Totals {
     }
 
     /// These records alone, by their numbers, ascending.
-    pub(crate) fn pick(&self, plan: &TotalsPlan, records: &[usize]) -> Self {
+    pub(crate) fn pick(&self, plan: &TotalsPlan, records: &[usize]) -> Result<Self> {
         let mut picked = Self::default();
         for record in records {
-            picked.fold_wire(plan, &self.cells(plan, *record), self.origin(*record));
+            picked.fold_wire(plan, &self.cells(plan, *record)?, self.origin(*record))?;
         }
-        picked
+        Ok(picked)
     }
 
-    fn fold_wire(&mut self, plan: &TotalsPlan, cells: &[&[u8]], origin: Option<Origin>) {
-        let (key, values) = cells.split_at(plan.keys.len().min(cells.len()));
+    fn fold_wire(
+        &mut self,
+        plan: &TotalsPlan,
+        cells: &[&[u8]],
+        origin: Option<Origin>,
+    ) -> Result<()> {
+        let (key, values) = cells.split_at_checked(plan.keys.len()).ok_or_else(incomplete)?;
+        // As `fold` makes it, so that the same records have the same key.
         let key: Box<[u8]> = key.concat().into();
-        let slots = plan.values.iter().zip(values);
-        let mut slots = slots.map(|((_, kind, fold), element)| {
-            (*fold, Slot::new(*fold, Cell::read(*kind, element)))
+        let slots = plan.values.iter().zip(values).map(|((_, kind, fold), element)| {
+            Ok((*fold, Slot::new(*fold, Cell::read(*kind, element)?)))
         });
         match self.rows.get_mut(&key) {
             Some(held) => {
-                held.iter_mut().zip(slots).for_each(|(held, (fold, slot))| held.merge(fold, slot));
+                for (held, slot) in held.iter_mut().zip(slots) {
+                    let (fold, slot) = slot?;
+                    held.merge(fold, slot)?;
+                }
             }
             None => {
-                let slots = slots.by_ref().map(|(_, slot)| slot).collect();
-                self.rows.insert(key, slots);
+                let slots = slots.map(|slot: Result<(Fold, Slot)>| Ok(slot?.1));
+                self.rows.insert(key, slots.collect::<Result<_>>()?);
             }
         }
         cells.iter().for_each(|element| self.log.push_element(element));
         self.origins.push(origin);
+        Ok(())
     }
 
-    /// The cells of a record, in wire form.
-    fn cells(&self, plan: &TotalsPlan, record: usize) -> Vec<&[u8]> {
+    /// The cells of a record, in wire form: of its key, then of its values.
+    fn cells(&self, plan: &TotalsPlan, record: usize) -> Result<Vec<&[u8]>> {
         let columns = plan.keys.len() + plan.values.len();
         let numbers = record * columns..(record + 1) * columns;
-        numbers.filter_map(|number| self.log.element(number)).collect()
+        numbers.map(|number| self.log.element(number).ok_or_else(incomplete)).collect()
     }
 
     /// A record as a dead letter carries it.
     pub(crate) fn result(&self, plan: &TotalsPlan, record: usize) -> RefusedResult {
         let keys = plan.keys.iter().map(|(name, kind)| (&**name, *kind));
         let values = plan.values.iter().map(|(name, kind, _)| (&**name, *kind));
-        json::wire_row(keys.chain(values), self.cells(plan, record))
+        // It is only shown: what cannot be read back ends the job where the others are folded again.
+        let cells = self.cells(plan, record).unwrap_or_default();
+        json::wire_row(keys.chain(values), cells)
     }
+}
+
+#[cold]
+fn incomplete() -> Error {
+    Error::broken("a record that was folded is not whole in the log of its epoch")
 }
 
 /// The changes of several epochs as columns, one row per key, in the order of the keys: every instance
 /// locks rows in the same order, so that they wait for each other but never in a circle.
 pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<Vec<Vec<Cells>>> {
-    /// Keys a statement.
+    /// Keys per statement.
     const MOST_ROWS: usize = 16_384;
     let mut rows: Vec<(&[u8], &[Slot])> = Vec::new();
     for batch in batches {
@@ -204,20 +231,21 @@ pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<V
 fn columns(plan: &TotalsPlan, keys: &[&[(&[u8], &[Slot])]]) -> Result<Vec<Cells>> {
     let mut columns = vec![Cells::default(); plan.keys.len() + plan.values.len()];
     for &same_key in keys {
+        // Chunks are never empty.
         let Some(((key, slots), more)) = same_key.split_first() else { continue };
+        let mut totals = slots.to_vec();
+        for (_, slots) in more {
+            for ((total, slot), (_, _, fold)) in totals.iter_mut().zip(*slots).zip(&plan.values) {
+                total.merge(*fold, slot.clone())?;
+            }
+        }
         let (key_columns, value_columns) = columns.split_at_mut(plan.keys.len());
         for (element, cells) in elements(key).zip(key_columns) {
             cells.push_element(element);
         }
-        for (at, ((name, kind, fold), cells)) in plan.values.iter().zip(value_columns).enumerate() {
-            let Some(first) = slots.get(at) else { continue };
-            let mut slot = first.clone();
-            for (_, slots) in more {
-                if let Some(next) = slots.get(at) {
-                    slot.merge(*fold, next.clone());
-                }
-            }
-            cells.push(&finished(*kind, slot).ok_or_else(|| overflow(plan, name, key))?);
+        let totals = plan.values.iter().zip(totals).zip(value_columns);
+        for (((name, kind, _), total), cells) in totals {
+            cells.push(&finished(*kind, total).ok_or_else(|| overflow(plan, name, key))?);
         }
     }
     Ok(columns)
@@ -226,6 +254,7 @@ fn columns(plan: &TotalsPlan, keys: &[&[(&[u8], &[Slot])]]) -> Result<Vec<Cells>
 fn finished(kind: Kind, slot: Slot) -> Option<Cell<'static>> {
     Some(match slot {
         Slot::Sum(sum) if kind == Kind::BigInt => Cell::BigInt(i64::try_from(sum).ok()?),
+        // There is no other whole number that is added to.
         Slot::Sum(_) => return None,
         Slot::SumDouble(sum) => Cell::Double(sum),
         Slot::Value(cell) => cell,
@@ -237,7 +266,10 @@ fn finished(kind: Kind, slot: Slot) -> Option<Cell<'static>> {
 fn overflow(plan: &TotalsPlan, column: &str, key: &[u8]) -> Error {
     let shown: Vec<String> = elements(key)
         .zip(&plan.keys)
-        .map(|(element, (name, kind))| format!("{name} = {}", Cell::read(*kind, element)))
+        .filter_map(|(element, (name, kind))| {
+            // It is only shown.
+            Some(format!("{name} = {}", Cell::read(*kind, element).ok()?))
+        })
         .collect();
     row_failure(
         &plan.what(),

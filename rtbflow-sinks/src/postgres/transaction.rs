@@ -12,7 +12,8 @@ use tokio_postgres::Client;
 
 use crate::postgres::failure::failure;
 use crate::postgres::place::Postgres;
-use crate::postgres::value::{Row, Value};
+use crate::postgres::row::Row;
+use crate::postgres::value::Value;
 
 impl Postgres {
     /// Runs a function in a transaction of its own, beside those that commit epochs and not together with
@@ -55,6 +56,7 @@ impl Postgres {
             lease.begin(&attempted).await?;
             let tx = Transaction::new(lease.client(), attempted.clone());
             let returned = function(&tx).await;
+            // What it found out about records is nothing here: it belongs to no epoch.
             let (value, _) = tx.outcome(returned)?;
             lease.run("commit", &attempted).await?;
             lease.keep();
@@ -106,6 +108,7 @@ impl<'a> Transaction<'a> {
     /// that it repeats one that is there. It is accounted for once, however often its epoch is committed,
     /// as far as it is still [accountable](Record::is_accountable).
     pub fn account<T>(&self, record: &Record<T>, class: Class) {
+        // One that was read nowhere, or is accounted for already, is in no count.
         if let Some(origin) = record.origin.filter(Origin::is_accountable) {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             found.entry(origin.partition()).or_default().add(class, 1);
@@ -119,6 +122,7 @@ impl<'a> Transaction<'a> {
 
     fn failing(&self, error: &tokio_postgres::Error) -> Error {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first: those behind it fail since the transaction has.
         failed.get_or_insert_with(|| failure(&self.attempted, error));
         failure(&self.attempted, error)
     }
@@ -126,6 +130,8 @@ impl<'a> Transaction<'a> {
     /// The first error, also one that the function did not pass on; otherwise what was found out about
     /// records, by the partition that they were read from.
     pub(crate) fn outcome<V>(self, returned: Result<V>) -> Result<(V, BTreeMap<Partition, Tally>)> {
+        // Whatever the function returns: a `commit` behind a failed statement would be answered as if all were well, and
+        // roll back.
         match self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => returned.map(|value| {
@@ -158,7 +164,8 @@ pub(crate) fn statement_is_plain(sql: &str) -> Result<()> {
     let word: String = first_word(sql).to_ascii_lowercase();
     if ENDING.contains(&word.as_str()) {
         return Err(Error::config(format!(
-            "run a statement that begins with {word:?}: the transaction belongs to the job's commit"
+            "run a statement that begins with {word:?}: it would end or split the transaction, which commits with the \
+             positions; leave it out"
         )));
     }
     Ok(())
@@ -167,6 +174,7 @@ pub(crate) fn statement_is_plain(sql: &str) -> Result<()> {
 /// The first word behind blanks and comments.
 pub(crate) fn first_word(mut sql: &str) -> &str {
     loop {
+        // An empty statement before the first is allowed, and hides nothing.
         sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
         sql = if let Some(comment) = sql.strip_prefix("--") {
             comment.split_once('\n').map_or("", |(_, rest)| rest)
@@ -182,6 +190,7 @@ pub(crate) fn first_word(mut sql: &str) -> &str {
 fn behind_comment(mut sql: &str) -> &str {
     let mut open = 1_usize;
     while open > 0 {
+        // Never closed: no statement follows.
         let Some(at) = sql.find("/*").into_iter().chain(sql.find("*/")).min() else { return "" };
         let closes = sql.get(at..).is_some_and(|rest| rest.starts_with("*/"));
         open = if closes { open - 1 } else { open + 1 };

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use redis::Pipeline;
+use rtbflow::Result;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
-use rtbflow::{Error, Result};
 
 use crate::redis::failure;
+use crate::redis::inspect::inspect;
 use crate::redis::keys::Keys;
 use crate::redis::place::Redis;
+use crate::redis::reply::unreadable;
 
 /// How long one commit should take. Nobody else is served while a script runs.
 const AIM: Duration = Duration::from_millis(50);
@@ -24,16 +25,15 @@ impl Anchor for Redis {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
+        // In this order: what kind of server it is, whether it takes the pipeline's Lua, and what its user may do.
         self.inspect().await?;
         self.library().load(self.server()).await?;
         self.check_rights(Some(&Keys::of(job))).await
     }
 
     async fn probe(&self) -> Result<()> {
-        let mut commands = Pipeline::new();
-        commands.add_command(redis::cmd("PING"));
         // One who may not ask is answered as well.
-        self.server().send("reach", &mut commands).await.map(drop)
+        self.server().send_one("reach the server", redis::cmd("PING")).await.map(drop)
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
@@ -75,25 +75,25 @@ impl Redis {
 
     async fn inspect(&self) -> Result<()> {
         let attempted = format!("inspect Redis at {}", self.server().address());
-        let mut commands = Pipeline::new();
-        commands.add_command(redis::cmd("INFO"));
-        let answer = self.server().send("inspect the server", &mut commands).await?.pop();
+        let answer = self.server().send_one("inspect the server", redis::cmd("INFO")).await?;
         match answer {
-            Some(Ok(info)) => {
-                let info = redis::from_redis_value::<String>(info).unwrap_or_default();
-                for warning in crate::redis::inspect::inspect(&info)? {
+            Ok(info) => {
+                let info = redis::from_redis_value::<String>(info)
+                    .map_err(|cause| unreadable(&attempted).because(cause))?;
+                for warning in inspect(&info)? {
                     tracing::warn!(server = self.server().address(), "{warning}");
                 }
+                Ok(())
             }
-            Some(Err(cause)) if cause.code() == Some("NOPERM") => {
+            // A job needs no INFO: whoever may not run it only learns less.
+            Err(cause) if cause.code() == Some("NOPERM") => {
                 tracing::warn!(
                     server = self.server().address(),
                     "the user may not run INFO: whether Redis persists and keeps positions is not checked"
                 );
+                Ok(())
             }
-            Some(Err(cause)) => return Err(failure::error(&attempted, cause)),
-            None => return Err(Error::transient(attempted)),
+            Err(cause) => Err(failure::error(&attempted, cause)),
         }
-        Ok(())
     }
 }

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use redis::Cmd;
+
+use crate::redis::library::Text;
+
 /// The keys and arguments of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Call {
@@ -22,11 +26,11 @@ impl Call {
         self
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(String::as_str)
-    }
-
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = &str> {
-        self.arguments.iter().map(String::as_str)
+    /// A command that runs a script for this call.
+    pub(crate) fn run(&self, lua: &Text) -> Cmd {
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        let mut command = lua.run(&keys);
+        command.arg(&self.arguments);
+        command
     }
 }

@@ -40,17 +40,9 @@ impl Redis {
     /// ```
     pub async fn call(&self, name: &str, body: &str, calls: &[Call]) -> Result<Vec<Result<()>>> {
         let lua = Text::new(body);
-        let run = |number: usize| {
-            let call = calls.get(number);
-            let keys: Vec<&str> = call.into_iter().flat_map(Call::keys).collect();
-            let mut command = lua.run(&keys);
-            for argument in call.into_iter().flat_map(Call::arguments) {
-                command.arg(argument);
-            }
-            command
-        };
-        let answers = lua.send(self.server(), name, calls.len(), run).await?;
+        let answers = lua.send(self.server(), name, calls, |call| Ok(call.run(&lua))).await?;
         let attempted = format!("{name} in Redis at {}", self.server().address());
+        // Each has an answer of its own: one that fails says nothing of the others.
         let answer = |answer: redis::RedisResult<_>| {
             answer.map(drop).map_err(|cause| failure::error(&attempted, cause))
         };

@@ -4,61 +4,67 @@ use rtbflow::epoch::{Claim, JobName, Position};
 use rtbflow::{Error, Result};
 
 use crate::redis::keys::Keys;
-use crate::redis::library::{one, text};
 use crate::redis::place::Redis;
 use crate::redis::positions::parse_position;
+use crate::redis::reply::{elements, text, unreadable};
 
 impl Redis {
     pub(crate) async fn claim_task(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let keys = Keys::of(job);
-        let (positions, tasks, forgetting) = (keys.positions(), keys.tasks(), keys.forgetting());
-        let claimed = keys.claimed();
+        let names = [keys.positions(), keys.tasks(), keys.forgetting(), keys.claimed()];
         let attempted = format!("claim task {} of job {job}", claim.task);
-        let answers = self
-            .claim_text()
-            .send(self.server(), &attempted, 1, |_| {
-                let mut command =
-                    self.claim_text().run(&[&positions, &tasks, &forgetting, &claimed]);
-                command.arg(claim.owner).arg(claim.task.of);
-                for partition in &claim.partitions {
-                    command.arg(partition.to_string());
-                }
-                command
-            })
-            .await?;
-        let reply = one(&attempted, answers)?;
-        match text(reply.first()).as_str() {
-            "claimed" => {}
-            "laid out" => {
-                let other = text(reply.get(1));
+        let run = || {
+            let mut command = self.claim_text().run(&names.each_ref().map(String::as_str));
+            command.arg(claim.owner).arg(claim.task.of);
+            for partition in &claim.partitions {
+                command.arg(partition.to_string());
+            }
+            command
+        };
+        let answer = self.claim_text().send_one(self.server(), &attempted, run).await?;
+        let attempted = format!("{attempted} in Redis at {}", self.server().address());
+        let reply = elements(&attempted, answer)?;
+        let claimed = self.claimed(&attempted, job, claim, &reply)?;
+        // Behind the claim, which is what fences: the former owner may have been killed behind a commit, and nobody
+        // else would go on with what it had to do.
+        self.run_follow_ups().await?;
+        Ok(claimed)
+    }
+
+    /// What the script answers: where the partitions stand now, in the order of the claim.
+    fn claimed(
+        &self,
+        attempted: &str,
+        job: &JobName,
+        claim: &Claim,
+        reply: &[Vec<u8>],
+    ) -> Result<Vec<Position>> {
+        let positions = Keys::of(job).positions();
+        let [answer, rest @ ..] = reply else { return Err(unreadable(attempted)) };
+        match (answer.as_slice(), rest) {
+            (b"claimed", rest) if rest.len() == claim.partitions.len() => {
+                let found = rest.iter().map(|bytes| parse_position(&text(bytes)));
+                found.collect::<Option<_>>().ok_or_else(|| {
+                    Error::permanent(format!("{attempted}: {positions} holds no readable position"))
+                })
+            }
+            (b"laid out", [other]) => {
+                let other = text(other);
                 let tasks = other.rsplit_once('/').map_or(other.as_str(), |(_, tasks)| tasks);
                 let server = format!("Redis at {}", self.server().address());
-                return Err(claim.task.laid_out_for(tasks, job, &server));
+                Err(claim.task.laid_out_for(tasks, job, &server))
             }
-            "forgetting" => {
-                return Err(Error::config(format!(
-                    "{attempted} in Redis at {}: the job is being forgotten, or that was interrupted: what is left \
-                     of it fits nothing. Forget it again, to the end (`forget`, or `forget_with` and its results)",
-                    self.server().address()
-                )));
-            }
-            _ => {
-                return Err(Error::config(format!(
-                    "{attempted}: {} holds {:?} for {}, which is not a position",
-                    positions,
-                    text(reply.get(2)),
-                    text(reply.get(1))
-                )));
-            }
+            (b"forgetting", []) => Err(Error::config(format!(
+                "{attempted}: the job is being forgotten, or that was interrupted: what is left of it fits \
+                 nothing. Forget it again, to the end (`forget`, or `forget_with` and its results)"
+            ))),
+            (b"foreign", [partition, found]) => Err(Error::config(format!(
+                "{attempted}: {positions} holds {:?} for {}, which is not a position; another program writes keys \
+                 that begin with rtbflow:, and has to stop that",
+                text(found),
+                text(partition)
+            ))),
+            _ => Err(unreadable(attempted)),
         }
-        // Its former owner may have been killed behind a commit.
-        self.run_follow_ups().await?;
-        let found = reply.iter().skip(1).map(|bytes| parse_position(&text(Some(bytes))));
-        found
-            .collect::<Option<Vec<_>>>()
-            .filter(|found| found.len() == claim.partitions.len())
-            .ok_or_else(|| {
-                Error::permanent(format!("{attempted}: {positions} holds no readable position"))
-            })
     }
 }

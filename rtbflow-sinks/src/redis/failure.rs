@@ -107,21 +107,26 @@ fn unreachable(cause: &RedisError, text: &str) -> Option<&'static str> {
     )
 }
 
+/// Whether an error passes by itself.
+fn passes(cause: &RedisError, text: &str) -> bool {
+    let detail = cause.detail().unwrap_or_default();
+    cause.code().is_some_and(|code| TRANSIENT.contains(&code))
+        || TRANSIENT.iter().any(|code| detail.contains(&format!("-{code} ")))
+        || cause.is_io_error()
+        // An answer that was cut off: the connection is made anew.
+        || matches!(cause.kind(), ErrorKind::Parse)
+        || text.contains("max number of clients")
+}
+
 /// The library's error for one of Redis; `attempted` says what was attempted and where.
 #[cold]
 pub(crate) fn error(attempted: &str, cause: RedisError) -> Error {
-    let detail = cause.detail().unwrap_or_default();
     let text = cause.to_string();
     let code = cause.code().unwrap_or_default();
     if text.contains("invalid peer certificate") {
         return Error::config(format!("{attempted}: {BAD_CERTIFICATE}")).because(cause);
     }
-    if TRANSIENT.contains(&code)
-        || TRANSIENT.iter().any(|code| detail.contains(&format!("-{code} ")))
-        || cause.is_io_error()
-        || matches!(cause.kind(), ErrorKind::Parse)
-        || text.contains("max number of clients")
-    {
+    if passes(&cause, &text) {
         return match unreachable(&cause, &text) {
             Some(why) => Error::transient(format!("{attempted}: {why}")).because(cause),
             None => Error::transient(attempted).because(cause),

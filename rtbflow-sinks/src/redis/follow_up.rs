@@ -1,7 +1,7 @@
 //! What is done behind commits, in many short scripts: for what would keep others waiting if it were one.
 
 use redis::FromRedisValue;
-use rtbflow::{Error, Result};
+use rtbflow::Result;
 
 use crate::redis::arguments::Call;
 use crate::redis::failure;
@@ -45,6 +45,7 @@ impl Redis {
         let mut all = self.follow_ups().lock();
         let is_known =
             |known: &FollowUp| known.lua.is(&follow_up.lua) && known.call == follow_up.call;
+        // Every task draws the pipeline anew, and it is to run once.
         if !all.iter().any(is_known) {
             all.push(follow_up);
         }
@@ -52,20 +53,21 @@ impl Redis {
 
     /// Does all that there is to do behind commits.
     pub(crate) async fn run_follow_ups(&self) -> Result<()> {
+        // A copy: the lock is not held while Redis is waited for.
         let all = self.follow_ups().lock().clone();
         for follow_up in &all {
             let attempted = format!("run the follow-up {:?} after a commit", follow_up.name);
             let attempted_at = format!("{attempted} in Redis at {}", self.server().address());
             loop {
-                let run = |_| follow_up.command();
-                let answer = follow_up.lua.send(self.server(), &attempted, 1, run).await?.pop();
-                let answer = answer.ok_or_else(|| Error::transient(&*attempted_at))?;
+                let run = || follow_up.call.run(&follow_up.lua);
+                let answer = follow_up.lua.send_one(self.server(), &attempted, run).await?;
                 let value = answer.map_err(|cause| match cause.to_string() {
                     refusal if failure::is_forbidden(&refusal) => {
                         self.forbidden(&attempted_at, &refusal, "", "")
                     }
                     _ => failure::error(&attempted_at, cause),
                 })?;
+                // Anything but 1 says that there is no more: so does Lua that returns nothing.
                 if i64::from_redis_value(value).ok() != Some(1) {
                     break;
                 }

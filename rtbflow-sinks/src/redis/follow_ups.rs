@@ -2,8 +2,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::Cmd;
-
 use crate::redis::arguments::Call;
 use crate::redis::library::Text;
 
@@ -21,16 +19,5 @@ pub(crate) struct FollowUp {
 impl FollowUps {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<FollowUp>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl FollowUp {
-    pub(crate) fn command(&self) -> Cmd {
-        let keys: Vec<&str> = self.call.keys().collect();
-        let mut command = self.lua.run(&keys);
-        for argument in self.call.arguments() {
-            command.arg(argument);
-        }
-        command
     }
 }

@@ -10,16 +10,16 @@
 //! No script may keep others waiting for long, so this cannot be one script. If it is interrupted, the note
 //! stays, and nobody starts from what is left: it is made again from its beginning.
 
-use redis::{Cmd, Pipeline, RedisResult, Value};
-use rtbflow::epoch::{JobName, Kept};
+use redis::{Cmd, Value};
+use rtbflow::epoch::{JobName, Kept, Position};
 use rtbflow::{Error, Partition, Result, Topic};
 
 use crate::redis::failure;
 use crate::redis::keys::Keys;
-use crate::redis::library::{elements, text};
 use crate::redis::pattern::Pattern;
 use crate::redis::place::Redis;
 use crate::redis::positions::parse_position;
+use crate::redis::reply::{count, elements, groups, text, unreadable};
 
 /// Buckets of state that one script removes.
 const MOST_BUCKETS: usize = 500;
@@ -57,27 +57,25 @@ impl Redis {
         let keys = Keys::of(job);
         let attempted = format!("forget job {job}");
         // The note first, and by itself: a server that is full refuses it, and would yet drop positions.
-        for first in [
-            redis::cmd("SET").arg(keys.forgetting()).arg("1").to_owned(),
-            redis::cmd("UNLINK").arg(keys.positions()).arg(keys.claimed()).to_owned(),
-        ] {
-            self.together(&attempted, [first]).await?;
-        }
+        self.run(&attempted, redis::cmd("SET").arg(keys.forgetting()).arg("1").to_owned()).await?;
+        let positions = redis::cmd("UNLINK").arg(keys.positions()).arg(keys.claimed()).to_owned();
+        self.run(&attempted, positions).await?;
+        // Results before state: as long as there is state, nobody takes the job for one that is gone.
         let removed = self.remove(results).await?;
         let (tasks, indexes) = (keys.tasks(), keys.indexes());
         loop {
-            let run = |_| {
+            let run = || {
                 let mut command = self.forget_text().run(&[&tasks]);
                 command.arg(&indexes).arg(MOST_BUCKETS);
                 command
             };
-            let answers = self.forget_text().send(self.server(), &attempted, 1, run).await?;
-            if count(&attempted, answers)? == 0 {
+            let answer = self.forget_text().send_one(self.server(), &attempted, run).await?;
+            if count(&attempted, answer)? == 0 {
                 break;
             }
         }
-        let last = [redis::cmd("UNLINK").arg(keys.forgetting()).to_owned()];
-        self.together(&attempted, last).await?;
+        // The note last: until it is gone, an interrupted call has to be made again.
+        self.run(&attempted, redis::cmd("UNLINK").arg(keys.forgetting()).to_owned()).await?;
         Ok(removed)
     }
 
@@ -108,17 +106,9 @@ impl Redis {
                 scan.arg(&cursor).arg("MATCH").arg(pattern.glob()).arg("COUNT").arg(SEARCH);
                 let (next, found) = self.found(&attempted, scan).await?;
                 for keys in found.chunks(MOST_KEYS) {
-                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                    let run = |_| {
-                        let mut command = self.remove_text().run(&keys);
-                        command.arg(pattern.kind()).arg(pattern.field());
-                        command.arg(if removes { "1" } else { "0" });
-                        command
-                    };
-                    let answers =
-                        self.remove_text().send(self.server(), &attempted, 1, run).await?;
-                    total += count(&attempted, answers)?;
+                    total += self.look_at(&attempted, pattern, keys, removes).await?;
                 }
+                // The server's way to say that the search is over.
                 if next == "0" {
                     break;
                 }
@@ -128,16 +118,31 @@ impl Redis {
         Ok(total)
     }
 
-    /// One step of a search: where to go on, and the keys. One whose name is not UTF-8 is not ours.
+    /// Counts, and removes if that is wanted, those of some keys that fit a pattern.
+    async fn look_at(
+        &self,
+        attempted: &str,
+        pattern: &Pattern,
+        keys: &[String],
+        removes: bool,
+    ) -> Result<u64> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let run = || {
+            let mut command = self.remove_text().run(&keys);
+            command.arg(pattern.kind()).arg(pattern.field());
+            command.arg(if removes { "1" } else { "0" });
+            command
+        };
+        let answer = self.remove_text().send_one(self.server(), attempted, run).await?;
+        count(attempted, answer)
+    }
+
+    /// One step of a search: where to go on, and the keys.
     async fn found(&self, attempted: &str, scan: Cmd) -> Result<(String, Vec<String>)> {
-        let mut commands = Pipeline::new();
-        commands.add_command(scan);
-        let answer = self.server().send(attempted, &mut commands).await?.pop();
-        let attempted = format!("{attempted} in Redis at {}", self.server().address());
-        let answer = answer.ok_or_else(|| Error::transient(attempted.as_str()))?;
-        let answer = answer.map_err(|cause| failure::error(&attempted, cause))?;
+        let answer = self.run(attempted, scan).await?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
-            .map_err(|cause| Error::permanent(attempted).because(cause))?;
+            .map_err(|cause| unreadable(attempted).because(cause))?;
+        // One whose name is not UTF-8 was not written by a sink.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
         Ok((next, keys.collect()))
     }
@@ -146,63 +151,43 @@ impl Redis {
     pub(crate) async fn look(&self, job: &JobName) -> Result<Kept> {
         let keys = Keys::of(job);
         let attempted = format!("look for what is kept of job {job}");
-        let looks = [
-            redis::cmd("HGETALL").arg(keys.positions()).to_owned(),
-            redis::cmd("SMEMBERS").arg(keys.tasks()).to_owned(),
-        ];
-        let mut answers = self.together(&attempted, looks).await?.into_iter();
-        let mut next = || elements(&attempted, answers.next().unwrap_or(Ok(Value::Nil)));
-        let (positions, tasks) = (next()?, next()?);
+        let positions =
+            self.run(&attempted, redis::cmd("HGETALL").arg(keys.positions()).to_owned()).await?;
+        let tasks =
+            self.run(&attempted, redis::cmd("SMEMBERS").arg(keys.tasks()).to_owned()).await?;
+        let attempted = format!("{attempted} in Redis at {}", self.server().address());
         let mut kept = Kept::default();
-        for pair in positions.chunks(2) {
-            let [partition, at] = [0, 1].map(|part| text(pair.get(part)));
-            let mark = at.split(' ').take(4).collect::<Vec<_>>().join(" ");
-            let foreign = || {
+        for [partition, at] in groups(&attempted, &elements(&attempted, Ok(positions))?)? {
+            let (partition, at) = (text(partition), text(at));
+            let (partition, position) = read_position(&partition, &at).ok_or_else(|| {
                 let key = keys.positions();
                 Error::config(format!(
                     "{attempted}: {key} holds {partition:?}, {at:?}, which no job wrote"
                 ))
-            };
-            let (topic, number) = partition.rsplit_once('/').ok_or_else(foreign)?;
-            let number = number.parse().map_err(|_| foreign())?;
-            let position = parse_position(&mark).ok_or_else(foreign)?;
-            kept.positions.insert(Partition::new(Topic::new(topic), number), position);
+            })?;
+            kept.positions.insert(partition, position);
         }
-        let sizes = tasks.iter().map(|task| {
-            let index = format!("{}{}", keys.indexes(), text(Some(task)));
-            redis::cmd("ZCARD").arg(index).to_owned()
-        });
-        for answer in self.together(&attempted, sizes).await? {
-            kept.buckets += count(&attempted, vec![answer])?;
+        for task in elements(&attempted, Ok(tasks))? {
+            let index = format!("{}{}", keys.indexes(), text(&task));
+            let size = self.run(&attempted, redis::cmd("ZCARD").arg(index).to_owned()).await?;
+            kept.buckets += count(&attempted, Ok(size))?;
         }
         Ok(kept)
     }
 
-    /// Runs commands in one round trip; fails if one of them fails.
-    async fn together(
-        &self,
-        attempted: &str,
-        commands: impl IntoIterator<Item = Cmd>,
-    ) -> Result<Vec<RedisResult<Value>>> {
-        let mut pipeline = Pipeline::new();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        if pipeline.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = self.server().send(attempted, &mut pipeline).await?;
-        let attempted = format!("{attempted} in Redis at {}", self.server().address());
-        let failed = |cause| failure::error(&attempted, cause);
-        answers.into_iter().map(|answer| answer.map(Ok).map_err(failed)).collect()
+    /// Runs a command.
+    async fn run(&self, attempted: &str, command: Cmd) -> Result<Value> {
+        let answer = self.server().send_one(attempted, command).await?;
+        let attempted = || format!("{attempted} in Redis at {}", self.server().address());
+        answer.map_err(|cause| failure::error(&attempted(), cause))
     }
 }
 
-fn count(attempted: &str, answers: Vec<RedisResult<Value>>) -> Result<u64> {
-    let answer = answers.into_iter().next();
-    let answer = answer.ok_or_else(|| Error::transient(format!("{attempted}: no answer")))?;
-    let answer = answer.map_err(|cause| failure::error(attempted, cause))?;
-    redis::from_redis_value(answer).map_err(|cause| {
-        Error::permanent(format!("{attempted}: an answer is no number")).because(cause)
-    })
+/// A partition and where it stands, as one field of the positions says it. What the last commit found out about
+/// records, behind the first, is nothing to it.
+fn read_position(partition: &str, at: &str) -> Option<(Partition, Position)> {
+    let (topic, number) = partition.rsplit_once('/')?;
+    let partition = Partition::new(Topic::new(topic), number.parse().ok()?);
+    let position = at.split(' ').take(4).collect::<Vec<_>>().join(" ");
+    Some((partition, parse_position(&position)?))
 }

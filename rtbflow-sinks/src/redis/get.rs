@@ -1,4 +1,4 @@
-//! Lookups of strings and of hashes, many keys a round trip.
+//! Lookups of strings and of hashes, many keys per round trip.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,6 +11,7 @@ use rtbflow::{BadRecord, Result};
 
 use crate::redis::failure;
 use crate::redis::place::Redis;
+use crate::redis::reply::unreadable;
 
 /// The most keys that go into one round trip.
 const MOST_KEYS: usize = 1_000;
@@ -66,11 +67,14 @@ impl Redis {
             commands.add_command(command);
             commands
         };
-        let read = |attempted: &str, _: &[String], mut answers: Vec<RedisResult<Value>>| {
-            let answer = answers.pop().unwrap_or(Ok(Value::Nil));
-            let answer = answer.map_err(|cause| failure::error(attempted, cause))?;
-            let Value::Array(values) = answer else { return Ok(Vec::new()) };
-            Ok(values.into_iter().map(text).collect())
+        let read = |attempted: &str, names: &[String], answers: Vec<RedisResult<Value>>| {
+            let mut values = Vec::with_capacity(names.len());
+            for answer in answers {
+                let answer = answer.map_err(|cause| failure::error(attempted, cause))?;
+                let Value::Array(some) = answer else { return Err(unreadable(attempted)) };
+                values.extend(some);
+            }
+            values.into_iter().map(|value| string(attempted, value)).collect()
         };
         looked_up(self.clone(), "look up strings", name, commands, read)
     }
@@ -118,8 +122,8 @@ impl Redis {
         };
         let read = |attempted: &str, names: &[String], answers: Vec<RedisResult<Value>>| {
             let answer = |(name, answer): (&String, RedisResult<Value>)| match answer {
-                Ok(Value::Array(values)) => Ok(texts(values)),
-                Ok(_) => Ok(None),
+                Ok(Value::Array(values)) => strings(attempted, values),
+                Ok(_) => Err(unreadable(attempted)),
                 Err(cause) if cause.code() == Some("WRONGTYPE") => {
                     Ok(Some(Err(BadRecord::new(format!("key {name} of Redis holds no hash")))))
                 }
@@ -156,6 +160,10 @@ where
             let answers = redis.server().send(what, &mut commands).await?;
             let attempted = format!("{what} in Redis at {}", redis.server().address());
             let answers = read(&attempted, &names, answers)?;
+            // A key without an answer would pass for one that is not there.
+            if answers.len() != keys.len() {
+                return Err(unreadable(&attempted));
+            }
             let found = keys.into_iter().zip(answers);
             let found = found.filter_map(|(key, answer)| Some((key, answer?)));
             Ok(found.collect::<HashMap<K, Answer<V>>>())
@@ -167,20 +175,28 @@ where
     }
 }
 
-/// A string; nothing if it is not there.
-fn text(value: Value) -> Option<Answer<String>> {
-    let Value::BulkString(bytes) = value else { return None };
+/// A string; nothing if it is not there, or something else than a string.
+fn string(attempted: &str, value: Value) -> Result<Option<Answer<String>>> {
+    if matches!(value, Value::Nil) {
+        return Ok(None);
+    }
+    let Value::BulkString(bytes) = value else { return Err(unreadable(attempted)) };
     let text = String::from_utf8(bytes);
-    Some(text.map_err(|_| BadRecord::new("a value of Redis is not UTF-8")))
+    Ok(Some(text.map_err(|_| BadRecord::new("a value of Redis is not UTF-8"))))
 }
 
 /// Strings; nothing if none of them is there.
-fn texts<const N: usize>(values: Vec<Value>) -> Option<Answer<[Option<String>; N]>> {
-    let texts: Result<Vec<Option<String>>, BadRecord> =
-        values.into_iter().map(|value| text(value).transpose()).collect();
-    match texts.map(<[Option<String>; N]>::try_from) {
-        Ok(Ok(texts)) if texts.iter().any(Option::is_some) => Some(Ok(texts)),
-        Ok(_) => None,
-        Err(bad) => Some(Err(bad)),
+fn strings<const N: usize>(
+    attempted: &str,
+    values: Vec<Value>,
+) -> Result<Option<Answer<[Option<String>; N]>>> {
+    let mut found = Vec::with_capacity(N);
+    for value in values {
+        match string(attempted, value)?.transpose() {
+            Ok(text) => found.push(text),
+            Err(bad) => return Ok(Some(Err(bad))),
+        }
     }
+    let found = <[Option<String>; N]>::try_from(found).map_err(|_| unreadable(attempted))?;
+    Ok(found.iter().any(Option::is_some).then_some(Ok(found)))
 }

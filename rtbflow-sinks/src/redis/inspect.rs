@@ -16,15 +16,24 @@ pub(crate) fn inspect(info: &str) -> Result<Vec<&'static str>> {
         info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     };
     if value("cluster_enabled") == Some("1") || value("redis_mode") == Some("cluster") {
-        return Err(Error::config(format!("use Redis: {}", NO_CLUSTER)));
+        return Err(Error::config(format!("use Redis: {NO_CLUSTER}")));
     }
+    // A server that says no version, or one that cannot be read, passes for new: commands that it does not know are
+    // found by what they answer.
     let version = value("redis_version").unwrap_or_default();
     let mut parts = version.split('.').map_while(|part| part.parse().ok());
     if let (Some(major), Some(minor)) = (parts.next(), parts.next())
         && (major, minor) < OLDEST
     {
-        return Err(Error::config(format!("use Redis {version}: 6.2 or newer is required")));
+        return Err(Error::config(format!(
+            "use Redis {version}: it is too old, since 6.2 or newer is required; update the server"
+        )));
     }
+    Ok(warnings(value))
+}
+
+/// What may lose positions, state or results.
+fn warnings<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Vec<&'static str> {
     let mut warnings = Vec::new();
     if value("aof_enabled") == Some("0") {
         warnings.push(
@@ -41,7 +50,7 @@ pub(crate) fn inspect(info: &str) -> Result<Vec<&'static str>> {
              maxmemory-policy noeviction"
         });
     }
-    Ok(warnings)
+    warnings
 }
 
 #[cfg(test)]

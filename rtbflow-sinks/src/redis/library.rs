@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::{Cmd, Pipeline, RedisResult, Script, Value};
 use rtbflow::{Error, Result};
 
+use crate::redis::failure;
 use crate::redis::session::Server;
 
 const GUARD: &str = include_str!("lua/guard.lua");
@@ -46,52 +47,77 @@ impl Text {
         command
     }
 
-    /// Sends runs of this script, made by `request`, and those again that the server had no script for,
-    /// after loading it.
-    pub(crate) async fn send(
+    /// Sends runs of this script, a command for each made by `request`, and those again that the server had no script
+    /// for, after loading it. The answers are in the order of the runs.
+    pub(crate) async fn send<R>(
         &self,
         server: &Server,
         attempted: &str,
-        count: usize,
-        request: impl Fn(usize) -> Cmd,
+        runs: &[R],
+        request: impl Fn(&R) -> Result<Cmd>,
     ) -> Result<Vec<RedisResult<Value>>> {
-        if count == 0 {
+        if runs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(count);
-        for number in 0..count {
-            commands.add_command(request(number));
+        let mut commands = Pipeline::with_capacity(runs.len());
+        for run in runs {
+            commands.add_command(request(run)?);
         }
-        let mut answers = server.send(attempted, &mut commands).await?;
+        let answers = server.send(attempted, &mut commands).await?;
+        // An epoch is large, and is not kept for the case that it has to be sent again.
         drop(commands);
+        let mut answers: Vec<_> = runs.iter().zip(answers).collect();
         for _ in 0..MOST_LOADS {
-            let unknown = |answer: &RedisResult<Value>| {
-                answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"))
-            };
-            let again: Vec<usize> =
-                (0..count).filter(|number| answers.get(*number).is_some_and(unknown)).collect();
-            if again.is_empty() {
+            if !self.send_again(server, attempted, &mut answers, &request).await? {
                 break;
             }
-            let mut commands = Pipeline::with_capacity(again.len() + 1);
-            commands.add_command(self.load());
-            for number in &again {
-                commands.add_command(request(*number));
-            }
-            let mut second = server.send(attempted, &mut commands).await?.into_iter();
-            if let Some(Err(cause)) = second.next() {
-                return Err(crate::redis::failure::error(
-                    &format!("{attempted}: load the script"),
-                    cause,
-                ));
-            }
-            for (number, answer) in again.into_iter().zip(second) {
-                if let Some(slot) = answers.get_mut(number) {
-                    *slot = answer;
-                }
-            }
         }
-        Ok(answers)
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    /// Sends those runs again that the server had no script for. Whether there were any.
+    async fn send_again<R>(
+        &self,
+        server: &Server,
+        attempted: &str,
+        answers: &mut [(&R, RedisResult<Value>)],
+        request: &impl Fn(&R) -> Result<Cmd>,
+    ) -> Result<bool> {
+        let is_unknown = |answer: &RedisResult<Value>| {
+            answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT"))
+        };
+        let mut commands = Pipeline::new();
+        commands.add_command(self.load());
+        let mut unknown = Vec::new();
+        for (run, answer) in answers.iter_mut().filter(|(_, answer)| is_unknown(answer)) {
+            commands.add_command(request(run)?);
+            unknown.push(answer);
+        }
+        if unknown.is_empty() {
+            return Ok(false);
+        }
+        let mut second = server.send(attempted, &mut commands).await?.into_iter();
+        // The first one is that to the loading.
+        if let Some(Err(cause)) = second.next() {
+            let attempted =
+                format!("{attempted}: load the script into Redis at {}", server.address());
+            return Err(failure::error(&attempted, cause));
+        }
+        for (slot, answer) in unknown.into_iter().zip(second) {
+            *slot = answer;
+        }
+        Ok(true)
+    }
+
+    /// Sends one run of this script.
+    pub(crate) async fn send_one(
+        &self,
+        server: &Server,
+        attempted: &str,
+        request: impl Fn() -> Cmd,
+    ) -> Result<RedisResult<Value>> {
+        let answer = self.send(server, attempted, &[()], |()| Ok(request())).await?.pop();
+        answer.ok_or_else(|| Error::broken("the one answer to a script is missing"))
     }
 }
 
@@ -117,6 +143,7 @@ impl Library {
     /// Adds a function and returns its number.
     pub(crate) fn add(&self, name: &'static str, body: &str) -> usize {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // The body as well: two sinks may have one name, and a change of the text is another function.
         let known = inner.functions.iter().position(|(n, b)| *n == name && **b == *body);
         known.unwrap_or_else(|| {
             inner.functions.push((name, body.into()));
@@ -136,6 +163,7 @@ impl Library {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             (inner.functions.clone(), inner.commit.clone())
         };
+        // In the whole an error names a line that nobody has written.
         let mut commands = Pipeline::new();
         for function in &functions {
             commands.add_command(Text::new(&functions_text(std::slice::from_ref(function))).load());
@@ -144,12 +172,8 @@ impl Library {
         let answers = server.send("load the scripts", &mut commands).await?;
         let names = functions.iter().map(|(name, _)| *name).chain(["commit"]);
         for (name, answer) in names.zip(answers) {
-            answer.map_err(|cause| {
-                crate::redis::failure::error(
-                    &format!("load the script {name:?} into Redis at {}", server.address()),
-                    cause,
-                )
-            })?;
+            let attempted = format!("load the script {name:?} into Redis at {}", server.address());
+            answer.map_err(|cause| failure::error(&attempted, cause))?;
         }
         Ok(())
     }
@@ -157,6 +181,7 @@ impl Library {
 
 /// The functions see nothing of the script's own, and write so that it can be taken back.
 fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
+    // What guards the script is hidden from them: by it they could write what is not taken back.
     let mut text = String::from(
         "local functions = {}\ndo\nlocal redis, server, EPOCH, guard, guarded = guarded.api, guarded.api, {}, nil, nil\n",
     );
@@ -172,32 +197,9 @@ fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
 
 fn with_functions(functions: &[(&'static str, Arc<str>)]) -> String {
     match functions {
+        // Most jobs have none, and a script that is shorter costs less to load.
         [] => [GUARD, NO_FUNCTIONS, COMMIT].concat(),
         _ => [GUARD, FUNCTIONS, &functions_text(functions), COMMIT].concat(),
-    }
-}
-
-/// The elements of a script's reply.
-pub(crate) fn elements(attempted: &str, reply: RedisResult<Value>) -> Result<Vec<Vec<u8>>> {
-    let unreadable = || Error::permanent(format!("{attempted}: the script's reply is unreadable"));
-    let reply = reply.map_err(|cause| crate::redis::failure::error(attempted, cause))?;
-    let Value::Array(values) = reply else { return Err(unreadable()) };
-    values
-        .into_iter()
-        .map(|value| redis::from_redis_value::<Vec<u8>>(value).map_err(|_| unreadable()))
-        .collect()
-}
-
-/// Bytes of a reply as text; what is not UTF-8 is shown as such.
-pub(crate) fn text(bytes: Option<&Vec<u8>>) -> String {
-    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
-}
-
-/// The parts of the one answer to a request.
-pub(crate) fn one(attempted: &str, answers: Vec<RedisResult<Value>>) -> Result<Vec<Vec<u8>>> {
-    match answers.into_iter().next() {
-        Some(answer) => elements(attempted, answer),
-        None => Err(Error::transient(format!("{attempted}: no answer"))),
     }
 }
 

@@ -1,13 +1,14 @@
 //! What one record does to Redis: operations on keys, collected until the barrier.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::ops::Range;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use redis::Cmd;
 use serde_json::{Value, json};
 
-use crate::redis::batch::Work;
+use crate::redis::packed::Packed;
 
 /// Operations on Redis, in order; see [`Redis::write`](super::Redis::write).
 ///
@@ -15,7 +16,7 @@ use crate::redis::batch::Work;
 /// comes between, so that the place sees one of them for each epoch.
 #[derive(Debug, Default)]
 pub struct Operations {
-    arguments: Arguments,
+    arguments: Packed,
     list: Vec<Operation>,
     /// The last increment of each field of a key, if nothing else has touched the key since.
     increments: HashMap<String, Vec<(String, usize)>, foldhash::fast::RandomState>,
@@ -25,11 +26,12 @@ pub struct Operations {
     is_used: bool,
 }
 
+/// One operation; an increment may be that of several rows.
 #[derive(Debug)]
-struct Operation {
+pub(crate) struct Operation {
     name: &'static str,
-    first: usize,
-    count: usize,
+    /// Its arguments by their numbers, but for the amount.
+    arguments: Range<usize>,
     /// The first row that it is for.
     row: usize,
     amount: Option<i64>,
@@ -43,23 +45,7 @@ impl Operations {
     /// Redis refuses it if the field holds no integer or would overflow: its record becomes a dead letter.
     pub fn increment(&mut self, key: impl AsRef<str>, field: &str, by: i64) -> &mut Self {
         let key = key.as_ref();
-        let known = self.increments.get(key).and_then(|fields| {
-            fields.iter().find(|(name, _)| name == field).map(|(_, index)| *index)
-        });
-        if let Some(earlier) = known.and_then(|index| self.list.get_mut(index))
-            && let Some(amount) = earlier.amount
-            && let Some(sum) = amount.checked_add(by)
-            && let Some(of_row) = earlier.of_row(self.row, amount).checked_add(by)
-        {
-            if earlier.parts.is_empty() {
-                earlier.parts.push((earlier.row, amount));
-            }
-            match earlier.parts.last_mut() {
-                Some((row, amount)) if *row == self.row => *amount = of_row,
-                _ => earlier.parts.push((self.row, by)),
-            }
-            earlier.amount = Some(sum);
-            self.is_used = true;
+        if self.sum_up(key, field, by) {
             return self;
         }
         let index = self.list.len();
@@ -68,19 +54,27 @@ impl Operations {
             Some((_, last)) => *last = index,
             None => fields.push((field.to_owned(), index)),
         }
-        self.begin("increment", key);
-        self.arguments.push(field);
-        self.end(Some(by))
+        self.push("increment", key, Some(by), |arguments| arguments.push(field))
+    }
+
+    /// Adds to an earlier increment of the same field, if there is one that takes it.
+    fn sum_up(&mut self, key: &str, field: &str, by: i64) -> bool {
+        let fields = self.increments.get(key).into_iter().flatten();
+        let known = fields.filter(|(name, _)| name == field).map(|(_, index)| *index).next();
+        let earlier = known.and_then(|index| self.list.get_mut(index));
+        // What does not fit begins an operation of its own, which the place is to refuse.
+        let is_added = earlier.is_some_and(|earlier| earlier.add(self.row, by).is_some());
+        self.is_used |= is_added;
+        is_added
     }
 
     /// Sets fields of a hash.
     pub fn set(&mut self, key: impl AsRef<str>, fields: &[(&str, &dyn Display)]) -> &mut Self {
+        // Redis has no such command without fields, and a hash without fields is none.
         if fields.is_empty() {
             return self;
         }
-        self.touch("set", key.as_ref());
-        self.fields(fields);
-        self.end(None)
+        self.change("set", key.as_ref(), |arguments| push_fields(arguments, fields))
     }
 
     /// Sets fields of a hash, and its field `guard` to `version`, unless that field holds a newer
@@ -92,45 +86,38 @@ impl Operations {
         (guard, version): (&str, impl Display),
         fields: &[(&str, &dyn Display)],
     ) -> &mut Self {
-        self.touch("set_if_newer", key.as_ref());
-        self.fields(&[(guard, &version)]);
-        self.fields(fields);
-        self.end(None)
+        self.change("set_if_newer", key.as_ref(), |arguments| {
+            push_fields(arguments, &[(guard, &version)]);
+            push_fields(arguments, fields);
+        })
     }
 
     /// Removes a field of a hash.
     pub fn remove_field(&mut self, key: impl AsRef<str>, field: &str) -> &mut Self {
-        self.touch("remove_field", key.as_ref());
-        self.arguments.push(field);
-        self.end(None)
+        self.change("remove_field", key.as_ref(), |arguments| arguments.push(field))
     }
 
     /// Lets a key expire this long after this epoch's commit.
     pub fn expire(&mut self, key: impl AsRef<str>, after: Duration) -> &mut Self {
-        self.touch("expire", key.as_ref());
-        self.arguments.display(&milliseconds(after));
-        self.end(None)
+        self.change("expire", key.as_ref(), |arguments| arguments.display(&milliseconds(after)))
     }
 
     /// Deletes a key of any kind.
     pub fn delete(&mut self, key: impl AsRef<str>) -> &mut Self {
-        self.touch("delete", key.as_ref());
-        self.end(None)
+        self.change("delete", key.as_ref(), |_| {})
     }
 
     /// Puts a member into a sorted set, or moves it to another score.
     pub fn add_member(&mut self, key: impl AsRef<str>, member: &str, score: f64) -> &mut Self {
-        self.touch("add_member", key.as_ref());
-        self.arguments.display(&score);
-        self.arguments.push(member);
-        self.end(None)
+        self.change("add_member", key.as_ref(), |arguments| {
+            arguments.display(&score);
+            arguments.push(member);
+        })
     }
 
     /// Takes a member out of a sorted set.
     pub fn remove_member(&mut self, key: impl AsRef<str>, member: &str) -> &mut Self {
-        self.touch("remove_member", key.as_ref());
-        self.arguments.push(member);
-        self.end(None)
+        self.change("remove_member", key.as_ref(), |arguments| arguments.push(member))
     }
 
     /// How many operations there are.
@@ -145,23 +132,31 @@ impl Operations {
         self.list.is_empty()
     }
 
-    /// Begins an operation after which increments of this key may not be summed with earlier ones.
-    pub(crate) fn touch(&mut self, name: &'static str, key: &str) {
+    /// An operation after which increments of this key may not be summed with earlier ones.
+    pub(crate) fn change(
+        &mut self,
+        name: &'static str,
+        key: &str,
+        arguments: impl FnOnce(&mut Packed),
+    ) -> &mut Self {
+        // A later increment must not move before this one.
         self.increments.remove(key);
-        self.begin(name, key);
+        self.push(name, key, None, arguments)
     }
 
-    /// Adds an argument to the operation that was begun.
-    pub(crate) fn argument(&mut self, argument: impl AsRef<[u8]>) {
-        self.arguments.push(argument);
-    }
-
-    /// Ends the operation that was begun.
-    pub(crate) fn end(&mut self, amount: Option<i64>) -> &mut Self {
-        if let Some(operation) = self.list.last_mut() {
-            operation.count = self.arguments.len() - operation.first;
-            operation.amount = amount;
-        }
+    fn push(
+        &mut self,
+        name: &'static str,
+        key: &str,
+        amount: Option<i64>,
+        arguments: impl FnOnce(&mut Packed),
+    ) -> &mut Self {
+        self.is_used = true;
+        let first = self.arguments.len();
+        self.arguments.push(key);
+        arguments(&mut self.arguments);
+        let (arguments, row) = (first..self.arguments.len(), self.row);
+        self.list.push(Operation { name, arguments, row, amount, parts: Vec::new() });
         self
     }
 
@@ -175,63 +170,40 @@ impl Operations {
         self.is_used
     }
 
-    fn begin(&mut self, name: &'static str, key: &str) {
-        self.is_used = true;
-        let (first, row) = (self.arguments.len(), self.row);
-        self.list.push(Operation { name, first, count: 0, row, amount: None, parts: Vec::new() });
-        self.arguments.push(key);
+    /// The operations, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Operation> {
+        self.list.iter()
     }
 
-    fn fields(&mut self, fields: &[(&str, &dyn Display)]) {
-        for (name, value) in fields {
-            self.arguments.push(name);
-            self.arguments.display(value);
-        }
-    }
-}
-
-impl Work for Operations {
-    fn operations(&self) -> usize {
-        self.list.len()
-    }
-
-    fn parts(&self, operation: usize) -> usize {
-        self.list.get(operation).map_or(1, |operation| operation.parts.len().max(1))
-    }
-
-    fn row(&self, operation: usize, part: usize) -> usize {
-        let Some(operation) = self.list.get(operation) else { return 0 };
-        operation.parts.get(part).map_or(operation.row, |(row, _)| *row)
-    }
-
-    fn fits(&self, operation: usize, is_part: &dyn Fn(usize) -> bool) -> bool {
-        self.list.get(operation).is_some_and(|operation| operation.sum(is_part).is_some())
-    }
-
-    fn write(&self, operation: usize, is_part: &dyn Fn(usize) -> bool, command: &mut Cmd) {
-        let Some(operation) = self.list.get(operation) else { return };
-        let amount = operation.amount.map(|_| operation.sum(is_part).unwrap_or(0));
-        command.arg(operation.name).arg(operation.count + usize::from(amount.is_some()));
-        for index in operation.first..operation.first + operation.count {
-            command.arg(self.arguments.get(index));
+    /// Adds one of them to the command, as it is for these rows; `None` if a sum does not fit 64 bits.
+    pub(crate) fn write(
+        &self,
+        operation: &Operation,
+        is_wanted: impl Fn(usize) -> bool,
+        command: &mut Cmd,
+    ) -> Option<()> {
+        let Operation { name, arguments, amount, .. } = operation;
+        let amount = match amount {
+            Some(_) => Some(operation.sum(is_wanted)?),
+            None => None,
+        };
+        command.arg(*name).arg(arguments.len() + usize::from(amount.is_some()));
+        for argument in self.arguments.range(arguments) {
+            command.arg(argument);
         }
         if let Some(amount) = amount {
             command.arg(amount);
         }
+        Some(())
     }
 
-    fn describe(&self, row: usize) -> (Option<String>, Value) {
-        let text = |index| String::from_utf8_lossy(self.arguments.get(index)).into_owned();
+    /// What a row does, for whoever reads a dead letter: its key, and all of it.
+    pub(crate) fn describe(&self, row: usize) -> (Option<String>, Value) {
         let (mut key, mut all) = (None, Vec::new());
-        for operation in &self.list {
-            let mut parts = operation.parts.iter().filter(|(of, _)| *of == row);
-            let part = parts.next().map(|(_, amount)| *amount);
-            if part.is_none() && (operation.row != row || !operation.parts.is_empty()) {
-                continue;
-            }
-            let amount = part.or(operation.amount).map(|amount| amount.to_string());
-            let texts = (operation.first..operation.first + operation.count).map(text);
-            let texts: Vec<String> = texts.chain(amount).collect();
+        for operation in self.list.iter().filter(|operation| operation.rows().any(|of| of == row)) {
+            let texts = self.arguments.range(&operation.arguments);
+            let texts = texts.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let texts: Vec<String> = texts.chain(operation.shown_amount(row)).collect();
             key = key.or_else(|| texts.first().cloned());
             all.push(json!({ "operation": operation.name, "arguments": texts }));
         }
@@ -239,7 +211,31 @@ impl Work for Operations {
     }
 }
 
+fn push_fields(arguments: &mut Packed, fields: &[(&str, &dyn Display)]) {
+    for (name, value) in fields {
+        arguments.push(name);
+        arguments.display(value);
+    }
+}
+
 impl Operation {
+    /// Adds what a row adds; `None`, and nothing has changed, if that does not fit 64 bits.
+    fn add(&mut self, row: usize, by: i64) -> Option<()> {
+        let amount = self.amount?;
+        let sum = amount.checked_add(by)?;
+        let of_row = self.of_row(row, amount).checked_add(by)?;
+        // From the second row on: most operations are of one, and need no list.
+        if self.parts.is_empty() {
+            self.parts.push((self.row, amount));
+        }
+        match self.parts.last_mut() {
+            Some((last, part)) if *last == row => *part = of_row,
+            _ => self.parts.push((row, by)),
+        }
+        self.amount = Some(sum);
+        Some(())
+    }
+
     /// What it adds for this row so far, of the amount that it adds for all.
     fn of_row(&self, row: usize, amount: i64) -> i64 {
         match self.parts.last() {
@@ -249,58 +245,31 @@ impl Operation {
         }
     }
 
-    /// The amount of these parts; `None` if it does not fit 64 bits.
-    fn sum(&self, is_part: &dyn Fn(usize) -> bool) -> Option<i64> {
+    /// The rows that it is for.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
+        let alone = self.parts.is_empty().then_some(self.row);
+        alone.into_iter().chain(self.parts.iter().map(|(row, _)| *row))
+    }
+
+    /// What it adds for these rows: 0 if it adds nothing, and `None` if that does not fit 64 bits.
+    pub(crate) fn sum(&self, is_wanted: impl Fn(usize) -> bool) -> Option<i64> {
         if self.parts.is_empty() {
             return Some(self.amount.unwrap_or(0));
         }
-        let parts = self.parts.iter().enumerate().filter(|(part, _)| is_part(*part));
-        i64::try_from(parts.map(|(_, (_, amount))| i128::from(*amount)).sum::<i128>()).ok()
+        let parts = self.parts.iter().filter(|(row, _)| is_wanted(*row));
+        i64::try_from(parts.map(|(_, amount)| i128::from(*amount)).sum::<i128>()).ok()
+    }
+
+    /// What it adds for a row, if it adds anything.
+    fn shown_amount(&self, row: usize) -> Option<String> {
+        let part = self.parts.iter().find(|(of, _)| *of == row).map(|(_, amount)| *amount);
+        part.or(self.amount).map(|amount| amount.to_string())
     }
 }
 
 /// A time to live as Redis takes it: it refuses one that ends beyond the 64 bits of its clock.
 pub(crate) fn milliseconds(after: Duration) -> u128 {
     after.as_millis().clamp(1, 1 << 50)
-}
-
-/// Arguments of a script, end to end in one buffer.
-#[derive(Debug, Default)]
-pub(crate) struct Arguments {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Arguments {
-    pub(crate) fn push(&mut self, argument: impl AsRef<[u8]>) {
-        self.bytes.extend_from_slice(argument.as_ref());
-        self.ends.push(self.bytes.len());
-    }
-
-    pub(crate) fn display(&mut self, argument: &(impl Display + ?Sized)) {
-        let _infallible = write!(TextOf(&mut self.bytes), "{argument}");
-        self.ends.push(self.bytes.len());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn get(&self, index: usize) -> &[u8] {
-        let begin = index.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
-        let end = self.ends.get(index).unwrap_or(begin);
-        self.bytes.get(*begin..*end).unwrap_or_default()
-    }
-}
-
-/// Writes text into bytes.
-struct TextOf<'a>(&'a mut Vec<u8>);
-
-impl Write for TextOf<'_> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -310,8 +279,8 @@ mod tests {
     /// Checks what is sent of all rows.
     fn check(operations: &Operations, expected: &str) {
         let mut command = Cmd::new();
-        for number in 0..operations.operations() {
-            operations.write(number, &|_| true, &mut command);
+        for operation in operations.iter() {
+            operations.write(operation, |_| true, &mut command).unwrap();
         }
         let texts = command.args_iter().filter_map(|argument| match argument {
             redis::Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -347,7 +316,7 @@ mod tests {
         }
         check(&operations, "increment 3 a x 0 increment 3 a x 7");
         let mut command = Cmd::new();
-        operations.write(0, &|part| part == 1, &mut command);
+        operations.write(&operations.list[0], |row| row == 1, &mut command).unwrap();
         let command = command.get_packed_command();
         assert!(String::from_utf8_lossy(&command).contains("\r\n9223372036854775807\r\n"));
     }
@@ -361,10 +330,11 @@ mod tests {
             assert!(operations.is_used());
         }
         check(&operations, "increment 3 a x 9223372036854775804");
-        assert_eq!((operations.parts(0), operations.row(0, 2)), (3, 2));
-        assert!(!operations.fits(0, &|part| part != 1), "without the second it is too much");
+        let operation = &operations.list[0];
+        assert_eq!(operation.rows().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(operation.sum(|row| row != 1), None, "without the second it is too much");
         let mut command = Cmd::new();
-        operations.write(0, &|part| part == 1, &mut command);
+        operations.write(operation, |row| row == 1, &mut command).unwrap();
         assert!(String::from_utf8_lossy(&command.get_packed_command()).contains("\r\n-6\r\n"));
         let (key, described) = operations.describe(2);
         assert_eq!(key.as_deref(), Some("a"));

@@ -97,6 +97,7 @@ impl Redis {
 
     /// This many operations were committed.
     pub(crate) fn has_written(&self, operations: usize) {
+        // An epoch without any has shown nothing of what the user may do to results.
         if operations > 0 {
             self.shared.may_write.store(true, Ordering::Relaxed);
         }

@@ -25,6 +25,7 @@ pub(crate) fn parse_position(text: &str) -> Option<Position> {
     fn number(text: &str) -> Option<Option<i64>> {
         if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
     }
+    // Strictly, to the last part: what is half read would be another position.
     let mut parts = text.split(' ');
     let (commit, owner) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let offset = number(parts.next()?)?;

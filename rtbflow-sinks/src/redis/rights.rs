@@ -6,8 +6,8 @@ use rtbflow::{Error, Result};
 
 use crate::redis::failure;
 use crate::redis::keys::Keys;
-use crate::redis::library::{elements, text};
 use crate::redis::place::Redis;
+use crate::redis::reply::{elements, groups, text};
 
 /// Commands that a job runs on its own keys, which begin with `rtbflow:`; always looked at.
 pub const OWN_KEYS: &[&str] = &[
@@ -60,12 +60,14 @@ impl Redis {
     pub(crate) async fn check_rights(&self, keys: Option<&Keys>) -> Result<()> {
         let attempted = "check the user's rights";
         let aside = match (keys, self.uses()) {
+            // A key that nobody else uses, of those that the user has to have rights to in any case.
             (Some(keys), _) => format!("{}:check", keys.aside()),
             (None, [(prefix, _), ..]) => format!("{prefix}rtbflow:aside"),
+            // Neither a job nor a prefix: there is nothing that would have to be allowed.
             (None, []) => return Ok(()),
         };
         let script = self.check_text();
-        let request = |_| {
+        let request = || {
             let mut command = script.run(&[&aside]);
             if let Some(keys) = keys {
                 command.arg(keys.prefix()).arg(OWN_KEYS.len()).arg(OWN_KEYS);
@@ -75,24 +77,15 @@ impl Redis {
             }
             command
         };
-        let mut answers = script.send(self.server(), attempted, 1, request).await?;
+        let answer = script.send_one(self.server(), attempted, request).await?;
         let attempted = format!("{attempted} in Redis at {}", self.server().address());
-        let Some(answer) = answers.pop() else { return Err(Error::transient(attempted)) };
-        let refused = elements(&attempted, answer)?;
-        let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for part in refused.chunks(3) {
-            let [prefix, command, refusal] = [0, 1, 2].map(|number| text(part.get(number)));
-            if !failure::is_forbidden(&refusal) {
-                return Err(failure::forbidden(&attempted, &refusal, &command, &prefix, true));
-            }
-            let commands = missing.entry(prefix).or_default();
-            if !commands.contains(&command) {
-                commands.push(command);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
+        let missing = missing(&attempted, &elements(&attempted, answer)?)?;
+        if missing.is_empty() { Ok(()) } else { Err(self.lacks(&attempted, &missing)) }
+    }
+
+    /// The error of rights that are missing, with what grants them.
+    #[cold]
+    fn lacks(&self, attempted: &str, missing: &Missing) -> Error {
         let user = self.server().user();
         let each = missing.iter().map(|(prefix, commands)| {
             format!("{} on keys that begin with {prefix}", commands.join(", "))
@@ -102,11 +95,34 @@ impl Redis {
                 commands.iter().map(|command| format!("+{}", command.to_lowercase())).collect();
             format!("ACL SETUSER {user} ~{prefix}* {}", commands.join(" "))
         });
-        Err(Error::config(format!(
+        Error::config(format!(
             "{attempted}: the user {user} may not run {}, or the server does not know these commands; allow \
              it: {}",
             each.collect::<Vec<_>>().join("; "),
             grants.collect::<Vec<_>>().join("; "),
-        )))
+        ))
     }
+}
+
+/// Commands that were refused, by what the names of the keys begin with.
+type Missing = BTreeMap<String, Vec<String>>;
+
+/// What the script has found to be refused.
+///
+/// # Errors
+/// If a command is refused for another reason than that the user may not run it.
+fn missing(attempted: &str, refused: &[Vec<u8>]) -> Result<Missing> {
+    let mut missing = Missing::new();
+    for [prefix, command, refusal] in groups(attempted, refused)? {
+        let [prefix, command, refusal] = [prefix, command, refusal].map(|part| text(part));
+        // Such as a server that is out of memory: it says nothing about rights, and is waited for.
+        if !failure::is_forbidden(&refusal) {
+            return Err(failure::forbidden(attempted, &refusal, &command, &prefix, true));
+        }
+        let commands = missing.entry(prefix).or_default();
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    Ok(missing)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisResult, Value};
 use rtbflow::epoch::Patience;
 use rtbflow::{Error, Result};
 use tokio::sync::Mutex;
@@ -76,8 +76,14 @@ impl Server {
         let is_connected = AtomicBool::new(false);
         let attempts = self.attempts(commands, &is_connected);
         match tokio::time::timeout(deadline, attempts).await {
+            // Whoever asked goes through commands and answers side by side.
+            Ok(Ok(answers)) if answers.len() != commands.len() => {
+                Err(Error::broken("Redis answers to more commands than were sent, or fewer"))
+            }
             Ok(Ok(answers)) => {
                 self.patience.shorten();
+                // The answers are good, but the next call would fail on this connection: a server that is a replica
+                // now, for one.
                 if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
                     self.disconnect();
                 }
@@ -95,14 +101,31 @@ impl Server {
         }
     }
 
+    /// Sends a command by itself; the answer may be an error of its own.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_one(
+        &self,
+        attempted: &str,
+        command: Cmd,
+    ) -> Result<RedisResult<Value>> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command);
+        let answer = self.send(attempted, &mut commands).await?.pop();
+        answer.ok_or_else(|| Error::broken("the one answer to a command is missing"))
+    }
+
     async fn attempts(
         &self,
         commands: &Pipeline,
         is_connected: &AtomicBool,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
+        // Few, and soon one behind the other: a server that stays away is waited for by the job, which says so.
         let mut pause = PAUSE;
         for _ in 1..MOST_ATTEMPTS {
             match self.attempt(commands, is_connected).await {
+                // Whether the commands ran is not known; each of them finds out by itself whether it did.
                 Err(cause) if failure::is_broken(&cause) => {
                     tracing::debug!(server = %self.address, %cause, "connecting to Redis again");
                     tokio::time::sleep(pause).await;
@@ -135,6 +158,7 @@ impl Server {
         if let Some(connection) = &*slot {
             return Ok(connection.clone());
         }
+        // No time-out of a response: the whole call has one, which is lengthened where a server needs more time.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.deadline))
             .set_response_timeout(None);

@@ -110,10 +110,10 @@ async fn a_sink_that_is_put_together_wrongly_is_refused_before_anything_is_read(
     let schema = Schema::new().await;
     let postgres = schema.place().await;
     let error = run(&postgres, |postgres| postgres.upsert("t").add("n", |n: &i64| *n)).await;
-    assert_lists(error, &["add the columns of its key"]);
+    assert_lists(error, &["the sink has no column of its key"]);
     let twice =
         |postgres: &Postgres| postgres.insert("t").bigint("n", |n: &i64| *n).bigint("n", |n| *n);
-    assert_lists(run(&postgres, twice).await, &["it is given twice"]);
+    assert_lists(run(&postgres, twice).await, &["is named twice"]);
     assert_eq!(claimed(&schema).await, 0);
 }
 

@@ -7,14 +7,14 @@ use rtbflow::source::{IteratorSource, channel};
 use rtbflow::testing::Proxy;
 use rtbflow_sinks::redis::Redis;
 
-use crate::room::Room;
+use crate::namespace::Namespace;
 use crate::server::PrivateServer;
 
 const SOON: Duration = Duration::from_secs(30);
 
-async fn counted(room: &Room, count: u64) {
+async fn counted(namespace: &Namespace, count: u64) {
     let counted = async {
-        while room.ask::<Option<u64>>(&["HGET", "count", "n"]).await != Some(count) {
+        while namespace.ask::<Option<u64>>(&["HGET", "count", "n"]).await != Some(count) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
@@ -29,7 +29,7 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
         .call_timeout(Duration::from_secs(2))
         .build()
         .unwrap();
-    let room = Room::over(by_proxy.clone(), &server.url(), "accounts").await;
+    let namespace = Namespace::over(by_proxy.clone(), &server.url(), "accounts").await;
     // Each seventh number is found to be a duplicate, in Redis only.
     const COUNT: &str = "
         if ARGV[1] % 7 == 0 then return 'duplicate' end
@@ -40,14 +40,14 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
         })
     };
     let (mut pusher, numbers) = channel::<u64>("numbers", 100);
-    let former = Job::new(room.job.as_str()).unwrap().source(numbers).anchor(by_proxy.clone());
+    let former = Job::new(namespace.job.as_str()).unwrap().source(numbers).anchor(by_proxy.clone());
     let former = former.pipeline(move |numbers| numbers.to(count(&by_proxy)));
     let account = former.account();
     let former = tokio::spawn(former.run(std::future::pending()));
     for number in 1..=7 {
         pusher.push(number).await.unwrap();
     }
-    counted(&room, 6).await;
+    counted(&namespace, 6).await;
     proxy.cut_after("count");
     for number in 8..=15 {
         pusher.push(number).await.unwrap();
@@ -55,11 +55,11 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
     proxy.until_planned_cuts(1).await;
     // No way back for it until another has come.
     proxy.cut();
-    let applied: u64 = room.ask(&["HGET", "count", "n"]).await;
+    let applied: u64 = namespace.ask(&["HGET", "count", "n"]).await;
     assert!(applied > 6, "the request arrived: {applied}");
     let direct = Redis::connect_to(server.url()).build().unwrap();
     let source = IteratorSource::new("numbers", || 1..=40_u64);
-    let next = Job::new(room.job.as_str()).unwrap().source(source).anchor(direct.clone());
+    let next = Job::new(namespace.job.as_str()).unwrap().source(source).anchor(direct.clone());
     let next = next.pipeline(move |numbers| numbers.to(count(&direct)));
     let next = next.run(std::future::pending()).await.unwrap();
     proxy.mend();
@@ -69,7 +69,7 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
     assert!(error.is_fenced(), "{error:?}");
     let former = account.report();
     println!("{former:?}\n{next:?}");
-    assert_eq!(room.ask::<u64>(&["HGET", "count", "n"]).await, 35);
+    assert_eq!(namespace.ask::<u64>(&["HGET", "count", "n"]).await, 35);
     assert_eq!((former.decoded + next.decoded, former.duplicates + next.duplicates), (35, 5));
     assert_eq!(former.records_out + next.records_out, 35);
 }

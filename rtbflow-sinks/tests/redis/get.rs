@@ -15,7 +15,7 @@ use rtbflow::testing::{ManualClock, Proxy};
 use rtbflow::{Job, Result};
 use rtbflow_sinks::redis::Redis;
 
-use crate::room::{Room, address};
+use crate::namespace::{Namespace, address};
 use crate::server::PrivateServer;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -47,47 +47,49 @@ where
 }
 
 /// How often a command has run on the server.
-async fn count(room: &Room, command: &str) -> u32 {
-    let all: String = room.ask(&["INFO", "commandstats"]).await;
+async fn count(namespace: &Namespace, command: &str) -> u32 {
+    let all: String = namespace.ask(&["INFO", "commandstats"]).await;
     let line = all.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
-async fn private(options: &[&str]) -> (PrivateServer, Room) {
+async fn private(options: &[&str]) -> (PrivateServer, Namespace) {
     let server = PrivateServer::start(options).await;
     let redis = Redis::connect_to(server.url()).build().unwrap();
-    let room = Room::over(redis, &server.url(), "lookup").await;
-    (server, room)
+    let namespace = Namespace::over(redis, &server.url(), "lookup").await;
+    (server, namespace)
 }
 
 #[tokio::test]
 async fn keys_that_are_asked_for_together_are_one_round_trip() {
-    let (_server, room) = private(&[]).await;
+    let (_server, namespace) = private(&[]).await;
     for n in (0..200).step_by(2) {
-        room.ask::<()>(&["SET", &room.key(&n.to_string()), &format!("value {n}")]).await;
+        namespace.ask::<()>(&["SET", &namespace.key(&n.to_string()), &format!("value {n}")]).await;
     }
-    room.ask::<()>(&["HSET", &room.key("1"), "no", "string"]).await;
-    let prefix = room.key("");
-    let get = room.redis.get(move |n: &u32| format!("{prefix}{n}"));
+    namespace.ask::<()>(&["HSET", &namespace.key("1"), "no", "string"]).await;
+    let prefix = namespace.key("");
+    let get = namespace.redis.get(move |n: &u32| format!("{prefix}{n}"));
     let lookup = Lookup::new(calls(), MINUTE, 1_000);
     let numbers: Vec<u32> = (0..200).chain(0..200).collect();
     let (found, report) = found(numbers.clone(), lookup, get).await;
     let value = |n: u32| (n, n.is_multiple_of(2).then(|| format!("value {n}")));
     assert_eq!(found, numbers.into_iter().map(value).collect::<Vec<_>>());
     assert_eq!((report.decoded, report.dead_lettered), (400, 0));
-    let trips = count(&room, "mget").await;
+    let trips = count(&namespace, "mget").await;
     assert!((2..=4).contains(&trips), "{trips} round trips for 200 keys, a hundred at a time");
 }
 
 #[tokio::test]
 async fn fields_of_hashes_and_what_is_none() {
-    let room = Room::new("lookup").await;
-    room.ask::<()>(&["HSET", &room.key("0"), "spent", "7", "budget", "100", "other", "1"]).await;
-    room.ask::<()>(&["HSET", &room.key("1"), "spent", "8"]).await;
-    room.ask::<()>(&["HSET", &room.key("2"), "other", "1"]).await;
-    room.ask::<()>(&["SET", &room.key("3"), "a string"]).await;
-    let prefix = room.key("");
-    let get = room.redis.get_hash(["spent", "budget"], move |n: &u32| format!("{prefix}{n}"));
+    let namespace = Namespace::new("lookup").await;
+    namespace
+        .ask::<()>(&["HSET", &namespace.key("0"), "spent", "7", "budget", "100", "other", "1"])
+        .await;
+    namespace.ask::<()>(&["HSET", &namespace.key("1"), "spent", "8"]).await;
+    namespace.ask::<()>(&["HSET", &namespace.key("2"), "other", "1"]).await;
+    namespace.ask::<()>(&["SET", &namespace.key("3"), "a string"]).await;
+    let prefix = namespace.key("");
+    let get = namespace.redis.get_hash(["spent", "budget"], move |n: &u32| format!("{prefix}{n}"));
     let (found, report) = found((0..5).collect(), Lookup::new(calls(), MINUTE, 10), get).await;
     let some = |text: &str| Some(text.to_owned());
     let expected =
@@ -98,21 +100,21 @@ async fn fields_of_hashes_and_what_is_none() {
 
 #[tokio::test]
 async fn a_value_that_is_no_text_is_a_dead_letter() {
-    let room = Room::new("lookup").await;
-    room.ask::<()>(&[b"SET".as_slice(), room.key("0").as_bytes(), &[0xff, 0]]).await;
-    let prefix = room.key("");
-    let get = room.redis.get(move |n: &u32| format!("{prefix}{n}"));
+    let namespace = Namespace::new("lookup").await;
+    namespace.ask::<()>(&[b"SET".as_slice(), namespace.key("0").as_bytes(), &[0xff, 0]]).await;
+    let prefix = namespace.key("");
+    let get = namespace.redis.get(move |n: &u32| format!("{prefix}{n}"));
     let (found, report) = found(vec![0, 1], Lookup::new(calls(), MINUTE, 10), get).await;
     assert_eq!((found, report.dead_lettered), (vec![(1, None)], 1));
 }
 
 #[tokio::test]
 async fn a_server_that_is_silent_or_away_is_asked_again_until_it_answers() {
-    let room = Room::new("lookup").await;
-    room.ask::<()>(&["MSET", &room.key("1"), "one", &room.key("2"), "two"]).await;
+    let namespace = Namespace::new("lookup").await;
+    namespace.ask::<()>(&["MSET", &namespace.key("1"), "one", &namespace.key("2"), "two"]).await;
     let proxy = Proxy::to(address()).await.unwrap();
     let redis = Redis::connect_to(format!("redis://{}", proxy.address())).build().unwrap();
-    let prefix = room.key("");
+    let prefix = namespace.key("");
     let get = redis.get(move |n: &u32| format!("{prefix}{n}"));
     let attempts = Arc::new(AtomicUsize::new(0));
     let (made, reached) = (Arc::clone(&attempts), Arc::new(tokio::sync::Notify::new()));
@@ -146,12 +148,12 @@ async fn a_server_that_is_silent_or_away_is_asked_again_until_it_answers() {
 
 #[tokio::test]
 async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
-    let room = Room::new("lookup").await;
+    let namespace = Namespace::new("lookup").await;
     let (clock, place) = (ManualClock::new(at(1_000_000)), Memory::new());
     let (mut pusher, keys) = channel::<u32>("keys", 10);
     let (writer, mut results) = rtbflow::writer::channel(10);
-    let prefix = room.key("");
-    let get = room.redis.get(move |n: &u32| format!("{prefix}{n}"));
+    let prefix = namespace.key("");
+    let get = namespace.redis.get(move |n: &u32| format!("{prefix}{n}"));
     let job = Job::new("lookups")
         .unwrap()
         .source(keys)
@@ -170,7 +172,7 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
     };
     let mut answers = Vec::new();
     for (value, passed) in [("first", 0), ("second", 59), ("third", 2), ("fourth", 59)] {
-        room.ask::<()>(&["SET", &room.key("1"), value]).await;
+        namespace.ask::<()>(&["SET", &namespace.key("1"), value]).await;
         clock.advance(Duration::from_secs(passed));
         // The barrier behind another record tells the time.
         answer(2).await;

@@ -9,7 +9,7 @@ use rtbflow::testing::laws::{self, AnchorUnderTest};
 use rtbflow::{Record, Result};
 use rtbflow_sinks::redis::Redis;
 
-use crate::room::{Room, stage};
+use crate::namespace::{Namespace, stage};
 
 /// Remembers the jobs that the laws make up, to forget them afterwards.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Anchor for Remembering {
 }
 
 struct UnderTest {
-    room: Room,
+    namespace: Namespace,
     anchor: Remembering,
 }
 
@@ -66,14 +66,14 @@ impl AnchorUnderTest for UnderTest {
 
     fn anchor(&self) -> Remembering {
         Remembering {
-            redis: self.room.redis.with_own_connections(),
+            redis: self.namespace.redis.with_own_connections(),
             jobs: Arc::clone(&self.anchor.jobs),
         }
     }
 
     fn stage(&self, value: i64) -> Staged {
-        let key = self.room.key("total");
-        let mut sink = self.room.redis.write(move |value: &i64, operations| {
+        let key = self.namespace.key("total");
+        let mut sink = self.namespace.redis.write(move |value: &i64, operations| {
             operations.increment(&key, "sum", *value);
         });
         stage(&mut sink, [value]).remove(0)
@@ -83,10 +83,11 @@ impl AnchorUnderTest for UnderTest {
         const DISTINCT: &str = "
             if redis.call('SADD', KEYS[1], ARGV[1]) == 0 then return 'duplicate' end
             redis.call('HINCRBY', KEYS[2], 'sum', ARGV[1])";
-        let (seen, total) = (self.room.key("seen"), self.room.key("total"));
-        let mut sink = self.room.redis.script("distinct", DISTINCT, move |value: &i64, call| {
-            call.key(&seen).key(&total).argument(value);
-        });
+        let (seen, total) = (self.namespace.key("seen"), self.namespace.key("total"));
+        let mut sink =
+            self.namespace.redis.script("distinct", DISTINCT, move |value: &i64, call| {
+                call.key(&seen).key(&total).argument(value);
+            });
         let mut staged = Vec::new();
         sink.write(record);
         sink.stage(&mut staged);
@@ -94,20 +95,21 @@ impl AnchorUnderTest for UnderTest {
     }
 
     async fn total(&self) -> i64 {
-        let sum: Option<i64> = self.room.ask(&["HGET", &self.room.key("total"), "sum"]).await;
+        let sum: Option<i64> =
+            self.namespace.ask(&["HGET", &self.namespace.key("total"), "sum"]).await;
         sum.unwrap_or(0)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_the_laws_of_anchors() {
-    let room = Room::new("laws").await;
-    let anchor = Remembering { redis: room.redis.clone(), jobs: Arc::default() };
-    let place = UnderTest { room, anchor };
+    let namespace = Namespace::new("laws").await;
+    let anchor = Remembering { redis: namespace.redis.clone(), jobs: Arc::default() };
+    let place = UnderTest { namespace, anchor };
     laws::anchor(&place).await;
     let jobs = place.anchor.jobs.lock().unwrap().clone();
     for job in jobs {
-        place.room.redis.forget(&JobName::new(job).unwrap()).await.unwrap();
+        place.namespace.redis.forget(&JobName::new(job).unwrap()).await.unwrap();
     }
-    place.room.clean().await;
+    place.namespace.clean().await;
 }

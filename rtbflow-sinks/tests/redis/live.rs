@@ -12,7 +12,7 @@ use rtbflow::epoch::{DeadLetter, DeadLetters};
 use rtbflow::source::{IteratorSource, channel};
 use rtbflow_sinks::redis::{MERGE_HASH, Redis, WRITE};
 
-use crate::room::Room;
+use crate::namespace::Namespace;
 use crate::server::PrivateServer;
 
 const KEYS: u64 = 50;
@@ -36,30 +36,30 @@ const REASONS: [(&str, &[&str], &[&str]); 5] = [
 ];
 
 /// How often the server has refused something for this reason.
-async fn refusals(room: &Room, code: &str) -> u64 {
-    let info: String = room.ask(&["INFO", "errorstats"]).await;
+async fn refusals(namespace: &Namespace, code: &str) -> u64 {
+    let info: String = namespace.ask(&["INFO", "errorstats"]).await;
     let line = info.lines().find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
     line.map_or(0, |count| count.trim().parse().unwrap())
 }
 
 /// A server, and a job's own way to it as a user with these rights.
-async fn served(prefix: &str) -> (PrivateServer, Redis, Room) {
+async fn served(prefix: &str) -> (PrivateServer, Redis, Namespace) {
     let server = PrivateServer::start(&["--maxmemory-policy", "noeviction"]).await;
     let reached = server.url().replace("redis://", "redis://job:secret@");
     let redis = Redis::connect_to(reached).uses(prefix, WRITE).uses(prefix, MERGE_HASH);
-    let room = Room::over(redis.build().unwrap(), &server.url(), "live").await;
+    let namespace = Namespace::over(redis.build().unwrap(), &server.url(), "live").await;
     let rules = ["reset", "on", ">secret", "+@all", "~rtbflow:*"].map(str::to_owned);
     let rules = rules.into_iter().chain([format!("~{prefix}*")]);
     let words = ["ACL", "SETUSER", "job"].map(str::to_owned).into_iter().chain(rules);
-    room.ask::<()>(&words.collect::<Vec<_>>()).await;
-    (server, room.redis.clone(), room)
+    namespace.ask::<()>(&words.collect::<Vec<_>>()).await;
+    (server, namespace.redis.clone(), namespace)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_exact() {
-    let (_server, redis, room) = served("live:").await;
+    let (_server, redis, namespace) = served("live:").await;
     let (mut pusher, numbers) = channel::<u64>("numbers", 10_000);
-    let job = Job::new(room.job.as_str()).unwrap().source(numbers).anchor(redis.clone());
+    let job = Job::new(namespace.job.as_str()).unwrap().source(numbers).anchor(redis.clone());
     let job = job.commit_interval(Duration::from_millis(5)).pipeline(move |numbers| {
         let sums = redis.write(|n: &u64, to| {
             let key = format!("live:{}", n % KEYS);
@@ -81,50 +81,50 @@ async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_ex
         next += count;
         next
     };
-    let written = async |room: &Room, total: u64| {
+    let written = async |namespace: &Namespace, total: u64| {
         let last = format!("live:{}", (total - 1) % KEYS);
         let expected = (total - 1) / KEYS + 1;
         let written = async {
-            while room.ask::<Option<u64>>(&["HGET", &last, "n"]).await != Some(expected) {
+            while namespace.ask::<Option<u64>>(&["HGET", &last, "n"]).await != Some(expected) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(SOON, written).await.expect("the job goes on");
     };
     let total = push(1_000).await;
-    written(&room, total).await;
+    written(&namespace, total).await;
     for (code, begin, end) in REASONS {
-        room.ask::<redis::Value>(begin).await;
-        let before = refusals(&room, code).await;
+        namespace.ask::<redis::Value>(begin).await;
+        let before = refusals(&namespace, code).await;
         push(500).await;
         let refused = async {
-            while refusals(&room, code).await < before + 3 {
+            while refusals(&namespace, code).await < before + 3 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(SOON, refused).await.unwrap_or_else(|_| panic!("no {code}"));
-        room.ask::<redis::Value>(end).await;
+        namespace.ask::<redis::Value>(end).await;
         let total = push(500).await;
-        written(&room, total).await;
+        written(&namespace, total).await;
     }
     drop(pusher);
     let report = job.await.unwrap().unwrap();
     assert_eq!((report.decoded, report.dead_lettered, report.pending), (next, 0, 0));
-    holds_all_below(&room, next).await;
+    holds_all_below(&namespace, next).await;
 }
 
 /// Checks what the numbers below this one have left.
-async fn holds_all_below(room: &Room, next: u64) {
+async fn holds_all_below(namespace: &Namespace, next: u64) {
     for key in 0..KEYS {
         let all: Vec<u64> = (key..next).step_by(usize::try_from(KEYS).unwrap()).collect();
-        let held: BTreeMap<String, u64> = room.ask(&["HGETALL", &format!("live:{key}")]).await;
+        let held: BTreeMap<String, u64> = namespace.ask(&["HGETALL", &format!("live:{key}")]).await;
         assert_eq!(held["n"], all.len() as u64);
         assert_eq!(held["sum"], all.iter().sum::<u64>());
         let merged: BTreeMap<String, u64> =
-            room.ask(&["HGETALL", &format!("live:merged:{key}")]).await;
+            namespace.ask(&["HGETALL", &format!("live:merged:{key}")]).await;
         assert_eq!((merged["n"], merged["last"]), (all.len() as u64, all[all.len() - 1]));
     }
-    let newest: u64 = room.ask(&["HGET", "live:newest", "last"]).await;
+    let newest: u64 = namespace.ask(&["HGET", "live:newest", "last"]).await;
     assert_eq!(newest, next - 1);
 }
 
@@ -142,11 +142,11 @@ impl DeadLetters for Letters {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_for_what_it_is_becomes_a_dead_letter_and_the_rest_is_there_once() {
     const BAD: [u64; 3] = [7, 500, 1_999];
-    let (_server, redis, room) = served("live:").await;
-    room.ask::<()>(&["SET", "live:text", "text"]).await;
+    let (_server, redis, namespace) = served("live:").await;
+    namespace.ask::<()>(&["SET", "live:text", "text"]).await;
     let letters = Letters::default();
     let source = IteratorSource::new("numbers", || 0..2_000_u64);
-    let job = Job::new(room.job.as_str()).unwrap().source(source).anchor(redis.clone());
+    let job = Job::new(namespace.job.as_str()).unwrap().source(source).anchor(redis.clone());
     let job = job.dead_letters(letters.clone()).pipeline(move |numbers| {
         let sums = redis.write(|n: &u64, to| {
             let key = if BAD.contains(n) { "live:text" } else { "live:sum" };
@@ -166,6 +166,6 @@ async fn what_is_refused_for_what_it_is_becomes_a_dead_letter_and_the_rest_is_th
     assert_eq!(offsets, BAD.map(|n| i64::try_from(n).unwrap()));
     assert!(letters.iter().all(|letter| letter.reason.reason().contains("WRONGTYPE")));
     for key in ["live:all", "live:sum", "live:calls"] {
-        assert_eq!(room.ask::<u64>(&["HGET", key, "n"]).await, 1_997, "{key}");
+        assert_eq!(namespace.ask::<u64>(&["HGET", key, "n"]).await, 1_997, "{key}");
     }
 }

@@ -16,13 +16,13 @@ mod live;
 #[cfg(test)]
 mod merge_hash;
 #[cfg(test)]
+mod namespace;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod rights;
-#[cfg(test)]
-mod room;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rtbflow::Timestamp;
 use rtbflow::sink::{Sink, Staged};
 use rtbflow_sinks::redis::{MergeHash, Redis};
 
-use crate::room::{Room, stage};
+use crate::namespace::{Namespace, stage};
 
 const FIVE_MINUTES: i64 = 300_000;
 const TIME_TO_LIVE: Duration = Duration::from_hours(48);
@@ -81,24 +81,27 @@ fn model(windows: &[Window]) -> BTreeMap<String, BTreeMap<String, String>> {
     keys
 }
 
-async fn all_hashes(room: &Room) -> BTreeMap<String, BTreeMap<String, String>> {
+async fn all_hashes(namespace: &Namespace) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    let keys: Vec<String> = room.ask(&["KEYS", &format!("{}:*", room.prefix)]).await;
+    let keys: Vec<String> = namespace.ask(&["KEYS", &format!("{}:*", namespace.prefix)]).await;
     for key in keys {
-        let name = key[room.prefix.len() + 1..].to_owned();
-        let left_ms: i64 = room.ask(&["PTTL", &key]).await;
+        let name = key[namespace.prefix.len() + 1..].to_owned();
+        let left_ms: i64 = namespace.ask(&["PTTL", &key]).await;
         assert!((170_000_000..=172_800_000).contains(&left_ms), "{name} expires in {left_ms} ms");
-        found.insert(name.clone(), room.hash(&name).await);
+        found.insert(name.clone(), namespace.hash(&name).await);
     }
     found
 }
 
 /// Commits each group of partials in an epoch of its own, in turn by three tasks, some of them twice.
 async fn check(groups: Vec<Vec<Window>>) {
-    let room = Room::new("merge").await;
+    let namespace = Namespace::new("merge").await;
     let mut owners = Vec::new();
     for number in 0..3 {
-        owners.push((room.claim(number).await, performance(&room.redis, &room.prefix)));
+        owners.push((
+            namespace.claim(number).await,
+            performance(&namespace.redis, &namespace.prefix),
+        ));
     }
     for (number, group) in groups.iter().enumerate() {
         let (owner, sink) = &mut owners[number % 3];
@@ -107,8 +110,8 @@ async fn check(groups: Vec<Vec<Window>>) {
             owner.commit(&epoch).await.unwrap();
         }
     }
-    assert_eq!(all_hashes(&room).await, model(&groups.concat()));
-    room.clean().await;
+    assert_eq!(all_hashes(&namespace).await, model(&groups.concat()));
+    namespace.clean().await;
 }
 
 fn windows() -> impl Strategy<Value = Window> {
@@ -131,25 +134,25 @@ proptest! {
 
 #[tokio::test]
 async fn the_newest_is_never_replaced_by_an_older_one() {
-    let room = Room::new("newest").await;
-    let mut owner = room.claim(0).await;
-    let mut sink = performance(&room.redis, &room.prefix);
+    let namespace = Namespace::new("newest").await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     for (window, newest, impressions) in
         [(5, 5, "10"), (3, 5, "10"), (5, 5, "20"), (6, 6, "10"), (5, 6, "10"), (6, 6, "20")]
     {
         owner.write(stage(&mut sink, [Window::new("a", window, 10, 1, 1)])).await;
         let expected = Window::new("a", newest, 0, 0, 0).start().to_string();
-        let held = room.hash("a").await;
+        let held = namespace.hash("a").await;
         assert_eq!((&held["window_start"], held["impressions"].as_str()), (&expected, impressions));
-        assert_eq!(held, room.hash(&format!("a:{expected}")).await);
+        assert_eq!(held, namespace.hash(&format!("a:{expected}")).await);
     }
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn guards_are_compared_by_what_they_mean() {
-    let room = Room::new("guards").await;
-    let mut owner = room.claim(0).await;
+    let namespace = Namespace::new("guards").await;
+    let mut owner = namespace.claim(0).await;
     let guards = [
         // Each is newer than the one before.
         "-10",
@@ -172,55 +175,55 @@ async fn guards_are_compared_by_what_they_mean() {
     ];
     for ascending in [&guards[..], &times[..]] {
         for pair in ascending.windows(2) {
-            let (own, newest) = (room.key("own"), room.key("newest"));
-            let mut sink = room
+            let (own, newest) = (namespace.key("own"), namespace.key("newest"));
+            let mut sink = namespace
                 .redis
                 .merge_hash(move |guard: &&'static str| format!("{own}:{guard}"))
                 .set("guard", |guard| *guard)
                 .newest(move |_| newest.clone(), "guard");
             for guard in [pair[1], pair[0]] {
                 owner.write(stage(&mut sink, [guard])).await;
-                assert_eq!(room.hash("newest").await["guard"], pair[1]);
+                assert_eq!(namespace.hash("newest").await["guard"], pair[1]);
             }
-            room.ask::<()>(&["DEL", &room.key("newest")]).await;
+            namespace.ask::<()>(&["DEL", &namespace.key("newest")]).await;
             for guard in pair {
                 owner.write(stage(&mut sink, [*guard])).await;
-                assert_eq!(room.hash("newest").await["guard"], *guard);
+                assert_eq!(namespace.hash("newest").await["guard"], *guard);
             }
-            room.ask::<()>(&["DEL", &room.key("newest")]).await;
+            namespace.ask::<()>(&["DEL", &namespace.key("newest")]).await;
         }
     }
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn sums_are_exact_beyond_what_a_lua_number_can_tell() {
-    let room = Room::new("exact").await;
-    let mut owner = room.claim(0).await;
-    let mut sink = performance(&room.redis, &room.prefix);
+    let namespace = Namespace::new("exact").await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     let start = Window::new("a", 0, 0, 0, 0).start();
     let beyond = (1_i64 << 53) + 1;
     for expected in [beyond, 2 * beyond, 3 * beyond] {
         owner.write(stage(&mut sink, [Window::new("a", 0, 3, 1, beyond)])).await;
         for key in ["a".to_owned(), format!("a:{start}")] {
-            assert_eq!(room.hash(&key).await["cost"], expected.to_string());
+            assert_eq!(namespace.hash(&key).await["cost"], expected.to_string());
         }
     }
     owner.write(stage(&mut sink, [Window::new("a", 0, 0, 0, i64::MAX - 3 * beyond)])).await;
-    assert_eq!(room.hash("a").await["cost"], i64::MAX.to_string());
-    assert_eq!(room.hash("a").await["ctr"], "0.333333");
-    room.clean().await;
+    assert_eq!(namespace.hash("a").await["cost"], i64::MAX.to_string());
+    assert_eq!(namespace.hash("a").await["ctr"], "0.333333");
+    namespace.clean().await;
 }
 
 /// Commits an epoch in which the middle one of three merges is refused; returns why, and the dead letter.
-async fn refused_in_the_middle(room: &Room, middle: Window) -> (String, String) {
-    let mut owner = room.claim(1).await;
-    let mut sink = performance(&room.redis, &room.prefix);
+async fn refused_in_the_middle(namespace: &Namespace, middle: Window) -> (String, String) {
+    let mut owner = namespace.claim(1).await;
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     let windows = [Window::new("first", 0, 1, 1, 1), middle, Window::new("last", 0, 1, 1, 1)];
     let staged: Vec<Staged> = stage(&mut sink, windows);
     let mut refused = owner.commit_the_rest(owner.epoch(staged)).await;
     for key in ["first", "last"] {
-        assert_eq!(room.hash(key).await["impressions"], "1", "{key} was merged once");
+        assert_eq!(namespace.hash(key).await["impressions"], "1", "{key} was merged once");
     }
     assert_eq!(refused.len(), 1, "one is refused, once: {refused:?}");
     refused.remove(0)
@@ -228,19 +231,20 @@ async fn refused_in_the_middle(room: &Room, middle: Window) -> (String, String) 
 
 #[tokio::test]
 async fn a_sum_that_overflows_leaves_the_whole_hash_as_it_was() {
-    let room = Room::new("overflow").await;
-    let mut owner = room.claim(0).await;
-    let mut sink = performance(&room.redis, &room.prefix);
+    let namespace = Namespace::new("overflow").await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     owner.write(stage(&mut sink, [Window::new("middle", 0, 7, 3, i64::MAX)])).await;
     let own = format!("middle:{}", Window::new("middle", 0, 0, 0, 0).start());
-    let before = [room.hash(&own).await, room.hash("middle").await];
+    let before = [namespace.hash(&own).await, namespace.hash("middle").await];
     assert_eq!(before[0]["impressions"], "7");
-    let (reason, result) = refused_in_the_middle(&room, Window::new("middle", 0, 1, 1, 1)).await;
-    assert_eq!([room.hash(&own).await, room.hash("middle").await], before);
+    let (reason, result) =
+        refused_in_the_middle(&namespace, Window::new("middle", 0, 1, 1, 1)).await;
+    assert_eq!([namespace.hash(&own).await, namespace.hash("middle").await], before);
     assert!(reason.contains("overflow"), "{reason}");
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert_eq!((&result["impressions"], &result["cost"]), (&1.into(), &1.into()), "{result}");
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[test]
@@ -264,9 +268,9 @@ fn a_partial_that_is_itself_beyond_64_bits_is_refused_whole() {
 
 #[tokio::test]
 async fn of_two_merges_of_which_one_fits_the_first_is_taken() {
-    let room = Room::new("overflow-second").await;
-    let mut owner = room.claim(0).await;
-    let mut sink = performance(&room.redis, &room.prefix);
+    let namespace = Namespace::new("overflow-second").await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     let most = i64::MAX - 3;
     let windows = [(1, 2), (2, 1), (3, 1), (4, 0)].map(|(n, cost)| Window::new("a", 0, n, 0, cost));
     owner.write(stage(&mut sink, [Window::new("a", 0, 0, 0, most)])).await;
@@ -275,63 +279,67 @@ async fn of_two_merges_of_which_one_fits_the_first_is_taken() {
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].1.contains("\"impressions\":3"), "{refused:?}");
-    let held = room.hash("a").await;
+    let held = namespace.hash("a").await;
     assert_eq!((&*held["impressions"], &*held["cost"]), ("7", &*i64::MAX.to_string()));
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn a_first_merge_that_is_refused_leaves_no_key() {
-    let room = Room::new("overflow-first").await;
-    let mut owner = room.claim(0).await;
+    let namespace = Namespace::new("overflow-first").await;
+    let mut owner = namespace.claim(0).await;
     let windows = [Window::new("a", 0, 5, 5, i64::MAX), Window::new("a", 0, 0, 0, 1)];
-    let mut sink = performance(&room.redis, &room.prefix);
+    let mut sink = performance(&namespace.redis, &namespace.prefix);
     let staged = stage(&mut sink, windows);
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     assert_eq!(refused.len(), 1, "a sum that does not fit is left to the place: {refused:?}");
-    assert_eq!(room.hash("a").await["cost"], i64::MAX.to_string());
+    assert_eq!(namespace.hash("a").await["cost"], i64::MAX.to_string());
     let start = Window::new("b", 0, 0, 0, 0).start();
-    room.ask::<()>(&["HSET", &room.key(&format!("b:{start}")), "cost", "no number"]).await;
+    namespace
+        .ask::<()>(&["HSET", &namespace.key(&format!("b:{start}")), "cost", "no number"])
+        .await;
     let epoch = owner.epoch(stage(&mut sink, [Window::new("b", 0, 1, 1, 1)]));
     assert_eq!(owner.commit_the_rest(epoch).await.len(), 1);
     assert_eq!(
-        room.hash(&format!("b:{start}")).await,
+        namespace.hash(&format!("b:{start}")).await,
         BTreeMap::from([("cost".into(), "no number".into())])
     );
-    assert!(room.hash("b").await.is_empty());
-    room.clean().await;
+    assert!(namespace.hash("b").await.is_empty());
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn a_key_of_another_type_does_not_stop_the_epoch() {
-    let room = Room::new("type").await;
+    let namespace = Namespace::new("type").await;
     let middle = Window::new("middle", 0, 1, 1, 1);
-    room.ask::<()>(&["SET", &room.key(&format!("middle:{}", middle.start())), "text"]).await;
-    let (reason, _) = refused_in_the_middle(&room, middle).await;
+    namespace
+        .ask::<()>(&["SET", &namespace.key(&format!("middle:{}", middle.start())), "text"])
+        .await;
+    let (reason, _) = refused_in_the_middle(&namespace, middle).await;
     assert!(reason.contains("WRONGTYPE"), "{reason}");
     // Nor does one at the key of the newest: then there is no merge either.
     let newest = Window::new("newest", 0, 1, 1, 1);
-    room.ask::<()>(&["SET", &room.key("newest"), "text"]).await;
-    room.ask::<()>(&["DEL", &room.key("first"), &room.key("last")]).await;
+    namespace.ask::<()>(&["SET", &namespace.key("newest"), "text"]).await;
+    namespace.ask::<()>(&["DEL", &namespace.key("first"), &namespace.key("last")]).await;
     for key in ["first", "last"] {
         let start = newest.start();
-        room.ask::<()>(&["DEL", &room.key(&format!("{key}:{start}"))]).await;
+        namespace.ask::<()>(&["DEL", &namespace.key(&format!("{key}:{start}"))]).await;
     }
     let own = format!("newest:{}", newest.start());
-    let (reason, _) = refused_in_the_middle(&room, newest).await;
+    let (reason, _) = refused_in_the_middle(&namespace, newest).await;
     assert!(reason.contains("WRONGTYPE"), "{reason}");
-    assert!(room.hash(&own).await.is_empty());
-    assert_eq!(room.ask::<String>(&["GET", &room.key("newest")]).await, "text");
-    room.clean().await;
+    assert!(namespace.hash(&own).await.is_empty());
+    assert_eq!(namespace.ask::<String>(&["GET", &namespace.key("newest")]).await, "text");
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn a_field_that_is_not_there_is_reported_at_the_first_commit() {
-    let room = Room::new("mistake").await;
-    let mut owner = room.claim(0).await;
-    let key = room.key("a");
+    let namespace = Namespace::new("mistake").await;
+    let mut owner = namespace.claim(0).await;
+    let key = namespace.key("a");
     let wrong = || {
-        room.redis.merge_hash({
+        namespace.redis.merge_hash({
             let key = key.clone();
             move |_: &i64| key.clone()
         })
@@ -344,6 +352,6 @@ async fn a_field_that_is_not_there_is_reported_at_the_first_commit() {
         let error = owner.commit(&epoch).await.unwrap_err();
         assert!(error.is_config() && error.to_string().contains(field), "{error:?}");
     }
-    assert!(room.hash("a").await.is_empty());
-    room.clean().await;
+    assert!(namespace.hash("a").await.is_empty());
+    namespace.clean().await;
 }

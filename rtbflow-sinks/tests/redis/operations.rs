@@ -7,20 +7,21 @@ use std::time::Duration;
 use rtbflow::epoch::Anchor;
 use rtbflow_sinks::redis::Operations;
 
-use crate::room::{Room, stage};
+use crate::namespace::{Namespace, stage};
 
 /// Commits what the closure stages in one epoch.
-async fn apply(room: &Room, apply: impl Fn(&Room, &mut Operations)) {
-    let mut owner = room.claim(0).await;
-    let staged = room.stage_with(apply);
+async fn apply(namespace: &Namespace, apply: impl Fn(&Namespace, &mut Operations)) {
+    let mut owner = namespace.claim(0).await;
+    let staged = namespace.stage_with(apply);
     owner.write(staged).await;
 }
 
 #[tokio::test]
 async fn every_operation_does_what_it_says() {
-    let room = Room::new("operations").await;
-    apply(&room, |room, to| {
-        let (hash, other, set) = (room.key("hash"), room.key("other"), room.key("set"));
+    let namespace = Namespace::new("operations").await;
+    apply(&namespace, |namespace, to| {
+        let (hash, other, set) =
+            (namespace.key("hash"), namespace.key("other"), namespace.key("set"));
         to.increment(&hash, "n", 3)
             .increment(&hash, "n", -1)
             .set(&hash, &[("a", &1), ("b", &"x y")]);
@@ -30,29 +31,29 @@ async fn every_operation_does_what_it_says() {
         to.remove_field(&other, "left").expire(&other, Duration::from_secs(60));
         to.add_member(&set, "m", 0.1).add_member(&set, "l", -2.5).add_member(&set, "k", 1e300);
         to.remove_member(&set, "l").add_member(&set, "m", 7.0);
-        to.set_if_newer(room.key("v"), ("version", 9), &[("who", &"nine")]);
-        to.set_if_newer(room.key("v"), ("version", 10), &[("who", &"ten")]);
-        to.set_if_newer(room.key("v"), ("version", 9), &[("who", &"late")]);
+        to.set_if_newer(namespace.key("v"), ("version", 9), &[("who", &"nine")]);
+        to.set_if_newer(namespace.key("v"), ("version", 10), &[("who", &"ten")]);
+        to.set_if_newer(namespace.key("v"), ("version", 9), &[("who", &"late")]);
     })
     .await;
-    let hash = room.hash("hash").await;
+    let hash = namespace.hash("hash").await;
     assert_eq!(
         hash.into_iter().collect::<Vec<_>>(),
         pairs(&[("a", "1"), ("b", "x y"), ("n", "2")])
     );
-    let other = room.hash("other").await;
+    let other = namespace.hash("other").await;
     assert_eq!(other.into_iter().collect::<Vec<_>>(), pairs(&[("kept", "yes")]));
-    let left_ms: i64 = room.ask(&["PTTL", &room.key("other")]).await;
+    let left_ms: i64 = namespace.ask(&["PTTL", &namespace.key("other")]).await;
     assert!((1..=60_000).contains(&left_ms));
     let set: Vec<(String, f64)> =
-        room.ask(&["ZRANGE", &room.key("set"), "0", "-1", "WITHSCORES"]).await;
+        namespace.ask(&["ZRANGE", &namespace.key("set"), "0", "-1", "WITHSCORES"]).await;
     assert_eq!(set, [("m".to_owned(), 7.0), ("k".to_owned(), 1e300)]);
-    let version = room.hash("v").await;
+    let version = namespace.hash("v").await;
     assert_eq!(
         version.into_iter().collect::<Vec<_>>(),
         pairs(&[("version", "10"), ("who", "ten")])
     );
-    room.clean().await;
+    namespace.clean().await;
 }
 
 fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -60,7 +61,10 @@ fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// What each of these records does, in an epoch of them all.
-fn stage_each(room: &Room, records: &[&dyn Fn(&mut Operations)]) -> Vec<rtbflow::sink::Staged> {
+fn stage_each(
+    namespace: &Namespace,
+    records: &[&dyn Fn(&mut Operations)],
+) -> Vec<rtbflow::sink::Staged> {
     let wanted: Vec<Mutex<Option<Operations>>> = records
         .iter()
         .map(|record| {
@@ -71,7 +75,7 @@ fn stage_each(room: &Room, records: &[&dyn Fn(&mut Operations)]) -> Vec<rtbflow:
         .collect();
     let mut staged = Vec::new();
     for operations in wanted {
-        let mut sink = room.redis.write(move |(): &(), to: &mut Operations| {
+        let mut sink = namespace.redis.write(move |(): &(), to: &mut Operations| {
             *to = operations.lock().unwrap().take().unwrap();
         });
         staged.extend(stage(&mut sink, [()]));
@@ -81,16 +85,16 @@ fn stage_each(room: &Room, records: &[&dyn Fn(&mut Operations)]) -> Vec<rtbflow:
 
 #[tokio::test]
 async fn a_record_that_is_refused_is_left_out_whole_and_the_others_are_applied_once() {
-    let room = Room::new("refused").await;
-    room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
-    room.ask::<()>(&["HSET", &room.key("full"), "n", &i64::MAX.to_string()]).await;
-    room.ask::<()>(&["HSET", &room.key("old"), "kept", "1"]).await;
-    room.ask::<()>(&["PEXPIRE", &room.key("old"), "100000"]).await;
-    room.ask::<()>(&["ZADD", &room.key("scores"), "1.5", "there"]).await;
-    let key = |name: &str| room.key(name);
-    let mut owner = room.claim(0).await;
+    let namespace = Namespace::new("refused").await;
+    namespace.ask::<()>(&["SET", &namespace.key("text"), "text"]).await;
+    namespace.ask::<()>(&["HSET", &namespace.key("full"), "n", &i64::MAX.to_string()]).await;
+    namespace.ask::<()>(&["HSET", &namespace.key("old"), "kept", "1"]).await;
+    namespace.ask::<()>(&["PEXPIRE", &namespace.key("old"), "100000"]).await;
+    namespace.ask::<()>(&["ZADD", &namespace.key("scores"), "1.5", "there"]).await;
+    let key = |name: &str| namespace.key(name);
+    let mut owner = namespace.claim(0).await;
     let staged = stage_each(
-        &room,
+        &namespace,
         &[
             &|to| {
                 to.increment(key("before"), "n", 1);
@@ -118,16 +122,19 @@ async fn a_record_that_is_refused_is_left_out_whole_and_the_others_are_applied_o
     );
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     for name in ["before", "after"] {
-        assert_eq!(room.hash(name).await["n"], "1");
+        assert_eq!(namespace.hash(name).await["n"], "1");
     }
-    assert_eq!(room.hash("full").await["n"], i64::MAX.to_string());
-    assert_eq!(room.hash("old").await.into_iter().collect::<Vec<_>>(), pairs(&[("kept", "1")]));
-    let left_ms: i64 = room.ask(&["PTTL", &key("old")]).await;
+    assert_eq!(namespace.hash("full").await["n"], i64::MAX.to_string());
+    assert_eq!(
+        namespace.hash("old").await.into_iter().collect::<Vec<_>>(),
+        pairs(&[("kept", "1")])
+    );
+    let left_ms: i64 = namespace.ask(&["PTTL", &key("old")]).await;
     assert!((90_000..=100_000).contains(&left_ms), "{left_ms}");
     let scores: Vec<(String, f64)> =
-        room.ask(&["ZRANGE", &key("scores"), "0", "-1", "WITHSCORES"]).await;
+        namespace.ask(&["ZRANGE", &key("scores"), "0", "-1", "WITHSCORES"]).await;
     assert_eq!(scores, [("there".to_owned(), 1.5)]);
-    assert_eq!(room.ask::<i64>(&["EXISTS", &key("made"), &key("set")]).await, 0);
+    assert_eq!(namespace.ask::<i64>(&["EXISTS", &key("made"), &key("set")]).await, 0);
     assert_eq!(refused.len(), 4, "{refused:?}");
     for (sign, operation, key) in [
         ("WRONGTYPE", "remove_member", key("text")),
@@ -139,16 +146,16 @@ async fn a_record_that_is_refused_is_left_out_whole_and_the_others_are_applied_o
         let found = named.any(|(reason, result)| reason.contains(sign) && result.contains(&key));
         assert!(found, "{sign} {key}: {refused:?}");
     }
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn of_two_additions_of_which_one_fits_the_first_is_taken() {
-    let room = Room::new("first-fits").await;
-    let key = room.key("sum");
-    room.ask::<()>(&["HSET", &key, "n", "10"]).await;
-    let mut owner = room.claim(0).await;
-    let mut sink = room.redis.write({
+    let namespace = Namespace::new("first-fits").await;
+    let key = namespace.key("sum");
+    namespace.ask::<()>(&["HSET", &key, "n", "10"]).await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink = namespace.redis.write({
         let key = key.clone();
         move |by: &i64, to: &mut Operations| {
             to.increment(&key, "n", *by);
@@ -160,65 +167,66 @@ async fn of_two_additions_of_which_one_fits_the_first_is_taken() {
     let [(first, five), (second, two)] = &refused[..] else { panic!("{refused:?}") };
     assert!(first.contains("overflow") && second.contains("overflow"), "{refused:?}");
     assert!(five.contains("\"5\"") && two.contains("\"2\""), "{refused:?}");
-    assert_eq!(room.hash("sum").await["n"], i64::MAX.to_string());
-    room.clean().await;
+    assert_eq!(namespace.hash("sum").await["n"], i64::MAX.to_string());
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn nothing_is_refused_because_of_a_record_that_is() {
-    let room = Room::new("because").await;
-    let (sum, text) = (room.key("sum"), room.key("text"));
-    room.ask::<()>(&["HSET", &sum, "n", &(i64::MAX - 5).to_string()]).await;
-    room.ask::<()>(&["SET", &text, "text"]).await;
-    let mut owner = room.claim(0).await;
-    let mut sink = room.redis.write(move |(by, is_good): &(i64, bool), to: &mut Operations| {
-        to.increment(&sum, "n", *by);
-        if !is_good {
-            to.increment(&text, "n", 1);
-        }
-    });
+    let namespace = Namespace::new("because").await;
+    let (sum, text) = (namespace.key("sum"), namespace.key("text"));
+    namespace.ask::<()>(&["HSET", &sum, "n", &(i64::MAX - 5).to_string()]).await;
+    namespace.ask::<()>(&["SET", &text, "text"]).await;
+    let mut owner = namespace.claim(0).await;
+    let mut sink =
+        namespace.redis.write(move |(by, is_good): &(i64, bool), to: &mut Operations| {
+            to.increment(&sum, "n", *by);
+            if !is_good {
+                to.increment(&text, "n", 1);
+            }
+        });
     let staged = stage(&mut sink, [(1, true), (4, false), (2, true), (3, false), (2, true)]);
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(refused[0].1.contains("\"4\"") && refused[1].1.contains("\"3\""), "{refused:?}");
-    assert_eq!(room.hash("sum").await["n"], i64::MAX.to_string());
-    room.clean().await;
+    assert_eq!(namespace.hash("sum").await["n"], i64::MAX.to_string());
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn thousands_of_refused_records_are_all_reported() {
-    let room = Room::new("many-refused").await;
-    room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
-    let (text, sum) = (room.key("text"), room.key("sum"));
-    let mut sink = room.redis.write(move |n: &usize, to: &mut Operations| {
+    let namespace = Namespace::new("many-refused").await;
+    namespace.ask::<()>(&["SET", &namespace.key("text"), "text"]).await;
+    let (text, sum) = (namespace.key("text"), namespace.key("sum"));
+    let mut sink = namespace.redis.write(move |n: &usize, to: &mut Operations| {
         to.increment(if n.is_multiple_of(2) { &text } else { &sum }, &n.to_string(), 1);
     });
-    let mut owner = room.claim(0).await;
+    let mut owner = namespace.claim(0).await;
     let staged = stage(&mut sink, 0..5_000);
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     assert_eq!(refused.len(), 2_500);
-    assert_eq!(room.ask::<usize>(&["HLEN", &room.key("sum")]).await, 2_500);
-    room.clean().await;
+    assert_eq!(namespace.ask::<usize>(&["HLEN", &namespace.key("sum")]).await, 2_500);
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn the_pipelines_own_lua_runs_in_the_step() {
-    let room = Room::new("lua").await;
-    let prefix = room.prefix.clone();
+    let namespace = Namespace::new("lua").await;
+    let prefix = namespace.prefix.clone();
     let best = "
         local held = redis.call('HGET', KEYS[1], 'score')
         if held and tonumber(held) >= tonumber(ARGV[2]) then return end
         redis.call('HSET', KEYS[1], 'who', ARGV[1], 'score', ARGV[2])";
-    let mut owner = room.claim(0).await;
-    let mut sink = room.redis.script("best", best, move |(who, score): &(&str, i64), call| {
+    let mut owner = namespace.claim(0).await;
+    let mut sink = namespace.redis.script("best", best, move |(who, score): &(&str, i64), call| {
         call.key(format!("{prefix}:best")).argument(who).argument(score);
     });
     owner.write(stage(&mut sink, [("a", 3), ("b", 7), ("c", 5)])).await;
     assert_eq!(
-        room.hash("best").await.into_iter().collect::<Vec<_>>(),
+        namespace.hash("best").await.into_iter().collect::<Vec<_>>(),
         pairs(&[("score", "7"), ("who", "b")])
     );
-    room.clean().await;
+    namespace.clean().await;
 }
 
 /// Everything that a function can write, of which nothing may be left.
@@ -251,8 +259,9 @@ const WRITES: &str = "
 
 #[tokio::test]
 async fn a_call_that_fails_leaves_nothing_behind_whatever_it_wrote() {
-    let room = Room::new("lua-fails").await;
-    let keys = ["hash", "set", "scores", "list", "text", "gone", "made"].map(|name| room.key(name));
+    let namespace = Namespace::new("lua-fails").await;
+    let keys =
+        ["hash", "set", "scores", "list", "text", "gone", "made"].map(|name| namespace.key(name));
     let [hash, set, scores, list, text, gone, made] = &keys;
     for words in [
         &["HSET", hash, "a", "1", "n", "7"][..],
@@ -264,41 +273,41 @@ async fn a_call_that_fails_leaves_nothing_behind_whatever_it_wrote() {
         &["PEXPIRE", text, "600000"],
         &["SET", gone, "here"],
     ] {
-        room.ask::<redis::Value>(words).await;
+        namespace.ask::<redis::Value>(words).await;
     }
     let dump = async || -> (BTreeMap<String, String>, Vec<Option<Vec<u8>>>) {
         let mut all = Vec::new();
         // Fields of a hash may come back in another order.
         for key in &keys[1..] {
-            all.push(room.ask(&["DUMP", key]).await);
+            all.push(namespace.ask(&["DUMP", key]).await);
         }
-        (room.hash("hash").await, all)
+        (namespace.hash("hash").await, all)
     };
     let before = dump().await;
     let named = keys.clone();
-    let mut sink = room.redis.script("steps", WRITES, move |word: &&str, call| {
+    let mut sink = namespace.redis.script("steps", WRITES, move |word: &&str, call| {
         for key in &named {
             call.key(key);
         }
         call.argument(word);
     });
-    let mut count = room.redis.script("count", "redis.call('INCR', KEYS[1])", {
-        let key = room.key("count");
+    let mut count = namespace.redis.script("count", "redis.call('INCR', KEYS[1])", {
+        let key = namespace.key("count");
         move |(): &(), call| {
             call.key(&key);
         }
     });
-    let mut owner = room.claim(0).await;
+    let mut owner = namespace.claim(0).await;
     let mut staged = stage(&mut count, [(), ()]);
     staged.extend(stage(&mut sink, ["error", "command", "global", "reply", "caught"]));
     let refused = owner.commit_the_rest(owner.epoch(staged)).await;
     assert_eq!(dump().await, before, "in order: {keys:?}");
     for (key, most) in [(hash, 500_000), (text, 600_000)] {
-        let left_ms: i64 = room.ask(&["PTTL", key]).await;
+        let left_ms: i64 = namespace.ask(&["PTTL", key]).await;
         assert!((most - 50_000..=most).contains(&left_ms), "{key}: {left_ms}");
     }
-    assert_eq!(room.ask::<i64>(&["EXISTS", made]).await, 0);
-    assert_eq!(room.ask::<i64>(&["GET", &room.key("count")]).await, 2);
+    assert_eq!(namespace.ask::<i64>(&["EXISTS", made]).await, 0);
+    assert_eq!(namespace.ask::<i64>(&["GET", &namespace.key("count")]).await, 2);
     let signs = ["by hand", "WRONGTYPE", "unknown", "NO not that", "WRONGTYPE"];
     assert_eq!(refused.len(), signs.len(), "{refused:?}");
     for ((reason, result), sign) in refused.iter().zip(signs) {
@@ -306,62 +315,65 @@ async fn a_call_that_fails_leaves_nothing_behind_whatever_it_wrote() {
     }
     // The same without a fault does it all.
     owner.write(stage(&mut sink, ["fine"])).await;
-    assert_eq!(room.ask::<String>(&["GET", made]).await, "1x");
-    assert_eq!(room.ask::<i64>(&["EXISTS", gone, text]).await, 0);
-    assert_eq!(room.ask::<Vec<String>>(&["LRANGE", list, "0", "-1"]).await, ["a", "b", "c", "d"]);
-    room.clean().await;
+    assert_eq!(namespace.ask::<String>(&["GET", made]).await, "1x");
+    assert_eq!(namespace.ask::<i64>(&["EXISTS", gone, text]).await, 0);
+    assert_eq!(
+        namespace.ask::<Vec<String>>(&["LRANGE", list, "0", "-1"]).await,
+        ["a", "b", "c", "d"]
+    );
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn the_calls_of_an_epoch_share_a_table() {
-    let room = Room::new("lua-epoch").await;
-    let key = room.key("sum");
-    let mut note = room.redis.script("note", "EPOCH.sum = (EPOCH.sum or 0) + ARGV[1]", {
+    let namespace = Namespace::new("lua-epoch").await;
+    let key = namespace.key("sum");
+    let mut note = namespace.redis.script("note", "EPOCH.sum = (EPOCH.sum or 0) + ARGV[1]", {
         |n: &i64, call| {
             call.argument(n);
         }
     });
-    let mut write = room.redis.script("write", "redis.call('RPUSH', KEYS[1], EPOCH.sum)", {
+    let mut write = namespace.redis.script("write", "redis.call('RPUSH', KEYS[1], EPOCH.sum)", {
         move |(): &(), call| {
             call.key(&key);
         }
     });
-    let mut owner = room.claim(0).await;
+    let mut owner = namespace.claim(0).await;
     for epoch in [&[1, 2, 3][..], &[10]] {
         let mut staged = stage(&mut note, epoch.iter().copied());
         staged.extend(stage(&mut write, [()]));
         owner.write(staged).await;
     }
-    let sums: Vec<i64> = room.ask(&["LRANGE", &room.key("sum"), "0", "-1"]).await;
+    let sums: Vec<i64> = namespace.ask(&["LRANGE", &namespace.key("sum"), "0", "-1"]).await;
     assert_eq!(sums, [6, 10]);
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn lua_that_does_not_compile_is_reported_by_name() {
-    let room = Room::new("lua-broken").await;
-    let _fine = room.redis.script("fine", "return 1", |(): &(), _| {});
-    let mut broken = room.redis.script("broken", "retrun 1", |(): &(), _| {});
-    let error = room.redis.prepare(&room.job).await.unwrap_err();
+    let namespace = Namespace::new("lua-broken").await;
+    let _fine = namespace.redis.script("fine", "return 1", |(): &(), _| {});
+    let mut broken = namespace.redis.script("broken", "retrun 1", |(): &(), _| {});
+    let error = namespace.redis.prepare(&namespace.job).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("\"broken\""), "{error:?}");
-    let mut owner = room.claim(0).await;
+    let mut owner = namespace.claim(0).await;
     let epoch = owner.epoch(stage(&mut broken, [()]));
     assert!(owner.commit(&epoch).await.unwrap_err().is_config());
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn functions_that_come_later_join_those_that_run() {
-    let room = Room::new("lua-later").await;
-    let mut owner = room.claim(0).await;
+    let namespace = Namespace::new("lua-later").await;
+    let mut owner = namespace.claim(0).await;
     for number in 0..3_i64 {
-        let key = room.key("sum");
+        let key = namespace.key("sum");
         let body = format!("redis.call('HINCRBY', KEYS[1], 'n', {number})");
-        let mut sink = room.redis.script("add", &body, move |(): &(), call| {
+        let mut sink = namespace.redis.script("add", &body, move |(): &(), call| {
             call.key(&key);
         });
         owner.write(stage(&mut sink, [(), ()])).await;
     }
-    assert_eq!(room.hash("sum").await["n"], "6");
-    room.clean().await;
+    assert_eq!(namespace.hash("sum").await["n"], "6");
+    namespace.clean().await;
 }

@@ -8,16 +8,16 @@ use rtbflow::sink::Staged;
 use rtbflow::state::{Change, Chunk};
 use rtbflow_sinks::redis::{MERGE_HASH, OWN_KEYS, Pattern, Redis, WRITE};
 
-use crate::room::{Owner, Room, stage};
+use crate::namespace::{Namespace, Owner, stage};
 use crate::server::PrivateServer;
 
 /// What is needed beside the commands on keys.
 const CONNECTING: [&str; 3] = ["evalsha", "script|load", "info"];
 
-/// A server with a user `job`, and a room that it works in.
+/// A server with a user `job`, and a namespace that it works in.
 struct Stage {
     _server: PrivateServer,
-    room: Room,
+    namespace: Namespace,
 }
 
 /// All commands on keys that are listed, in small letters.
@@ -30,11 +30,11 @@ impl Stage {
     async fn new(what: &str) -> Self {
         let server = PrivateServer::start(&[]).await;
         let reached = server.url().replace("redis://", "redis://job:secret@");
-        // The results of a room begin with its name, which is not known yet; so with what it begins with.
+        // The results of a namespace begin with its name, which is not known yet; so with what it begins with.
         let prefix = format!("test-{what}-");
         let redis = Redis::connect_to(reached).uses(&prefix, MERGE_HASH).uses(&prefix, WRITE);
-        let room = Room::over(redis.build().unwrap(), &server.url(), what).await;
-        let stage = Self { _server: server, room };
+        let namespace = Namespace::over(redis.build().unwrap(), &server.url(), what).await;
+        let stage = Self { _server: server, namespace };
         stage.allow(&["reset", "on", ">secret", "~rtbflow:*", &format!("~{prefix}*")]).await;
         for command in listed().iter().map(String::as_str).chain(CONNECTING) {
             stage.allow(&[&format!("+{command}")]).await;
@@ -44,20 +44,20 @@ impl Stage {
 
     async fn allow(&self, rules: &[&str]) {
         let words = [&["ACL", "SETUSER", "job"], rules].concat();
-        self.room.ask::<()>(&words).await;
+        self.namespace.ask::<()>(&words).await;
     }
 
     /// What an epoch stages: every operation, a merge with a copy of the newest, and of state every change.
     fn epoch(&self, owner: &Owner) -> Epoch {
-        let room = &self.room;
-        let mut staged = room.stage_with(|room, to| {
-            let (hash, scores) = (room.key("hash"), room.key("scores"));
+        let namespace = &self.namespace;
+        let mut staged = namespace.stage_with(|namespace, to| {
+            let (hash, scores) = (namespace.key("hash"), namespace.key("scores"));
             to.increment(&hash, "n", 1).set(&hash, &[("a", &1)]).remove_field(&hash, "a");
             to.set_if_newer(&hash, ("version", 1), &[]).expire(&hash, Duration::from_hours(1));
             to.add_member(&scores, "m", 1.0).add_member(&scores, "l", 1.0);
             to.remove_member(&scores, "l")
-                .set(room.key("gone"), &[("a", &1)])
-                .delete(room.key("gone"));
+                .set(namespace.key("gone"), &[("a", &1)])
+                .delete(namespace.key("gone"));
         });
         staged.extend(self.merges());
         let chunk = |bucket, change| Chunk { operator: "windows".into(), bucket, change };
@@ -73,9 +73,9 @@ impl Stage {
     }
 
     fn merges(&self) -> Vec<Staged> {
-        let (own, newest) = (self.room.key("window"), self.room.key("newest"));
+        let (own, newest) = (self.namespace.key("window"), self.namespace.key("newest"));
         let mut sink = self
-            .room
+            .namespace
             .redis
             .merge_hash(move |(): &()| own.clone())
             .add("n", |()| 1)
@@ -90,15 +90,15 @@ impl Stage {
     /// Every key, other than when it ends.
     async fn contents(&self) -> BTreeMap<String, Vec<String>> {
         let mut contents = BTreeMap::new();
-        for key in self.room.ask::<Vec<String>>(&["KEYS", "*"]).await {
-            let words: &[&str] = match &*self.room.ask::<String>(&["TYPE", &key]).await {
+        for key in self.namespace.ask::<Vec<String>>(&["KEYS", "*"]).await {
+            let words: &[&str] = match &*self.namespace.ask::<String>(&["TYPE", &key]).await {
                 "hash" => &["HGETALL", &key],
                 "zset" => &["ZRANGE", &key, "0", "-1", "WITHSCORES"],
                 "list" => &["LRANGE", &key, "0", "-1"],
                 "set" => &["SMEMBERS", &key],
                 _ => &["GET", &key],
             };
-            let mut held: Vec<String> = self.room.ask(words).await;
+            let mut held: Vec<String> = self.namespace.ask(words).await;
             if words[0] == "HGETALL" {
                 let mut fields: Vec<String> = held.chunks(2).map(|pair| pair.join("=")).collect();
                 fields.sort();
@@ -111,46 +111,46 @@ impl Stage {
 
     /// What everything holds after this many epochs.
     async fn holds(&self, epochs: usize) {
-        let room = &self.room;
-        assert_eq!(room.hash("hash").await["n"], epochs.to_string());
+        let namespace = &self.namespace;
+        assert_eq!(namespace.hash("hash").await["n"], epochs.to_string());
         for key in ["window", "newest"] {
-            let held = room.hash(key).await;
+            let held = namespace.hash(key).await;
             assert_eq!(held["n"], epochs.to_string(), "{key}");
             assert_eq!(held["large"], ((1_u64 << 53) * epochs as u64).to_string(), "{key}");
         }
-        let log = format!("rtbflow:{}:state:0/4:1:windows", room.job);
-        assert_eq!(room.ask::<usize>(&["LLEN", &log]).await, epochs);
+        let log = format!("rtbflow:{}:state:0/4:1:windows", namespace.job);
+        assert_eq!(namespace.ask::<usize>(&["LLEN", &log]).await, epochs);
     }
 }
 
 #[tokio::test]
 async fn the_listed_rights_are_enough() {
     let stage = Stage::new("rights").await;
-    let room = &stage.room;
-    room.redis.prepare(&room.job).await.unwrap();
-    let mut owner = room.claim(0).await;
+    let namespace = &stage.namespace;
+    namespace.redis.prepare(&namespace.job).await.unwrap();
+    let mut owner = namespace.claim(0).await;
     for epochs in 1..=3 {
         let epoch = stage.epoch(&owner);
         assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
         stage.holds(epochs).await;
     }
-    let page = room.redis.restore(&room.job, owner.task, None).await.unwrap();
+    let page = namespace.redis.restore(&namespace.job, owner.task, None).await.unwrap();
     assert_eq!(page.chunks.len(), 4);
     // What is refused for what it is can be taken back with them.
     let before = stage.contents().await;
-    room.ask::<()>(&["SET", &room.key("text"), "text"]).await;
+    namespace.ask::<()>(&["SET", &namespace.key("text"), "text"]).await;
     let mut epoch = stage.epoch(&owner);
-    epoch.staged.extend(room.stage_with(|room, to| {
-        to.increment(room.key("text"), "n", 1);
+    epoch.staged.extend(namespace.stage_with(|namespace, to| {
+        to.increment(namespace.key("text"), "n", 1);
     }));
     assert_eq!(owner.commit(&epoch).await.unwrap_err().refusals().len(), 1);
-    room.ask::<()>(&["DEL", &room.key("text")]).await;
+    namespace.ask::<()>(&["DEL", &namespace.key("text")]).await;
     assert_eq!(stage.contents().await, before);
     // To forget a job is no part of its work.
     stage.allow(&["+srandmember", "+scard", "+scan", "+hexists"]).await;
-    let results = [Pattern::hashes(format!("{}*", room.prefix))];
-    assert_eq!(room.redis.forget_with(&room.job, &results).await.unwrap(), 3);
-    let left: Vec<String> = room.ask(&["KEYS", "rtbflow:*"]).await;
+    let results = [Pattern::hashes(format!("{}*", namespace.prefix))];
+    assert_eq!(namespace.redis.forget_with(&namespace.job, &results).await.unwrap(), 3);
+    let left: Vec<String> = namespace.ask(&["KEYS", "rtbflow:*"]).await;
     assert_eq!(left, Vec::<String>::new());
 }
 
@@ -171,10 +171,10 @@ fn the_example_in_the_readme_lists_what_is_needed() {
 #[tokio::test]
 async fn each_right_that_is_missing_is_named_at_the_start() {
     let stage = Stage::new("missing").await;
-    let room = &stage.room;
+    let namespace = &stage.namespace;
     for command in listed() {
         stage.allow(&[&format!("-{command}")]).await;
-        let error = room.redis.prepare(&room.job).await.unwrap_err();
+        let error = namespace.redis.prepare(&namespace.job).await.unwrap_err();
         let text = error.to_string();
         assert!(error.is_config(), "{command}: {error:?}");
         assert!(
@@ -186,10 +186,10 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
             let rules: Vec<&str> = grant.trim_end_matches("; ").split(' ').collect();
             stage.allow(&rules).await;
         }
-        room.redis.prepare(&room.job).await.unwrap();
+        namespace.redis.prepare(&namespace.job).await.unwrap();
     }
     stage.allow(&["resetkeys", "~rtbflow:*"]).await;
-    let error = room.redis.prepare(&room.job).await.unwrap_err();
+    let error = namespace.redis.prepare(&namespace.job).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("HSET"), "{error:?}");
     assert!(error.to_string().contains("begin with test-missing-"), "{error:?}");
     assert!(!error.report().contains("secret"), "{error:?}");
@@ -199,8 +199,8 @@ async fn each_right_that_is_missing_is_named_at_the_start() {
 #[tokio::test]
 async fn rights_that_are_taken_away_are_waited_for_and_nothing_is_lost() {
     let stage = Stage::new("taken").await;
-    let room = &stage.room;
-    let mut owner = room.claim(0).await;
+    let namespace = &stage.namespace;
+    let mut owner = namespace.claim(0).await;
     let first = stage.epoch(&owner);
     owner.commit(&first).await.unwrap();
     let keys = ["resetkeys", "~rtbflow:*"];
@@ -238,13 +238,13 @@ async fn rights_that_are_taken_away_are_waited_for_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_first_commit_without_rights_is_a_configuration_error_and_moves_nothing() {
     let stage = Stage::new("first").await;
-    let room = &stage.room;
-    let mut owner = room.claim(0).await;
+    let namespace = &stage.namespace;
+    let mut owner = namespace.claim(0).await;
     stage.allow(&["resetkeys", "~rtbflow:*"]).await;
     let before = stage.contents().await;
     let epoch = stage.epoch(&owner);
     let error = owner.commit(&epoch).await.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains(&room.key("hash")), "{error:?}");
+    assert!(error.is_config() && error.to_string().contains(&namespace.key("hash")), "{error:?}");
     assert_eq!(stage.contents().await, before);
     stage.allow(&["~test-first-*"]).await;
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);

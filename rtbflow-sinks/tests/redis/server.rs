@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::Client;
 use tokio::process::{Child, Command};
 
-use crate::room::unique;
+use crate::namespace::unique;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

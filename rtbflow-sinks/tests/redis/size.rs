@@ -2,7 +2,7 @@
 
 use rtbflow_sinks::redis::Redis;
 
-use crate::room::{Owner, Room, stage};
+use crate::namespace::{Namespace, Owner, stage};
 
 const COUNT: usize = 10_000;
 
@@ -16,10 +16,10 @@ async fn timed(what: &str, owner: &mut Owner, staged: Vec<rtbflow::sink::Staged>
 
 #[tokio::test]
 async fn ten_thousand_merges_are_one_epoch() {
-    let room = Room::new("size").await;
-    let mut owner = room.claim(0).await;
-    let (own, newest) = (room.prefix.clone(), room.prefix.clone());
-    let mut sink = room
+    let namespace = Namespace::new("size").await;
+    let mut owner = namespace.claim(0).await;
+    let (own, newest) = (namespace.prefix.clone(), namespace.prefix.clone());
+    let mut sink = namespace
         .redis
         .merge_hash(move |n: &usize| format!("{own}:{n}:2024-01-15T10:30:00Z"))
         .add("impressions", |n| i64::try_from(*n).unwrap())
@@ -37,32 +37,32 @@ async fn ten_thousand_merges_are_one_epoch() {
         let staged = stage(&mut sink, 0..COUNT);
         timed(what, &mut owner, staged).await;
     }
-    let last = room.hash(&format!("{}", COUNT - 1)).await;
+    let last = namespace.hash(&format!("{}", COUNT - 1)).await;
     assert_eq!((last["impressions"].as_str(), last["clicks"].as_str()), ("19998", "2"));
     assert_eq!(last.len(), 9);
-    room.clean().await;
+    namespace.clean().await;
 }
 
 #[tokio::test]
 async fn ten_thousand_increments_are_one_epoch() {
-    let room = Room::new("size-increments").await;
-    let mut owner = room.claim(0).await;
-    let staged = room.stage_with(|room, to| {
+    let namespace = Namespace::new("size-increments").await;
+    let mut owner = namespace.claim(0).await;
+    let staged = namespace.stage_with(|namespace, to| {
         for n in 0..COUNT {
-            to.increment(room.key(&format!("{}", n % 100)), &n.to_string(), 1);
+            to.increment(namespace.key(&format!("{}", n % 100)), &n.to_string(), 1);
         }
     });
     timed("increment", &mut owner, staged).await;
-    let sums: Vec<i64> = room.ask(&["HVALS", &room.key("7")]).await;
+    let sums: Vec<i64> = namespace.ask(&["HVALS", &namespace.key("7")]).await;
     assert_eq!(sums, [1; COUNT / 100]);
 
-    let key = room.key("calls");
+    let key = namespace.key("calls");
     let body = "redis.call('HINCRBY', KEYS[1], ARGV[1], 1)";
-    let mut sink = Redis::script(&room.redis, "count", body, move |n: &usize, call| {
+    let mut sink = Redis::script(&namespace.redis, "count", body, move |n: &usize, call| {
         call.key(&key).argument(n % 100);
     });
     let staged = stage(&mut sink, 0..COUNT);
     timed("script", &mut owner, staged).await;
-    assert_eq!(room.hash("calls").await["7"], "100");
-    room.clean().await;
+    assert_eq!(namespace.hash("calls").await["7"], "100");
+    namespace.clean().await;
 }

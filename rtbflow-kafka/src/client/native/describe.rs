@@ -2,7 +2,7 @@
 //! partitions each has.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -64,75 +64,108 @@ impl Answer {
         broker: i32,
         longest: Duration,
     ) -> KafkaResult<Self> {
-        let failed = KafkaError::AdminOp(Code::Fail);
+        // Nothing is asked for longer than the 24 days that librdkafka can count.
         let ms = c_int::try_from(longest.as_millis()).unwrap_or(c_int::MAX).max(1);
-        let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let client = client.client().native_ptr();
-        // SAFETY: the client is alive for the call; the names are copied into the collection. All that is made
-        // here is given back here: the request keeps nothing of it.
-        unsafe {
-            let queue = NonNull::new(sys::rd_kafka_queue_new(client)).ok_or(failed)?;
-            let topics =
-                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            let of = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-            let options = sys::rd_kafka_AdminOptions_new(client, of);
-            let mut reason: [c_char; 8] = [0; 8];
-            let (text, size) = (reason.as_mut_ptr(), reason.len());
-            sys::rd_kafka_AdminOptions_set_request_timeout(options, ms, text, size);
-            if broker >= 0 {
-                sys::rd_kafka_AdminOptions_set_broker(options, broker, text, size);
-            }
-            sys::rd_kafka_DescribeTopics(client, topics, options, queue.as_ptr());
-            sys::rd_kafka_AdminOptions_destroy(options);
-            sys::rd_kafka_TopicCollection_destroy(topics);
-            // The time-out of the request ends it; what is added is for its way back.
-            let event = sys::rd_kafka_queue_poll(queue.as_ptr(), ms.saturating_add(1000));
-            match NonNull::new(event) {
-                Some(event) => Ok(Self { event, queue }),
-                None => {
-                    sys::rd_kafka_queue_destroy(queue.as_ptr());
-                    Err(KafkaError::AdminOp(Code::OperationTimedOut))
-                }
-            }
+        // SAFETY: the client is alive for the call; the queue is ours from here on.
+        let queue = NonNull::new(unsafe { sys::rd_kafka_queue_new(client) });
+        let queue = queue.ok_or(KafkaError::AdminOp(Code::Fail))?;
+        // SAFETY: client, queue and names are alive for the call. The time-out of the request ends it; what is added
+        // is for its way back.
+        let event = unsafe {
+            request(client, names, (broker, ms), queue.as_ptr());
+            sys::rd_kafka_queue_poll(queue.as_ptr(), ms.saturating_add(1000))
+        };
+        if let Some(event) = NonNull::new(event) {
+            return Ok(Self { event, queue });
         }
+        // SAFETY: the queue is ours, and is destroyed once; an answer that still comes is destroyed with it.
+        unsafe { sys::rd_kafka_queue_destroy(queue.as_ptr()) };
+        Err(KafkaError::AdminOp(Code::OperationTimedOut))
     }
 
     fn read(&self) -> KafkaResult<BTreeMap<String, TopicDescription>> {
-        let mut found = BTreeMap::new();
-        // SAFETY: the event is alive; an event that is no such result answers null. Topics, names, errors and
-        // ids belong to it and are copied before it goes.
-        unsafe {
-            let event = self.event.as_ptr();
+        let event = self.event.as_ptr();
+        // SAFETY: the event is alive; an event that is no such result answers null.
+        let (error, result) = unsafe {
             let error = sys::rd_kafka_event_error(event);
-            if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(KafkaError::AdminOp(error.into()));
-            }
-            let result = sys::rd_kafka_event_DescribeTopics_result(event);
-            if result.is_null() {
-                return Err(KafkaError::AdminOp(Code::Fail));
-            }
+            (error, sys::rd_kafka_event_DescribeTopics_result(event))
+        };
+        if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(KafkaError::AdminOp(error.into()));
+        }
+        if result.is_null() {
+            return Err(KafkaError::AdminOp(Code::Fail));
+        }
+        let mut found = BTreeMap::new();
+        // SAFETY: topics, names, errors and ids belong to the event, and are copied before it goes.
+        unsafe {
             let mut count = 0;
             let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
             for index in 0..count {
-                let topic = *topics.add(index);
-                let name = super::text(sys::rd_kafka_TopicDescription_name(topic));
-                let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
-                match (name, Code::from(error)) {
-                    (Some(name), Code::NoError) => {
-                        found.insert(name.to_owned(), described(topic));
-                    }
-                    (None, _) | (_, Code::UnknownTopicOrPartition) => {}
-                    (_, code) => return Err(KafkaError::AdminOp(code)),
-                }
+                found.extend(named(*topics.add(index))?);
             }
         }
         Ok(found)
     }
 }
 
+/// Asks for topics: by a broker if its number is known, within this many milliseconds, into a queue.
+///
+/// # Safety
+/// A client and a queue that are alive. All that is made here is given back here: the request keeps nothing of it.
+unsafe fn request(
+    client: *mut sys::rd_kafka_t,
+    names: &[CString],
+    (broker, ms): (i32, c_int),
+    queue: *mut sys::rd_kafka_queue_t,
+) {
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let mut reason: [c_char; 8] = [0; 8];
+    let (text, size) = (reason.as_mut_ptr(), reason.len());
+    // SAFETY: what the caller promises; the names are copied into the collection.
+    unsafe {
+        let topics =
+            sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let of = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = sys::rd_kafka_AdminOptions_new(client, of);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, ms, text, size);
+        // The number is not known before the first answer to a client; then any broker is asked.
+        if broker >= 0 {
+            sys::rd_kafka_AdminOptions_set_broker(options, broker, text, size);
+        }
+        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+    }
+}
+
+/// The name of a topic and what it is; nothing if there is no such topic.
+///
 /// # Safety
 /// A topic's description that is alive.
-unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> TopicDescription {
+unsafe fn named(
+    topic: *const sys::rd_kafka_TopicDescription_t,
+) -> KafkaResult<Option<(String, TopicDescription)>> {
+    // SAFETY: what the caller promises; name and error belong to the description, and are copied.
+    let (name, error) = unsafe {
+        let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
+        (text(sys::rd_kafka_TopicDescription_name(topic)), Code::from(error))
+    };
+    match (name, error) {
+        // SAFETY: what the caller promises.
+        (Some(name), Code::NoError) => Ok(Some((name.to_owned(), unsafe { described(topic) }?))),
+        // A name that cannot be read was not asked for.
+        (None, _) | (_, Code::UnknownTopicOrPartition) => Ok(None),
+        (_, code) => Err(KafkaError::AdminOp(code)),
+    }
+}
+
+/// # Safety
+/// A topic's description that is alive.
+unsafe fn described(
+    topic: *const sys::rd_kafka_TopicDescription_t,
+) -> KafkaResult<TopicDescription> {
     let mut partitions = 0;
     // SAFETY: what the caller promises; the id belongs to the description and is copied.
     let bits = unsafe {
@@ -147,5 +180,17 @@ unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> TopicDesc
         }
     };
     let id = (bits != 0).then(|| TopicId::new(bits));
-    TopicDescription { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }
+    let partitions = u32::try_from(partitions);
+    let partitions = partitions.map_err(|_| KafkaError::AdminOp(Code::InvalidPartitions))?;
+    Ok(TopicDescription { id, partitions })
+}
+
+/// # Safety
+/// Null, or a C string that lives for `'a`.
+unsafe fn text<'a>(text: *const c_char) -> Option<&'a str> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: what the caller promises.
+    unsafe { CStr::from_ptr(text) }.to_str().ok()
 }

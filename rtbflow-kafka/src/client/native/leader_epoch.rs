@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::ptr::NonNull;
 
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 use rtbflow::Partition;
@@ -11,6 +12,7 @@ fn find(
     list: &TopicPartitionList,
     partition: Partition,
 ) -> Option<NonNull<sys::rd_kafka_topic_partition_t>> {
+    // A name with a NUL is that of no topic, and in no list.
     let topic = CString::new(partition.topic.name()).ok()?;
     // SAFETY: the list is alive and the name a C string; what is found belongs to the list.
     let found = unsafe {
@@ -29,13 +31,17 @@ pub(crate) fn leader_epoch_of(list: &TopicPartitionList, partition: Partition) -
 }
 
 /// Says in which leader epoch the record before the offset of this partition was written.
+///
+/// # Errors
+/// If the partition is not in the list: without a leader epoch nothing would be compared with it.
 pub(crate) fn set_leader_epoch(
     list: &mut TopicPartitionList,
     partition: Partition,
     leader_epoch: i32,
-) {
-    if let Some(found) = find(list, partition) {
-        // SAFETY: the list is borrowed by nobody else, and what was found belongs to it.
-        unsafe { sys::rd_kafka_topic_partition_set_leader_epoch(found.as_ptr(), leader_epoch) };
-    }
+) -> KafkaResult<()> {
+    let missing = || KafkaError::Seek(format!("{partition} is not in the list"));
+    let found = find(list, partition).ok_or_else(missing)?;
+    // SAFETY: the list is borrowed by nobody else, and what was found belongs to it.
+    unsafe { sys::rd_kafka_topic_partition_set_leader_epoch(found.as_ptr(), leader_epoch) };
+    Ok(())
 }

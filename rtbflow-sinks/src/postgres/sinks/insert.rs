@@ -8,10 +8,11 @@ use rtbflow::{BadRecord, Record, Result, Timestamp};
 
 use crate::postgres::batch::{RowsStage, unnest};
 use crate::postgres::cell::{Cell, Kind};
-use crate::postgres::columns::{Columns, plain_columns};
+use crate::postgres::columns::Columns;
 use crate::postgres::date::Date;
 use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
+use crate::postgres::plain_columns::plain_columns;
 
 impl Postgres {
     /// Inserts a row into a table for each record. To change rows by key see
@@ -56,6 +57,7 @@ impl Postgres {
     #[must_use]
     pub fn insert<T>(&self, table: &str) -> Insert<T> {
         let mut stage = RowsStage::new(self, &format!("insert {table}"));
+        // Without a name there is only the error: it is what the sink hands over.
         let quoted = stage.columns.keep_error(identifier::table(table)).unwrap_or_default();
         Insert { stage, table: quoted, ignores_conflicts: false }
     }

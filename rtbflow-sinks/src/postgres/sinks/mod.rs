@@ -4,6 +4,7 @@ mod insert;
 mod statement;
 mod transact;
 mod upsert;
+mod upsert_columns;
 
 pub use insert::Insert;
 pub use statement::Statement;

@@ -8,9 +8,9 @@ use rtbflow::{BadRecord, Record, Result, Timestamp};
 
 use crate::postgres::batch::RowsStage;
 use crate::postgres::cell::{Cell, Kind};
-use crate::postgres::columns::plain_columns;
 use crate::postgres::date::Date;
 use crate::postgres::place::Postgres;
+use crate::postgres::plain_columns::plain_columns;
 use crate::postgres::transaction::statement_is_plain;
 
 impl Postgres {

@@ -139,6 +139,7 @@ where
     fn stage(&mut self, out: &mut Vec<Staged>) {
         let records = std::mem::take(&mut self.records);
         let count = records.len();
+        // Without records the function is not called.
         if count > 0 {
             let name = Arc::clone(&self.name);
             let (function, describe) = (Arc::clone(&self.function), self.describe.clone());
@@ -205,6 +206,7 @@ impl<'a> Part<'a> {
         Own<T, F>: Work,
     {
         let own = self.work.as_any().downcast_ref::<Own<T, F>>()?;
+        // Ranges are of numbers below `count`.
         Some(self.ranges.iter().filter_map(|range| own.records.get(range.clone())))
     }
 }
@@ -239,6 +241,7 @@ where
     }
 
     fn result(&self, record: usize) -> RefusedResult {
+        // Without a description the reason is all that a dead letter has.
         let described = self.describe.as_ref().zip(self.records.get(record));
         described.map_or_else(RefusedResult::default, |(describe, record)| {
             RefusedResult::new(describe(&record.value))
@@ -248,9 +251,10 @@ where
     fn run<'a>(&'a self, tx: &'a Transaction<'a>, all: &[Part<'a>]) -> BoxFuture<'a, Result<()>> {
         let mut parts = Vec::new();
         for part in all {
+            // Gathered by its name alone: it may be a function of another type.
             let Some(records) = part.records::<T, F>() else {
                 return Box::pin(std::future::ready(Err(Error::config(format!(
-                    "run {:?}: two different functions of a pipeline carry this name",
+                    "run {:?} in Postgres: two functions of the pipeline have this name; give each one of its own",
                     self.name
                 )))));
             };

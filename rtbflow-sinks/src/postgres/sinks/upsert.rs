@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Error, Record, Result, Timestamp};
+use rtbflow::{BadRecord, Error, Record, Result};
 
 use crate::postgres::batch::{Batch, unnest};
 use crate::postgres::cell::{Cell, Kind};
 use crate::postgres::columns::Columns;
-use crate::postgres::date::Date;
 use crate::postgres::needs::{Need, Needs, Table};
 use crate::postgres::place::Postgres;
 use crate::postgres::totals::{Fold, Totals, TotalsPlan};
@@ -64,6 +63,7 @@ impl Postgres {
     #[must_use]
     pub fn upsert<T>(&self, table: &str) -> Upsert<T> {
         let mut keys = Columns::new();
+        // Without a name there is only the error: it is what the sink hands over.
         let quoted = keys.keep_error(identifier::table(table)).unwrap_or_default();
         Upsert {
             place: self.place(),
@@ -87,121 +87,16 @@ pub struct Upsert<T> {
     needs: Needs,
     table: String,
     quoted: String,
-    keys: Columns<T>,
-    values: Columns<T>,
+    pub(super) keys: Columns<T>,
+    pub(super) values: Columns<T>,
     folds: Vec<Fold>,
     totals: Totals,
     plan: Option<Arc<TotalsPlan>>,
 }
 
-macro_rules! key_columns {
-    ($($method:ident $type:ident $kind:ident $doc:literal;)+) => {$(
-        #[doc = $doc]
-        #[must_use]
-        pub fn $method(
-            mut self,
-            name: &str,
-            key: impl Fn(&T) -> $type + Send + 'static,
-        ) -> Self {
-            self.keys.add(name, Kind::$kind, move |record| Cell::$kind(key(&record.value)));
-            self
-        }
-    )+};
-}
-
-macro_rules! folded_columns {
-    ($($method:ident $type:ident $kind:ident $fold:ident $doc:literal;)+) => {$(
-        #[doc = $doc]
-        #[must_use]
-        pub fn $method<V: Into<Option<$type>>>(
-            self,
-            name: &str,
-            value: impl Fn(&T) -> V + Send + 'static,
-        ) -> Self {
-            self.folded(name, Kind::$kind, Fold::$fold, move |record| {
-                value(&record.value).into().map_or(Cell::Null, Cell::$kind)
-            })
-        }
-    )+};
-}
-
 impl<T: 'static> Upsert<T> {
-    /// A text column of the key, of a reference into the value.
-    #[must_use]
-    pub fn key_text<V: AsRef<str> + ?Sized + 'static>(
-        mut self,
-        name: &str,
-        key: impl for<'a> Fn(&'a T) -> &'a V + Send + 'static,
-    ) -> Self {
-        self.keys
-            .add(name, Kind::Text, move |record| Cell::Text(key(&record.value).as_ref().into()));
-        self
-    }
-
-    key_columns! {
-        key_bigint i64 BigInt "A `bigint` column of the key.";
-        key_int i32 Int "An `int` column of the key.";
-        key_timestamp Timestamp Timestamp "A `timestamptz` column of the key.";
-        key_date Date Date "A `date` column of the key.";
-    }
-
-    /// Sets a text column, of a reference into the value.
-    #[must_use]
-    pub fn set_text<V: AsRef<str> + ?Sized + 'static>(
-        self,
-        name: &str,
-        value: impl for<'a> Fn(&'a T) -> &'a V + Send + 'static,
-    ) -> Self {
-        self.folded(name, Kind::Text, Fold::Set, move |record| {
-            Cell::Text(value(&record.value).as_ref().into())
-        })
-    }
-
-    /// Sets a text column that may be null.
-    #[must_use]
-    pub fn set_opt_text<V: AsRef<str> + ?Sized + 'static>(
-        self,
-        name: &str,
-        value: impl for<'a> Fn(&'a T) -> Option<&'a V> + Send + 'static,
-    ) -> Self {
-        self.folded(name, Kind::Text, Fold::Set, move |record| {
-            value(&record.value).map_or(Cell::Null, |text| Cell::Text(text.as_ref().into()))
-        })
-    }
-
-    folded_columns! {
-        set_bigint i64 BigInt Set "Sets a `bigint` column; may be null.";
-        set_int i32 Int Set "Sets an `int` column; may be null.";
-        set_bool bool Bool Set "Sets a `boolean` column; may be null.";
-        set_double f64 Double Set "Sets a `double precision` column; may be null.";
-        set_timestamp Timestamp Timestamp Set "Sets a `timestamptz` column; may be null.";
-        set_date Date Date Set "Sets a `date` column; may be null.";
-        max i64 BigInt Max "Keeps the greatest number; null counts for nothing.";
-        min i64 BigInt Min "Keeps the least number; null counts for nothing.";
-        max_timestamp Timestamp Timestamp Max "Keeps the latest time; null counts for nothing.";
-        min_timestamp Timestamp Timestamp Min "Keeps the earliest time; null counts for nothing.";
-    }
-
-    /// Adds to a number; a row that is not there, or holds null, counts as 0.
-    #[must_use]
-    pub fn add(self, name: &str, value: impl Fn(&T) -> i64 + Send + 'static) -> Self {
-        self.folded(name, Kind::BigInt, Fold::Add, move |record| Cell::BigInt(value(&record.value)))
-    }
-
-    /// Adds to a `double precision` number; a row that is not there, or holds null, counts as 0.
-    #[must_use]
-    pub fn add_double(self, name: &str, value: impl Fn(&T) -> f64 + Send + 'static) -> Self {
-        self.folded(name, Kind::Double, Fold::Add, move |record| Cell::Double(value(&record.value)))
-    }
-
-    /// Sets a column to the time of the transaction.
-    #[must_use]
-    pub fn now(mut self, name: &str) -> Self {
-        self.values.compute(name, "now()");
-        self
-    }
-
-    fn folded(
+    /// Adds a column, and how its values become one.
+    pub(super) fn folded(
         mut self,
         name: &str,
         kind: Kind,
@@ -220,10 +115,12 @@ impl<T: 'static> Upsert<T> {
         if let Some(wrong) = self.keys.wrong.as_ref().or(self.values.wrong.as_ref()) {
             return Some(wrong.report());
         }
-        self.keys
-            .list
-            .is_empty()
-            .then(|| format!("upsert into {}: add the columns of its key", self.quoted))
+        self.keys.list.is_empty().then(|| {
+            format!(
+                "upsert into {}: the sink has no column of its key; add one, such as by `key_text`",
+                self.quoted
+            )
+        })
     }
 
     fn make_plan(&self) -> TotalsPlan {
@@ -247,27 +144,13 @@ impl<T: 'static> Upsert<T> {
         let plain = self.keys.list.iter().chain(&self.values.list);
         let mut names: Vec<&str> = plain.map(|column| column.quoted.as_str()).collect();
         let mut from: Vec<String> = (1..=names.len()).map(|at| format!("u.c{at}")).collect();
-        let keys: Vec<&str> = self.keys.list.iter().map(|column| column.quoted.as_str()).collect();
-        let mut changes: Vec<String> = self
-            .values
-            .list
-            .iter()
-            .zip(&self.folds)
-            .map(|(column, fold)| {
-                let name = &column.quoted;
-                match fold {
-                    Fold::Set => format!("{name} = excluded.{name}"),
-                    Fold::Add => format!("{name} = coalesce(t.{name}, 0) + excluded.{name}"),
-                    Fold::Max => format!("{name} = greatest(t.{name}, excluded.{name})"),
-                    Fold::Min => format!("{name} = least(t.{name}, excluded.{name})"),
-                }
-            })
-            .collect();
         for (name, expression) in &self.values.computed {
             names.push(name);
             from.push((*expression).to_owned());
-            changes.push(format!("{name} = {expression}"));
         }
+        let keys: Vec<&str> = self.keys.list.iter().map(|column| column.quoted.as_str()).collect();
+        let changes = self.changes();
+        // A key alone is there, or it is made: there is nothing to change.
         let action = match changes.as_slice() {
             [] => "nothing".to_owned(),
             changes => format!("update set {}", changes.join(", ")),
@@ -280,6 +163,21 @@ impl<T: 'static> Upsert<T> {
             unnest(&self.kinds()),
             keys.join(", "),
         )
+    }
+
+    /// What becomes of the columns of a row that is there already.
+    fn changes(&self) -> Vec<String> {
+        let folded = self.values.list.iter().zip(&self.folds).map(|(column, fold)| {
+            let name = &column.quoted;
+            match fold {
+                Fold::Set => format!("{name} = excluded.{name}"),
+                Fold::Add => format!("{name} = coalesce(t.{name}, 0) + excluded.{name}"),
+                Fold::Max => format!("{name} = greatest(t.{name}, excluded.{name})"),
+                Fold::Min => format!("{name} = least(t.{name}, excluded.{name})"),
+            }
+        });
+        let computed = self.values.computed.iter();
+        folded.chain(computed.map(|(name, expression)| format!("{name} = {expression}"))).collect()
     }
 }
 

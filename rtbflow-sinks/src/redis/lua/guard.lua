@@ -51,7 +51,7 @@ local guard = (function()
     allowed[command] = true
   end
 
-  -- Four places an entry: who undoes it, and what it is given.
+  -- Four places per entry: who undoes it, and what it is given.
   local log, size, aside = {}, 0, 0
   local function note(how, a, b, c)
     log[size + 1], log[size + 2], log[size + 3], log[size + 4] = how, a, b or false, c or false

@@ -4,13 +4,13 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use redis::Cmd;
 use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Origin, Record};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::redis::batch::{Batch, Work};
+use crate::redis::merges::{Merged, Merges, Part};
 use crate::redis::operations::milliseconds;
 use crate::redis::place::Redis;
 
@@ -39,32 +39,6 @@ struct Ratio {
 struct Newest<T> {
     key: Box<dyn Fn(&T) -> String + Send>,
     guard: &'static str,
-}
-
-/// The partials of one key, merged since the last barrier.
-struct Merged {
-    key: String,
-    newest: String,
-    /// Of the first record.
-    row: usize,
-    amounts: Vec<i64>,
-    values: Vec<String>,
-    /// What each record brings, once there are several.
-    parts: Vec<Part>,
-}
-
-struct Part {
-    row: usize,
-    amounts: Vec<i64>,
-    values: Vec<String>,
-}
-
-/// What is staged.
-struct Merges {
-    layout: Vec<String>,
-    adds: Vec<&'static str>,
-    sets: Vec<&'static str>,
-    merged: Vec<Merged>,
 }
 
 impl Redis {
@@ -223,100 +197,18 @@ impl<T> MergeHash<T> {
         for Ratio { name, dividend, divisor, decimals } in &self.ratios {
             layout.push((*name).to_owned());
             for side in [dividend, divisor] {
+                // A field that there is not is a mistake, with which nothing is committed.
                 layout.push(self.add_position(side).unwrap_or(0).to_string());
             }
             layout.push(decimals.to_string());
         }
+        // 0 says that there is none.
         let guard = self.newest.as_ref().and_then(|newest| {
             Some(self.sets.iter().position(|(name, _)| *name == newest.guard)? + 1)
         });
         layout.push(guard.unwrap_or(0).to_string());
         layout.push(self.expire.map_or(0, milliseconds).to_string());
         layout
-    }
-}
-
-impl Merged {
-    /// Adds what another record brings; gives it back if one of the sums does not fit 64 bits.
-    fn add(&mut self, part: Part) -> Option<Part> {
-        let sums = self.amounts.iter().zip(&part.amounts).map(|(sum, more)| sum.checked_add(*more));
-        let Some(sums) = sums.collect::<Option<Vec<_>>>() else { return Some(part) };
-        let first = std::mem::replace(&mut self.amounts, sums);
-        if self.parts.is_empty() {
-            let values = self.values.clone();
-            self.parts.push(Part { row: self.row, amounts: first, values });
-        }
-        self.values.clone_from(&part.values);
-        self.parts.push(part);
-        None
-    }
-
-    /// The amounts of these parts; `None` if one does not fit 64 bits.
-    fn sums(&self, is_part: &dyn Fn(usize) -> bool) -> Option<Vec<i64>> {
-        let mut sums = vec![0_i128; self.amounts.len()];
-        for (_, part) in self.parts.iter().enumerate().filter(|(part, _)| is_part(*part)) {
-            for (sum, amount) in sums.iter_mut().zip(&part.amounts) {
-                *sum += i128::from(*amount);
-            }
-        }
-        sums.into_iter().map(|sum| i64::try_from(sum).ok()).collect()
-    }
-}
-
-impl Work for Merges {
-    fn operations(&self) -> usize {
-        self.merged.len()
-    }
-
-    fn parts(&self, operation: usize) -> usize {
-        self.merged.get(operation).map_or(1, |merged| merged.parts.len().max(1))
-    }
-
-    fn row(&self, operation: usize, part: usize) -> usize {
-        let Some(merged) = self.merged.get(operation) else { return 0 };
-        merged.parts.get(part).map_or(merged.row, |part| part.row)
-    }
-
-    fn prelude(&self, command: &mut Cmd) {
-        command.arg("merge_layout").arg(self.layout.len()).arg(&self.layout);
-    }
-
-    fn fits(&self, operation: usize, is_part: &dyn Fn(usize) -> bool) -> bool {
-        let merged = self.merged.get(operation);
-        merged.is_some_and(|merged| merged.parts.is_empty() || merged.sums(is_part).is_some())
-    }
-
-    fn write(&self, operation: usize, is_part: &dyn Fn(usize) -> bool, command: &mut Cmd) {
-        let Some(merged) = self.merged.get(operation) else { return };
-        let Merged { key, newest, amounts, values, parts, .. } = merged;
-        command.arg("merge_hash").arg(2 + amounts.len() + values.len()).arg(key).arg(newest);
-        let mut parts = parts.iter().enumerate().filter(|(part, _)| is_part(*part));
-        match parts.next_back() {
-            Some((_, last)) => {
-                command.arg(merged.sums(is_part).unwrap_or_default()).arg(&last.values);
-            }
-            None => {
-                command.arg(amounts).arg(values);
-            }
-        }
-    }
-
-    fn describe(&self, row: usize) -> (Option<String>, Value) {
-        for merged in &self.merged {
-            let part = merged.parts.iter().find(|part| part.row == row);
-            let (amounts, values) = match part {
-                Some(part) => (&part.amounts, &part.values),
-                None if merged.row == row => (&merged.amounts, &merged.values),
-                None => continue,
-            };
-            let fields = self.adds.iter().zip(amounts).map(|(name, n)| (*name, Value::from(*n)));
-            let set =
-                self.sets.iter().zip(values).map(|(name, v)| (*name, Value::from(v.as_str())));
-            let fields: Map<String, Value> =
-                fields.chain(set).map(|(name, value)| (name.to_owned(), value)).collect();
-            return (Some(merged.key.clone()), Value::Object(fields));
-        }
-        (None, Value::Null)
     }
 }
 
@@ -339,9 +231,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
     fn write(&mut self, record: &Record<T>) {
         let value = &record.value;
         let key = (self.key)(value);
-        // What does not fit was refused before.
-        let fits = |amount| i64::try_from(amount).unwrap_or_default();
-        let amounts = self.adds.iter().map(|(_, amount)| fits(amount(value))).collect();
+        let amounts = self.adds.iter().map(|(_, amount)| amount(value)).collect();
         let values = self.sets.iter().map(|(_, text)| text(value)).collect();
         let newest = self.newest.as_ref().map(|newest| (newest.key)(value)).unwrap_or_default();
         let mut part = Part { row: self.origins.len(), amounts, values };
@@ -353,9 +243,9 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
                 Some(too_much) => part = too_much,
             }
         }
-        let Part { row, amounts, values } = part;
+        // Behind what it could not be added to: later records are added to this one.
         self.index.insert(key.clone(), self.merged.len());
-        self.merged.push(Merged { key, newest, row, amounts, values, parts: Vec::new() });
+        self.merged.push(Merged::new(key, newest, part));
     }
 
     fn pending(&self) -> usize {
@@ -363,6 +253,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
+        // An epoch without partials has nothing to merge.
         if self.merged.is_empty() {
             return;
         }
@@ -373,7 +264,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
             sets: self.sets.iter().map(|(name, _)| *name).collect(),
             merged: std::mem::take(&mut self.merged),
         };
-        let batch = Batch::new(work, std::mem::take(&mut self.origins));
+        let batch = Batch::new(Work::Merges(work), std::mem::take(&mut self.origins));
         out.push(batch.mistaken(self.mistake()).staged(self.place));
     }
 

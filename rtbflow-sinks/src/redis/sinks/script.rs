@@ -7,7 +7,7 @@ use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
 use crate::redis::arguments::Call;
-use crate::redis::batch::Batch;
+use crate::redis::batch::{Batch, Work};
 use crate::redis::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].
@@ -141,21 +141,22 @@ where
         let mut call = Call::default();
         (self.call)(&record.value, &mut call);
         let is_once = self.once.is_some();
+        // By the closure this record has nothing to do once, or another one has done it.
         if is_once && call == Call::default() {
             return;
         }
         if self.once.as_ref().is_some_and(|calls| calls.contains(&call)) {
             return;
         }
+        let is_accountable = record.is_accountable() && !is_once;
         self.operations.begin_row(self.origins.len());
-        self.operations.touch("script", self.name);
-        self.operations.argument(self.number.to_string());
-        self.operations.argument(if record.is_accountable() && !is_once { "1" } else { "0" });
-        self.operations.argument(call.keys.len().to_string());
-        for argument in call.keys.iter().chain(&call.arguments) {
-            self.operations.argument(argument);
-        }
-        self.operations.end(None);
+        self.operations.change("script", self.name, |arguments| {
+            arguments.display(&self.number);
+            arguments.push(if is_accountable { "1" } else { "0" });
+            arguments.display(&call.keys.len());
+            call.keys.iter().chain(&call.arguments).for_each(|argument| arguments.push(argument));
+        });
+        // What is done once for many records is no record's.
         self.origins.push(record.origin.filter(|_| !is_once));
         if let Some(calls) = &mut self.once {
             calls.insert(call);
@@ -171,7 +172,7 @@ where
             calls.clear();
         }
         if !self.operations.is_empty() {
-            let operations = std::mem::take(&mut self.operations);
+            let operations = Work::Operations(std::mem::take(&mut self.operations));
             out.push(Batch::new(operations, std::mem::take(&mut self.origins)).staged(self.place));
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use crate::redis::batch::Batch;
+use crate::redis::batch::{Batch, Work};
 use crate::redis::{Operations, Redis};
 
 /// Stages the operations of each record; made by [`Redis::write`].
@@ -67,6 +67,7 @@ where
     fn write(&mut self, record: &Record<T>) {
         self.operations.begin_row(self.origins.len());
         (self.apply)(&record.value, &mut self.operations);
+        // A record without operations has no row.
         if self.operations.is_used() {
             self.origins.push(record.origin);
         }
@@ -78,7 +79,7 @@ where
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
         if !self.operations.is_empty() {
-            let operations = std::mem::take(&mut self.operations);
+            let operations = Work::Operations(std::mem::take(&mut self.operations));
             out.push(Batch::new(operations, std::mem::take(&mut self.origins)).staged(self.place));
         }
     }

@@ -1,4 +1,4 @@
-//! Room for one test on the server that all tests share: a job and a prefix of keys of its own.
+//! A namespace of one test on the server that all tests share: a job, and a prefix of keys of its own.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -34,19 +34,19 @@ pub(crate) fn unique(what: &str) -> String {
 }
 
 /// A job on a server and a prefix for its results.
-pub(crate) struct Room {
+pub(crate) struct Namespace {
     pub(crate) redis: Redis,
     pub(crate) job: JobName,
     pub(crate) prefix: String,
     reader: MultiplexedConnection,
 }
 
-impl Room {
+impl Namespace {
     pub(crate) async fn new(what: &str) -> Self {
         Self::over(Redis::connect_to(url()).build().unwrap(), &url(), what).await
     }
 
-    /// A room whose anchor goes some other way than the test's own look at the server.
+    /// A namespace whose anchor goes some other way than the test's own look at the server.
     pub(crate) async fn over(redis: Redis, url: &str, what: &str) -> Self {
         let name = unique(what);
         let client = redis::Client::open(url).unwrap();
@@ -98,7 +98,7 @@ impl Room {
         stage(&mut sink, [()])
     }
 
-    /// Drops all keys of this room.
+    /// Drops all keys of this namespace.
     pub(crate) async fn clean(self) {
         self.redis.forget(&self.job).await.unwrap();
         let keys: Vec<String> = self.ask(&["KEYS", &format!("{}*", self.prefix)]).await;
