@@ -11,11 +11,11 @@ async fn main() -> Result<()> {
     let numbers = MemorySource::new("numbers", vec![vec![1_u64, 2, 3], vec![4, 5, 6]]);
     // The place: results, state and positions move here in one step.
     let place = Memory::new();
-    let (_, squares) = place.collect::<u64>();
+    let squares = place.collected::<u64>();
     // Beside the place: a line of the standard output for each result.
     let print = stdout(|square: &u64| square.to_string());
 
-    let report = Job::new("hello-flow")?
+    let report = Job::new("hello-flow")
         .source(numbers)
         .anchor(place.clone())
         .writer(print.clone())
@@ -23,10 +23,10 @@ async fn main() -> Result<()> {
             let squares = squares.clone();
             move |numbers| {
                 let squared = numbers.filter(|n| n % 2 == 0).map(|n| n * n);
-                squared.to((print.sink(), place.collect_into(&squares)))
+                squared.to((print.sink(), squares.sink()))
             }
         })
-        .run(std::future::pending())
+        .run()
         .await?;
 
     let mut found = squares.values();

@@ -32,17 +32,17 @@ async fn main() -> Result<()> {
     let payments = MemorySource::new("payments", vec![vec![(1, 500, 30), (3, 900, 90)]])
         .event_time(move |payment: &Payment| minute(payment.2), Duration::ZERO);
     let place = Memory::new();
-    let (_, found) = place.collect::<(Order, Option<Payment>)>();
+    let found = place.collected::<(Order, Option<Payment>)>();
 
-    Job::new("paid-orders")?
+    Job::new("paid-orders")
         .source(orders.with(payments))
         .anchor(place.clone())
         .pipeline({
             let found = found.clone();
-            move |events| paid(events).to(place.collect_into(&found))
+            move |events| paid(events).to(found.sink())
         })
         .until_end(true)
-        .run(std::future::pending())
+        .run()
         .await?;
 
     let amount = |(order, payment): &(Order, Option<Payment>)| (order.0, payment.map(|of| of.1));

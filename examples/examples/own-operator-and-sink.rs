@@ -47,15 +47,15 @@ impl<K: Sink<Reading>> Sink<Reading> for Highest<K> {
 async fn main() -> Result<()> {
     let readings = MemorySource::new("readings", vec![vec![(1_u32, 20_i64), (2, 7), (1, 999)]]);
     let place = Memory::new();
-    let (_, rows) = place.collect::<Reading>();
-    let job = Job::new("readings")?.source(readings).anchor(place.clone()).pipeline({
+    let rows = place.collected::<Reading>();
+    let job = Job::new("readings").source(readings).anchor(place.clone()).pipeline({
         let rows = rows.clone();
         move |readings| {
-            let highest = Highest(BTreeMap::new(), place.collect_into(&rows));
+            let highest = Highest(BTreeMap::new(), rows.sink());
             readings.adapt("capped", |elements| elements.map(capped)).to(highest)
         }
     });
-    job.run(std::future::pending()).await?;
+    job.run().await?;
     // How many epochs there were is the job's to choose, and so how many rows.
     assert_eq!(rows.values().iter().map(|row| row.1).max(), Some(100));
     Ok(())
@@ -75,7 +75,10 @@ mod tests {
             flow.adapt("capped", |elements| elements.map(capped))
         });
         let readings = readings.map(|(reading, at)| record(reading, at));
-        laws::sink(|| Highest(BTreeMap::new(), Memory::new().collect::<Reading>().0), &readings);
+        laws::sink(
+            || Highest(BTreeMap::new(), Memory::new().collected::<Reading>().sink()),
+            &readings,
+        );
         main()
     }
 }

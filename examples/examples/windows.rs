@@ -26,17 +26,17 @@ async fn main() -> Result<()> {
     let clicks = MemorySource::new("clicks", vec![clicks])
         .event_time(|click: &Click| Timestamp::from_millis(click.1 * 1_000), Duration::ZERO);
     let place = Memory::new();
-    let (_, counts) = place.collect::<Windowed<u32, u64>>();
+    let counts = place.collected::<Windowed<u32, u64>>();
 
-    let report = Job::new("clicks-per-campaign")?
+    let report = Job::new("clicks-per-campaign")
         .source(clicks)
         .anchor(place.clone())
         .pipeline({
             let counts = counts.clone();
-            move |clicks| clicks_per_campaign(clicks).to(place.collect_into(&counts))
+            move |clicks| clicks_per_campaign(clicks).to(counts.sink())
         })
         .until_end(true) // Closes what is open, as if time had ended.
-        .run(std::future::pending())
+        .run()
         .await?;
 
     let counts = counts.values();

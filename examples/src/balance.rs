@@ -109,7 +109,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
     // It does not look at time: none is too far ahead.
-    let job = Job::new(&common.group)?.source(ads).anchor(postgres.clone()).max_ahead(None);
+    let job = Job::new(&common.group).source(ads).anchor(postgres.clone()).max_ahead(None);
     let job = job.pipeline({
         let postgres = postgres.clone();
         move |ads| charges(ads).to(books(&postgres))

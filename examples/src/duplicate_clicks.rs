@@ -168,7 +168,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
     let ads = launch
         .source(SystemTopic::AdEvents, refundable_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
-    let job = Job::new(&common.group)?
+    let job = Job::new(&common.group)
         .source(ads)
         .anchor(kafka.clone())
         .max_ahead(common.max_ahead)

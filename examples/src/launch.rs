@@ -116,7 +116,7 @@ impl Launch {
         }
         let account = job.account();
         self.common.probed.answer_for(job.health());
-        Ok(match job.run(shutdown).await {
+        Ok(match job.run_until(shutdown).await {
             Ok(report) => Outcome::Ran(report),
             Err(error) => Outcome::Failed(account.report(), error),
         })

@@ -148,7 +148,7 @@ pub async fn run(options: Options<MatchingOptions>, shutdown: Shutdown) -> Resul
         .source(SystemTopic::ConversionEvents, conversions())
         .event_time(|conversion| conversion.timestamp, common.out_of_orderness)
         .with(ads);
-    let job = Job::new(&common.group)?
+    let job = Job::new(&common.group)
         .source(events)
         .anchor(postgres.clone())
         .max_ahead(common.max_ahead)

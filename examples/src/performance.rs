@@ -149,7 +149,7 @@ pub async fn run(options: Options<PerformanceOptions>, shutdown: Shutdown) -> Re
     let ads = launch
         .source(SystemTopic::AdEvents, ad_metrics())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
-    let job = Job::new(&common.group)?
+    let job = Job::new(&common.group)
         .source(ads)
         .anchor(redis.clone())
         .max_ahead(common.max_ahead)

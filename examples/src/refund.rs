@@ -133,7 +133,7 @@ pub async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome
         .event_time(|refund| refund.timestamp, common.out_of_orderness);
     // It does not look at time: none is too far ahead.
     let job =
-        Job::new(&common.group)?.source(compensations).anchor(postgres.clone()).max_ahead(None);
+        Job::new(&common.group).source(compensations).anchor(postgres.clone()).max_ahead(None);
     let job = job.pipeline({
         let postgres = postgres.clone();
         move |refunds| payments(refunds).to(paid_once(&postgres))
@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_refund_is_paid_once_and_its_repeats_are_counted() {
         let place = Memory::new();
-        let (_, paid) = place.collect::<Refund>();
+        let paid = place.collected::<Refund>();
         let sent = vec![
             refund("device_1", 300_000, "a", 2400),
             refund("device_2", 300_000, "a", 0),
@@ -179,16 +179,13 @@ mod tests {
             refund("device_2", 300_000, "a", 0),
         ];
         let job = Job::new("refunds")
-            .unwrap()
             .source(MemorySource::new("compensation-events", vec![sent]))
             .anchor(place.clone())
             .pipeline({
                 let paid = paid.clone();
-                move |refunds| {
-                    payments(refunds).to(place.collect_into(&paid).distinct(Refund::repeats))
-                }
+                move |refunds| payments(refunds).to(paid.sink().distinct(Refund::repeats))
             });
-        let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+        let report = job.until_end(true).run_until(std::future::pending()).await.unwrap();
         let paid = paid.values();
         let paid: Vec<_> = paid.iter().map(|paid| (&*paid.advertiser_id, paid.amount)).collect();
         assert_eq!(paid, [("a", 2400), ("a", 0), ("b", 700)]);

@@ -152,16 +152,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_committed_on_a_broken_invariant() {
         let place = Memory::new();
-        let (_, out) = place.collect::<i32>();
+        let out = place.collected::<i32>();
         let (whole, spoilt) = (vec![1, 2], vec![3, 4]);
-        let job = Job::new("breaks").unwrap();
+        let job = Job::new("breaks");
         let job = job.source(MemorySource::new("numbers", vec![[whole, spoilt].concat()]));
         let job = job.anchor(place.clone()).pipeline({
-            let (place, out) = (place.clone(), out.clone());
-            move |numbers| breaks(numbers).to(place.collect_into(&out))
+            let out = out.clone();
+            move |numbers| breaks(numbers).to(out.sink())
         });
         let account = job.account();
-        let error = job.run(std::future::pending()).await.unwrap_err();
+        let error = job.run_until(std::future::pending()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent);
         assert!(error.to_string().contains("a three is none"), "{error}");
         assert_eq!((account.report().commits, out.values()), (0, vec![]));
@@ -171,17 +171,19 @@ mod tests {
     async fn a_task_does_not_pay_for_what_another_broke() {
         let job = |value: i32, name: &str| {
             let place = Memory::new();
-            let (_, out) = place.collect::<i32>();
-            let job = Job::new(name).unwrap().until_end(true);
+            let out = place.collected::<i32>();
+            let job = Job::new(name).until_end(true);
             let job = job.source(MemorySource::new("numbers", vec![vec![value]]));
-            let job = job.anchor(place.clone());
-            let (place, into) = (place.clone(), out.clone());
-            (out, job.pipeline(move |numbers| breaks(numbers).to(place.collect_into(&into))))
+            let job = job.anchor(place);
+            let into = out.clone();
+            (out, job.pipeline(move |numbers| breaks(numbers).to(into.sink())))
         };
         let (_, broken) = job(3, "broken");
         let (out, whole) = job(1, "whole");
-        let (broken, whole) =
-            futures::join!(broken.run(std::future::pending()), whole.run(std::future::pending()));
+        let (broken, whole) = futures::join!(
+            broken.run_until(std::future::pending()),
+            whole.run_until(std::future::pending())
+        );
         assert!(broken.is_err() && whole.is_ok());
         assert_eq!(out.values(), [1]);
     }

@@ -14,6 +14,8 @@ pub struct Error {
     attempted: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
     refusals: Vec<Refusal>,
+    /// The reports of the errors that it is made of, if it is made of several.
+    parts: Vec<String>,
 }
 
 /// What kind of answer an [`Error`] asks for.
@@ -37,7 +39,13 @@ impl Error {
     #[cold]
     #[must_use]
     pub fn new(kind: ErrorKind, attempted: impl Into<String>) -> Self {
-        Self { kind, attempted: attempted.into(), source: None, refusals: Vec::new() }
+        Self {
+            kind,
+            attempted: attempted.into(),
+            source: None,
+            refusals: Vec::new(),
+            parts: Vec::new(),
+        }
     }
 
     /// Somebody has to change an option, the pipeline or the stored state.
@@ -104,7 +112,8 @@ impl Error {
     }
 
     /// All errors of several attempts as one, so that whoever has to fix something reads it once: `Ok` if
-    /// none failed, the error itself if one did. Of several, the one that no waiting helps against decides
+    /// none failed, the error itself if one did. One that is made of several adds them to the same list, in which
+    /// none stands twice. Of several, the one that no waiting helps against decides
     /// what kind it is, unless another is transient: then all are to be tried again.
     ///
     /// # Errors
@@ -119,7 +128,12 @@ impl Error {
     /// assert_eq!(error.report(), "2 errors have to be fixed: (1) there is no table a; (2) there is no topic b");
     /// ```
     pub fn all(attempts: impl IntoIterator<Item = Result<()>>) -> Result<()> {
-        let mut errors: Vec<Self> = attempts.into_iter().filter_map(Result::err).collect();
+        let mut errors: Vec<Self> = Vec::new();
+        for error in attempts.into_iter().filter_map(Result::err) {
+            if errors.iter().all(|other| other.report() != error.report()) {
+                errors.push(error);
+            }
+        }
         let kind = match errors.iter().find(|error| error.is_transient()).or(errors.first()) {
             None => return Ok(()),
             Some(error) => error.kind,
@@ -127,12 +141,42 @@ impl Error {
         if errors.len() == 1 {
             return errors.pop().map_or(Ok(()), Err);
         }
-        let each = errors.iter().zip(1..).map(|(error, at)| format!("({at}) {}", error.report()));
+        let parts = |error: Self| match error.parts.is_empty() {
+            true => vec![error.report()],
+            false => error.parts,
+        };
+        Err(Self::new(kind, "").made_of(errors.into_iter().flat_map(parts).collect()))
+    }
+
+    fn made_of(self, all: Vec<String>) -> Self {
+        let mut parts: Vec<String> = Vec::new();
+        for part in all {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+        let each = parts.iter().zip(1..).map(|(part, at)| format!("({at}) {part}"));
         let each: Vec<String> = each.collect();
-        Err(Self::new(
-            kind,
-            format!("{} errors have to be fixed: {}", errors.len(), each.join("; ")),
-        ))
+        let attempted = format!("{} errors have to be fixed: {}", parts.len(), each.join("; "));
+        Self { attempted, parts, ..self }
+    }
+
+    /// A configuration error with this text, unless it fits.
+    ///
+    /// # Errors
+    /// That one.
+    pub(crate) fn unless(fits: bool, wrong: impl FnOnce() -> String) -> Result<()> {
+        if fits { Ok(()) } else { Err(Self::config(wrong())) }
+    }
+
+    /// The same error, as one that was met while this was attempted; if it is made of several, each of them.
+    #[must_use]
+    pub(crate) fn met(self, attempted: &str) -> Self {
+        if self.parts.is_empty() {
+            return Self { attempted: format!("{attempted}: {}", self.attempted), ..self };
+        }
+        let parts = self.parts.iter().map(|part| format!("{attempted}: {part}")).collect();
+        self.made_of(parts)
     }
 
     /// The kind of answer that this error asks for.
@@ -252,6 +296,18 @@ mod tests {
         let error = Error::transient("connect to Postgres at 127.0.0.1:5432").because(cause);
         assert_eq!(error.report(), "connect to Postgres at 127.0.0.1:5432: connection refused");
         assert!(error.is_transient() && !error.is_fenced() && !error.is_config());
+    }
+
+    #[test]
+    fn errors_of_errors_are_one_list() {
+        let fault = |what: &str| Err(Error::config(what));
+        let two = || Error::all([fault("a"), fault("b")]);
+        let all = Error::all([fault("b"), two(), fault("c"), Ok(()), two()]).unwrap_err();
+        assert_eq!(all.report(), "3 errors have to be fixed: (1) b; (2) a; (3) c");
+        assert_eq!(Error::all([fault("a"), fault("a")]).unwrap_err().report(), "a");
+        let met = two().unwrap_err().met("draw x");
+        assert_eq!(met.report(), "2 errors have to be fixed: (1) draw x: a; (2) draw x: b");
+        assert_eq!(Error::config("a").met("draw x").report(), "draw x: a");
     }
 
     #[test]

@@ -102,9 +102,9 @@ impl<S: Elements> Flow<S> {
     /// What the pipeline is made of up to here.
     ///
     /// # Errors
-    /// If an operator's name is used twice or cannot be used.
+    /// With all names and settings of operators that cannot be used.
     pub fn topology(&self) -> Result<Topology> {
-        self.tip.finish().map(|(topology, _)| topology)
+        self.tip.finish().fits().map(|(topology, _)| topology)
     }
 }
 
@@ -163,18 +163,18 @@ impl End {
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let place = Memory::new();
-    /// let ((_, small), (_, large)) = (place.collect::<i32>(), place.collect::<i32>());
-    /// let report = Job::new("by-size")?
+    /// let (small, large) = (place.collected::<i32>(), place.collected::<i32>());
+    /// let report = Job::new("by-size")
     ///     .source(MemorySource::new("numbers", vec![vec![1, 200, 3]]))
     ///     .anchor(place.clone())
     ///     .pipeline({
-    ///         let (place, small, large) = (place.clone(), small.clone(), large.clone());
+    ///         let (small, large) = (small.clone(), large.clone());
     ///         move |numbers| {
     ///             let (few, many) = numbers.split_by(|n| *n < 100);
-    ///             few.to(place.collect_into(&small)).and(many.to(place.collect_into(&large)))
+    ///             few.to(small.sink()).and(many.to(large.sink()))
     ///         }
     ///     })
-    ///     .run(std::future::pending())
+    ///     .run()
     ///     .await?;
     /// assert_eq!((small.values(), large.values()), (vec![1, 3], vec![200]));
     /// assert_eq!(report.records_in(), 3);

@@ -96,7 +96,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Fetches by this function, at most this many keys at a time. It answers with what it found; keys that
+    /// Fetches by this function, at most this many keys at a time, at least one. It answers with what it found; keys that
     /// are not there are left out.
     #[must_use]
     pub fn new<F, R>(most: usize, fetch: F) -> Self
@@ -105,7 +105,7 @@ where
         R: Future<Output = Result<HashMap<K, V>>> + Send + 'static,
     {
         let fetch = Box::new(move |keys| fetch(keys).boxed());
-        Self(Arc::new(Inner { most: most.max(1), fetch, open: Mutex::new(None) }))
+        Self(Arc::new(Inner { most, fetch, open: Mutex::new(None) }))
     }
 
     /// What a key stands for, if it is there.
@@ -118,6 +118,9 @@ where
     ) -> impl Future<Output = Result<Option<V>, Failed>> + Send + 'static + use<K, V> {
         let batched = self.clone();
         async move {
+            Error::unless(batched.0.most > 0, || {
+                "ask for at most 0 keys at a time; give `Batched::new` 1 or more".to_owned()
+            })?;
             let (answers, gate) = batched.join(key.clone());
             if let Some(gate) = gate {
                 after_the_others().await;

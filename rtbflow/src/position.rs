@@ -19,14 +19,29 @@ impl JobName {
     /// If it is empty, longer than 200 bytes, or has other characters than ASCII letters, digits, `.`,
     /// `_` and `-`.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
-        let name = name.as_ref();
+        let name = Self::unchecked(name.as_ref());
+        name.check()?;
+        Ok(name)
+    }
+
+    /// A name that may be one that [`check`](Self::check) refuses.
+    pub(crate) fn unchecked(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn check(&self) -> Result<()> {
+        let name = self.as_str();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 200 || !name.chars().all(legal) {
             return Err(Error::config(format!(
                 "name a job {name:?}: up to 200 ASCII letters, digits, '.', '_' and '-' are allowed"
             )));
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// The name.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use crate::error::{Error, Result};
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, before or after.
@@ -54,6 +56,16 @@ impl Timestamp {
 #[inline]
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a duration that was set is one that time can be measured by: `it` says what takes this long.
+///
+/// # Errors
+/// If it is shorter than a millisecond.
+pub(crate) fn some_time(it: &str, duration: Duration) -> Result<()> {
+    Error::unless(millis(duration) > 0, || {
+        format!("{it} for {duration:?}; make that a millisecond or more")
+    })
 }
 
 /// A length of time as a person says it: its two largest units, rounded up, such as `1h5m` or `2m3s`;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::activity::Activity;
 use crate::alarm::Alarm;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::staged::Place;
 
 /// The operators of a pipeline and how they follow one another.
@@ -94,7 +94,28 @@ struct Drawn {
     topology: Topology,
     names: BTreeSet<String>,
     places: Vec<Place>,
-    failure: Option<Error>,
+    faults: Vec<Error>,
+}
+
+/// A pipeline as it was drawn.
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    pub(crate) topology: Topology,
+    /// What its sinks write to, each once.
+    pub(crate) places: Vec<Place>,
+    /// All that is wrong in it.
+    pub(crate) faults: Vec<Error>,
+}
+
+impl Drawing {
+    /// What the pipeline is made of, and what its sinks write to, if nothing is wrong in it.
+    ///
+    /// # Errors
+    /// With all that is wrong.
+    pub(crate) fn fits(self) -> Result<(Topology, Vec<Place>)> {
+        Error::all(self.faults.into_iter().map(Err))?;
+        Ok((self.topology, self.places))
+    }
 }
 
 impl Tip {
@@ -139,11 +160,9 @@ impl Tip {
     /// An operator without state follows this and another flow of the pipeline.
     pub(crate) fn join(&self, kind: &'static str, other: &Self) -> Self {
         if !Arc::ptr_eq(&self.shared, &other.shared) {
-            self.drawn().failure.get_or_insert_with(|| {
-                Error::config(format!(
-                    "{kind} two flows: they do not come from the same pipeline, and a task has one source"
-                ))
-            });
+            self.fail(Error::config(format!(
+                "{kind} two flows: they do not come from the same pipeline, and a task has one source"
+            )));
             return self.then(kind);
         }
         let joined = self.add(kind, String::new(), vec![self.node, other.node]);
@@ -154,34 +173,45 @@ impl Tip {
     pub(crate) fn then_named(&self, kind: &'static str, name: &str, detail: &str) -> Self {
         let mut drawn = self.drawn();
         if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-            drawn.failure.get_or_insert_with(|| {
-                Error::config(format!(
-                    "name an operator {name:?}: 1 to 100 bytes of text are allowed"
-                ))
-            });
+            drawn.faults.push(Error::config(format!(
+                "name an operator {name:?}: 1 to 100 bytes of text are allowed"
+            )));
         }
         if !drawn.names.insert(name.to_owned()) {
-            drawn.failure.get_or_insert_with(|| {
-                Error::config(format!(
-                    "name an operator {name:?}: another one has that name, and state is kept by it"
-                ))
-            });
+            drawn.faults.push(Error::config(format!(
+                "name an operator {name:?}: another one has that name, and state is kept by it"
+            )));
         }
         drop(drawn);
         let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
         self.add(kind, format!("{name:?}{detail}"), vec![self.node])
     }
 
-    /// The pipeline is refused for this reason.
+    /// The operator that was added last is refused for each of these reasons.
+    pub(crate) fn check(&self, settings: impl IntoIterator<Item = Result<()>>) {
+        let wrong: Vec<Error> = settings.into_iter().filter_map(Result::err).collect();
+        let mut drawn = self.drawn();
+        let title = drawn.topology.nodes.get(self.node).map(Node::title).unwrap_or_default();
+        let attempted = format!("set up {title}");
+        drawn.faults.extend(wrong.into_iter().map(|error| error.met(&attempted)));
+    }
+
+    /// The pipeline is refused, for this reason among others.
     pub(crate) fn fail(&self, error: Error) {
-        self.drawn().failure.get_or_insert(error);
+        self.drawn().faults.push(error);
     }
 
     /// A sink follows.
     pub(crate) fn end(&self, places: Vec<Place>) -> Self {
         let kinds: BTreeSet<&str> = places.iter().map(|place| place.kind()).collect();
         let label = kinds.into_iter().collect::<Vec<_>>().join(", ");
-        self.drawn().places.extend(places);
+        let mut drawn = self.drawn();
+        for place in places {
+            if !drawn.places.contains(&place) {
+                drawn.places.push(place);
+            }
+        }
+        drop(drawn);
         self.add("sink", label, vec![self.node])
     }
 
@@ -195,18 +225,14 @@ impl Tip {
         self.shared.waiting.clone()
     }
 
-    /// What the whole pipeline is made of, and the places its sinks write to.
-    ///
-    /// # Errors
-    /// If an operator's name is used twice or cannot be used.
-    pub(crate) fn finish(&self) -> Result<(Topology, Vec<Place>), Error> {
+    /// The whole pipeline, and what is wrong in it; that is handed over once.
+    pub(crate) fn finish(&self) -> Drawing {
         let mut drawn = self.drawn();
-        match drawn.failure.take() {
-            Some(error) => Err(error),
-            None => {
-                let (topology, names) = (drawn.topology.clone(), drawn.names.clone());
-                Ok((Topology { names, ..topology }, drawn.places.clone()))
-            }
+        let (topology, names) = (drawn.topology.clone(), drawn.names.clone());
+        Drawing {
+            topology: Topology { names, ..topology },
+            places: drawn.places.clone(),
+            faults: std::mem::take(&mut drawn.faults),
         }
     }
 }
@@ -221,8 +247,8 @@ mod tests {
         tip.then("filter")
             .then_named("window", "performance", "tumbling 5m")
             .end(vec![Place::new("redis")]);
-        let (topology, places) = tip.finish().unwrap();
-        assert_eq!(places.len(), 1);
+        let Drawing { topology, places, faults } = tip.finish();
+        assert_eq!((places.len(), faults.len()), (1, 0));
         assert_eq!(
             topology.to_string(),
             "#0 source ad-events\n#1 filter <- #0\n#2 window \"performance\" (tumbling 5m) <- #1\n#3 sink redis <- #2\n"
@@ -234,7 +260,7 @@ mod tests {
     fn branches_meet_again() {
         let split = Tip::source(&["events".into()]).then("split");
         let (left, right) = (split.then("map"), split.then("filter"));
-        let (topology, _) = left.join("union", &right).finish().unwrap();
+        let (topology, _) = left.join("union", &right).finish().fits().unwrap();
         assert!(topology.to_string().ends_with("#4 union <- #2, #3\n"), "{topology}");
         assert!(topology.mermaid().contains("n3 --> n4"));
     }
@@ -243,6 +269,6 @@ mod tests {
     fn a_name_is_used_once() {
         let tip = Tip::source(&[]);
         tip.then_named("dedup", "seen", "").then_named("window", "seen", "");
-        assert!(tip.finish().unwrap_err().is_config());
+        assert!(tip.finish().fits().unwrap_err().is_config());
     }
 }

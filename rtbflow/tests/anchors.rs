@@ -140,7 +140,7 @@ impl AnchorUnderTest for UnderTest {
     }
 
     fn stage(&self, value: i64) -> Staged {
-        let (mut sink, mut staged) = (self.0.memory.collect_into(&self.1), Vec::new());
+        let (mut sink, mut staged) = (self.1.sink(), Vec::new());
         sink.write(&record(value, 0));
         sink.stage(&mut staged);
         staged.remove(0)
@@ -152,10 +152,9 @@ impl AnchorUnderTest for UnderTest {
 }
 
 async fn keeps_the_laws(fault: Fault) -> bool {
-    let under_test = UnderTest(
-        Broken { memory: Memory::new(), jobs: Arc::default(), fault },
-        Collected::default(),
-    );
+    let memory = Memory::new();
+    let collected = memory.collected();
+    let under_test = UnderTest(Broken { memory, jobs: Arc::default(), fault }, collected);
     AssertUnwindSafe(laws::anchor(&under_test)).catch_unwind().await.is_ok()
 }
 

@@ -20,26 +20,26 @@ const TEXT_BYTES: usize = 10_000;
 /// Writes numbers, with a long text each.
 fn job(count: u64) -> Job<IteratorSource<(u64, String)>, Memory> {
     let numbers = move || (0..count).map(|n| (n, "x".repeat(TEXT_BYTES)));
-    Job::new("files").unwrap().source(IteratorSource::new("numbers", numbers)).anchor(Memory::new())
+    Job::new("files").source(IteratorSource::new("numbers", numbers)).anchor(Memory::new())
 }
 
 /// Writes until it is killed, and prints the numbers of each commit before its files.
 async fn write_and_print(folder: &Path) -> Result<()> {
-    let files = JsonFiles::new(folder)?;
+    let files = JsonFiles::new(folder);
     let print = stdout(|(n, _): &(u64, String)| n.to_string());
     let job = job(u64::MAX).writer(print.clone()).writer(files.clone()).pipeline(move |numbers| {
         let (numbers, same) = numbers.tee();
         numbers.to(files.sink()).and(same.to(print.sink()))
     });
-    job.run(std::future::pending()).await.map(drop)
+    job.run_until(std::future::pending()).await.map(drop)
 }
 
 /// Writes this many numbers.
 async fn write(folder: &Path, count: u64) -> Result<()> {
-    let files = JsonFiles::new(folder)?;
+    let files = JsonFiles::new(folder);
     let job = job(count).writer(files.clone());
     let job = job.pipeline(move |numbers| numbers.to(files.sink()));
-    job.run(std::future::pending()).await.map(drop)
+    job.run_until(std::future::pending()).await.map(drop)
 }
 
 /// The numbers in the files of a folder, in the order of the files' names: each file is whole.

@@ -48,20 +48,17 @@ fn positive(value: &i64) -> Result<(), BadRecord> {
 
 async fn values_of(values: Vec<i64>, letters: &Letters) -> (Vec<i64>, Report) {
     let place = Memory::new();
-    let (_, out) = place.collect::<i64>();
-    let (_, all) = place.collect::<i64>();
+    let out = place.collected::<i64>();
+    let all = place.collected::<i64>();
     let job = Job::new("values")
-        .unwrap()
         .source(MemorySource::new("values", vec![values]))
         .anchor(place.clone())
         .dead_letters(letters.clone())
         .pipeline({
             let (out, all) = (out.clone(), all.clone());
-            move |flow| {
-                flow.to((place.collect_into(&all), place.collect_into(&out).constraint(positive)))
-            }
+            move |flow| flow.to((all.sink(), out.sink().constraint(positive)))
         });
-    let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+    let report = job.until_end(true).run_until(std::future::pending()).await.unwrap();
     assert_eq!(all.values(), out.values(), "a record is used by all sinks or by none");
     (out.values(), report)
 }
@@ -87,17 +84,16 @@ async fn a_batch_of_nothing_but_refused_records_ends_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_to_fail_on_bad_records_fails_on_a_refused_one_and_names_it() {
     let place = Memory::new();
-    let (_, out) = place.collect::<i64>();
+    let out = place.collected::<i64>();
     let job = Job::new("values")
-        .unwrap()
         .source(MemorySource::new("values", vec![vec![1, -2]]))
         .anchor(place.clone())
         .fail_on_bad_records()
         .pipeline({
-            let (place, out) = (place.clone(), out.clone());
-            move |flow| flow.to(place.collect_into(&out).constraint(positive))
+            let out = out.clone();
+            move |flow| flow.to(out.sink().constraint(positive))
         });
-    let error = job.until_end(true).run(std::future::pending()).await.unwrap_err().report();
+    let error = job.until_end(true).run_until(std::future::pending()).await.unwrap_err().report();
     assert!(error.contains("values/0 at offset 1") && error.contains("negative"), "{error}");
     assert_eq!(out.values(), [0; 0]);
 }
@@ -129,11 +125,10 @@ impl<K: Sink<i64>> Sink<i64> for Small<K> {
 #[tokio::test(start_paused = true)]
 async fn a_result_of_many_records_that_is_refused_is_a_whole_dead_letter_and_counted_by_itself() {
     let (place, letters) = (Memory::new(), Letters::default());
-    let (_, out) = place.collect::<i64>();
+    let out = place.collected::<i64>();
     let source = MemorySource::new("values", vec![vec![10, 20, 90, 95, 7]])
         .event_time(|value| Timestamp::from_millis(value / 50 * 60_000), Duration::ZERO);
     let job = Job::new("sums")
-        .unwrap()
         .source(source)
         .anchor(place.clone())
         .dead_letters(letters.clone())
@@ -144,10 +139,10 @@ async fn a_result_of_many_records_that_is_refused_is_a_whole_dead_letter_and_cou
                     .window(Tumbling::of(Duration::from_secs(60)).late(Late::Drop))
                     .sum("sum", |value| *value)
                     .map(|window| window.value)
-                    .to(Small(place.collect_into(&out)))
+                    .to(Small(out.sink()))
             }
         });
-    let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+    let report = job.until_end(true).run_until(std::future::pending()).await.unwrap();
     assert_eq!(out.values(), [30]);
     assert_eq!((report.decoded, report.late, report.results_refused), (4, 1, 1));
     assert_eq!(report.records_in(), 5, "a result is no record");
@@ -164,7 +159,7 @@ where
     W::Logic: Logic<Out = Windowed<(), i64>, In = i64>,
 {
     let (place, letters) = (Memory::new(), Letters::default());
-    let (_, out) = place.collect::<i64>();
+    let out = place.collected::<i64>();
     // At 0, 60 and 120 seconds: the sum of the second window is beyond.
     let values = vec![1, 2, i64::MAX, 3, 5];
     let source = MemorySource::new("values", vec![values]).event_time(
@@ -178,7 +173,6 @@ where
         Duration::ZERO,
     );
     let job = Job::new("sums")
-        .unwrap()
         .source(source)
         .anchor(place.clone())
         .dead_letters(letters.clone())
@@ -190,10 +184,10 @@ where
                     .window(windows)
                     .aggregate("sum", Sum::of(value))
                     .map(|window| window.value)
-                    .to(place.collect_into(&out))
+                    .to(out.sink())
             }
         });
-    let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+    let report = job.until_end(true).run_until(std::future::pending()).await.unwrap();
     (out.values(), report, letters.all())
 }
 
@@ -260,19 +254,18 @@ impl Anchor for Slow {
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_slow_takes_a_backlog_of_any_size() {
     let place = Slow(Memory::new(), Arc::default());
-    let (_, out) = place.0.collect::<i64>();
+    let out = place.0.collected::<i64>();
     let partitions: Vec<Vec<i64>> =
         (0..8).map(|at| (0..5_000).map(|n| n * 8 + at).collect()).collect();
     let job = Job::new("slow")
-        .unwrap()
         .source(MemorySource::new("values", partitions))
         .anchor(place.clone())
         .pipeline({
-            let (place, out) = (place.clone(), out.clone());
-            move |flow| flow.to(place.0.collect_into(&out))
+            let out = out.clone();
+            move |flow| flow.to(out.sink())
         });
     let started = tokio::time::Instant::now();
-    job.until_end(true).run(std::future::pending()).await.unwrap();
+    job.until_end(true).run_until(std::future::pending()).await.unwrap();
     let mut values = out.values();
     values.sort_unstable();
     assert!(values.iter().copied().eq(0..40_000), "each once");
@@ -319,7 +312,6 @@ impl Writer for Beside {
 async fn what_a_writer_beside_the_place_refuses_becomes_a_dead_letter_too() {
     let (letters, beside) = (Letters::default(), Beside(Place::new("beside"), Arc::default()));
     let job = Job::new("beside")
-        .unwrap()
         .source(MemorySource::new("values", vec![vec![1, -2, 3, -4]]))
         .anchor(Memory::new())
         .writer(beside.clone())
@@ -328,7 +320,7 @@ async fn what_a_writer_beside_the_place_refuses_becomes_a_dead_letter_too() {
             let place = beside.0;
             move |flow| flow.to(Rows::<i64>::new(place))
         });
-    let report = job.until_end(true).run(std::future::pending()).await.unwrap();
+    let report = job.until_end(true).run_until(std::future::pending()).await.unwrap();
     assert_eq!(*beside.1.lock().unwrap(), [1, 3]);
     assert_eq!((report.decoded, report.dead_lettered), (2, 2));
     assert_eq!(letters.offsets(), [1, 3]);

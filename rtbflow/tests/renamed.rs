@@ -28,7 +28,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let memory = Memory::new();
-        let (_, out) = memory.collect();
+        let out = memory.collected();
         Self { memory, out }
     }
 
@@ -53,8 +53,7 @@ impl Place {
         change: impl FnOnce(Job) -> Job,
     ) -> Result<Report> {
         let (memory, out) = (self.memory.clone(), self.out.clone());
-        let job =
-            change(Job::new(JOB)?).source(self.source(upto, until_end)).anchor(memory.clone());
+        let job = change(Job::new(JOB)).source(self.source(upto, until_end)).anchor(memory.clone());
         let job = job.until_end(until_end).commit_interval(Duration::from_millis(1));
         let committed = self.committed(upto);
         let stop = async move {
@@ -72,15 +71,13 @@ impl Place {
                         .window(window())
                         .aggregate(name, Count)
                         .map(|count: Windowed<u64, u64>| (count.key, count.value))
-                        .to(memory.collect_into(&out))
+                        .to(out.sink())
                 });
-                job.run(stop).await
+                job.run_until(stop).await
             }
             None => {
-                let job = job.pipeline(move |clicks| {
-                    clicks.map(|(ad, _)| (ad, 1)).to(memory.collect_into(&out))
-                });
-                job.run(stop).await
+                let job = job.pipeline(move |clicks| clicks.map(|(ad, _)| (ad, 1)).to(out.sink()));
+                job.run_until(stop).await
             }
         }
     }
@@ -238,18 +235,18 @@ async fn count(place: &Place, partitions: Vec<Vec<u64>>, until_end: bool) -> Res
     let all = MemorySource::new("clicks", partitions)
         .event_time(|n| Timestamp::from_millis(n.cast_signed() * 10), Duration::ZERO);
     let clicks = Partitions { all, end: until_end };
-    let job = Job::new(JOB).unwrap().source(clicks).anchor(memory.clone()).until_end(until_end);
+    let job = Job::new(JOB).source(clicks).anchor(memory.clone()).until_end(until_end);
     let job = job.commit_interval(Duration::from_millis(1)).pipeline(move |clicks| {
         clicks
             .key_by(|n| n % 40)
             .window(Tumbling::of(Duration::from_secs(600)).late(Late::DeadLetter))
             .aggregate("clicks", Count)
             .map(|count: Windowed<u64, u64>| (count.key, count.value))
-            .to(memory.collect_into(&out))
+            .to(out.sink())
     });
     let memory = place.memory.clone();
     let committed = || memory.positions(&JobName::new(JOB).unwrap());
-    job.run(async {
+    job.run_until(async {
         while until_end || !committed().values().map(|at| at.offset).eq(read.iter().copied()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

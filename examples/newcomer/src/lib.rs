@@ -42,10 +42,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_job_of_parts_that_are_all_ones_own() {
         let board = Board::default();
-        let job = Job::new("peaks").unwrap().source(Sensors::new(3, 1_000)).anchor(board.clone());
+        let job = Job::new("peaks").source(Sensors::new(3, 1_000)).anchor(board.clone());
         let shown = board.clone();
         let job = job.pipeline(move |readings| peaks(readings).to(shown.sink()));
-        let report = job.run(std::future::pending()).await.unwrap();
+        let report = job.run_until(std::future::pending()).await.unwrap();
         assert_eq!(report.records_in(), 3_000);
         assert!(board.total() > 0);
     }

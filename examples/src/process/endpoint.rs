@@ -210,7 +210,7 @@ mod tests {
         assert!(get("/").starts_with("HTTP/1.1 404 "));
         assert!(ask(&probed, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
         assert!(ask(&probed, "\r\n\r\n").starts_with("HTTP/1.1 405 "));
-        probed.answer_for(rtbflow::Job::new("job").unwrap().health());
+        probed.answer_for(rtbflow::Job::new("job").health());
         assert!(get("/health/ready").contains("not started"));
     }
 

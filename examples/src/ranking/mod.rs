@@ -196,7 +196,7 @@ pub async fn run(options: Options<RankingOptions>, shutdown: Shutdown) -> Result
         .source(SystemTopic::CampaignEvents, campaigns())
         .event_time(|campaign| campaign.timestamp, common.out_of_orderness);
     let aliases = Aliases::of_all(category_aliases);
-    let job = Job::new(&common.group)?
+    let job = Job::new(&common.group)
         .source(snapshots)
         .anchor(redis.clone())
         .max_ahead(None)

@@ -44,13 +44,12 @@ async fn prepare(postgres: &Postgres, campaigns: &str) {
 async fn spend(postgres: Postgres, name: String, partitions: Vec<Vec<AdClick>>) {
     let zone: budget::Zone = "Asia/Seoul".parse().unwrap();
     let job = Job::new(&name)
-        .unwrap()
         .source(MemorySource::new(&name, partitions))
         .anchor(postgres.clone())
         .pipeline(move |ads| budget::spends(ads, zone.clone()).to(budget::days(&postgres)))
         .commit_interval(Duration::from_millis(5))
         .until_end(true);
-    assert_eq!(job.run(std::future::pending()).await.unwrap().pending, 0);
+    assert_eq!(job.run_until(std::future::pending()).await.unwrap().pending, 0);
 }
 
 /// Does all that there is to do beside the commits.

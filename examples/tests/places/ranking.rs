@@ -44,13 +44,12 @@ async fn rank_from<S: Source<Batch: Batch<Value = Campaign>>>(
 ) -> Report {
     let redis = cache::place();
     let job = Job::new(name)
-        .unwrap()
         .source(source)
         .anchor(redis.clone())
         .pipeline(move |snapshots| versions(snapshots).to(rank_cache(&redis, Aliases::default())))
         .commit_interval(Duration::from_millis(5))
         .until_end(until_end);
-    job.run(until).await.unwrap()
+    job.run_until(until).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,13 +38,12 @@ async fn prepare(postgres: &Postgres) {
 /// Pays what these partitions hold, by an instance of its own.
 async fn pay(postgres: Postgres, name: &str, partitions: Vec<Vec<Refund>>) -> Report {
     Job::new(name)
-        .unwrap()
         .source(MemorySource::new(name, partitions))
         .anchor(postgres.clone())
         .pipeline(move |refunds| refund::payments(refunds).to(refund::paid_once(&postgres)))
         .commit_interval(Duration::from_millis(5))
         .until_end(true)
-        .run(std::future::pending())
+        .run_until(std::future::pending())
         .await
         .unwrap()
 }

@@ -116,12 +116,11 @@ where
 {
     let redis = uses(Redis::connect_to(url)).build().unwrap();
     let job = Job::new(name)
-        .unwrap()
         .source(source)
         .anchor(redis.clone())
         .pipeline(move |snapshots| versions(snapshots).to(rank_cache(&redis, Aliases::default())))
         .until_end(true);
-    job.run(std::future::pending()).await.unwrap().commits
+    job.run_until(std::future::pending()).await.unwrap().commits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -495,14 +494,13 @@ async fn nobody_waits_long_for_two_hundred_thousand_windows_that_close_at_once_n
     let options =
         PerformanceOptions { early: None, allowed_lateness: Duration::ZERO, metric_ttl: ttl };
     let job = Job::new("many")
-        .unwrap()
         .source(source)
         .anchor(redis.clone())
         .pipeline(move |ads| performance(ads, options).to(metric_cache(&redis, ttl)))
         .until_end(true);
     let counts = async {
         let began = Instant::now();
-        let report = job.run(std::future::pending()).await.unwrap();
+        let report = job.run_until(std::future::pending()).await.unwrap();
         stop.store(true, Ordering::Relaxed);
         (report, began.elapsed())
     };

@@ -70,7 +70,7 @@ use crate::producer::result_topics::ResultTopics;
 /// let kafka = Kafka::new("127.0.0.1:9092");
 /// let clicks = kafka.topic("clicks").json::<Click>().event_time(|click| click.timestamp, Duration::from_secs(5));
 /// let place = kafka.anchor();
-/// let job = Job::new("clicks-per-ad")?.source(clicks).anchor(place.clone()).pipeline(move |clicks| {
+/// let job = Job::new("clicks-per-ad").source(clicks).anchor(place.clone()).pipeline(move |clicks| {
 ///     clicks.key_by(|click| click.ad_id.clone())
 ///         .window(Tumbling::of(Duration::from_mins(5)).late(Late::DeadLetter))
 ///         .aggregate("clicks", Count)

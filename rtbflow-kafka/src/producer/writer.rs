@@ -43,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// use rtbflow_kafka::Kafka;
 ///
 /// let (place, writer) = (Memory::new(), Kafka::new("127.0.0.1:9092").writer());
-/// let job = Job::new("alerts")?
+/// let job = Job::new("alerts")
 ///     .source(MemorySource::new("numbers", vec![vec![1_u64, 2]]))
 ///     .anchor(place)
 ///     .writer(writer.clone())
@@ -106,6 +106,10 @@ impl Writer for KafkaWriter {
 
     fn topics(&self) -> Vec<String> {
         self.inner.results.names()
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.inner.kafka.validate()
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {

@@ -72,7 +72,7 @@ async fn outage(name: &str, take: impl Fn(&Brokers, i32)) {
     let (place, moved) = Watched::new(anchor.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let into = output.clone();
-    let job = Job::new(unique(name)).unwrap();
+    let job = Job::new(unique(name));
     let job =
         job.source(kafka().topic(&input).json::<u64>()).anchor(place).pipeline(move |numbers| {
             let numbers = numbers.map_record(|record| {
@@ -83,7 +83,7 @@ async fn outage(name: &str, take: impl Fn(&Brokers, i32)) {
             numbers.to(sink.bytes(|(_, number)| Some(number.to_string().into_bytes())))
         });
     let running = tokio::spawn(async move {
-        job.run(async {
+        job.run_until(async {
             let _ = stopped.await;
         })
         .await

@@ -54,14 +54,14 @@ fn until_led_by(brokers: &Brokers, topic: &str, node: i32) {
 
 /// Reads the topic to its end; how many records.
 async fn read(topic: &str, name: &str, place: &Memory, anew: bool) -> Result<usize> {
-    let (_, out) = place.collect::<u64>();
-    let (sink, into) = (place.clone(), out.clone());
-    let job = Job::new(name)?
+    let out = place.collected::<u64>();
+    let into = out.clone();
+    let job = Job::new(name)
         .source(kafka().topic(topic).begin_anew(anew).json::<u64>())
         .until_end(true)
         .anchor(place.clone())
-        .pipeline(move |numbers| numbers.to(sink.collect_into(&into)));
-    job.run(std::future::pending()).await?;
+        .pipeline(move |numbers| numbers.to(into.sink()));
+    job.run_until(std::future::pending()).await?;
     Ok(out.values().len())
 }
 

@@ -24,11 +24,11 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
     let to = topic.clone();
     let records = move |place: &KafkaAnchor| place.records::<u64>(to.as_str()).json();
     let (mut pusher, numbers) = channel::<u64>("numbers", 100);
-    let former = Job::new(&name).unwrap().source(numbers).anchor(by_proxy.clone());
+    let former = Job::new(&name).source(numbers).anchor(by_proxy.clone());
     let to_former = records.clone();
     let former = former.pipeline(move |numbers| numbers.to(to_former(&by_proxy)));
     let account = former.account();
-    let former = tokio::spawn(former.run(std::future::pending()));
+    let former = tokio::spawn(former.run_until(std::future::pending()));
     for number in 0..10 {
         pusher.push(number).await.unwrap();
     }
@@ -42,9 +42,9 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
     proxy.cut();
     let direct = kafka().anchor();
     let source = IteratorSource::new("numbers", || 0..50_u64);
-    let next = Job::new(&name).unwrap().source(source).anchor(direct.clone());
+    let next = Job::new(&name).source(source).anchor(direct.clone());
     let next = next.pipeline(move |numbers| numbers.to(records(&direct)));
-    let next = next.run(std::future::pending()).await.unwrap();
+    let next = next.run_until(std::future::pending()).await.unwrap();
     proxy.mend();
     // It learns what became of its epoch, and that it may not commit the next.
     pusher.push(20).await.unwrap();

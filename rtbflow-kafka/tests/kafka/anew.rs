@@ -16,14 +16,14 @@ const SOON_ENOUGH: Duration = Duration::from_secs(10);
 
 /// Reads a topic to its end and collects its values in a place.
 async fn run(topic: KafkaTopic, name: &str, place: &Memory) -> rtbflow::Result<Vec<u64>> {
-    let (_, out) = place.collect::<u64>();
+    let out = place.collected::<u64>();
     let (place, into) = (place.clone(), out.clone());
-    let job = Job::new(name)?
+    let job = Job::new(name)
         .source(topic.json::<u64>().event_time(|_| Timestamp::from_millis(0), Duration::ZERO))
         .until_end(true)
         .anchor(place.clone())
-        .pipeline(move |numbers| numbers.to(place.collect_into(&into)));
-    job.run(std::future::pending()).await?;
+        .pipeline(move |numbers| numbers.to(into.sink()));
+    job.run_until(std::future::pending()).await?;
     Ok(out.values())
 }
 

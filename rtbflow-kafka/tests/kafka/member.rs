@@ -143,7 +143,7 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(job: &str) -> Self {
         let place = Memory::new();
-        let (_, collected) = place.collect();
+        let collected = place.collected();
         Self { job: JobName::new(job).unwrap(), place, collected }
     }
 
@@ -289,7 +289,7 @@ async fn work_on(
     mut stopped: watch::Receiver<bool>,
     committed: mpsc::Sender<(Partition, Position)>,
 ) -> bool {
-    let mut sink = group.place.collect_into(&group.collected);
+    let mut sink = group.collected.sink();
     loop {
         let next = tokio::select! {
             biased;

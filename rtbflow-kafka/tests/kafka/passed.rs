@@ -10,14 +10,14 @@ use crate::server::{kafka, topic, transaction, unique, write};
 use rtbflow::source::{Delivery, Feed};
 
 async fn run(kafka: &Kafka, topic: &str, name: &str, place: &Memory) -> rtbflow::Result<usize> {
-    let (_, out) = place.collect::<u64>();
-    let (sink, into) = (place.clone(), out.clone());
-    let job = Job::new(name)?
+    let out = place.collected::<u64>();
+    let into = out.clone();
+    let job = Job::new(name)
         .source(kafka.topic(topic).json::<u64>())
         .until_end(true)
         .anchor(place.clone())
-        .pipeline(move |numbers| numbers.to(sink.collect_into(&into)));
-    job.run(std::future::pending()).await?;
+        .pipeline(move |numbers| numbers.to(into.sink()));
+    job.run_until(std::future::pending()).await?;
     Ok(out.values().len())
 }
 

@@ -46,7 +46,7 @@ async fn count<A: Anchor>(
     topic_with(&DeadLetterTopic::name(&topic), &[]).await;
     let source = MemorySource::new(&topic, vec![clicks(odd)])
         .event_time(move |click: &Click| now + click.1, Duration::from_secs(8 * 3600));
-    let mut job = Job::new(unique("refused"))?.source(source).anchor(place);
+    let mut job = Job::new(unique("refused")).source(source).anchor(place);
     job = job.dead_letters(kafka().dead_letters()).max_ahead(None);
     if let Some(writer) = writer {
         job = job.writer(writer);
@@ -59,7 +59,7 @@ async fn count<A: Anchor>(
             .aggregate("count", Count)
             .to(sink())
     });
-    job.run(pending()).await
+    job.run_until(pending()).await
 }
 
 fn form(records: Records<Counted>) -> KafkaSink<Counted> {

@@ -43,10 +43,9 @@ fn run(steady: &str, slow: &str, hold: &Hold, until_end: bool) -> Run {
             .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO)
     };
     let place = Memory::new();
-    let (_, counts) = place.collect();
+    let counts = place.collected();
     let (taken, taken_slow) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let job = Job::new(unique("slow"))
-        .unwrap()
         .source(source(steady).with(source(slow)))
         .anchor(place.clone())
         .idle_timeout(Duration::from_millis(400))
@@ -67,11 +66,11 @@ fn run(steady: &str, slow: &str, hold: &Hold, until_end: bool) -> Run {
                 .window(Tumbling::of(Duration::from_secs(1)).late(Late::Drop))
                 .aggregate("counts", Count)
                 .map(|window| (window.window.start.as_millis(), window.value))
-                .to(place.collect_into(&counts))
+                .to(counts.sink())
             }
         });
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(job.run(async move {
+    let running = tokio::spawn(job.run_until(async move {
         // A dropped sender does not stop the run.
         if stopped.await.is_err() {
             std::future::pending::<()>().await;

@@ -44,10 +44,10 @@ async fn beside(
     count: i64,
 ) -> Report {
     let (writer, topic) = (writer.clone(), topic.to_owned());
-    let job = Job::new(job).unwrap().source(clicks(0..count)).anchor(place.clone());
+    let job = Job::new(job).source(clicks(0..count)).anchor(place.clone());
     let job = job.writer(writer.clone());
     job.pipeline(move |clicks| clicks.to(sink(writer.records(&topic))))
-        .run(pending())
+        .run_until(pending())
         .await
         .unwrap()
 }
@@ -55,9 +55,9 @@ async fn beside(
 /// Writes this many numbers in the transaction that moves the positions.
 async fn within(job: &str, anchor: KafkaAnchor, topic: &str, count: i64) -> Report {
     let (place, topic) = (anchor.clone(), topic.to_owned());
-    let job = Job::new(job).unwrap().source(clicks(0..count)).anchor(anchor);
+    let job = Job::new(job).source(clicks(0..count)).anchor(anchor);
     job.pipeline(move |clicks| counted(clicks).to(sink(place.records(&topic))))
-        .run(pending())
+        .run_until(pending())
         .await
         .unwrap()
 }

@@ -15,12 +15,11 @@ async fn run<K: Sink<i64>>(
 ) -> Option<Error> {
     let place = postgres.clone();
     Job::new("worker")
-        .unwrap()
         .source(MemorySource::new("numbers", vec![vec![1_i64, 2, 3]]))
         .anchor(postgres.clone())
         .pipeline(move |numbers| numbers.to(sink(&place)))
         .until_end(true)
-        .run(std::future::pending())
+        .run_until(std::future::pending())
         .await
         .err()
 }

@@ -113,13 +113,12 @@ async fn run<K: Sink<Charge>>(
 ) -> (Report, Letters) {
     let (letters, place) = (Letters::default(), postgres.clone());
     let report = Job::new("worker")
-        .unwrap()
         .source(MemorySource::new("ads", charges.to_vec()))
         .anchor(postgres.clone())
         .dead_letters(letters.clone())
         .pipeline(move |charges| charges.to(sink(&place)))
         .until_end(true)
-        .run(std::future::pending())
+        .run_until(std::future::pending())
         .await
         .unwrap();
     (report, letters)
@@ -374,7 +373,6 @@ async fn a_row_that_waits_for_its_foreign_key_holds_up_no_other_partition() {
     let clicks = |missing: i64| (0..ROWS).map(|n| if n == missing { 2 } else { 1 }).collect();
     let (clicks, place): (Vec<Vec<i64>>, _) = (vec![clicks(3_000), clicks(ROWS)], postgres.clone());
     let job = Job::new("worker")
-        .unwrap()
         .source(MemorySource::new("ads", clicks))
         .anchor(postgres)
         .pipeline(move |parents| {
@@ -382,7 +380,7 @@ async fn a_row_that_waits_for_its_foreign_key_holds_up_no_other_partition() {
             parents.to(children.origin("topic", "partition", "offset"))
         })
         .until_end(true)
-        .run(std::future::pending());
+        .run_until(std::future::pending());
     let reader = schema.reader().await;
     let watch = async {
         let others = "select count(*) from children where partition = 1";

@@ -39,7 +39,7 @@ async fn run(
         sink.bigint("clicks", |count| count.value.cast_signed())
     };
     let of_ten_minutes = || Tumbling::of(Duration::from_secs(600)).late(Late::DeadLetter);
-    let job = change(Job::new("worker").unwrap()).source(clicks(from, upto, ends)).anchor(postgres);
+    let job = change(Job::new("worker")).source(clicks(from, upto, ends)).anchor(postgres);
     let job = job.until_end(ends).commit_interval(Duration::from_millis(1));
     let stop = async move {
         if ends {
@@ -58,14 +58,14 @@ async fn run(
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            Box::pin(pipeline.run(stop)).await
+            Box::pin(pipeline.run_until(stop)).await
         }
         None => {
             let pipeline = job.pipeline(move |clicks| {
                 let clicks = clicks.key_by(|(ad, _)| *ad).window(of_ten_minutes());
                 clicks.aggregate(window, Count).to(counts())
             });
-            Box::pin(pipeline.run(stop)).await
+            Box::pin(pipeline.run_until(stop)).await
         }
     };
     assert_eq!(report.unwrap().decoded, (upto - from).unsigned_abs());

@@ -31,17 +31,16 @@ where
     R: Future<Output = Result<V, Failed>> + Send + 'static,
 {
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let into = out.clone();
     let job = Job::new("lookups")
-        .unwrap()
         .source(IteratorSource::new("keys", move || keys.clone().into_iter()))
         .anchor(place.clone())
         .pipeline(move |keys| {
             let found = keys.key_by(|key: &K| key.clone()).lookup(lookup(), fetch.clone());
-            found.to(place.collect_into(&into))
+            found.to(into.sink())
         });
-    let report = job.run(pending()).await;
+    let report = job.run_until(pending()).await;
     (out.values(), report)
 }
 

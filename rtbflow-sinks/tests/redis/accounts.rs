@@ -40,10 +40,10 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
         })
     };
     let (mut pusher, numbers) = channel::<u64>("numbers", 100);
-    let former = Job::new(namespace.job.as_str()).unwrap().source(numbers).anchor(by_proxy.clone());
+    let former = Job::new(namespace.job.as_str()).source(numbers).anchor(by_proxy.clone());
     let former = former.pipeline(move |numbers| numbers.to(count(&by_proxy)));
     let account = former.account();
-    let former = tokio::spawn(former.run(std::future::pending()));
+    let former = tokio::spawn(former.run_until(std::future::pending()));
     for number in 1..=7 {
         pusher.push(number).await.unwrap();
     }
@@ -59,9 +59,9 @@ async fn the_accounts_of_all_instances_add_up_though_an_answer_is_lost_and_anoth
     assert!(applied > 6, "the request arrived: {applied}");
     let direct = Redis::connect_to(server.url()).build().unwrap();
     let source = IteratorSource::new("numbers", || 1..=40_u64);
-    let next = Job::new(namespace.job.as_str()).unwrap().source(source).anchor(direct.clone());
+    let next = Job::new(namespace.job.as_str()).source(source).anchor(direct.clone());
     let next = next.pipeline(move |numbers| numbers.to(count(&direct)));
-    let next = next.run(std::future::pending()).await.unwrap();
+    let next = next.run_until(std::future::pending()).await.unwrap();
     proxy.mend();
     // It learns what became of its epoch, and that it may not commit the next.
     pusher.push(16).await.unwrap();

@@ -32,17 +32,16 @@ where
     R: Future<Output = Result<V, Failed>> + Send + 'static,
 {
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let into = out.clone();
     let job = Job::new("lookups")
-        .unwrap()
         .source(IteratorSource::new("numbers", move || numbers.clone().into_iter()))
         .anchor(place.clone())
         .pipeline(move |numbers| {
             let found = numbers.key_by(|n| *n).lookup(lookup, fetch.clone());
-            found.to(place.collect_into(&into))
+            found.to(into.sink())
         });
-    let report = job.run(pending()).await.unwrap();
+    let report = job.run_until(pending()).await.unwrap();
     (out.values(), report)
 }
 
@@ -155,7 +154,6 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
     let prefix = namespace.key("");
     let get = namespace.redis.get(move |n: &u32| format!("{prefix}{n}"));
     let job = Job::new("lookups")
-        .unwrap()
         .source(keys)
         .anchor(place)
         .writer(writer.clone())
@@ -164,7 +162,7 @@ async fn an_answer_is_asked_for_anew_when_its_time_is_over() {
             let lookup = Lookup::new(calls(), MINUTE, 10);
             keys.key_by(|n| *n).lookup(lookup, get.clone()).to(writer.sink())
         });
-    let job = tokio::spawn(job.run(pending()));
+    let job = tokio::spawn(job.run_until(pending()));
     let mut answer = async |n: u32| {
         pusher.push(n).await.unwrap();
         let found = tokio::time::timeout(MINUTE, results.next()).await.unwrap().unwrap();

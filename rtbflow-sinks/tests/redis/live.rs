@@ -59,7 +59,7 @@ async fn served(prefix: &str) -> (PrivateServer, Redis, Namespace) {
 async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_exact() {
     let (_server, redis, namespace) = served("live:").await;
     let (mut pusher, numbers) = channel::<u64>("numbers", 10_000);
-    let job = Job::new(namespace.job.as_str()).unwrap().source(numbers).anchor(redis.clone());
+    let job = Job::new(namespace.job.as_str()).source(numbers).anchor(redis.clone());
     let job = job.commit_interval(Duration::from_millis(5)).pipeline(move |numbers| {
         let sums = redis.write(|n: &u64, to| {
             let key = format!("live:{}", n % KEYS);
@@ -72,7 +72,7 @@ async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_ex
             .newest(|_| "live:newest".into(), "last");
         numbers.to((sums, merged))
     });
-    let job = tokio::spawn(job.run(std::future::pending()));
+    let job = tokio::spawn(job.run_until(std::future::pending()));
     let mut next = 0;
     let mut push = async |count: u64| {
         for number in next..next + count {
@@ -146,7 +146,7 @@ async fn what_is_refused_for_what_it_is_becomes_a_dead_letter_and_the_rest_is_th
     namespace.ask::<()>(&["SET", "live:text", "text"]).await;
     let letters = Letters::default();
     let source = IteratorSource::new("numbers", || 0..2_000_u64);
-    let job = Job::new(namespace.job.as_str()).unwrap().source(source).anchor(redis.clone());
+    let job = Job::new(namespace.job.as_str()).source(source).anchor(redis.clone());
     let job = job.dead_letters(letters.clone()).pipeline(move |numbers| {
         let sums = redis.write(|n: &u64, to| {
             let key = if BAD.contains(n) { "live:text" } else { "live:sum" };
@@ -158,7 +158,7 @@ async fn what_is_refused_for_what_it_is_becomes_a_dead_letter_and_the_rest_is_th
         });
         numbers.to((sums, calls))
     });
-    let report = job.run(std::future::pending()).await.unwrap();
+    let report = job.run_until(std::future::pending()).await.unwrap();
     assert_eq!((report.decoded, report.dead_lettered), (1_997, 3));
     assert_eq!((report.results_refused, report.pending), (0, 0));
     let letters = letters.0.lock().unwrap().clone();

@@ -11,8 +11,8 @@ use crate::error::Refusal;
 use crate::error::{Error, Result};
 use crate::position::{JobName, Position, Task};
 use crate::record::Partition;
+use crate::sink::Collected;
 use crate::sink::memory::Batch;
-use crate::sink::{Collect, Collected};
 use crate::staged::Place;
 
 /// A place in memory. Clones are handles on the same place.
@@ -21,9 +21,8 @@ use crate::staged::Place;
 /// use rtbflow::epoch::Memory;
 ///
 /// let place = Memory::new();
-/// let (sink, out) = place.collect::<u64>();
+/// let out = place.collected::<u64>();
 /// assert!(out.values().is_empty());
-/// # drop(sink);
 /// ```
 #[derive(Clone)]
 pub struct Memory {
@@ -67,17 +66,10 @@ impl Memory {
         Self::default()
     }
 
-    /// A sink into this place, and what was committed of it.
+    /// What is committed here of one pipeline's results; [`Collected::sink`] is where it ends.
     #[must_use]
-    pub fn collect<T: Clone + Send + Sync + 'static>(&self) -> (Collect<T>, Collected<T>) {
-        let collected = Collected::default();
-        (self.collect_into(&collected), collected)
-    }
-
-    /// A sink into this place that adds to what another collects: one is needed for each task.
-    #[must_use]
-    pub fn collect_into<T: Clone + Send + Sync + 'static>(&self, to: &Collected<T>) -> Collect<T> {
-        Collect::new(self.place, to.clone())
+    pub fn collected<T>(&self) -> Collected<T> {
+        Collected::new(self.place)
     }
 
     /// How far a job has read each partition.
@@ -101,7 +93,7 @@ impl Memory {
     /// use rtbflow::epoch::{JobName, Memory};
     ///
     /// let place = Memory::new();
-    /// let (_, out) = place.collect::<u64>();
+    /// let out = place.collected::<u64>();
     /// place.forget_with(&JobName::new("numbers")?, || out.clear());
     /// assert!(out.values().is_empty());
     /// # Ok::<(), rtbflow::Error>(())
@@ -263,14 +255,14 @@ mod tests {
         }
 
         fn stage(&self, value: i64) -> Staged {
-            let (mut sink, mut staged) = (self.0.collect_into(&self.1), Vec::new());
+            let (mut sink, mut staged) = (self.1.sink(), Vec::new());
             sink.write(&record(value, 0));
             sink.stage(&mut staged);
             staged.remove(0)
         }
 
         fn stage_distinct(&self, record: &Record<i64>) -> Option<Staged> {
-            let mut sink = self.0.collect_into(&self.1).distinct(|a, b| a == b);
+            let mut sink = self.1.sink().distinct(|a, b| a == b);
             let mut staged = Vec::new();
             sink.write(record);
             sink.stage(&mut staged);
@@ -284,7 +276,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keeps_the_laws_of_anchors() {
-        let (_, collected) = Memory::new().collect();
-        laws::anchor(&InMemory(Memory::new(), collected)).await;
+        let place = Memory::new();
+        laws::anchor(&InMemory(place.clone(), place.collected())).await;
     }
 }

@@ -285,6 +285,16 @@ pub trait Anchor: Clone + Send + Sync + 'static {
         false
     }
 
+    /// Whether the place is put together rightly: asked as the job starts, before anything is connected. Right
+    /// unless overridden.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is wrong: the job does not start, and reports it with whatever
+    /// else is.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Connects and makes what the anchor itself needs. Called once at the start of a job; must be safe
     /// when all instances call it at once.
     ///
@@ -400,6 +410,16 @@ pub trait Writer: Send + Sync + 'static {
     /// unless overridden.
     fn topics(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether the writer is put together rightly: asked as the job starts, before anything is connected. Right
+    /// unless overridden.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is wrong: the job does not start, and reports it with whatever
+    /// else is.
+    fn validate(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Looks whether everything is there that its sinks need. Called once before anything is read. Has a

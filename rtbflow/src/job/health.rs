@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// ```
 /// use rtbflow::Job;
 ///
-/// let job = Job::new("doubles")?;
+/// let job = Job::new("doubles");
 /// let health = job.health();
 /// assert!(health.live().is_ok());
 /// assert!(health.ready().is_err_and(|why| why.reason().contains("not started")));

@@ -14,6 +14,7 @@
 mod backoff;
 mod claiming;
 mod committer;
+mod drawing;
 mod health;
 mod intake;
 mod measures;
@@ -25,7 +26,9 @@ mod report;
 mod run;
 mod running;
 mod settings;
+mod setup;
 mod share;
+mod signals;
 mod submission;
 mod task;
 #[cfg(test)]
@@ -40,21 +43,14 @@ pub use health::{Health, Unhealthy};
 pub use intake::Intake;
 pub use report::{Account, Report};
 
-use committer::Rejected;
-use intake::Bounds;
-use notes::Notes;
-use renaming::Renames;
-use settings::Settings;
+use setup::Setup;
 
-use crate::activity::Activity;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::epoch::{Anchor, DeadLetters, Writer};
-use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
+#[cfg(doc)]
 use crate::position::JobName;
 use crate::source::{Batch, Source};
-use crate::staged::Place;
-use crate::topology::{Tip, Topology};
 
 /// A job: what is read, what becomes of it, and where it goes.
 ///
@@ -66,15 +62,15 @@ use crate::topology::{Tip, Topology};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let place = Memory::new();
-/// let (_, out) = place.collect::<i32>();
-/// let report = Job::new("doubles")?
+/// let out = place.collected::<i32>();
+/// let report = Job::new("doubles")
 ///     .source(MemorySource::new("numbers", vec![vec![1, 2], vec![3]]))
 ///     .anchor(place.clone())
 ///     .pipeline({
-///         let (place, out) = (place.clone(), out.clone());
-///         move |numbers| numbers.map(|n| n * 2).to(place.collect_into(&out))
+///         let out = out.clone();
+///         move |numbers| numbers.map(|n| n * 2).to(out.sink())
 ///     })
-///     .run(std::future::pending())
+///     .run()
 ///     .await?;
 /// let mut doubles = out.values();
 /// doubles.sort();
@@ -86,114 +82,43 @@ use crate::topology::{Tip, Topology};
 /// ```
 #[must_use = "a job does nothing until it is run"]
 pub struct Job<S = (), A = (), P = ()> {
-    name: JobName,
     source: S,
     anchor: A,
     pipeline: P,
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-    writers: Vec<Arc<dyn Writer>>,
-    rejected: Rejected,
-    account: Account,
-    health: Health,
-    notes: Notes,
-    renames: Renames,
+    setup: Setup,
 }
 
 impl<S, A, P> fmt::Debug for Job<S, A, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("name", &self.name).field("settings", &self.settings).finish()
+        let Setup { name, settings, .. } = &self.setup;
+        f.debug_struct("Job").field("name", name).field("settings", settings).finish()
     }
 }
 
 impl Job {
     /// A job of this name, under which positions and state are kept: see [`JobName`].
     ///
-    /// # Errors
-    /// If the name cannot be used.
-    pub fn new(name: impl AsRef<str>) -> Result<Self> {
-        Ok(Self {
-            name: JobName::new(name)?,
-            source: (),
-            anchor: (),
-            pipeline: (),
-            settings: Settings::default(),
-            clock: Arc::new(SystemClock),
-            writers: Vec::new(),
-            rejected: Rejected::default(),
-            account: Account::default(),
-            health: Health::default(),
-            notes: Notes::default(),
-            renames: Renames::default(),
-        })
+    /// Nothing that is set of a job is refused at once. What cannot be used, be it the name, a setting, an
+    /// operator's or a sink's, is reported when the job is [run](Self::run), before anything is connected or
+    /// read: all of it, in one error.
+    pub fn new(name: impl AsRef<str>) -> Self {
+        Self { source: (), anchor: (), pipeline: (), setup: Setup::new(name.as_ref()) }
     }
 }
 
 impl<A, P> Job<(), A, P> {
     /// What is read.
     pub fn source<S: Source>(self, source: S) -> Job<S, A, P> {
-        let Self {
-            name,
-            source: (),
-            anchor,
-            pipeline,
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        } = self;
-        Job {
-            name,
-            source,
-            anchor,
-            pipeline,
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        }
+        let Self { source: (), anchor, pipeline, setup } = self;
+        Job { source, anchor, pipeline, setup }
     }
 }
 
 impl<S, P> Job<S, (), P> {
     /// The place of results, state and positions.
     pub fn anchor<A: Anchor>(self, anchor: A) -> Job<S, A, P> {
-        let Self {
-            name,
-            source,
-            anchor: (),
-            pipeline,
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        } = self;
-        Job {
-            name,
-            source,
-            anchor,
-            pipeline,
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        }
+        let Self { source, anchor: (), pipeline, setup } = self;
+        Job { source, anchor, pipeline, setup }
     }
 }
 
@@ -205,34 +130,8 @@ impl<S, A> Job<S, A, ()> {
         S: Source<Batch: Batch>,
         P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
     {
-        let Self {
-            name,
-            source,
-            anchor,
-            pipeline: (),
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        } = self;
-        Job {
-            name,
-            source,
-            anchor,
-            pipeline,
-            settings,
-            clock,
-            writers,
-            rejected,
-            account,
-            health,
-            notes,
-            renames,
-        }
+        let Self { source, anchor, pipeline: (), setup } = self;
+        Job { source, anchor, pipeline, setup }
     }
 }
 
@@ -240,40 +139,40 @@ impl<S, A, P> Job<S, A, P> {
     /// The job's account, to be looked at while it runs, or after it ended with an error.
     #[must_use]
     pub fn account(&self) -> Account {
-        self.account.clone()
+        self.setup.account.clone()
     }
 
     /// Whether the job is alive and ready, to be asked from anywhere while it runs, such as by the probes of
     /// an orchestrator.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.health.clone()
+        self.setup.health.clone()
     }
 
     /// The longest time from a record's arrival to its commit, as far as the place can follow. With
     /// little traffic it commits sooner. Default 100 ms.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
-        self.settings.commit_interval = interval;
+        self.setup.settings.commit_interval = interval;
         self
     }
 
     /// The most rows of an epoch, as far as it can be cut.
     #[cfg(feature = "testing")]
     pub(crate) fn most_rows(mut self, most: usize) -> Self {
-        self.settings.most_rows = most;
+        self.setup.settings.most_rows = most;
         self
     }
 
     /// How long a record waits for others to be committed with. Default 5 ms.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.settings.linger = linger;
+        self.setup.settings.linger = linger;
         self
     }
 
     /// How long a partition must be proved to stand at its end before its event time goes on with the
     /// wall clock, so that the last windows close. Default 10 s.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.idle_timeout = timeout;
+        self.setup.settings.idle_timeout = timeout;
         self
     }
 
@@ -283,27 +182,27 @@ impl<S, A, P> Job<S, A, P> {
     /// [`until_end`](Self::until_end), whose results depend on the records alone; of a source that [ends by
     /// itself](crate::source::Source::is_bounded) only if it is set.
     pub fn max_ahead(mut self, most: impl Into<Option<Duration>>) -> Self {
-        self.settings.max_ahead = Some(most.into());
+        self.setup.settings.max_ahead = Some(most.into());
         self
     }
 
     /// Reads what is there when the job starts, then closes all windows as if time had ended, commits
     /// and returns. Default: goes on.
     pub fn until_end(mut self, until_end: bool) -> Self {
-        self.settings.until_end = until_end;
+        self.setup.settings.until_end = until_end;
         self
     }
 
     /// How long the servers may be away when the job starts. Later it waits for as long as it takes.
     /// Default 30 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = timeout;
+        self.setup.settings.connect_timeout = timeout;
         self
     }
 
     /// How long the last commits may take when the job is stopped. Default 5 s.
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
-        self.settings.stop_deadline = deadline;
+        self.setup.settings.stop_deadline = deadline;
         self
     }
 
@@ -315,14 +214,14 @@ impl<S, A, P> Job<S, A, P> {
     /// them, and by its whole run when it is stopped. A job with more ends with a permanent error that has the
     /// figures; what was committed stays.
     pub fn max_late(mut self, share: impl Into<Option<f64>>) -> Self {
-        self.settings.most.late = share.into();
+        self.setup.settings.most.late = share.into();
         self
     }
 
     /// The largest share of the input, from 0 to 1, that may be dead letters for another reason than being
     /// late. Judged as [`max_late`](Self::max_late). Default: any.
     pub fn max_bad(mut self, share: impl Into<Option<f64>>) -> Self {
-        self.settings.most.bad = share.into();
+        self.setup.settings.most.bad = share.into();
         self
     }
 
@@ -338,13 +237,13 @@ impl<S, A, P> Job<S, A, P> {
     /// # Examples
     /// ```
     /// # fn main() -> rtbflow::Result<()> {
-    /// let job = rtbflow::Job::new("clicks")?.renamed("windows", "clicks-per-ad").removed("repeats");
+    /// let job = rtbflow::Job::new("clicks").renamed("windows", "clicks-per-ad").removed("repeats");
     /// assert!(format!("{job:?}").contains("clicks"));
     /// # Ok(())
     /// # }
     /// ```
     pub fn renamed(mut self, old: &str, new: &str) -> Self {
-        self.renames.add(old, Some(new));
+        self.setup.renames.add(old, Some(new));
         self
     }
 
@@ -355,83 +254,33 @@ impl<S, A, P> Job<S, A, P> {
     /// # Errors
     /// [`run`](Self::run) ends with a configuration error if the pipeline still has an operator called `old`.
     pub fn removed(mut self, old: &str) -> Self {
-        self.renames.add(old, None);
+        self.setup.renames.add(old, None);
         self
     }
 
     /// The clock; the system's by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.setup.clock = Arc::new(clock);
         self
     }
 
     /// Writes what sinks stage for another place than the anchor's, before each commit.
     pub fn writer(mut self, writer: impl Writer) -> Self {
-        self.writers.push(Arc::new(writer));
+        self.setup.writers.push(Arc::new(writer));
         self
     }
 
     /// Sends records that cannot be used to a dead-letter topic. Without it they are skipped and
     /// counted.
     pub fn dead_letters(mut self, to: impl DeadLetters) -> Self {
-        self.rejected = Rejected::Delivered(Arc::new(to));
+        self.setup.dead_letters = Some(Arc::new(to));
         self
     }
 
     /// Ends the job with an error that names the first record that cannot be used; nothing beyond it
     /// is committed.
     pub fn fail_on_bad_records(mut self) -> Self {
-        self.rejected = Rejected::Fatal;
+        self.setup.fails_on_bad_records = true;
         self
-    }
-}
-
-impl<S, A, P> Job<S, A, P>
-where
-    S: Source,
-    S::Batch: Batch,
-    P: Fn(Flow<Intake<S::Batch>>) -> End,
-{
-    /// What the pipeline is made of, without running it.
-    ///
-    /// # Errors
-    /// If an operator's name is used twice or cannot be used.
-    pub fn topology(&self) -> Result<Topology> {
-        self.draw().map(|(topology, _)| topology)
-    }
-
-    /// Builds the pipeline once, for a task that has nothing.
-    fn draw(&self) -> Result<(Topology, Vec<Place>)> {
-        let tip = Tip::source(&self.source.topics());
-        let now = (self.clock.now(), Activity::default());
-        let (intake, _) = Intake::new(&[], self.bounds(), |_| Duration::ZERO, now);
-        (self.pipeline)(Flow { stream: intake, tip }).tip.finish()
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds {
-            idle_timeout: self.settings.idle_timeout,
-            max_ahead: self.settings.max_ahead(self.source.is_bounded()),
-        }
-    }
-
-    fn check_places(&self) -> Result<()>
-    where
-        A: Anchor,
-    {
-        let known = |place: &Place| {
-            *place == self.anchor.place()
-                || self.writers.iter().any(|writer| writer.place() == *place)
-        };
-        let (topology, places) = self.draw()?;
-        self.renames.check(&topology)?;
-        match places.into_iter().find(|place| !known(place)) {
-            None => Ok(()),
-            Some(place) => Err(Error::config(format!(
-                "run job {}: a sink writes to {}, which is neither the job's anchor nor one of its writers",
-                self.name,
-                place.kind()
-            ))),
-        }
     }
 }

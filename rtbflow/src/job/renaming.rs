@@ -15,32 +15,53 @@ use crate::topology::Topology;
 /// Bytes of state that are moved with an epoch, besides what it changes itself.
 const MOST_BYTES: usize = 1 << 20;
 
-/// New names by old ones; none for an operator that is gone.
+/// What became of operators that a pipeline had.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Renames(Arc<BTreeMap<Arc<str>, Option<Arc<str>>>>);
+pub(crate) struct Renames {
+    /// New names by old ones; none for an operator that is gone.
+    new: Arc<BTreeMap<Arc<str>, Option<Arc<str>>>>,
+    /// Old names that were set to become more than one thing.
+    unclear: BTreeSet<Arc<str>>,
+}
 
 impl Renames {
     pub(crate) fn add(&mut self, old: &str, new: Option<&str>) {
         let new = new.map(Arc::from);
-        Arc::make_mut(&mut self.0).insert(old.into(), new);
+        let before = Arc::make_mut(&mut self.new).insert(old.into(), new.clone());
+        if before.is_some_and(|before| before != new) {
+            self.unclear.insert(old.into());
+        }
     }
 
     /// Whether they fit the pipeline.
-    pub(crate) fn check(&self, topology: &Topology) -> Result<()> {
-        for (old, new) in self.0.iter() {
-            if topology.has(old) {
-                return Err(Error::config(format!(
-                    "take operator {old:?} for one of another name: the pipeline has an operator {old:?}; leave \
-                     out that it was renamed or removed, or give the operator another name"
-                )));
-            }
-            if let Some(new) = new.as_ref().filter(|new| !topology.has(new)) {
-                return Err(Error::config(format!(
-                    "take operator {old:?} for {new:?}: the pipeline has no operator {new:?}; correct the name"
-                )));
-            }
-        }
-        Ok(())
+    ///
+    /// # Errors
+    /// With all that do not.
+    pub(crate) fn fit(&self, topology: &Topology) -> Result<()> {
+        let unclear = self.unclear.iter().map(|old| {
+            Err(Error::config(format!(
+                "take operator {old:?} for one of another name: it was renamed or removed more than once, and \
+                 not to the same; leave out all but one"
+            )))
+        });
+        Error::all(
+            self.new.iter().map(|(old, new)| fits(topology, old, new.as_deref())).chain(unclear),
+        )
+    }
+}
+
+fn fits(topology: &Topology, old: &str, new: Option<&str>) -> Result<()> {
+    if topology.has(old) {
+        return Err(Error::config(format!(
+            "take operator {old:?} for one of another name: the pipeline has an operator {old:?}; leave \
+             out that it was renamed or removed, or give the operator another name"
+        )));
+    }
+    match new.filter(|new| !topology.has(new)) {
+        None => Ok(()),
+        Some(new) => Err(Error::config(format!(
+            "take operator {old:?} for {new:?}: the pipeline has no operator {new:?}; correct the name"
+        ))),
     }
 }
 
@@ -71,12 +92,12 @@ impl Moves {
     /// # Errors
     /// If both operators have kept state, in one bucket.
     pub(crate) fn restored(&mut self, chunks: Vec<Chunk>) -> Result<Vec<Chunk>> {
-        if self.renames.0.is_empty() {
+        if self.renames.new.is_empty() {
             return Ok(chunks);
         }
         let mut named = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            let Some(new) = self.renames.0.get(&chunk.operator) else {
+            let Some(new) = self.renames.new.get(&chunk.operator) else {
                 self.settled.insert((Arc::clone(&chunk.operator), chunk.bucket));
                 named.push(chunk);
                 continue;

@@ -1,7 +1,7 @@
 //! Runs a job: events of the source in, tasks started and ended, until the end.
 
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
 use crate::job::backoff::{Backoff, retried};
-use crate::job::committer::Rejected;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::{Running, Shutdown};
+use crate::job::signals;
 use crate::job::watch::Watch;
 use crate::record::Topic;
 use crate::source::{Batch, Context, Source};
@@ -29,29 +29,78 @@ const PROBE_PAUSE: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_secs(60);
 
 impl<S, A, P> Job<S, A, P> {
-    /// Runs until `shutdown` is ready, or until a source that ends has been read to its end. Everything
-    /// that was taken is committed then, within the [stop deadline](Self::stop_deadline).
+    /// Runs until the process is asked to end, by Ctrl-C or, on Unix, by SIGTERM, or until a source that ends has
+    /// been read to its end. Everything that was taken is committed then, within the
+    /// [stop deadline](Self::stop_deadline); a second signal ends the run at once.
+    ///
+    /// The signals are taken when the future is polled first, and the process does not end by itself at one from
+    /// then on: a program that goes on after its job, or takes signals for other purposes, stops the job by
+    /// [`run_until`](Self::run_until).
     ///
     /// # Errors
-    /// A configuration error before anything was read; a transient one if a server could not be reached
-    /// within the [connect timeout](Self::connect_timeout); a fenced one if another instance has taken
-    /// over a partition that the source did not take away; a permanent one if the pipeline fails, or more was
-    /// late or bad than [may be](Self::max_late).
-    /// Whatever the error, the place holds exactly the epochs that were committed, and the job's
-    /// [`account`](Self::account) says what they amount to.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report>
+    /// As [`run_until`](Self::run_until); a permanent one as well if the system does not let the process take
+    /// signals, or a second one came before everything was committed.
+    pub async fn run(self) -> Result<Report>
     where
         S: Source<Batch: Batch>,
         A: Anchor,
         P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
     {
-        self.check_places()?;
+        let (first, second) = signals::take()?;
+        let job = self.setup.name.clone();
+        let shutdown = async {
+            first.await;
+            tracing::info!(%job, "asked to end: commits what was taken; a second signal ends it at once");
+        };
+        let at_once = async {
+            second.await;
+            Error::permanent(format!(
+                "end job {job} in order: a second signal came before the last commits; what they held is read \
+                 again after the next start"
+            ))
+        };
+        self.conduct(shutdown, at_once).await
+    }
+
+    /// Runs until `shutdown` is ready, or until a source that ends has been read to its end. Everything
+    /// that was taken is committed then, within the [stop deadline](Self::stop_deadline). To end by the
+    /// process's signals take [`run`](Self::run).
+    ///
+    /// # Errors
+    /// A configuration error, before anything was connected or read, with everything in what was set that
+    /// cannot be used, or with everything that is missing where the servers are; a transient one if a server could not be reached
+    /// within the [connect timeout](Self::connect_timeout); a fenced one if another instance has taken
+    /// over a partition that the source did not take away; a permanent one if the pipeline fails, or more was
+    /// late or bad than [may be](Self::max_late).
+    /// Whatever the error, the place holds exactly the epochs that were committed, and the job's
+    /// [`account`](Self::account) says what they amount to.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report>
+    where
+        S: Source<Batch: Batch>,
+        A: Anchor,
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+    {
+        self.conduct(shutdown, pending()).await
+    }
+
+    /// Runs until `shutdown` is ready and all is committed, or until there is an error that ends it at once.
+    async fn conduct(
+        self,
+        shutdown: impl Future<Output = ()> + Send,
+        at_once: impl Future<Output = Error> + Send,
+    ) -> Result<Report>
+    where
+        S: Source<Batch: Batch>,
+        A: Anchor,
+        P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
+    {
+        self.topology()?;
         let job = Arc::new(self);
-        let watched = (job.account(), job.health.clone(), job.notes.clone());
+        let watched = (job.account(), job.setup.health.clone(), job.setup.notes.clone());
         let topics = job.source.topics();
         let bounds = topics.iter().map(|topic| job.source.out_of_orderness(Topic::new(topic)));
         let most = bounds.max().unwrap_or_default();
-        let watch = Watch::new(&job.name, watched, &job.settings, most);
+        let watch = Watch::new(&job.setup.name, watched, &job.setup.settings, most);
         let shutdown = async {
             tokio::select! {
                 biased;
@@ -60,7 +109,11 @@ impl<S, A, P> Job<S, A, P> {
             }
         };
         let mut shutdown = pin!(shutdown.fuse());
-        let ended = job.lead(&mut shutdown).await;
+        let ended = tokio::select! {
+            biased;
+            error = at_once => Err(error),
+            ended = job.lead(&mut shutdown) => ended,
+        };
         watch.end(ended)
     }
 }
@@ -75,9 +128,9 @@ where
     async fn probe(&self) {
         loop {
             tokio::time::sleep(PROBE_PAUSE).await;
-            if self.health.is_quiet() {
+            if self.setup.health.is_quiet() {
                 let answer = self.anchor.probe().await;
-                self.health.probed(answer.as_ref().err());
+                self.setup.health.probed(answer.as_ref().err());
             }
         }
     }
@@ -88,19 +141,19 @@ where
     /// With everything that is missing.
     async fn prepare(&self) -> Result<()> {
         // Records that cannot be used, and results that are refused.
-        let written = self.writers.iter().flat_map(|writer| writer.topics());
+        let written = self.setup.writers.iter().flat_map(|writer| writer.topics());
         let topics = self.source.topics().into_iter().chain(self.anchor.topics()).chain(written);
         let topics: Vec<String> = topics.collect::<BTreeSet<_>>().into_iter().collect();
         let letters = async {
-            match &self.rejected {
-                Rejected::Delivered(to) => to.prepare(&topics).await,
-                Rejected::Skipped | Rejected::Fatal => Ok(()),
+            match &self.setup.dead_letters {
+                Some(to) => to.prepare(&topics).await,
+                None => Ok(()),
             }
         };
         let writers = async {
-            Error::all(join_all(self.writers.iter().map(|writer| writer.prepare())).await)
+            Error::all(join_all(self.setup.writers.iter().map(|writer| writer.prepare())).await)
         };
-        let place = self.anchor.prepare(&self.name);
+        let place = self.anchor.prepare(&self.setup.name);
         let (place, source, letters, writers) = join!(place, self.source.check(), letters, writers);
         Error::all([place, source, letters, writers])
     }
@@ -110,15 +163,15 @@ where
         self: &Arc<Self>,
         shutdown: &mut Shutdown<'_, impl Future<Output = ()> + Send>,
     ) -> Result<Report> {
-        let (job, health) = (self, &self.health);
+        let (job, health) = (self, &self.setup.health);
         let account = job.account();
         let context = Context {
-            job: job.name.clone(),
-            clock: Arc::clone(&job.clock),
-            until_end: job.settings.until_end,
-            idle_timeout: job.settings.idle_timeout,
+            job: job.setup.name.clone(),
+            clock: Arc::clone(&job.setup.clock),
+            until_end: job.setup.settings.until_end,
+            idle_timeout: job.setup.settings.idle_timeout,
         };
-        let deadline = Instant::now() + job.settings.connect_timeout;
+        let deadline = Instant::now() + job.setup.settings.connect_timeout;
         health.starting("check what the job needs: servers, tables, topics, rights");
         let prepare = retried(
             Some(deadline),

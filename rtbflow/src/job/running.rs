@@ -118,15 +118,15 @@ where
         let mut committer = JoinSet::new();
         committer.spawn(
             Committer {
-                job: job.name.clone(),
+                job: job.setup.name.clone(),
                 anchor: job.anchor.clone(),
-                writers: job.writers.clone(),
-                rejected: job.rejected.clone(),
+                writers: job.setup.writers.clone(),
+                rejected: job.setup.rejected(),
                 account: account.clone(),
                 committed: committed.clone(),
-                measures: CommitMeasures::new(&job.name),
-                health: job.health.clone(),
-                notes: job.notes.clone(),
+                measures: CommitMeasures::new(&job.setup.name),
+                health: job.setup.health.clone(),
+                notes: job.setup.notes.clone(),
                 pace: pace.clone(),
                 read_again: Box::new({
                     let job = Arc::clone(&job);
@@ -195,7 +195,7 @@ where
 
     async fn serve<F: Future<Output = ()>>(&mut self, mut shutdown: Shutdown<'_, F>) -> Result<()> {
         while !self.is_finished() {
-            self.job.health.turned(self.held());
+            self.job.setup.health.turned(self.held());
             if let Some(ended) = self.backlog.pop_front() {
                 self.task_ended(ended)?;
                 continue;
@@ -240,10 +240,10 @@ where
 
     /// Begins to claim the positions of an assignment.
     fn claim(&mut self, assignment: Assignment<S::Batch>) {
-        self.assigned = self.job.settings.until_end && assignment.tasks.is_empty();
+        self.assigned = self.job.setup.settings.until_end && assignment.tasks.is_empty();
         self.heard = true;
-        tracing::info!(job = %self.job.name, tasks = ?assignment, "assigned");
-        let (job, anchor) = (self.job.name.clone(), self.job.anchor.clone());
+        tracing::info!(job = %self.job.setup.name, tasks = ?assignment, "assigned");
+        let (job, anchor) = (self.job.setup.name.clone(), self.job.anchor.clone());
         self.claiming.push_back(Claiming::new(job, anchor, assignment));
     }
 
@@ -278,14 +278,14 @@ where
             positions,
             job.bounds(),
             out_of_orderness,
-            (job.clock.now(), activity.clone()),
+            (job.setup.clock.now(), activity.clone()),
         );
         let end = (job.pipeline)(Flow { stream: intake, tip });
-        end.tip.finish()?;
+        end.tip.finish().fits()?;
         let (finish, finished) = oneshot::channel();
         let status = Arc::new(Status::default());
         let owned = partitions.iter().map(|input| input.partition);
-        let measures = TaskMeasures::new(&job.name, task, owned);
+        let measures = TaskMeasures::new(&job.setup.name, task, owned);
         let inputs =
             partitions.into_iter().zip(positions).map(|(input, (partition, position))| Input {
                 partition: *partition,
@@ -296,8 +296,8 @@ where
             });
         let mut run = TaskLoop {
             task,
-            settings: job.settings,
-            clock: Arc::clone(&job.clock),
+            settings: job.setup.settings,
+            clock: Arc::clone(&job.setup.clock),
             end,
             mailbox,
             activity,
@@ -307,11 +307,11 @@ where
             status: Arc::clone(&status),
             pace: self.pace.clone(),
             measures,
-            work: Work::new(&job.renames),
+            work: Work::new(&job.setup.renames),
         };
-        let restoring = job.health.restoring();
+        let restoring = job.setup.health.restoring();
         let abort = self.ended.spawn(async move {
-            let restored = run.restore(&job.name, &job.anchor).await;
+            let restored = run.restore(&job.setup.name, &job.anchor).await;
             drop(restoring);
             match restored? {
                 true => run.run().await,
@@ -351,7 +351,7 @@ where
     /// Releases tasks: they finish their epochs and commit, unless another may own them already.
     async fn revoke(&mut self, revocation: Revocation) -> Result<()> {
         let Revocation { tasks, lost, deadline, .. } = &revocation;
-        tracing::info!(job = %self.job.name, ?tasks, lost, "revoked");
+        tracing::info!(job = %self.job.setup.name, ?tasks, lost, "revoked");
         self.assigned = false;
         let fenced = self.fences.len();
         self.fences.retain(|fence| !tasks.contains(&fence.task));
@@ -442,7 +442,7 @@ where
 
     /// Ends the run in good order.
     async fn stop(mut self) -> Result<()> {
-        let deadline = Instant::now() + self.job.settings.stop_deadline;
+        let deadline = Instant::now() + self.job.setup.settings.stop_deadline;
         let handles = std::mem::take(&mut self.tasks).into_iter().collect();
         let claimed = self.tasks_being_claimed();
         let finished = self.release(&claimed, handles, deadline).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::job::share::Most;
 
 /// Bounds and deadlines of a job.
@@ -30,6 +31,22 @@ impl Settings {
     pub(crate) fn max_ahead(&self, is_bounded: bool) -> Option<Duration> {
         let unless_said = if is_bounded { None } else { Some(MAX_AHEAD) };
         self.max_ahead.unwrap_or(unless_said).filter(|_| !self.until_end)
+    }
+
+    /// Whether they can be used.
+    ///
+    /// # Errors
+    /// With all that is wrong.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let Most { late, bad } = self.most;
+        Error::all([("max_late", late), ("max_bad", bad)].map(|(name, share)| {
+            match share.filter(|share| !(0.0..=1.0).contains(share)) {
+                None => Ok(()),
+                Some(share) => Err(Error::config(format!(
+                    "set `{name}` to {share}: it is a share of the input; give a number from 0 to 1"
+                ))),
+            }
+        }))
     }
 }
 

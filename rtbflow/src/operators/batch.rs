@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Error;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::stateful::Stateful;
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -50,6 +51,10 @@ where
     ) -> Flow<impl Elements<Value = Vec<S::Value>>> {
         let detail = format!("at most {most}, within {within:?}");
         let tip = self.tip.then_named("batch", name, &detail);
+        let some = Error::unless(most > 0, || {
+            "its lists are of at most 0 records; let them have 1 or more".to_owned()
+        });
+        tip.check([some, some_time("its lists wait", within)]);
         let batch = Batch { most, within, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(within), batch);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }

@@ -12,7 +12,7 @@ use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::stateful::Stateful;
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -43,6 +43,7 @@ where
     /// ```
     pub fn debounce(self, name: &str, quiet: Duration) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("debounce", name, &format!("quiet for {quiet:?}"));
+        tip.check([some_time("it waits", quiet)]);
         let debounce = Debounce { quiet, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(quiet), debounce);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }

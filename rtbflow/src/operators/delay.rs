@@ -14,7 +14,7 @@ use crate::flow::{Elements, Flow};
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
 use crate::state::{Format, KeyedState, SlotId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 impl<S> Flow<S>
 where
@@ -72,6 +72,7 @@ where
         F: Fn(&Record<S::Value>) -> Timestamp + Send + 'static,
     {
         let tip = self.tip.then_named("delay", name, &format!("at most {longest:?}"));
+        tip.check([some_time("it holds records", longest)]);
         let logic = Delay {
             longest,
             until,

@@ -14,7 +14,7 @@ use crate::operators::late::Late;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::stateful::Stateful;
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -61,6 +61,7 @@ where
         late: Late,
     ) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("earliest", name, &format!("within {within:?}"));
+        tip.check([some_time("it remembers records", within)]);
         let earliest = Earliest { within, late, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(within), earliest);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }

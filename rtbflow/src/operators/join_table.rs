@@ -17,7 +17,7 @@ use crate::operators::interval_join::{
 };
 use crate::operators::late::{Late, Undecided};
 use crate::operators::stateful::Stateful;
-use crate::time::millis;
+use crate::time::{millis, some_time};
 
 /// How long the versions of a table are kept, and what becomes of records that are late for it.
 ///
@@ -198,6 +198,7 @@ where
         let TableJoin { kept_for, allowed_lateness, late, .. } = table;
         let detail = format!("kept for {kept_for:?}{}", J::SIDES);
         let tip = self.tip.then_named("join_table", name, &detail);
+        tip.check([some_time("it keeps versions", kept_for)]);
         let Decided(late) = late.decision();
         let rules = Rules {
             bounds: (Bound::before(kept_for), Bound::same()),

@@ -15,7 +15,7 @@ use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
 use crate::state::{Format, KeyedState};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 /// Which version of a key is the newest, and how long it is remembered.
 ///
@@ -127,6 +127,9 @@ where
         let until = if latest.deleted.is_some() { "until deleted, then " } else { "" };
         let detail = format!("{until}kept for {:?}", latest.kept_for);
         let tip = self.tip.then_named("latest_by", name, &detail);
+        if latest.deleted.is_none() {
+            tip.check([some_time("it remembers versions", latest.kept_for)]);
+        }
         let logic = LatestBy {
             key: self.key,
             latest,

@@ -10,13 +10,13 @@ use futures::future::{Either, select};
 use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::barrier::{Barrier, Class, Reject};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::flow::{Elements, Flow};
 use crate::lookup::Failed;
 use crate::operators::in_order::{Answer, InOrder};
 use crate::operators::stateless::{Outcome, Stateless, Step};
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 /// The pause after the first attempt that failed; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ impl Calls {
     /// This many calls at a time, at least one. Each attempt may take five seconds, and there are five.
     #[must_use]
     pub fn at_most(count: usize) -> Self {
-        Self { at_most: count.max(1), deadline: Duration::from_secs(5), attempts: 5 }
+        Self { at_most: count, deadline: Duration::from_secs(5), attempts: 5 }
     }
 
     /// How long an attempt may take; one that takes longer has failed and is made again.
@@ -48,8 +48,22 @@ impl Calls {
     /// pause that grows from 50 milliseconds to two seconds.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts.max(1);
+        self.attempts = attempts;
         self
+    }
+
+    /// Whether calls can be made so.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { at_most, deadline, attempts } = self;
+        Error::all([
+            Error::unless(*at_most > 0, || {
+                "it makes 0 calls at a time; give `Calls::at_most` 1 or more".to_owned()
+            }),
+            some_time("it awaits a call", *deadline),
+            Error::unless(*attempts > 0, || {
+                "it makes 0 attempts; give `Calls::attempts` 1 or more".to_owned()
+            }),
+        ])
     }
 
     /// Makes a call, again if need be.
@@ -119,7 +133,7 @@ impl<S: Elements<Value: Clone>> Flow<S> {
         R: Future<Output = Result<U, Failed>> + Send + 'static,
     {
         let call = Call { call: Arc::new(call), calls, alarm: self.tip.alarm() };
-        self.answered("map_async", calls, call)
+        self.answered("map_async", calls, call, calls.check())
     }
 }
 
@@ -130,12 +144,14 @@ impl<S: Elements> Flow<S> {
         kind: &'static str,
         calls: Calls,
         ask: T,
+        settings: Result<()>,
     ) -> Flow<impl Elements<Value = U>>
     where
         T: Step<S::Value, Out = Answer<U>>,
         U: Send + 'static,
     {
         let tip = self.tip.then(kind);
+        tip.check([settings]);
         let asked = InOrder::new(Stateless::new(self.stream, ask), calls.at_most);
         let settle = Settle { rejects: Vec::new(), failure: None, activity: tip.activity() };
         Flow { stream: Stateless::new(asked, settle), tip }

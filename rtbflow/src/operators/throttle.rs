@@ -12,7 +12,7 @@ use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::stateful::Stateful;
 use crate::record::Record;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, some_time};
 
 impl<S, K, F> KeyedFlow<S, F>
 where
@@ -43,6 +43,7 @@ where
     /// ```
     pub fn throttle(self, name: &str, interval: Duration) -> Flow<impl Elements<Value = S::Value>> {
         let tip = self.tip.then_named("throttle", name, &format!("one in {interval:?}"));
+        tip.check([some_time("it keeps records back", interval)]);
         let logic =
             ProcessLogic::new(self.key, Retention::after_change(interval), Throttle { interval });
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }

@@ -22,9 +22,7 @@ impl<S: Elements> Flow<S> {
     /// [`Report::results_refused`](crate::job::Report::results_refused).
     pub fn to<K: Sink<S::Value>>(self, sink: K) -> End {
         let tip = self.tip.end(sink.places());
-        if let Err(wrong) = sink.validate() {
-            tip.fail(wrong);
-        }
+        tip.check([sink.validate()]);
         let activity = tip.activity();
         let drain = Box::pin(Drained {
             stream: self.stream,

@@ -9,24 +9,30 @@ use crate::record::{Origin, Record};
 use crate::sink::Sink;
 use crate::staged::{Place, Staged, StagedRows};
 
-/// What [`Memory`](crate::epoch::Memory) has committed of one sink, for all to read.
+/// What [`Memory`](crate::epoch::Memory) has committed of one pipeline's results, for all to read.
 pub struct Collected<T> {
+    place: Place,
     rows: Arc<Mutex<Vec<Record<T>>>>,
 }
 
 impl<T> Clone for Collected<T> {
     fn clone(&self) -> Self {
-        Self { rows: Arc::clone(&self.rows) }
-    }
-}
-
-impl<T> Default for Collected<T> {
-    fn default() -> Self {
-        Self { rows: Arc::default() }
+        Self { place: self.place, rows: Arc::clone(&self.rows) }
     }
 }
 
 impl<T> Collected<T> {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, rows: Arc::default() }
+    }
+
+    /// A sink that adds to it; each task has its own.
+    #[must_use]
+    pub fn sink(&self) -> Collect<T> {
+        let to = self.clone();
+        Collect { to, same: None, constraint: None, staged: Vec::new() }
+    }
+
     /// Removes all of them, as a job is [forgotten](crate::epoch::Memory::forget_with).
     pub fn clear(&self) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -82,7 +88,6 @@ impl<T> fmt::Debug for Collected<T> {
 /// Stages records for a [`Memory`](crate::epoch::Memory) anchor, which appends them to a
 /// [`Collected`] when it commits.
 pub struct Collect<T> {
-    place: Place,
     to: Collected<T>,
     same: Option<Same<T>>,
     constraint: Option<Constraint<T>>,
@@ -90,10 +95,6 @@ pub struct Collect<T> {
 }
 
 impl<T> Collect<T> {
-    pub(crate) fn new(place: Place, to: Collected<T>) -> Self {
-        Self { place, to, same: None, constraint: None, staged: Vec::new() }
-    }
-
     /// Leaves out what is there already: the first that is committed stays, and each other one that
     /// `same` says is the same counts as a duplicate. It compares with all that is there.
     ///
@@ -104,15 +105,15 @@ impl<T> Collect<T> {
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let place = Memory::new();
-    /// let (_, orders) = place.collect::<u32>();
-    /// let job = Job::new("orders")?
+    /// let orders = place.collected::<u32>();
+    /// let job = Job::new("orders")
     ///     .source(MemorySource::new("orders", vec![vec![7, 8, 7]]))
     ///     .anchor(place.clone())
     ///     .pipeline({
     ///         let orders = orders.clone();
-    ///         move |flow| flow.to(place.collect_into(&orders).distinct(|a, b| a == b))
+    ///         move |flow| flow.to(orders.sink().distinct(|a, b| a == b))
     ///     });
-    /// let report = job.until_end(true).run(std::future::pending()).await?;
+    /// let report = job.until_end(true).run().await?;
     /// assert_eq!(orders.values(), [7, 8]);
     /// assert_eq!(report.duplicates, 1);
     /// # Ok::<(), rtbflow::Error>(())
@@ -134,8 +135,8 @@ impl<T> Collect<T> {
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let place = Memory::new();
-    /// let (_, prices) = place.collect::<i64>();
-    /// let job = Job::new("prices")?
+    /// let prices = place.collected::<i64>();
+    /// let job = Job::new("prices")
     ///     .source(MemorySource::new("prices", vec![vec![120, -5, 90]]))
     ///     .anchor(place.clone())
     ///     .pipeline({
@@ -144,9 +145,9 @@ impl<T> Collect<T> {
     ///             ..0 => Err(BadRecord::new("the price is negative")),
     ///             _ => Ok(()),
     ///         };
-    ///         move |flow| flow.to(place.collect_into(&prices).constraint(positive))
+    ///         move |flow| flow.to(prices.sink().constraint(positive))
     ///     });
-    /// let report = job.until_end(true).run(std::future::pending()).await?;
+    /// let report = job.until_end(true).run().await?;
     /// assert_eq!(prices.values(), [120, 90]);
     /// assert_eq!((report.decoded, report.dead_lettered), (2, 1));
     /// # Ok::<(), rtbflow::Error>(())
@@ -180,12 +181,12 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
             let count = rows.len();
             let (to, same, constraint) = (self.to.clone(), self.same, self.constraint);
             let batch = Batch(Box::new(Taken { to, same, constraint, records: rows }));
-            out.push(Staged::new(self.place, count, batch));
+            out.push(Staged::new(self.to.place, count, batch));
         }
     }
 
     fn places(&self) -> Vec<Place> {
-        vec![self.place]
+        vec![self.to.place]
     }
 }
 
@@ -251,7 +252,7 @@ mod tests {
     fn keeps_the_laws_of_sinks() {
         let (one, other) = (Memory::new(), Memory::new());
         let records = [record("a", 0), record("b", 1)];
-        laws::sink(|| one.collect().0, &records);
-        laws::sink(|| (one.collect().0, other.collect().0), &records);
+        laws::sink(|| one.collected().sink(), &records);
+        laws::sink(|| (one.collected().sink(), other.collected().sink()), &records);
     }
 }

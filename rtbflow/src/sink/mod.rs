@@ -10,7 +10,7 @@ pub use memory::{Collect, Collected};
 
 pub use crate::staged::{Place, Staged, StagedRows};
 
-use crate::error::{BadRecord, Result};
+use crate::error::{BadRecord, Error, Result};
 use crate::record::Record;
 use crate::refused_result::RefusedResult;
 
@@ -44,7 +44,8 @@ pub trait Sink<T>: Send + 'static {
     /// job starts. Right unless overridden.
     ///
     /// # Errors
-    /// A configuration error that says what is wrong: the job does not start.
+    /// A configuration error that names all that is wrong: the job does not start, and reports it with whatever
+    /// else is.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
@@ -77,8 +78,7 @@ macro_rules! tuple_of_sinks {
                 RefusedResult::default()
             }
             fn validate(&self) -> Result<()> {
-                $(self.$index.validate()?;)+
-                Ok(())
+                Error::all([$(self.$index.validate()),+])
             }
             fn write(&mut self, record: &Record<T>) {
                 $(self.$index.write(record);)+

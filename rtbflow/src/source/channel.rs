@@ -25,12 +25,12 @@ use crate::source::StreamSource;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let (mut pusher, orders) = channel::<u64>("orders", 100);
 /// let place = Memory::new();
-/// let (_, out) = place.collect::<u64>();
-/// let job = rtbflow::Job::new("orders")?.source(orders).anchor(place.clone()).pipeline({
+/// let out = place.collected::<u64>();
+/// let job = rtbflow::Job::new("orders").source(orders).anchor(place.clone()).pipeline({
 ///     let out = out.clone();
-///     move |orders| orders.filter(|order| *order > 10).to(place.collect_into(&out))
+///     move |orders| orders.filter(|order| *order > 10).to(out.sink())
 /// });
-/// let job = tokio::spawn(job.run(std::future::pending()));
+/// let job = tokio::spawn(job.run());
 /// // In the handlers of a service:
 /// for order in [7, 11, 12] {
 ///     pusher.push(order).await?;

@@ -195,6 +195,10 @@ impl<S: Source<Batch = RawBatch>, D: Decoding> Source for Decoded<S, D> {
         place.map_or(Duration::ZERO, |place| self.decoding.out_of_orderness(place))
     }
 
+    fn validate(&self) -> Result<()> {
+        self.transport.validate()
+    }
+
     fn check(&self) -> impl Future<Output = Result<()>> + Send {
         self.transport.check()
     }

@@ -49,12 +49,12 @@ use crate::source::{Assignment, Delivery, Feed, Layout, PartitionInput, SourceEv
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let place = rtbflow::epoch::Memory::new();
-/// let (_, out) = place.collect::<i64>();
-/// let job = rtbflow::Job::new("tens")?.source(Ten).anchor(place.clone()).pipeline({
+/// let out = place.collected::<i64>();
+/// let job = rtbflow::Job::new("tens").source(Ten).anchor(place.clone()).pipeline({
 ///     let out = out.clone();
-///     move |numbers| numbers.map(|n| n * 10).to(place.collect_into(&out))
+///     move |numbers| numbers.map(|n| n * 10).to(out.sink())
 /// });
-/// assert_eq!(job.run(std::future::pending()).await?.records_in(), 10);
+/// assert_eq!(job.run().await?.records_in(), 10);
 /// assert_eq!(out.values(), (0..10).map(|n| n * 10).collect::<Vec<_>>());
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;

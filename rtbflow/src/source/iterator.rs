@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{Partition, Topic};
 use crate::source::memory::{MOST_RECORDS, chunked};
 use crate::source::{Context, EventTime, FixedFeed, MemoryBatch, Source};
@@ -24,15 +24,15 @@ use crate::time::Timestamp;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let place = Memory::new();
-/// let (_, out) = place.collect::<u64>();
-/// let job = rtbflow::Job::new("squares")?
+/// let out = place.collected::<u64>();
+/// let job = rtbflow::Job::new("squares")
 ///     .source(IteratorSource::new("numbers", || 1..=3_u64))
 ///     .anchor(place.clone())
 ///     .pipeline({
 ///         let out = out.clone();
-///         move |numbers| numbers.map(|n| n * n).to(place.collect_into(&out))
+///         move |numbers| numbers.map(|n| n * n).to(out.sink())
 ///     });
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// assert_eq!(out.values(), [1, 4, 9]);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
@@ -58,7 +58,8 @@ impl<T: Clone + Send + Sync + 'static> IteratorSource<T> {
         Self::partitioned(topic, 1, move |_| make())
     }
 
-    /// The values of several iterators, one per partition: `make` is given its number, from 0. Each
+    /// The values of several iterators, one per partition, of which there must be one: `make` is given its number,
+    /// from 0. Each
     /// partition is a task.
     #[must_use]
     pub fn partitioned<I>(
@@ -71,12 +72,7 @@ impl<T: Clone + Send + Sync + 'static> IteratorSource<T> {
     {
         let make: Arc<Make<T>> = Arc::new(move |number| Box::new(make(number).into_iter()));
         let event_time = Arc::new(EventTime::of_transport());
-        Self {
-            topic: Topic::new(topic),
-            partitions: i32::from(partitions.max(1)),
-            make,
-            event_time,
-        }
+        Self { topic: Topic::new(topic), partitions: i32::from(partitions), make, event_time }
     }
 
     /// Takes event time from the value; records may be out of order by at most this much. Without it a
@@ -111,6 +107,12 @@ impl<T: Clone + Send + Sync + 'static> Source for IteratorSource<T> {
 
     fn out_of_orderness(&self, _topic: Topic) -> Duration {
         self.event_time.out_of_orderness
+    }
+
+    fn validate(&self) -> Result<()> {
+        Error::unless(self.partitions > 0, || {
+            format!("read {:?} of 0 partitions; give it 1 or more", self.topic.name())
+        })
     }
 
     async fn open(&self, context: Context) -> Result<Self::Feed> {

@@ -83,6 +83,16 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
+    /// Whether the source is put together rightly: asked as the job starts, before anything is connected. Right
+    /// unless overridden; one that wraps another asks that.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is wrong: the job does not start, and reports it with whatever
+    /// else is.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Reads another source together with this one, where neither has a group: something in memory, a
     /// file, a stream. The values of this one are then [`Either::Left`](crate::Either::Left), those of the
     /// other [`Either::Right`](crate::Either::Right). More sources follow by calling it again, and nest.
@@ -111,18 +121,18 @@ pub trait Source: Send + Sync + 'static {
     /// let parcels = MemorySource::new("parcels", vec![vec![20, 40]])
     ///     .event_time(|ms| Timestamp::from_millis(*ms), Duration::ZERO);
     /// let place = Memory::new();
-    /// let (_, out) = place.collect::<String>();
-    /// let job = Job::new("both")?.source(orders.with(parcels)).anchor(place.clone()).pipeline({
+    /// let out = place.collected::<String>();
+    /// let job = Job::new("both").source(orders.with(parcels)).anchor(place.clone()).pipeline({
     ///     let out = out.clone();
     ///     move |both| {
     ///         let lines = both.map(|one| match one {
     ///             Either::Left(order) => format!("order {order}"),
     ///             Either::Right(parcel) => format!("parcel {parcel}"),
     ///         });
-    ///         lines.to(place.collect_into(&out))
+    ///         lines.to(out.sink())
     ///     }
     /// });
-    /// job.run(std::future::pending()).await?;
+    /// job.run().await?;
     /// assert_eq!(out.values(), ["order 10", "parcel 20", "order 30", "parcel 40"]);
     /// # Ok::<(), rtbflow::Error>(())
     /// # })?;

@@ -47,16 +47,16 @@ const MOST_KEPT: usize = 500_000;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let place = Memory::new();
-/// let (_, out) = place.collect::<&str>();
+/// let out = place.collected::<&str>();
 /// let words = futures::stream::iter(["tick", "", "tock"]);
-/// let job = rtbflow::Job::new("words")?
+/// let job = rtbflow::Job::new("words")
 ///     .source(StreamSource::new("words", words))
 ///     .anchor(place.clone())
 ///     .pipeline({
 ///         let out = out.clone();
-///         move |words| words.filter(|word| !word.is_empty()).to(place.collect_into(&out))
+///         move |words| words.filter(|word| !word.is_empty()).to(out.sink())
 ///     });
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// assert_eq!(out.values(), ["tick", "tock"]);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
@@ -278,26 +278,22 @@ mod tests {
     use crate::job::Job;
     use crate::operators::window::{Count, Late, Tumbling};
     use crate::position::{JobName, Task};
-    use crate::sink::Collected;
     use crate::staged::Place;
     use crate::testing::TokioClock;
     use crate::testing::builders::at;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn collect(place: &Memory, out: &Collected<i64>) -> crate::sink::Collect<i64> {
-        place.collect_into(out)
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_second_process_numbers_on() {
-        let (place, out) = (Memory::new(), Collected::default());
+        let place = Memory::new();
+        let out = place.collected();
         for values in [0..3, 3..6] {
-            let (sink_place, sink_out) = (place.clone(), out.clone());
-            let job = Job::new("numbers").unwrap();
+            let results = out.clone();
+            let job = Job::new("numbers");
             let job = job.source(StreamSource::new("numbers", stream::iter(values)));
             let job = job.anchor(place.clone());
-            let job = job.pipeline(move |numbers| numbers.to(collect(&sink_place, &sink_out)));
-            assert_eq!(job.run(std::future::pending()).await.unwrap().records_in(), 3);
+            let job = job.pipeline(move |numbers| numbers.to(results.sink()));
+            assert_eq!(job.run_until(std::future::pending()).await.unwrap().records_in(), 3);
         }
         assert_eq!(out.values(), (0..6).collect::<Vec<_>>());
     }
@@ -348,13 +344,12 @@ mod tests {
                 self.0.open(context).await
             }
         }
-        let out = Collected::default();
+        let out = place.0.collected();
         let run = || {
-            let (memory, out) = (place.0.clone(), out.clone());
-            let job = Job::new("numbers").unwrap().source(Shared(Arc::clone(&source)));
+            let out = out.clone();
+            let job = Job::new("numbers").source(Shared(Arc::clone(&source)));
             let job = job.anchor(place.clone());
-            job.pipeline(move |numbers| numbers.to(collect(&memory, &out)))
-                .run(std::future::pending())
+            job.pipeline(move |numbers| numbers.to(out.sink())).run_until(std::future::pending())
         };
         assert!(run().await.is_err());
         assert!(out.values().is_empty());
@@ -365,22 +360,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_quiet_stream_closes_its_windows_where_it_is_asked_to() {
         for pending_is_end in [true, false] {
-            let (place, counts) = (Memory::new(), Collected::<u64>::default());
+            let place = Memory::new();
+            let counts = place.collected::<u64>();
             let stream = stream::iter([at(500)]).chain(stream::pending());
             let source = StreamSource::new("times", stream)
                 .event_time(|at| *at, Duration::ZERO)
                 .pending_is_end(pending_is_end);
-            let (sink_place, sink_out) = (place.clone(), counts.clone());
-            let job = Job::new("quiet").unwrap().clock(TokioClock::new(at(1_000)));
+            let results = counts.clone();
+            let job = Job::new("quiet").clock(TokioClock::new(at(1_000)));
             let job = job.source(source).anchor(place.clone()).pipeline(move |times| {
                 times
                     .key_by(|_| 0)
                     .window(Tumbling::of(Duration::from_secs(1)).late(Late::DeadLetter))
                     .aggregate("counts", Count)
                     .map(|window| window.value)
-                    .to(sink_place.collect_into(&sink_out))
+                    .to(results.sink())
             });
-            job.run(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
+            job.run_until(tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
             assert_eq!(counts.values().len(), usize::from(pending_is_end));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream;
 
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{Partition, Topic};
 use crate::source::memory::MOST_RECORDS;
 use crate::source::{Context, Delivery, EventTime, FixedFeed, MemoryBatch, Source};
@@ -36,16 +36,16 @@ use crate::time::{Timestamp, millis};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
 /// let place = Memory::new();
-/// let (_, out) = place.collect::<i64>();
-/// let job = Job::new("every-minute")?
+/// let out = place.collected::<i64>();
+/// let job = Job::new("every-minute")
 ///     .clock(TokioClock::new(at(90_000)))
 ///     .source(TickSource::every(Duration::from_mins(1)))
 ///     .anchor(place.clone())
 ///     .pipeline({
 ///         let out = out.clone();
-///         move |ticks| ticks.map(|tick| tick.as_millis()).to(place.collect_into(&out))
+///         move |ticks| ticks.map(|tick| tick.as_millis()).to(out.sink())
 ///     });
-/// job.run(tokio::time::sleep(Duration::from_secs(100))).await?;
+/// job.run_until(tokio::time::sleep(Duration::from_secs(100))).await?;
 /// assert_eq!(out.values(), [60_000, 120_000, 180_000]);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
@@ -59,14 +59,10 @@ pub struct TickSource {
 }
 
 impl TickSource {
-    /// A tick at each multiple of this interval since 1970, in whole milliseconds.
-    ///
-    /// # Panics
-    /// If the interval is shorter than a millisecond.
+    /// A tick at each multiple of this interval since 1970, in whole milliseconds, of which there must be one.
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         let interval_ms = millis(interval);
-        assert!(interval_ms > 0, "ticks are a millisecond apart at least");
         Self { topic: Topic::new("ticks"), start: None, interval_ms, skip_missed: false }
     }
 
@@ -98,7 +94,15 @@ impl Source for TickSource {
         vec![self.topic.to_string()]
     }
 
+    fn validate(&self) -> Result<()> {
+        Error::unless(self.interval_ms > 0, || {
+            "read ticks of less than a millisecond; make the interval a millisecond or more"
+                .to_owned()
+        })
+    }
+
     async fn open(&self, context: Context) -> Result<Self::Feed> {
+        self.validate()?;
         let start = self.start.unwrap_or(Timestamp::from_millis(0));
         let dial = Dial { start_ms: start.as_millis(), interval_ms: self.interval_ms };
         let (begins, skips) = (self.start, self.skip_missed);
@@ -187,7 +191,6 @@ mod tests {
     use crate::dead_letter::DeadLetter;
     use crate::epoch::Memory;
     use crate::job::Job;
-    use crate::sink::Collected;
     use crate::testing::TokioClock;
     use crate::testing::builders::{at, letter};
     use crate::testing::laws::{self, SourceUnderTest};
@@ -215,15 +218,16 @@ mod tests {
 
     /// The ticks of a job that runs from 10 s to 13 s and again from 20 s on.
     async fn two_runs(source: impl Fn() -> TickSource) -> Vec<i64> {
-        let (place, out) = (Memory::new(), Collected::default());
+        let place = Memory::new();
+        let out = place.collected();
         for (begin_ms, seconds) in [(10_000, 3), (20_000, 1)] {
-            let (sink_place, sink_out) = (place.clone(), out.clone());
-            let job = Job::new("ticks").unwrap().clock(TokioClock::new(at(begin_ms)));
+            let results = out.clone();
+            let job = Job::new("ticks").clock(TokioClock::new(at(begin_ms)));
             let job = job.source(source()).anchor(place.clone()).pipeline(move |ticks| {
-                ticks.map(|tick| tick.as_millis() / 1_000).to(sink_place.collect_into(&sink_out))
+                ticks.map(|tick| tick.as_millis() / 1_000).to(results.sink())
             });
             let time = Duration::from_millis(seconds * 1_000 + 500);
-            job.run(tokio::time::sleep(time)).await.unwrap();
+            job.run_until(tokio::time::sleep(time)).await.unwrap();
         }
         out.values()
     }

@@ -45,6 +45,10 @@ where
         }
     }
 
+    fn validate(&self) -> Result<()> {
+        Error::all([self.left.validate(), self.right.validate()])
+    }
+
     async fn check(&self) -> Result<()> {
         Error::all([self.left.check().await, self.right.check().await])
     }

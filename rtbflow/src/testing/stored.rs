@@ -25,10 +25,10 @@ const STORE: &str = "RTBFLOW_STORE_TOPOLOGY";
 /// use rtbflow::testing::topology_is_stored;
 ///
 /// let place = Memory::new();
-/// let job = Job::new("doubles")?
+/// let job = Job::new("doubles")
 ///     .source(MemorySource::new("numbers", vec![vec![1]]))
 ///     .anchor(place.clone())
-///     .pipeline(move |numbers| numbers.map(|n| n * 2).to(place.collect().0));
+///     .pipeline(move |numbers| numbers.map(|n| n * 2).to(place.collected().sink()));
 /// # let folder = std::env::temp_dir();
 /// # let path = folder.join(format!("rtbflow-topology-{}", std::process::id()));
 /// # std::fs::write(&path, "#0 source numbers\n#1 map <- #0\n#2 sink memory <- #1\n").unwrap();
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn another_topology_is_reported_with_the_stored_one() {
-        let topology = Tip::source(&["ads".into()]).then("filter").finish().unwrap().0;
+        let topology = Tip::source(&["ads".into()]).then("filter").finish().topology;
         let path = std::env::temp_dir().join(format!("rtbflow-{:016x}", rand::random::<u64>()));
         let compare = || {
             let answer = catch_unwind(|| topology_is_stored(&topology, &path));

@@ -34,11 +34,11 @@ use crate::writer::Rows;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let (writer, results) = channel::<u64>(100);
-/// let job = Job::new("squares")?.source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
+/// let job = Job::new("squares").source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
 /// let job = job
 ///     .writer(writer.clone())
 ///     .pipeline(move |numbers| numbers.map(|n| n * n).to(writer.sink()));
-/// let job = tokio::spawn(job.run(std::future::pending()));
+/// let job = tokio::spawn(job.run());
 /// let squares: Vec<u64> = results.map(|record| record.value).collect().await;
 /// assert_eq!(squares, [1, 4, 9]);
 /// job.await??;
@@ -136,9 +136,9 @@ mod tests {
         let (writer, results) = channel(1);
         drop(results);
         let source = IteratorSource::new("numbers", || [7]);
-        let job = Job::new("numbers").unwrap().source(source).anchor(Memory::new());
+        let job = Job::new("numbers").source(source).anchor(Memory::new());
         let job = job.writer(writer.clone()).pipeline(move |numbers| numbers.to(writer.sink()));
-        let error = job.run(std::future::pending()).await.unwrap_err();
+        let error = job.run_until(std::future::pending()).await.unwrap_err();
         assert!(error.to_string().contains("gone"), "{error:?}");
     }
 
@@ -146,10 +146,10 @@ mod tests {
     async fn who_does_not_read_holds_the_job_back() {
         let (writer, results) = channel(2);
         let source = IteratorSource::new("numbers", || 0..10_000);
-        let job = Job::new("numbers").unwrap().source(source).anchor(Memory::new());
+        let job = Job::new("numbers").source(source).anchor(Memory::new());
         let account = job.account();
         let job = job.writer(writer.clone()).pipeline(move |numbers| numbers.to(writer.sink()));
-        let run = job.run(tokio::time::sleep(std::time::Duration::from_secs(60)));
+        let run = job.run_until(tokio::time::sleep(std::time::Duration::from_secs(60)));
         let _ = run.await;
         assert_eq!(account.report().commits, 0);
         assert_eq!(results.count().await, 3, "the capacity, and one for the writer");

@@ -45,9 +45,9 @@ type Write<T> = dyn Fn(Vec<Record<T>>) -> BoxFuture<'static, Result<()>> + Send 
 ///     let seen = Arc::clone(&seen);
 ///     move |records| Ok(seen.lock().unwrap().extend(records.into_iter().map(|record| record.value)))
 /// });
-/// let job = Job::new("numbers")?.source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
+/// let job = Job::new("numbers").source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
 /// let job = job.writer(remember.clone()).pipeline(move |numbers| numbers.to(remember.sink()));
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// assert_eq!(*seen.lock().unwrap(), [1, 2, 3]);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
@@ -81,9 +81,9 @@ pub fn writer<T>(
 ///         Ok(())
 ///     }
 /// });
-/// let job = Job::new("numbers")?.source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
+/// let job = Job::new("numbers").source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
 /// let job = job.writer(send.clone()).pipeline(move |numbers| numbers.to(send.sink()));
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// assert_eq!(receiver.recv().await, Some(1));
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
@@ -160,9 +160,9 @@ mod tests {
             calls.1.take().map_or(Ok(()), Err)
         });
         let source = IteratorSource::new("numbers", || [7]);
-        let job = Job::new("numbers").unwrap().source(source).anchor(Memory::new());
+        let job = Job::new("numbers").source(source).anchor(Memory::new());
         let job = job.writer(writer.clone()).pipeline(move |numbers| numbers.to(writer.sink()));
-        let ended = job.run(future::pending()).await.map(drop);
+        let ended = job.run_until(future::pending()).await.map(drop);
         let given = calls.lock().unwrap().0.clone();
         (given, ended)
     }

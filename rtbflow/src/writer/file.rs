@@ -37,12 +37,12 @@ use crate::writer::Rows;
 ///
 /// # let folder = std::env::temp_dir().join(format!("rtbflow-json-files-{}", std::process::id()));
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let files = JsonFiles::new(&folder)?;
-/// let job = Job::new("squares")?.source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
+/// let files = JsonFiles::new(&folder);
+/// let job = Job::new("squares").source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
 /// let job = job
 ///     .writer(files.clone())
 ///     .pipeline(move |numbers| numbers.map(|n| (n, n * n)).to(files.sink()));
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
 /// let paths: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
@@ -69,16 +69,10 @@ impl<T> fmt::Debug for JsonFiles<T> {
 }
 
 impl<T: Serialize + Clone + Send + Sync + 'static> JsonFiles<T> {
-    /// A writer into this folder, which is made if it is missing.
-    ///
-    /// # Errors
-    /// A configuration error if the folder is not there and cannot be made.
-    pub fn new(folder: impl Into<PathBuf>) -> Result<Self> {
-        let folder = folder.into();
-        fs::create_dir_all(&folder).map_err(|error| {
-            Error::config(format!("make the folder {}", folder.display())).because(error)
-        })?;
-        Ok(Self { place: Place::new("json-files"), folder, row: PhantomData })
+    /// A writer into this folder, which is made if it is missing as the job starts.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { place: Place::new("json-files"), folder: folder.into(), row: PhantomData }
     }
 
     /// A sink of this writer.
@@ -113,6 +107,13 @@ fn sync(folder: &Path) -> io::Result<()> {
 impl<T: Serialize + Clone + Send + Sync + 'static> Writer for JsonFiles<T> {
     fn place(&self) -> Place {
         self.place
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        let made = fs::create_dir_all(&self.folder).map_err(|error| {
+            Error::config(format!("make the folder {}", self.folder.display())).because(error)
+        });
+        future::ready(made).boxed()
     }
 
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
@@ -176,16 +177,15 @@ mod tests {
 
     #[test]
     fn its_sink_keeps_the_laws_of_sinks() {
-        let folder = folder();
-        let files = JsonFiles::new(&folder).unwrap();
+        let files = JsonFiles::new(folder());
         laws::sink(|| files.sink(), &[record("a", 0)]);
-        fs::remove_dir_all(folder).unwrap();
     }
 
     #[tokio::test]
     async fn an_epoch_that_is_written_again_takes_the_place_of_its_file() {
         let folder = folder();
-        let files = JsonFiles::new(&folder).unwrap();
+        let files = JsonFiles::new(&folder);
+        files.prepare().await.unwrap();
         let epochs = [epoch(&files, 0, 7, "a\n"), epoch(&files, 1, 3, "b")];
         for _ in 0..2 {
             files.write(&epochs).await.unwrap();
@@ -202,7 +202,8 @@ mod tests {
     #[tokio::test]
     async fn what_has_no_json_form_ends_the_job_and_a_folder_that_is_away_is_waited_for() {
         let folder = folder();
-        let files = JsonFiles::new(&folder).unwrap();
+        let files = JsonFiles::new(&folder);
+        files.prepare().await.unwrap();
         let bad = epoch(&files, 0, 1, BTreeMap::from([(vec![1], 1)]));
         assert!(!files.write(&[bad]).await.unwrap_err().is_transient());
         assert!(files_in(&folder).keys().all(|name| !name.ends_with(".jsonl")));

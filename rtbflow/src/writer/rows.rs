@@ -41,10 +41,10 @@ use crate::staged::{Place, Staged, StagedRows};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let adder = Adder(Place::new("adder"), Arc::default());
-/// let job = Job::new("sums")?.source(IteratorSource::new("numbers", || 1..=4)).anchor(Memory::new());
+/// let job = Job::new("sums").source(IteratorSource::new("numbers", || 1..=4)).anchor(Memory::new());
 /// let place = adder.place();
 /// let job = job.writer(adder.clone()).pipeline(move |numbers| numbers.to(Rows::<u64>::new(place)));
-/// job.run(std::future::pending()).await?;
+/// job.run().await?;
 /// assert_eq!(adder.1.load(Ordering::Relaxed), 10);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;

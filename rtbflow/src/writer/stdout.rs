@@ -29,9 +29,9 @@ use crate::writer::Rows;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let print = stdout(|n| format!("number {n}"));
-/// let job = Job::new("numbers")?.source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
+/// let job = Job::new("numbers").source(IteratorSource::new("numbers", || 1..=3)).anchor(Memory::new());
 /// let job = job.writer(print.clone()).pipeline(move |numbers| numbers.to(print.sink()));
-/// assert_eq!(job.run(std::future::pending()).await?.records_in(), 3);
+/// assert_eq!(job.run().await?.records_in(), 3);
 /// # Ok::<(), rtbflow::Error>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), interval_ms in 0..20_u64) {
+    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), interval_ms in 1..20_u64) {
         let records = numbered(&records).into_iter().map(|(record, ms, _)| (record, ms));
         laws::operator(disordered(records), move |flow| {
             let interval = Duration::from_millis(interval_ms);

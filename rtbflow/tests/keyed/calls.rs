@@ -31,15 +31,14 @@ where
     S: Elements<Value: Clone + Sync>,
 {
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let into = out.clone();
     let job = Job::new("calls")
-        .unwrap()
         .source(IteratorSource::new("numbers", move || numbers.clone().into_iter()))
         .anchor(place.clone())
         .clock(TokioClock::new(at(0)))
-        .pipeline(move |numbers| pipeline(numbers).to(place.collect_into(&into)));
-    let report = job.run(pending()).await;
+        .pipeline(move |numbers| pipeline(numbers).to(into.sink()));
+    let report = job.run_until(pending()).await;
     (out.values(), report)
 }
 
@@ -140,20 +139,19 @@ async fn little_is_read_and_what_was_done_is_committed_while_calls_take_long() {
         (0..1_000_000_u64).inspect(move |_| _ = read.fetch_add(1, Ordering::Relaxed))
     };
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let into = out.clone();
     let job = Job::new("calls")
-        .unwrap()
         .source(IteratorSource::new("numbers", numbers))
         .anchor(place.clone())
         .clock(TokioClock::new(at(0)))
         .pipeline(move |numbers| {
             let slow = numbers.map_async(Calls::at_most(2), |n| sleep(SECOND).map(move |()| Ok(n)));
-            slow.to(place.collect_into(&into))
+            slow.to(into.sink())
         });
     let committed = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&committed);
-    let report = job.run(async move {
+    let report = job.run_until(async move {
         sleep(60 * SECOND).await;
         seen.store(out.values().len(), Ordering::Relaxed);
     });
@@ -182,14 +180,13 @@ async fn asked_for(keys: Vec<u64>, lookup: Lookup) -> (Vec<u64>, Vec<(u64, u64)>
     let calls = Arc::new(Mutex::new(Vec::new()));
     let made = Arc::clone(&calls);
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let into = out.clone();
     let keys = stream::iter(keys).then(|key| async move {
         sleep(SECOND).await;
         key
     });
     let job = Job::new("lookups")
-        .unwrap()
         .source(StreamSource::new("keys", keys))
         .anchor(place.clone())
         .clock(TokioClock::new(at(0)))
@@ -202,9 +199,9 @@ async fn asked_for(keys: Vec<u64>, lookup: Lookup) -> (Vec<u64>, Vec<(u64, u64)>
                     Ok(key * 10)
                 }
             };
-            keys.key_by(|key| *key).lookup(lookup, fetch).to(place.collect_into(&into))
+            keys.key_by(|key| *key).lookup(lookup, fetch).to(into.sink())
         });
-    job.run(pending()).await.unwrap();
+    job.run_until(pending()).await.unwrap();
     let calls = calls.lock().unwrap().clone();
     (calls, out.values())
 }

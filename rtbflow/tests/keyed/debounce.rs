@@ -17,7 +17,7 @@ proptest! {
 
     #[test]
     fn each_that_none_follows_whatever_the_order(
-        records in in_bounds(), sizes in batch_sizes(), quiet_ms in 0..40_u64
+        records in in_bounds(), sizes in batch_sizes(), quiet_ms in 1..40_u64
     ) {
         let all = numbered(&records);
         let is_last = |(record, ms, _): &&(Numbered, i64, i64)| {
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), quiet_ms in 0..40_u64) {
+    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), quiet_ms in 1..40_u64) {
         let records = numbered(&records).into_iter().map(|(record, ms, _)| (record, ms));
         laws::operator(disordered(records), move |flow| debounce(flow, quiet_ms));
     }

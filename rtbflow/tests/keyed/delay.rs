@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn records_leave_when_their_time_has_come(
-        records in in_bounds(), sizes in batch_sizes(), longest_ms in 0..50_u64
+        records in in_bounds(), sizes in batch_sizes(), longest_ms in 1..50_u64
     ) {
         let (mut held, mut left) = (Vec::new(), Vec::new());
         let leave = |held: &mut Vec<(i64, Numbered)>, left: &mut Vec<_>, watermark| {
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), longest_ms in 0..50_u64) {
+    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), longest_ms in 1..50_u64) {
         let records = numbered(&records).into_iter().map(|(record, ms, _)| (record, ms));
         laws::operator(disordered(records), move |flow| delay(flow, longest_ms));
     }

@@ -178,13 +178,12 @@ const MINUTE: Duration = Duration::from_mins(1);
 async fn a_campaign_becomes_effective_by_itself_also_after_a_restart() {
     let clock = TokioClock::new(START);
     let place = Memory::new();
-    let (_, live) = place.collect::<char>();
+    let live = place.collected::<char>();
     let job = |campaigns: Vec<Campaign>| {
         // After them the topic is quiet.
         let campaigns = stream::iter(campaigns).chain(stream::pending());
         let (place, live) = (place.clone(), live.clone());
         Job::new("ranking")
-            .unwrap()
             .source(StreamSource::new("campaigns", campaigns))
             .anchor(place.clone())
             .clock(clock)
@@ -194,7 +193,7 @@ async fn a_campaign_becomes_effective_by_itself_also_after_a_restart() {
                 campaigns
                     .key_by(|campaign: &Campaign| campaign.0)
                     .process("effective", MINUTE, Effective)
-                    .to(place.collect_into(&live))
+                    .to(live.sink())
             })
     };
     let seen_at = |minutes: u32| {
@@ -210,7 +209,7 @@ async fn a_campaign_becomes_effective_by_itself_also_after_a_restart() {
         let (at_once, soon) = (seen_at(0).await, seen_at(10).await);
         let _ = seen.send((at_once, soon));
     };
-    job(campaigns).run(stop).await.unwrap();
+    job(campaigns).run_until(stop).await.unwrap();
     assert_eq!(before.await.unwrap(), (vec!['n'], vec!['n', 's']));
 
     let (seen, after) = futures::channel::oneshot::channel();
@@ -218,6 +217,6 @@ async fn a_campaign_becomes_effective_by_itself_also_after_a_restart() {
         let (before, later) = (seen_at(29).await, seen_at(30).await);
         let _ = seen.send((before, later));
     };
-    job(Vec::new()).run(stop).await.unwrap();
+    job(Vec::new()).run_until(stop).await.unwrap();
     assert_eq!(after.await.unwrap(), (vec!['n', 's'], vec!['n', 's', 'l']));
 }

@@ -17,7 +17,7 @@ proptest! {
 
     #[test]
     fn each_that_is_an_interval_after_the_last(
-        records in in_bounds(), sizes in batch_sizes(), interval_ms in 0..40_u64
+        records in in_bounds(), sizes in batch_sizes(), interval_ms in 1..40_u64
     ) {
         let mut passed: Vec<(Numbered, i64)> = Vec::new();
         for (record, ms, _) in numbered(&records) {
@@ -30,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), interval_ms in 0..40_u64) {
+    fn a_restart_at_any_step_changes_nothing(records in out_of_bounds(), interval_ms in 1..40_u64) {
         let records = numbered(&records).into_iter().map(|(record, ms, _)| (record, ms));
         laws::operator(disordered(records), move |flow| throttle(flow, interval_ms));
     }

@@ -59,7 +59,7 @@ impl Scenario for Programs {
         let (own, other) = if is_first { ("counts", "tally") } else { ("tally", "counts") };
         let says = self.0;
         async move {
-            let job = Job::new("simulated")?;
+            let job = Job::new("simulated");
             let job = match says {
                 Says::Renamed => job.renamed(other, own),
                 Says::Removed => job.removed(other),
@@ -80,7 +80,7 @@ impl Scenario for Programs {
                     counts.map(row).to(ledger.sink())
                 }
             });
-            conditions.settle(job).run(conditions.shutdown()).await
+            conditions.settle(job).run_until(conditions.shutdown()).await
         }
         .boxed()
     }

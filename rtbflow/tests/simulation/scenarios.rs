@@ -54,11 +54,11 @@ where
     S: Source<Batch: Batch<Value = u64>>,
     A: Anchor,
 {
-    let job = Job::new("simulated")?
+    let job = Job::new("simulated")
         .source(source)
         .anchor(place)
         .pipeline(move |numbers| numbers.filter(|n| n % 7 != 0).map(|n| n * 2).to(sink()));
-    conditions.settle(job).run(conditions.shutdown()).await
+    conditions.settle(job).run_until(conditions.shutdown()).await
 }
 
 impl Records {
@@ -139,7 +139,7 @@ where
     A: Anchor,
 {
     let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
-    let job = Job::new("simulated")?.source(source).anchor(place).pipeline(move |numbers| {
+    let job = Job::new("simulated").source(source).anchor(place).pipeline(move |numbers| {
         numbers
             .key_by(|n| n % 3)
             .window(window)
@@ -147,7 +147,7 @@ where
             .map(|w| (w.window.start.as_millis(), w.key, w.value))
             .to(sink())
     });
-    conditions.settle(job).run(conditions.shutdown()).await
+    conditions.settle(job).run_until(conditions.shutdown()).await
 }
 
 /// Two topics, of which a task has one or two partitions each: the numbers of one are counted in windows,

@@ -175,7 +175,7 @@ async fn run<A: Anchor, K: Sink<String>>(
     sink: impl Fn() -> K + Send + Sync + 'static,
 ) -> Result<()> {
     let (ends, new) = (count == ALL, u64::from(new * TASKS));
-    let job = Job::new(name)?.source(Clicks { count, ends }).anchor(anchor).until_end(ends);
+    let job = Job::new(name).source(Clicks { count, ends }).anchor(anchor).until_end(ends);
     let job = job.pipeline(move |input| pipeline(input, &sink));
     let account = job.account();
     let is_committed = async move {
@@ -183,7 +183,7 @@ async fn run<A: Anchor, K: Sink<String>>(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let report = Box::pin(job.run(is_committed)).await?;
+    let report = Box::pin(job.run_until(is_committed)).await?;
     assert_eq!(report.decoded, new, "it goes on where the other has stopped");
     Ok(())
 }
@@ -209,12 +209,9 @@ pub(crate) async fn run_rest<A: Anchor, K: Sink<String>>(
 /// The results of a run in one go, in order.
 pub(crate) async fn in_one_go() -> Vec<String> {
     let place = Memory::new();
-    let (_, results) = place.collect::<String>();
-    let sink = {
-        let (place, results) = (place.clone(), results.clone());
-        move || place.collect_into(&results)
-    };
-    run(("in-one-go", place), (ALL, ALL), sink).await.unwrap();
+    let results = place.collected::<String>();
+    let into = results.clone();
+    run(("in-one-go", place), (ALL, ALL), move || into.sink()).await.unwrap();
     let mut results = results.values();
     results.sort_unstable();
     results

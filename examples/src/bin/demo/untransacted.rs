@@ -21,7 +21,7 @@ pub(crate) async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
-    let job = Job::new(&common.group)?
+    let job = Job::new(&common.group)
         .source(ads)
         .anchor(Memory::new())
         .writer(writer.clone())

@@ -97,7 +97,7 @@ async fn what_was_applied_is_accounted_for_though_its_task_is_gone() {
     let mut epoch = Epoch::new(TASK, advances, Gathered::default());
     epoch.records_in = 3;
     // Two records of three are the same, which only the place finds out.
-    let mut sink = anchor.place.collect().0.distinct(|a: &u8, b| a == b);
+    let mut sink = anchor.place.collected().sink().distinct(|a: &u8, b| a == b);
     for (offset, value) in [(0, 7), (1, 8), (2, 7)] {
         let origin = Some(Origin::new(partition, offset));
         sink.write(&Record { origin, ..Record::derived(value, Timestamp::default()) });

@@ -14,19 +14,18 @@ use crate::time::Timestamp;
 #[tokio::test(start_paused = true)]
 async fn a_job_that_failed_says_what_is_pending() {
     let place = Memory::new();
-    let (_, out) = place.collect::<i32>();
+    let out = place.collected::<i32>();
     let odd = |n: i32| if n == 3 { Err(BadRecord::new("three")) } else { Ok(n) };
     let job = Job::new("fails")
-        .unwrap()
         .source(MemorySource::new("numbers", vec![vec![1, 2, 3]]))
         .anchor(place.clone())
         .pipeline({
-            let (place, out) = (place.clone(), out.clone());
-            move |numbers| numbers.map(odd).dead_letter().to(place.collect_into(&out))
+            let out = out.clone();
+            move |numbers| numbers.map(odd).dead_letter().to(out.sink())
         })
         .fail_on_bad_records();
     let account = job.account();
-    let error = job.run(std::future::pending()).await.unwrap_err();
+    let error = job.run_until(std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains("numbers/0 at offset 2"), "{error}");
     let report = account.report();
     assert_eq!((report.records_in(), report.pending, report.commits), (3, 3, 0));
@@ -37,11 +36,11 @@ async fn a_job_that_failed_says_what_is_pending() {
 #[tokio::test(start_paused = true)]
 async fn a_job_without_partitions_ends() {
     let place = Memory::new();
-    let (_, out) = place.collect::<i32>();
-    let job = Job::new("empty").unwrap().source(MemorySource::new("none", Vec::new()));
+    let out = place.collected::<i32>();
+    let job = Job::new("empty").source(MemorySource::new("none", Vec::new()));
     let job = job.anchor(place.clone());
-    let job = job.pipeline(move |numbers| numbers.to(place.collect_into(&out)));
-    let run = job.run(std::future::pending());
+    let job = job.pipeline(move |numbers| numbers.to(out.sink()));
+    let run = job.run_until(std::future::pending());
     let report = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.unwrap();
     assert_eq!(report.unwrap(), Report::default());
 }
@@ -49,20 +48,20 @@ async fn a_job_without_partitions_ends() {
 /// Of 200 seconds in order, 20 once more from the beginning, in one window a second; and one in ten is bad.
 async fn run_disordered(most: impl Fn(Unlimited) -> Unlimited) -> (crate::Result<Report>, Health) {
     let place = Memory::new();
-    let (_, out) = place.collect();
+    let out = place.collected();
     let seconds: Vec<i64> = (0..200).chain(0..20).collect();
     let at = |second: &i64| Timestamp::from_millis(second * 1000);
     let source = MemorySource::new("seconds", vec![seconds]).event_time(at, Duration::from_secs(5));
     let windows = Tumbling::of(Duration::from_secs(1)).late(Late::DeadLetter);
     let odd = |n: i64| if n % 10 == 3 { Err(BadRecord::new("a three")) } else { Ok(n) };
-    let job = most(Job::new("disordered").unwrap()).source(source).anchor(place.clone());
+    let job = most(Job::new("disordered")).source(source).anchor(place.clone());
     let job = job.until_end(true).pipeline(move |seconds| {
         let good = seconds.map(odd).dead_letter();
         let counts = good.key_by(|_| ()).window(windows).aggregate("counts", Count);
-        counts.to(place.collect_into(&out))
+        counts.to(out.sink())
     });
     let health = job.health();
-    (job.run(std::future::pending()).await, health)
+    (job.run_until(std::future::pending()).await, health)
 }
 
 type Unlimited = Job<(), (), ()>;
@@ -98,7 +97,7 @@ async fn more_that_is_late_or_bad_than_may_be_is_an_error_with_the_figures() {
 async fn what_a_join_decides_behind_the_watermark_is_counted_and_judged_as_late() {
     let run = |most: f64| {
         let place = Memory::new();
-        let (_, out) = place.collect();
+        let out = place.collected();
         // Of the left ones, only the last is decided by what is still held.
         let events = vec![Right(10), Left(100), Right(101), Left(50)];
         let at = |event: &Either<i64, i64>| {
@@ -110,12 +109,12 @@ async fn what_a_join_decides_behind_the_watermark_is_counted_and_judged_as_late(
         let before = Bound::before(Duration::from_millis(100));
         let last =
             IntervalJoin::between(before, Bound::same()).left_outer().last_touch().late_joins();
-        let job = Job::new("joined").unwrap().source(source).anchor(place.clone()).until_end(true);
+        let job = Job::new("joined").source(source).anchor(place.clone()).until_end(true);
         let job = job.max_late(most).pipeline(move |events| {
             let pairs = events.key_by_either(|_| 0_u8, |_| 0_u8).interval_join("pairs", last);
-            pairs.to(place.collect_into(&out))
+            pairs.to(out.sink())
         });
-        (job.account(), job.run(std::future::pending()))
+        (job.account(), job.run_until(std::future::pending()))
     };
     let report = run(0.25).1.await.unwrap();
     assert_eq!((report.records_in(), report.decoded, report.late, report.behind), (4, 4, 0, 1));

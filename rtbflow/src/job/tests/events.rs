@@ -14,7 +14,6 @@ use crate::job::tests::Written;
 use crate::job::{Job, Report};
 use crate::position::{JobName, Position, Task};
 use crate::record::{Partition, Topic};
-use crate::sink::Collected;
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
 };
@@ -135,14 +134,13 @@ async fn what_was_applied_before_the_source_failed_is_accounted_for() {
     let place = Forgetful { place: Memory::new(), back: Arc::default() };
     let says =
         vec![(Duration::ZERO, Say::Assigned(&[0, 1])), (Duration::from_millis(500), Say::Fails)];
-    let (results, out) = (place.place.clone(), Collected::default());
-    let job =
-        Job::new("answers").unwrap().source(Script(says, Log::default())).anchor(place.clone());
+    let out = place.place.collected();
+    let job = Job::new("answers").source(Script(says, Log::default())).anchor(place.clone());
     let job = job.pipeline({
         let out = out.clone();
-        move |numbers| numbers.to(results.collect_into(&out))
+        move |numbers| numbers.to(out.sink())
     });
-    let report = job.run(sleep(Duration::from_secs(60))).await.unwrap();
+    let report = job.run_until(sleep(Duration::from_secs(60))).await.unwrap();
     assert_eq!(out.values(), [1, 1]);
     assert_eq!((report.decoded, report.records_in(), report.commits), (2, 2, 2));
     assert!(report.restarts >= 1, "{report:?}");
@@ -169,13 +167,13 @@ impl Strict {
     }
 
     async fn run(&self, says: Vec<(Duration, Say)>, stop_after: Duration) -> Result<Report> {
-        let (place, out) = (self.place.clone(), Collected::default());
-        let job = Job::new("events")?
+        let out = self.place.collected();
+        let job = Job::new("events")
             .source(Script(says, Arc::clone(&self.log)))
             .anchor(self.clone())
-            .pipeline(move |numbers| numbers.to(place.collect_into(&out)));
+            .pipeline(move |numbers| numbers.to(out.sink()));
         let account = job.account();
-        let ran = timeout(Duration::from_secs(600), job.run(sleep(stop_after))).await;
+        let ran = timeout(Duration::from_secs(600), job.run_until(sleep(stop_after))).await;
         let report = ran.map_err(|_| Error::permanent("end"))??;
         assert_eq!(report, account.report());
         Ok(report)

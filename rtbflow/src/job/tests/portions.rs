@@ -53,13 +53,12 @@ async fn rows_of_epochs(
     let place = Counting { place: Memory::new(), rows: Arc::default() };
     let memory = place.place.clone();
     let job = Job::new("portions")
-        .unwrap()
         .source(IteratorSource::new("numbers", move || 0..count))
         .anchor(place.clone())
         .until_end(true)
         .most_rows(MOST)
         .pipeline(move |numbers| pipeline(numbers, &memory));
-    job.run(std::future::pending()).await.unwrap();
+    job.run_until(std::future::pending()).await.unwrap();
     place.rows.lock().unwrap().clone()
 }
 
@@ -75,7 +74,7 @@ async fn a_window_of_many_keys() {
     let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
     let rows = rows_of_epochs(COUNT, move |numbers, place| {
         let counts = numbers.key_by(|n| *n).window(hours).aggregate("counts", Count);
-        counts.to(place.collect().0)
+        counts.to(place.collected().sink())
     });
     evenly(&rows.await);
 }
@@ -86,7 +85,7 @@ async fn two_windows_one_behind_the_other() {
     let rows = rows_of_epochs(COUNT, move |numbers, place| {
         let counts = numbers.key_by(|n| *n).window(hours).aggregate("counts", Count);
         let again = counts.key_by(|count| count.key).window(hours).aggregate("again", Count);
-        again.to(place.collect().0)
+        again.to(place.collected().sink())
     });
     evenly(&rows.await);
 }
@@ -100,7 +99,7 @@ async fn records_that_find_no_partner() {
             .key_by(|n| *n)
             .connect(right.key_by(|n| *n))
             .interval_join("join", soon.left_outer().late(Late::Drop));
-        joined.to(place.collect().0)
+        joined.to(place.collected().sink())
     });
     evenly(&rows.await);
 }
@@ -110,14 +109,15 @@ async fn records_that_were_held() {
     let rows = rows_of_epochs(COUNT, |numbers, place| {
         let day = Duration::from_hours(24);
         let held = numbers.delay("held", day, move |record| record.timestamp + day);
-        held.key_by(|n| *n).debounce("quiet", day).to(place.collect().0)
+        held.key_by(|n| *n).debounce("quiet", day).to(place.collected().sink())
     });
     evenly(&rows.await);
 }
 
 #[tokio::test]
 async fn what_is_made_of_one_record_stays_together() {
-    let rows =
-        rows_of_epochs(1, |numbers, place| numbers.flat_map(|_| 0..COUNT).to(place.collect().0));
+    let rows = rows_of_epochs(1, |numbers, place| {
+        numbers.flat_map(|_| 0..COUNT).to(place.collected().sink())
+    });
     assert_eq!(rows.await.iter().max(), Some(&usize::try_from(COUNT).unwrap()));
 }

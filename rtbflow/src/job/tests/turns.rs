@@ -51,14 +51,15 @@ impl Bench {
         let activity = tip.activity();
         let now = (at(0), activity.clone());
         let (intake, mailbox) = Intake::new(&positions, BOUNDS, |_| Duration::ZERO, now);
-        let (place, counts) = (Memory::new(), Collected::default());
+        let place = Memory::new();
+        let counts = place.collected();
         let hours = Tumbling::of(Duration::from_hours(1)).late(Late::Drop);
         let end = Flow { stream: intake, tip }
             .key_by(|_| ())
             .window(hours)
             .aggregate("hours", Count)
             .map(|hour| hour.value)
-            .to(place.collect_into(&counts));
+            .to(counts.sink());
         let input = |(deliveries, (partition, position)): (Vec<_>, &(Partition, Position))| Input {
             partition: *partition,
             deliveries: Some(stream::iter(deliveries).map(Ok).chain(stream::pending()).boxed()),

@@ -327,12 +327,10 @@ where
     {
         let detail = format!("{}{}", join.describe(), J::SIDES);
         let tip = self.tip.then_named("interval_join", name, &detail);
-        if join.upper.last_ms() < join.lower.first_ms() {
-            tip.fail(Error::config(format!(
-                "join {name:?} from {} to {}: the interval ends before it begins",
-                join.lower, join.upper
-            )));
-        }
+        let begins_first = join.lower.first_ms() <= join.upper.last_ms();
+        tip.check([Error::unless(begins_first, || {
+            format!("its interval from {} to {} ends before it begins", join.lower, join.upper)
+        })]);
         let IntervalJoin { lower, upper, touch, narrow, late, .. } = join;
         let Decided(late) = late.decision();
         let (bounds, late) = ((lower, upper), [late; 2]);

@@ -31,10 +31,10 @@ pub struct Lookup {
 
 impl Lookup {
     /// Looks up by such calls. An answer is used for this long by the wall clock, and at most this many
-    /// answers are kept: beyond that the oldest goes.
+    /// answers are kept, at least one: beyond that the oldest goes.
     #[must_use]
     pub fn new(calls: Calls, kept_for: Duration, most: usize) -> Self {
-        Self { calls, kept_for, most: most.max(1) }
+        Self { calls, kept_for, most }
     }
 }
 
@@ -83,6 +83,10 @@ where
         G: Fn(K) -> R + Send + Sync + 'static,
         R: Future<Output = Result<V, Failed>> + Send + 'static,
     {
+        let some = Error::unless(lookup.most > 0, || {
+            "it keeps at most 0 answers; give `Lookup` 1 or more".to_owned()
+        });
+        let settings = Error::all([lookup.calls.check(), some]);
         let answers = Answers {
             key: self.key,
             alarm: self.tip.alarm(),
@@ -92,7 +96,12 @@ where
             ages: VecDeque::new(),
             now: Timestamp::MIN,
         };
-        Flow { stream: self.stream, tip: self.tip }.answered("lookup", lookup.calls, answers)
+        Flow { stream: self.stream, tip: self.tip }.answered(
+            "lookup",
+            lookup.calls,
+            answers,
+            settings,
+        )
     }
 }
 

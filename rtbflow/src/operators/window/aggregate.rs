@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::BadRecord;
+use crate::error::{BadRecord, Error, Result};
 use crate::record::Record;
 use crate::state::short_name;
 
@@ -41,6 +41,15 @@ pub trait Aggregate<T>: Send + 'static {
     #[inline]
     fn check(&self, state: &Self::State) -> Result<(), BadRecord> {
         let _ = state;
+        Ok(())
+    }
+
+    /// Whether it can be used: asked as the pipeline is drawn. It can, unless overridden.
+    ///
+    /// # Errors
+    /// A configuration error that says what is wrong: the job does not start, and reports it with whatever else
+    /// is.
+    fn validate(&self) -> Result<()> {
         Ok(())
     }
 
@@ -294,6 +303,9 @@ macro_rules! tuple_of_aggregates {
             fn check(&self, state: &Self::State) -> Result<(), BadRecord> {
                 $(self.$index.check(&state.$index)?;)+
                 Ok(())
+            }
+            fn validate(&self) -> Result<()> {
+                Error::all([$(self.$index.validate()),+])
             }
             fn describe(&self) -> String {
                 format!("({})", [$(self.$index.describe()),+].join(", "))

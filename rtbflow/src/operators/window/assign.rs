@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::operators::Logic;
 use crate::operators::window::early::Early;
 use crate::operators::window::late_policy::LatePolicy;
@@ -37,6 +38,15 @@ pub trait Windows: Send + 'static {
 
     /// What the topology says of it.
     fn describe(&self) -> String;
+
+    /// Whether they can be used: asked as the pipeline is drawn. They can, unless overridden.
+    ///
+    /// # Errors
+    /// A configuration error that says what is wrong: the job does not start, and reports it with whatever else
+    /// is.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Where the windows lie: state of windows that lie elsewhere is refused. What may change on stored state,
     /// such as the allowed lateness, does not belong in it.
@@ -84,6 +94,13 @@ pub trait Apply<K, T, F, A>: Sized {
 
     /// What the topology says of it.
     fn detail(&self) -> String;
+
+    /// Whether windows and aggregate can be used: asked as the pipeline is drawn.
+    ///
+    /// # Errors
+    /// A configuration error that names all that is wrong: the job does not start, and reports it with whatever
+    /// else is.
+    fn validate(&self, aggregate: &A) -> Result<()>;
 
     /// Puts windows and aggregate together.
     fn apply(self, statement: Statement<F, A>) -> Self::Logic;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::assign::Assigner;
 use crate::operators::window::late_policy::LatePolicy;
@@ -68,6 +69,12 @@ impl<F, L> fmt::Debug for Calendar<F, L> {
 impl<F, L> Calendar<F, L> {
     fn kind(&self) -> Cow<'static, str> {
         self.name.clone()
+    }
+
+    fn check(&self) -> Result<()> {
+        Error::unless(!self.name.is_empty(), || {
+            "its windows have no name; give them one that says where they lie".to_owned()
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::operators::window::assign::{Apply, Decided, Statement};
@@ -69,9 +69,9 @@ pub struct SlidingCount {
 }
 
 impl CountWindow {
-    /// Windows of this many records; 0 counts as 1.
+    /// Windows of this many records, at least one.
     pub fn of(size: u64) -> Self {
-        Self { size: size.max(1), ttl: Undecided }
+        Self { size, ttl: Undecided }
     }
 
     /// How long a key is remembered after its last record: until the watermark is this much past it.
@@ -84,11 +84,27 @@ impl CountWindow<Duration> {
     /// Windows of a key's last records, of all that there are at first, one after every `slide` of them. The
     /// aggregate has to [`Merge`]; a result costs as many merges as two times the size over the slide.
     pub fn every(self, slide: u64) -> SlidingCount {
-        SlidingCount { size: self.size, slide: slide.max(1), ttl: self.ttl }
+        SlidingCount { size: self.size, slide, ttl: self.ttl }
     }
 }
 
 impl SlidingCount {
+    fn check(self) -> Result<()> {
+        let Self { size, slide, ttl } = self;
+        // Where it was not set it is the size.
+        let apart = Error::unless(slide > 0 || size == 0, || {
+            "its windows are 0 records apart; let 1 or more lie between them".to_owned()
+        });
+        let long = Error::unless(size > 0, || {
+            "its windows are of 0 records; give them 1 or more".to_owned()
+        });
+        let kept = Error::unless(!ttl.is_zero(), || {
+            "its keys are forgotten at once (`ttl`); keep them for longer than the records of a window take"
+                .to_owned()
+        });
+        Error::all([long, apart, kept])
+    }
+
     /// Whether a part ends before the record with this number, counted from 0: where a window begins or
     /// ends. Windows end at multiples of the slide.
     fn is_border(self, number: u64) -> bool {
@@ -113,8 +129,12 @@ where
         format!("{} records, forgotten after {:?}", self.size, self.ttl)
     }
 
+    fn validate(&self, aggregate: &A) -> Result<()> {
+        Error::all([self.every(self.size).check(), aggregate.validate()])
+    }
+
     fn apply(self, statement: Statement<F, A>) -> Self::Logic {
-        let windows = SlidingCount { size: self.size, slide: self.size, ttl: self.ttl };
+        let windows = self.every(self.size);
         // A window is one part: nothing is merged.
         CountLogic::new(windows, statement, |_, _, _| {})
     }
@@ -131,6 +151,10 @@ where
 
     fn detail(&self) -> String {
         format!("{} records every {}, forgotten after {:?}", self.size, self.slide, self.ttl)
+    }
+
+    fn validate(&self, aggregate: &A) -> Result<()> {
+        Error::all([self.check(), aggregate.validate()])
     }
 
     fn apply(self, statement: Statement<F, A>) -> Self::Logic {
@@ -182,7 +206,9 @@ impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
         merge: fn(&A, &mut A::State, &A::State),
     ) -> Self {
         let Statement { key, aggregate, panes: _, early: _ } = statement;
-        let SlidingCount { size, slide, .. } = windows;
+        let SlidingCount { size, slide, ttl } = windows;
+        // Nothing is divided by zero before windows of no size are refused.
+        let windows = SlidingCount { size: size.max(1), slide: slide.max(1), ttl };
         let format = format!("{size} records every {slide}, {}", aggregate.describe());
         let keys = KeyedState::new(Format::new(VERSION, format));
         Self { key, windows, aggregate, merge, keys, values: PhantomData }

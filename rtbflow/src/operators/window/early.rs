@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::operators::stateful::Outbox;
 use crate::time::Timestamp;
 
@@ -14,6 +15,22 @@ pub(crate) enum Early {
     Every(Duration),
     /// A key's result in a window, after this many records.
     Records(u32),
+}
+
+impl Early {
+    /// Whether it can be done.
+    pub(crate) fn check(self) -> Result<()> {
+        let (every, after) = (self == Self::Every(Duration::ZERO), self == Self::Records(0));
+        let wrong = || {
+            "it emits early all the time; give `early` a longer time, or leave it out".to_owned()
+        };
+        let apart = Error::unless(!every, wrong);
+        let some = Error::unless(!after, || {
+            "it emits early after 0 records; give `early_after` 1 or more, or leave it out"
+                .to_owned()
+        });
+        Error::all([apart, some])
+    }
 }
 
 /// Says when results are emitted early. Whoever has it counts, for each state, the records that were not.

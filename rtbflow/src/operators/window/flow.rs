@@ -61,9 +61,9 @@ impl<S, F, W: Windows> WindowedFlow<S, F, W> {
     }
 
     /// Also emits a key's result in a window that is still open, each time that this many more of its records
-    /// came; 0 is taken for 1. At its end a window then emits only what changed since.
+    /// came, at least one. At its end a window then emits only what changed since.
     pub fn early_after(mut self, records: u32) -> Self {
-        self.early = Early::Records(records.max(1));
+        self.early = Early::Records(records);
         self
     }
 }
@@ -105,6 +105,7 @@ where
     {
         let Self { stream, key, windows, panes, early, tip } = self;
         let tip = tip.then_named("window", name, &windows.detail());
+        tip.check([windows.validate(&aggregate), early.check()]);
         let logic = windows.apply(Statement { key, aggregate, panes, early });
         Flow { stream: Stateful::new(stream, name, logic, &tip), tip }
     }

@@ -33,7 +33,7 @@ impl<L> Lateness<L> {
 }
 
 /// The setters of windows that have a [`Lateness`] beside these fields, and what makes them windows; `kind`
-/// says what the topology calls them.
+/// says what the topology calls them, and `check` whether they can be used.
 macro_rules! with_lateness {
     (
         impl $windows:ident $([$of:ident: $($bound:tt)+])? { $($field:ident),+ }
@@ -75,6 +75,10 @@ macro_rules! with_lateness {
 
             fn describe(&self) -> String {
                 self.lateness.described(&self.kind())
+            }
+
+            fn validate(&self) -> $crate::error::Result<()> {
+                self.check()
             }
 
             fn layout(&self) -> String {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::assign::Panes;
 use crate::operators::window::assign::{Apply, Assigner, Statement, Windows};
@@ -501,6 +501,10 @@ where
 
     fn detail(&self) -> String {
         self.describe()
+    }
+
+    fn validate(&self, aggregate: &A) -> Result<()> {
+        Error::all([Windows::validate(self), aggregate.validate()])
     }
 
     fn apply(self, statement: Statement<F, A>) -> Self::Logic {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::{Error, Result};
 use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 use crate::sketch::Sketch;
@@ -66,6 +67,18 @@ where
 
     fn output(&self, state: &Sketch) -> Vec<f64> {
         self.quantiles.iter().map(|quantile| state.quantile(*quantile)).collect()
+    }
+
+    fn validate(&self) -> Result<()> {
+        let within = |quantile: &f64| (0.0..=1.0).contains(quantile);
+        let wrong: Vec<_> = self.quantiles.iter().filter(|quantile| !within(quantile)).collect();
+        let named = Error::unless(!self.quantiles.is_empty(), || {
+            "it has no quantiles; name one or more".to_owned()
+        });
+        let right = Error::unless(wrong.is_empty(), || {
+            format!("its quantiles {wrong:?} are not from 0 to 1; the median is 0.5")
+        });
+        Error::all([named, right])
     }
 
     fn describe(&self) -> String {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::lateness::{Lateness, with_lateness};
+use crate::time::millis;
 
 /// Windows of activity: a key's records that follow one another within a gap are one session, from its
 /// first record to a gap after its last. For windows that do not depend on the records take
@@ -43,10 +45,8 @@ pub struct Session<L = Undecided> {
 }
 
 impl Session {
-    /// Sessions that end when nothing comes for this long, in whole milliseconds; less than one counts as
-    /// one.
+    /// Sessions that end when nothing comes for this long, in whole milliseconds, of which there must be one.
     pub fn gap(gap: Duration) -> Self {
-        let gap = gap.max(Duration::from_millis(1));
         Self { gap, lateness: Lateness::UNDECIDED }
     }
 }
@@ -54,6 +54,12 @@ impl Session {
 impl<L> Session<L> {
     fn kind(&self) -> String {
         format!("session with gap {:?}", self.gap)
+    }
+
+    fn check(&self) -> Result<()> {
+        Error::unless(millis(self.gap) > 0, || {
+            format!("its gap is {:?}; give it a millisecond or more", self.gap)
+        })
     }
 }
 

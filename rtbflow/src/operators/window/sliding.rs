@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::grid::{Grid, MOST_MS};
 use crate::operators::window::lateness::{Lateness, with_lateness};
@@ -55,16 +56,20 @@ use crate::time::millis;
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Sliding<L = Undecided> {
+    /// As they were set.
+    size: Duration,
+    slide: Duration,
+    /// Where nothing is divided by zero before windows of no size are refused.
     pub(crate) grid: Grid,
     lateness: Lateness<L>,
 }
 
 impl Sliding {
-    /// Windows of this size, in whole milliseconds; less than one counts as one.
+    /// Windows of this size, in whole milliseconds, of which there must be one.
     pub fn of(size: Duration) -> Self {
         let size_ms = millis(size).clamp(1, MOST_MS);
         let grid = Grid { size_ms, slide_ms: size_ms, offset_ms: 0, border_ms: 0 };
-        Self { grid, lateness: Lateness::UNDECIDED }
+        Self { size, slide: size, grid, lateness: Lateness::UNDECIDED }
     }
 }
 
@@ -75,9 +80,22 @@ impl<L> Sliding<L> {
         format!("sliding {size:?} every {slide:?}")
     }
 
-    /// How often a window begins, in whole milliseconds; less than one counts as one. Default: as often
+    fn check(&self) -> Result<()> {
+        let Self { size, slide, .. } = self;
+        let long = Error::unless(millis(*size) > 0, || {
+            format!("its windows are {size:?} long; give them a millisecond or more")
+        });
+        // Where it was not set it is the size.
+        let apart = Error::unless(millis(*slide) > 0 || slide == size, || {
+            format!("its windows begin every {slide:?}; let a millisecond or more lie between them")
+        });
+        Error::all([long, apart])
+    }
+
+    /// How often a window begins, in whole milliseconds, of which there must be one. Default: as often
     /// as the last has ended. The size need not be a multiple of it.
     pub fn every(mut self, slide: Duration) -> Self {
+        self.slide = slide;
         self.grid.slide_ms = millis(slide).clamp(1, MOST_MS);
         self.grid.border_ms = self.grid.size_ms % self.grid.slide_ms;
         self
@@ -91,7 +109,7 @@ impl<L> Sliding<L> {
 }
 
 with_lateness! {
-    impl Sliding { grid }
+    impl Sliding { size, slide, grid }
     /// How long after its end a window still takes records. Default: not at all.
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::barrier::Class;
 use crate::chunk::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Merge;
 use crate::operators::window::assign::{Apply, Statement, Windows};
 use crate::operators::window::early::EarlyResults;
@@ -539,6 +539,10 @@ where
 
     fn detail(&self) -> String {
         self.describe()
+    }
+
+    fn validate(&self, aggregate: &A) -> Result<()> {
+        Error::all([Windows::validate(self), aggregate.validate()])
     }
 
     fn apply(self, statement: Statement<F, A>) -> Self::Logic {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::{Error, Result};
 use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
 
@@ -32,7 +33,7 @@ pub struct TopN<F> {
 }
 
 impl<F> TopN<F> {
-    /// This many records, by the rank that this function gives them.
+    /// This many records, at least one, by the rank that this function gives them.
     #[must_use]
     pub fn new<T, R>(count: usize, rank: F) -> Self
     where
@@ -81,6 +82,10 @@ where
 
     fn output(&self, state: &Vec<T>) -> Vec<T> {
         state.clone()
+    }
+
+    fn validate(&self) -> Result<()> {
+        Error::unless(self.count > 0, || "its top 0 records are none; take 1 or more".to_owned())
     }
 
     fn describe(&self) -> String {

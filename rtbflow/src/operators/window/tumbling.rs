@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::assign::Assigner;
 use crate::operators::window::late_policy::LatePolicy;
@@ -34,22 +35,31 @@ use crate::time::{Timestamp, millis};
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Tumbling<L = Undecided> {
+    /// As it was set.
+    size: Duration,
+    /// At least one, so that nothing is divided by zero before windows of no size are refused.
     size_ms: i64,
     offset_ms: i64,
     lateness: Lateness<L>,
 }
 
 impl Tumbling {
-    /// Windows of this size, in whole milliseconds; less than one counts as one.
+    /// Windows of this size, in whole milliseconds, of which there must be one.
     pub fn of(size: Duration) -> Self {
         let size_ms = millis(size).max(1);
-        Self { size_ms, offset_ms: 0, lateness: Lateness::UNDECIDED }
+        Self { size, size_ms, offset_ms: 0, lateness: Lateness::UNDECIDED }
     }
 }
 
 impl<L> Tumbling<L> {
     fn kind(&self) -> String {
         format!("tumbling {:?}", Duration::from_millis(self.size_ms.unsigned_abs()))
+    }
+
+    fn check(&self) -> Result<()> {
+        Error::unless(millis(self.size) > 0, || {
+            format!("its windows are {:?} long; give them a millisecond or more", self.size)
+        })
     }
 
     /// Shifts the windows' borders, such as by 15 hours for days that begin nine hours before those of UTC.
@@ -60,7 +70,7 @@ impl<L> Tumbling<L> {
 }
 
 with_lateness! {
-    impl Tumbling { size_ms, offset_ms }
+    impl Tumbling { size, size_ms, offset_ms }
     /// How long after its end a window still takes records. Default: not at all.
 }
 

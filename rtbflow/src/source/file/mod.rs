@@ -50,13 +50,13 @@ const MOST_BATCH_BYTES: usize = 256 << 10;
 /// std::fs::write(&path, "{\"price\": 7}\nnot a click\n{\"price\": 5}\n")?;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let place = Memory::new();
-/// let (_, prices) = place.collect::<u64>();
-/// let job = Job::new("clicks")?.source(FileSource::new(&path).json::<Click>()).anchor(place.clone());
+/// let prices = place.collected::<u64>();
+/// let job = Job::new("clicks").source(FileSource::new(&path).json::<Click>()).anchor(place.clone());
 /// let report = job.pipeline({
 ///     let prices = prices.clone();
-///     move |clicks| clicks.map(|click| click.price).to(place.collect_into(&prices))
+///     move |clicks| clicks.map(|click| click.price).to(prices.sink())
 /// });
-/// let report = report.run(std::future::pending()).await?;
+/// let report = report.run().await?;
 /// assert_eq!(prices.values(), [7, 5]);
 /// assert_eq!(report.dead_lettered, 1);
 /// # Ok::<(), rtbflow::Error>(())
@@ -69,6 +69,8 @@ pub struct FileSource {
     topic: Topic,
     paths: Arc<Vec<PathBuf>>,
     form: Form,
+    /// Why it cannot be read, as far as that is known.
+    refused: Option<String>,
 }
 
 /// What stands in a file.
@@ -96,7 +98,7 @@ impl FileSource {
     #[must_use]
     pub fn several(topic: &str, paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         let paths = paths.into_iter().map(Into::into).collect();
-        Self { topic: Topic::new(topic), paths: Arc::new(paths), form: Form::Lines }
+        Self { topic: Topic::new(topic), paths: Arc::new(paths), form: Form::Lines, refused: None }
     }
 
     /// Each line is a JSON value; see [`json`](crate::codec::json()).
@@ -114,8 +116,8 @@ impl FileSource {
     /// Rows of comma-separated values, as [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180) has them;
     /// the first row of each file names the columns. See [`csv`](crate::codec::csv()).
     ///
-    /// # Errors
-    /// A configuration error if the first file cannot be read or has no header.
+    /// The header is that of the first file. If it cannot be read, the job ends with a configuration error when
+    /// it is run, as it does for all that is set wrongly.
     ///
     /// # Examples
     /// ```
@@ -132,13 +134,13 @@ impl FileSource {
     /// std::fs::write(&path, "price,campaign\n7,\"spring, late\"\n5,autumn\n")?;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let place = Memory::new();
-    /// let (_, out) = place.collect::<(String, u64)>();
-    /// let job = Job::new("clicks")?.source(FileSource::new(&path).csv::<Click>()?).anchor(place.clone());
+    /// let out = place.collected::<(String, u64)>();
+    /// let job = Job::new("clicks").source(FileSource::new(&path).csv::<Click>()).anchor(place.clone());
     /// let job = job.pipeline({
     ///     let out = out.clone();
-    ///     move |clicks| clicks.map(|click| (click.campaign, click.price)).to(place.collect_into(&out))
+    ///     move |clicks| clicks.map(|click| (click.campaign, click.price)).to(out.sink())
     /// });
-    /// job.run(std::future::pending()).await?;
+    /// job.run().await?;
     /// assert_eq!(out.values(), [("spring, late".into(), 7), ("autumn".into(), 5)]);
     /// # Ok::<(), rtbflow::Error>(())
     /// # })?;
@@ -146,19 +148,36 @@ impl FileSource {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "csv")]
-    pub fn csv<T>(self) -> Result<Decoded<Self, ByDecoder<crate::codec::Csv<T>>>>
+    #[must_use]
+    pub fn csv<T>(self) -> Decoded<Self, ByDecoder<crate::codec::Csv<T>>>
     where
         T: DeserializeOwned + Send + 'static,
     {
+        match self.header() {
+            Ok((header, columns)) => {
+                let form = Form::Rows { header: Arc::new(header) };
+                Self { form, ..self }.decode(columns)
+            }
+            Err(error) => {
+                let refused = Some(error.report());
+                Self { refused, ..self }.decode(crate::codec::csv([""; 0]))
+            }
+        }
+    }
+
+    /// The header of the first file, and the decoder of what stands under it.
+    #[cfg(feature = "csv")]
+    fn header<T>(&self) -> Result<(Vec<u8>, crate::codec::Csv<T>)> {
         let Some(first) = self.paths.first() else {
-            return Err(Error::config("read CSV files: the list of files is empty"));
+            return Err(Error::config(
+                "read CSV files: the list of files is empty; name one or more",
+            ));
         };
         let header = Lines::open(first)?.header(first)?;
         let columns = crate::codec::Csv::of_header(&header).map_err(|bad| {
             Error::config(format!("read the header of {}", first.display())).because(bad)
         })?;
-        let form = Form::Rows { header: Arc::new(header) };
-        Ok(Self { form, ..self }.decode(columns))
+        Ok((header, columns))
     }
 }
 
@@ -172,6 +191,10 @@ impl Source for FileSource {
 
     fn is_bounded(&self) -> bool {
         true
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.refused.as_ref().map_or(Ok(()), |refused| Err(Error::config(refused)))
     }
 
     async fn open(&self, context: Context) -> Result<Self::Feed> {
@@ -378,17 +401,16 @@ mod tests {
 
     /// The lines that a job takes of a file, and how it ends.
     async fn lines(path: &Path, place: &Memory, out: &Collected<String>) -> Result<Report> {
-        let job = Job::new("lines")?.source(FileSource::new(path).decode(decode_with(text)));
-        let (sink_place, out) = (place.clone(), out.clone());
+        let job = Job::new("lines").source(FileSource::new(path).decode(decode_with(text)));
+        let out = out.clone();
         let job = job.anchor(place.clone());
-        job.pipeline(move |lines| lines.to(sink_place.collect_into(&out)))
-            .run(std::future::pending())
-            .await
+        job.pipeline(move |lines| lines.to(out.sink())).run_until(std::future::pending()).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_file_that_grew_is_read_on_and_one_that_shrank_is_an_error() {
-        let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
+        let (folder, place) = (Folder::new(), Memory::new());
+        let out = place.collected();
         let path = folder.write("log", "a\nb\n");
         lines(&path, &place, &out).await.unwrap();
         folder.write("log", "a\nb\nc\n");
@@ -404,7 +426,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_read_is_said() {
-        let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
+        let (folder, place) = (Folder::new(), Memory::new());
+        let out = place.collected();
         let error = lines(&folder.0.join("none"), &place, &out).await.unwrap_err();
         assert!(error.is_config(), "{error:?}");
         let too_long = vec![b'x'; 16 * 1024 * 1024 + 1];
@@ -427,13 +450,14 @@ mod tests {
             ("\"wide,1\nx\"y,2", 2),
             ("\"a\nb\nc", 3),
         ] {
-            let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
+            let (folder, place) = (Folder::new(), Memory::new());
+            let out = place.collected();
             let text = format!("name,count\na,1\n{row}\nb,2\n\"c\",3\r\nd,4");
             let source = FileSource::new(folder.write("rows", &text)).csv::<(String, u32)>();
-            let (sink_place, sink_out) = (place.clone(), out.clone());
-            let job = Job::new("rows").unwrap().source(source.unwrap()).anchor(place);
-            let job = job.pipeline(move |rows| rows.to(sink_place.collect_into(&sink_out)));
-            let report = job.run(std::future::pending()).await.unwrap();
+            let results = out.clone();
+            let job = Job::new("rows").source(source).anchor(place);
+            let job = job.pipeline(move |rows| rows.to(results.sink()));
+            let report = job.run_until(std::future::pending()).await.unwrap();
             let others = out.values().into_iter().filter(|(name, _)| name.len() == 1);
             let others: Vec<_> = others.map(|(_, count)| count).collect();
             assert_eq!((others, report.dead_lettered), (vec![1, 2, 3, 4], bad), "{row}");
@@ -443,14 +467,15 @@ mod tests {
     #[cfg(feature = "csv")]
     #[tokio::test(start_paused = true)]
     async fn rows_of_csv_may_go_over_lines() {
-        let (folder, place, out) = (Folder::new(), Memory::new(), Collected::default());
+        let (folder, place) = (Folder::new(), Memory::new());
+        let out = place.collected();
         let one = "\u{feff}name,count\r\n\"a\r\n\"\"b\"\"\",1\r\n\r\n\"c\",x\r\nd,4,5\r\ne,\"2\"";
         let paths = [folder.write("one", one), folder.write("two", "name,count\nf,3\n")];
-        let source = FileSource::several("rows", paths).csv::<(String, u32)>().unwrap();
-        let (sink_place, sink_out) = (place.clone(), out.clone());
-        let job = Job::new("rows").unwrap().source(source).anchor(place);
-        let job = job.pipeline(move |rows| rows.to(sink_place.collect_into(&sink_out)));
-        let report = job.run(std::future::pending()).await.unwrap();
+        let source = FileSource::several("rows", paths).csv::<(String, u32)>();
+        let results = out.clone();
+        let job = Job::new("rows").source(source).anchor(place);
+        let job = job.pipeline(move |rows| rows.to(results.sink()));
+        let report = job.run_until(std::future::pending()).await.unwrap();
         let mut rows = out.values();
         rows.sort();
         let expected =
@@ -463,12 +488,23 @@ mod tests {
     #[tokio::test]
     async fn files_of_csv_have_one_header() {
         let folder = Folder::new();
-        let paths = [folder.write("one", "a,b\n"), folder.write("two", "b,a\n")];
-        let source = FileSource::several("rows", paths).csv::<(u8, u8)>().unwrap();
-        let job = Job::new("rows").unwrap().source(source).anchor(Memory::new());
-        let job = job.pipeline(|rows| rows.to(Memory::new().collect().0));
-        let topology = job.topology().unwrap().to_string();
-        assert!(topology.contains("rows"));
-        assert!(FileSource::new(folder.write("none", "")).csv::<(u8,)>().is_err());
+        let one = folder.write("one", "a,b\n");
+        let two = [one.clone(), folder.write("two", "b,a\n")];
+        for (paths, says) in [
+            (two.to_vec(), "two: its header is not that of the first file"),
+            (
+                vec![folder.write("none", ""), one],
+                "none: it is empty, and its first row has to be a header",
+            ),
+            (vec![], "the list of files is empty"),
+        ] {
+            let source = FileSource::several("rows", paths).csv::<(u8, u8)>();
+            let place = Memory::new();
+            let rows = place.collected();
+            let job = Job::new("rows").source(source).anchor(place);
+            let job = job.pipeline(move |flow| flow.to(rows.sink()));
+            let error = job.run_until(std::future::pending()).await.unwrap_err();
+            assert!(error.is_config() && error.report().contains(says), "{error:?}");
+        }
     }
 }

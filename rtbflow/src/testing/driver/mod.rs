@@ -336,7 +336,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     #[must_use]
     #[expect(clippy::panic, reason = "the test kit fails as assertions do")]
     pub fn topology(&self) -> Topology {
-        match self.end.tip.finish() {
+        match self.end.tip.finish().fits() {
             Ok((topology, _)) => topology,
             Err(error) => panic!("{error}"),
         }
@@ -371,7 +371,7 @@ fn build<T: Clone + Send + Unpin + 'static>(
 ) -> End {
     let flow = Flow { stream: input.line(), tip: Tip::source(&["test".into()]) };
     let end = pipeline(flow, outputs);
-    let places = match end.tip.finish() {
+    let places = match end.tip.finish().fits() {
         Ok((_, places)) => places,
         Err(error) => panic!("{error}"),
     };

@@ -103,5 +103,5 @@ fn an_output_of_another_type_is_named() {
 #[should_panic(expected = "a sink writes to memory; end the flow in `outputs.sink(name)`")]
 fn a_sink_of_another_place_is_refused() {
     let place = crate::epoch::Memory::new();
-    let _ = TestDriver::<u32>::new(move |numbers, _| numbers.to(place.collect().0));
+    let _ = TestDriver::<u32>::new(move |numbers, _| numbers.to(place.collected().sink()));
 }

@@ -13,7 +13,7 @@ use crate::testing::laws::law_now;
 /// use rtbflow::testing::laws;
 ///
 /// let place = Memory::new();
-/// laws::sink(|| place.collect::<i64>().0, &[record(1, 0), record(2, 5)]);
+/// laws::sink(|| place.collected::<i64>().sink(), &[record(1, 0), record(2, 5)]);
 /// ```
 ///
 /// # Panics

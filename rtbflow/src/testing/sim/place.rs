@@ -48,7 +48,9 @@ impl<R> Clone for Ledger<R> {
 
 impl<R> Default for Ledger<R> {
     fn default() -> Self {
-        Self { memory: Memory::new(), rows: Collected::default() }
+        let memory = Memory::new();
+        let rows = memory.collected();
+        Self { memory, rows }
     }
 }
 
@@ -56,7 +58,7 @@ impl<R: Clone + Send + Sync + 'static> Ledger<R> {
     /// A sink of the place.
     #[must_use]
     pub fn sink(&self) -> Collect<R> {
-        self.memory.collect_into(&self.rows)
+        self.rows.sink()
     }
 }
 

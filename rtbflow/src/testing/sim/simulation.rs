@@ -144,9 +144,9 @@ where
         let Instance { source, place, conditions } = instance;
         let (pipeline, ledger) = (Arc::clone(&self.pipeline), place.store().clone());
         async move {
-            let job = Job::new("simulated")?.source(source).anchor(place);
+            let job = Job::new("simulated").source(source).anchor(place);
             let job = job.pipeline(move |flow| pipeline(flow, &ledger));
-            conditions.settle(job).run(conditions.shutdown()).await
+            conditions.settle(job).run_until(conditions.shutdown()).await
         }
         .boxed()
     }

@@ -7,8 +7,8 @@ use rtbflow::source::MemorySource;
 use rtbflow::{Job, Result};
 
 fn main() -> Result<()> {
-    let job = Job::new("job")?.source(MemorySource::new("numbers", vec![vec![1_u64]]));
-    let job = job.pipeline(move |numbers| numbers.to(Memory::new().collect().0));
-    drop(job.run(std::future::pending()));
+    let job = Job::new("job").source(MemorySource::new("numbers", vec![vec![1_u64]]));
+    let job = job.pipeline(move |numbers| numbers.to(Memory::new().collected().sink()));
+    drop(job.run());
     Ok(())
 }

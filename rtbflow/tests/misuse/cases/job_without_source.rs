@@ -6,7 +6,7 @@ use rtbflow::epoch::Memory;
 use rtbflow::{Job, Result};
 
 fn main() -> Result<()> {
-    let job = Job::new("job")?.anchor(Memory::new());
-    let _ = job.pipeline(move |numbers| numbers.to(Memory::new().collect::<u64>().0));
+    let job = Job::new("job").anchor(Memory::new());
+    let _ = job.pipeline(move |numbers| numbers.to(Memory::new().collected::<u64>().sink()));
     Ok(())
 }

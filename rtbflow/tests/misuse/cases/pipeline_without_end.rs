@@ -7,9 +7,9 @@ use rtbflow::{Job, Result};
 
 fn main() -> Result<()> {
     let place = Memory::new();
-    let job = Job::new("job")?.source(MemorySource::new("numbers", vec![vec![1_u64]])).anchor(place.clone());
+    let job = Job::new("job").source(MemorySource::new("numbers", vec![vec![1_u64]])).anchor(place.clone());
     let _ = job.pipeline(move |numbers| {
-        numbers.to(place.collect().0);
+        numbers.to(place.collected().sink());
     });
     Ok(())
 }

@@ -6,7 +6,7 @@ use rtbflow::epoch::Memory;
 use rtbflow::{Elements, End, Flow};
 
 fn end(numbers: Flow<impl Elements<Value = u64>>) -> End {
-    numbers.to(Memory::new().collect::<String>().0)
+    numbers.to(Memory::new().collected::<String>().sink())
 }
 
 fn main() {}

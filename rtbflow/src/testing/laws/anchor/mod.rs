@@ -35,7 +35,7 @@ pub use under_test::AnchorUnderTest;
 ///     }
 ///
 ///     fn stage(&self, value: i64) -> Staged {
-///         let (mut sink, mut staged) = (self.0.collect_into(&self.1), Vec::new());
+///         let (mut sink, mut staged) = (self.1.sink(), Vec::new());
 ///         sink.write(&record(value, 0));
 ///         sink.stage(&mut staged);
 ///         staged.remove(0)
@@ -47,7 +47,8 @@ pub use under_test::AnchorUnderTest;
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// laws::anchor(&InMemory(Memory::new(), Collected::default())).await;
+/// let place = Memory::new();
+/// laws::anchor(&InMemory(place.clone(), place.collected())).await;
 /// # });
 /// # Ok::<(), std::io::Error>(())
 /// ```
