@@ -36,6 +36,17 @@ impl Anchor for KafkaAnchor {
         self.inner.results.names()
     }
 
+    fn validate(&self) -> Result<()> {
+        let Inner { kafka, options, .. } = &*self.inner;
+        let call_timeout = match options.call_timeout.is_zero() {
+            true => {
+                Err(Error::config("commit to Kafka: `call_timeout` is 0; give calls some seconds"))
+            }
+            false => Ok(()),
+        };
+        Error::all([kafka.validate(), call_timeout])
+    }
+
     async fn prepare(&self, job: &JobName) -> Result<()> {
         let Inner { kafka, results, options, .. } = &*self.inner;
         kafka.check(CALL_TIMEOUT).await?;

@@ -247,6 +247,10 @@ impl DeadLetterTopic {
 }
 
 impl DeadLetters for DeadLetterTopic {
+    fn validate(&self) -> Result<()> {
+        self.kafka.validate()
+    }
+
     fn prepare<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<()>> {
         let letters = topics.iter().map(|topic| Self::name(topic)).collect();
         Box::pin(self.kafka.check_topics_exist("write dead letters to", letters))

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Error, Origin, Record};
+use rtbflow::{BadRecord, Error, Origin, Record, Result};
 use serde::Serialize;
 
 use crate::producer::batch::RecordBatch;
@@ -94,6 +94,21 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         Ok(())
     }
 
+    fn validate(&self) -> Result<()> {
+        let Records { topic, most_bytes, .. } = &self.form;
+        let settings = [
+            (topic.is_empty(), "it has no name; name a topic"),
+            (
+                *most_bytes == Some(0),
+                "`most_bytes` is 0, and no record fits; give more, or leave it out",
+            ),
+        ];
+        let wrong = settings.iter().filter(|(is_wrong, _)| *is_wrong);
+        Error::all(
+            wrong.map(|(_, why)| Err(Error::config(format!("write to topic {topic:?}: {why}")))),
+        )
+    }
+
     fn result(&self, record: &Record<T>) -> RefusedResult {
         let mut encoded = RecordBatch::default();
         // What has no encoding has none for its dead letter either: that says why.
@@ -153,6 +168,17 @@ mod tests {
         let all = [record("a", 0), record("b", 1)];
         laws::sink(|| records::<&str>().key(|value| value).json(), &all);
         laws::sink(|| records::<&str>().bytes(|_| None), &all);
+    }
+
+    #[test]
+    fn a_sink_that_writes_nowhere_is_refused() {
+        let sink = Kafka::new("127.0.0.1:1").anchor().records::<&str>("").most_bytes(0).json();
+        let error = sink.validate().unwrap_err();
+        assert!(error.is_config(), "{error:?}");
+        for says in ["2 errors", "it has no name", "`most_bytes` is 0"] {
+            assert!(error.report().contains(says), "{error:?}");
+        }
+        assert!(records::<&str>().json().validate().is_ok());
     }
 
     #[test]

@@ -122,19 +122,22 @@ impl KafkaTopic {
         names.join(" and ")
     }
 
+    /// Whether all topics are in one cluster.
+    pub(crate) fn check_cluster(&self) -> Result<()> {
+        let Some(other_cluster) = &self.other_cluster else { return Ok(()) };
+        let here = self.kafka.servers();
+        Err(Error::config(format!("read {}", self.names())).because(format!(
+            "topics that are read together are in one cluster, and these are at {here} and at \
+             {other_cluster}"
+        )))
+    }
+
     fn check_topics(&self) -> Result<()> {
-        let attempt = || format!("read {}", self.names());
-        if let Some(other_cluster) = &self.other_cluster {
-            let here = self.kafka.servers();
-            return Err(Error::config(attempt()).because(format!(
-                "topics that are read together are in one cluster, and these are at {here} and at \
-                 {other_cluster}"
-            )));
-        }
+        self.check_cluster()?;
         let mut seen = BTreeSet::new();
         match self.topics.iter().find(|topic| !seen.insert(&topic.name)) {
             None => Ok(()),
-            Some(TopicOptions { name, .. }) => Err(Error::config(attempt())
+            Some(TopicOptions { name, .. }) => Err(Error::config(format!("read {}", self.names()))
                 .because(format!("{name} is named twice; read it once and split the flow"))),
         }
     }

@@ -129,13 +129,14 @@ impl KafkaTopic {
         self
     }
 
-    /// The most records in one batch; 500 by default.
+    /// The most records in one batch, at least one; 500 by default.
     #[must_use]
     pub fn max_poll_records(self, most: usize) -> Self {
-        Self { max_poll_records: most.max(1), ..self }
+        Self { max_poll_records: most, ..self }
     }
 
-    /// The bytes that are fetched ahead, for all partitions together; 16 MiB by default.
+    /// The bytes that are fetched ahead, for all partitions together, and of each 256 KiB at least; 16 MiB by
+    /// default.
     #[must_use]
     pub fn prefetch_bytes(self, most: usize) -> Self {
         Self { prefetch_bytes: most, ..self }
@@ -215,6 +216,28 @@ impl Source for KafkaTopic {
         self.topics.iter().map(|topic| topic.name.clone()).collect()
     }
 
+    fn validate(&self) -> Result<()> {
+        let partitions = || self.topics.iter().map(|topic| topic.expected_partitions);
+        let settings = [
+            (self.topics.iter().any(|topic| topic.name.is_empty()), "it has no name; name a topic"),
+            (
+                partitions().any(|count| count == Some(0)),
+                "`expected_partitions` is 0; a topic has 1 or more",
+            ),
+            (self.instance.as_deref() == Some(""), "`instance` is empty; name it, or leave it out"),
+            (self.max_poll_records == 0, "`max_poll_records` is 0; let a batch have 1 or more"),
+            (self.prefetch_bytes == 0, "`prefetch_bytes` is 0; fetch 256 KiB or more ahead"),
+            (
+                self.stall_timeout.is_zero(),
+                "`stall_timeout` is 0; let a partition stand for some seconds",
+            ),
+        ];
+        let wrong = settings.iter().filter(|(is_wrong, _)| *is_wrong);
+        let wrong = wrong
+            .map(|(_, why)| Err(Error::config(format!("read topic {:?}: {why}", self.names()))));
+        Error::all([self.kafka.validate(), self.check_cluster()].into_iter().chain(wrong))
+    }
+
     async fn check(&self) -> Result<()> {
         self.kafka.check_topics_exist("read", self.topics()).await
     }
@@ -255,5 +278,33 @@ impl Source for KafkaTopic {
             Ok(Err(_)) => Err(Error::permanent(attempt() + ": its thread ended early")),
             Err(_) => Err(Error::transient(attempt() + ": Kafka does not answer")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_set_wrongly_is_one_error() {
+        let kafka = Kafka::new("a:1").option("enable.auto.commit", "true");
+        let topic = kafka.topic("").expected_partitions(0).instance("").max_poll_records(0);
+        let topic = topic.prefetch_bytes(0).stall_timeout(Duration::ZERO);
+        let topic = topic.with(Kafka::new("b:2").topic(""));
+        let error = topic.json::<u64>().validate().unwrap_err();
+        assert!(error.is_config());
+        for says in [
+            "enable.auto.commit",
+            "one cluster, and these are at a:1 and at b:2",
+            "`expected_partitions` is 0",
+            "`instance` is empty",
+            "`max_poll_records` is 0",
+            "`prefetch_bytes` is 0",
+            "`stall_timeout` is 0",
+            "name a topic",
+        ] {
+            assert!(error.report().contains(says), "{says:?} in {error:?}");
+        }
+        assert!(Kafka::new("a:1").topic("clicks").validate().is_ok());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Staged, StagedRows};
-use rtbflow::{Error, Origin, Result};
+use rtbflow::{Origin, Result};
 
 use crate::postgres::cell::Kind;
 use crate::postgres::columns::Columns;
@@ -28,8 +28,6 @@ pub(crate) enum Batch {
     Totals(Arc<TotalsPlan>, Totals),
     /// Records for a function of the pipeline's own.
     Own(usize, Arc<dyn Work>),
-    /// The sink was put together wrongly: why.
-    Wrong(String),
 }
 
 impl StagedRows for Batch {
@@ -38,7 +36,6 @@ impl StagedRows for Batch {
             Self::Rows(_, rows) => rows.origins.get(row).copied().flatten(),
             Self::Totals(_, totals) => totals.origin(row),
             Self::Own(_, work) => work.origin(row),
-            Self::Wrong(_) => None,
         }
     }
 
@@ -50,7 +47,6 @@ impl StagedRows for Batch {
             }
             Self::Totals(plan, totals) => totals.result(plan, row),
             Self::Own(_, work) => work.result(row),
-            Self::Wrong(_) => RefusedResult::default(),
         }
     }
 }
@@ -62,7 +58,6 @@ impl Batch {
             Self::Rows(plan, _) => (plan.rank, &plan.sql),
             Self::Totals(plan, _) => (plan.rank, &plan.sql),
             Self::Own(rank, work) => (*rank, work.name()),
-            Self::Wrong(_) => (0, ""),
         }
     }
 
@@ -111,9 +106,7 @@ impl<T> RowsStage<T> {
         sql: impl FnOnce(&Columns<T>) -> String,
         table: Option<&str>,
     ) -> Result<()> {
-        if let Some(wrong) = &self.columns.wrong {
-            return Err(Error::config(wrong.report()));
-        }
+        self.columns.validate()?;
         let columns = || self.columns.list.iter();
         // Planned with empty arrays: the types decide, and not the values.
         let parameters = columns().map(|column| Value::none_of(column.kind)).collect();
@@ -141,11 +134,6 @@ impl<T> RowsStage<T> {
         attempted: impl FnOnce() -> String,
         sql: impl FnOnce(&Columns<T>) -> String,
     ) {
-        // A sink that was never validated reports its mistake by the first commit.
-        if let Some(wrong) = &self.columns.wrong {
-            out.push(Batch::Wrong(wrong.report()).staged(self.place, 0));
-            return;
-        }
         let rows = std::mem::take(&mut self.rows);
         let count = rows.count();
         // An epoch without rows needs no statement.

@@ -19,17 +19,17 @@ pub(crate) struct Column<T> {
     pub(crate) cell: Accessor<T>,
 }
 
-/// Columns, in order, and the first thing that was wrong with them.
+/// Columns, in order, and what is wrong with them.
 pub(crate) struct Columns<T> {
     pub(crate) list: Vec<Column<T>>,
     /// Columns filled by an expression of the server's: quoted name and expression.
     pub(crate) computed: Vec<(String, &'static str)>,
-    pub(crate) wrong: Option<Error>,
+    wrong: Vec<String>,
 }
 
 impl<T> Columns<T> {
     pub(crate) fn new() -> Self {
-        Self { list: Vec::new(), computed: Vec::new(), wrong: None }
+        Self { list: Vec::new(), computed: Vec::new(), wrong: Vec::new() }
     }
 
     pub(crate) fn add(
@@ -63,16 +63,23 @@ impl<T> Columns<T> {
         Some(quoted)
     }
 
-    /// Keeps the first error, which the sink's first batch then carries to the committer.
+    /// Keeps an error, for [`validate`](Self::validate).
     pub(crate) fn keep_error<V>(&mut self, result: rtbflow::Result<V>) -> Option<V> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                // What comes behind the first may be wrong because of it.
-                self.wrong.get_or_insert(error);
+                self.wrong.push(error.report());
                 None
             }
         }
+    }
+
+    /// Whether nothing is wrong with them.
+    ///
+    /// # Errors
+    /// With all that is.
+    pub(crate) fn validate(&self) -> rtbflow::Result<()> {
+        Error::all(self.wrong.iter().map(|wrong| Err(Error::config(wrong))))
     }
 
     /// The record's row as a dead letter carries it.

@@ -77,7 +77,7 @@ impl<'a> Groups<'a> {
             }
             let group = match groups.entry(batch.order()) {
                 Entry::Occupied(group) => group.into_mut(),
-                Entry::Vacant(entry) => entry.insert(Group::of(batch).map_err(Failed::alone)?),
+                Entry::Vacant(entry) => entry.insert(Group::of(batch)),
             };
             group.add(batch, picked).map_err(Failed::alone)?;
         }
@@ -132,12 +132,11 @@ impl<'a> Groups<'a> {
 
 impl<'a> Group<'a> {
     /// An empty group, for batches as this one.
-    fn of(batch: &'a Batch) -> Result<Self> {
+    fn of(batch: &'a Batch) -> Self {
         match batch {
-            Batch::Rows(plan, _) => Ok(Self::Rows(plan, Vec::new())),
-            Batch::Totals(plan, _) => Ok(Self::Totals(plan, Vec::new(), Vec::new())),
-            Batch::Own(_, work) => Ok(Self::Own(&**work, Vec::new())),
-            Batch::Wrong(why) => Err(Error::config(why.clone())),
+            Batch::Rows(plan, _) => Self::Rows(plan, Vec::new()),
+            Batch::Totals(plan, _) => Self::Totals(plan, Vec::new(), Vec::new()),
+            Batch::Own(_, work) => Self::Own(&**work, Vec::new()),
         }
     }
 

@@ -13,8 +13,6 @@ pub(crate) struct Batch {
     work: Work,
     /// Where the record of each row was read.
     origins: Vec<Option<Origin>>,
-    /// Why the sink cannot be used at all, as far as somebody made a mistake in putting it together.
-    pub(crate) mistake: Option<String>,
 }
 
 /// What is to be done for the rows. A piece of it is for one row, or for several that were merged.
@@ -40,11 +38,7 @@ enum Of<'a> {
 
 impl Batch {
     pub(crate) fn new(work: Work, origins: Vec<Option<Origin>>) -> Self {
-        Self { work, origins, mistake: None }
-    }
-
-    pub(crate) fn mistaken(self, mistake: Option<String>) -> Self {
-        Self { mistake, ..self }
+        Self { work, origins }
     }
 
     pub(crate) fn staged(self, place: Place) -> Staged {

@@ -107,6 +107,11 @@ impl Options {
             }
             None => Client::open(info).map_err(unreadable)?,
         };
+        if self.call_timeout.is_zero() || self.page_bytes == 0 {
+            return Err(Error::config(
+                "set the `call_timeout` or the `page_bytes` of Redis: it must not be zero",
+            ));
+        }
         // Another one may be installed already, which will do as well.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Redis {

@@ -39,7 +39,7 @@ impl<'a> Plan<'a> {
     /// The plan for an epoch.
     ///
     /// # Errors
-    /// If something was staged for this place by a sink of another, or by one that is put together wrongly.
+    /// If something was staged for this place by a sink of another.
     pub(crate) fn new(place: Place, number: usize, epoch: &'a Epoch) -> Result<Self> {
         let mut batches = Vec::new();
         for (number, staged) in epoch.staged.iter().enumerate() {
@@ -50,9 +50,6 @@ impl<'a> Plan<'a> {
             let batch = staged.batch::<Batch>().ok_or_else(|| {
                 Error::permanent("commit to Redis what no sink of this place has staged: let this `Redis` make the sink")
             })?;
-            if let Some(mistake) = &batch.mistake {
-                return Err(Error::config(format!("build a sink for Redis: {mistake}")));
-            }
             let pieces = batch.pieces(staged, false);
             batches.push(Planned { number, staged, batch, apart: false, pieces });
         }

@@ -332,26 +332,3 @@ async fn a_key_of_another_type_does_not_stop_the_epoch() {
     assert_eq!(namespace.ask::<String>(&["GET", &namespace.key("newest")]).await, "text");
     namespace.clean().await;
 }
-
-#[tokio::test]
-async fn a_field_that_is_not_there_is_reported_at_the_first_commit() {
-    let namespace = Namespace::new("mistake").await;
-    let mut owner = namespace.claim(0).await;
-    let key = namespace.key("a");
-    let wrong = || {
-        namespace.redis.merge_hash({
-            let key = key.clone();
-            move |_: &i64| key.clone()
-        })
-    };
-    for (mut sink, field) in [
-        (wrong().add("clicks", |n| *n).ratio("ctr", "clicks", "views", 6), "views"),
-        (wrong().set("start", |n| *n).newest(|_| "x".into(), "end"), "end"),
-    ] {
-        let epoch = owner.epoch(stage(&mut sink, [1]));
-        let error = owner.commit(&epoch).await.unwrap_err();
-        assert!(error.is_config() && error.to_string().contains(field), "{error:?}");
-    }
-    assert!(namespace.hash("a").await.is_empty());
-    namespace.clean().await;
-}

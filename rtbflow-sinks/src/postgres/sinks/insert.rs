@@ -4,7 +4,7 @@ use std::fmt;
 
 use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Record, Result, Timestamp};
+use rtbflow::{BadRecord, Error, Record, Result, Timestamp};
 
 use crate::postgres::batch::{RowsStage, unnest};
 use crate::postgres::cell::{Cell, Kind};
@@ -134,6 +134,10 @@ impl<T: 'static> Sink<T> for Insert<T> {
 
     fn validate(&self) -> Result<()> {
         let table = &self.table;
+        if self.stage.columns.list.is_empty() {
+            let none = format!("insert into {table}: it has no columns; name one or more");
+            return Error::all([self.stage.columns.validate(), Err(Error::config(none))]);
+        }
         let sql = |columns: &Columns<T>| sql(table, self.ignores_conflicts, columns);
         self.stage.validate(&format!("insert into {table}"), sql, Some(table))
     }
@@ -146,5 +150,23 @@ impl<T: 'static> Sink<T> for Insert<T> {
 impl<T> fmt::Debug for Insert<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Insert({}, {} rows)", self.table, self.stage.rows.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_columns_that_do_not_fit_are_one_error() {
+        let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build().unwrap();
+        let none = postgres.insert::<i64>("").validate().unwrap_err();
+        assert!(none.report().contains("it has no columns"), "{none:?}");
+        let sink = postgres.insert("t").bigint("n", |n: &i64| *n).bigint("", |n| *n);
+        let sink = sink.bigint("n", |n| *n).now("n");
+        let error = sink.validate().unwrap_err();
+        assert!(error.is_config() && error.report().contains("2 errors"), "{error:?}");
+        assert!(error.report().contains("\"n\" is named twice"), "{error:?}");
+        assert!(postgres.insert("t").bigint("n", |n: &i64| *n).now("at").validate().is_ok());
     }
 }

@@ -111,16 +111,25 @@ impl<T: 'static> Upsert<T> {
         self
     }
 
-    fn wrong(&self) -> Option<String> {
-        if let Some(wrong) = self.keys.wrong.as_ref().or(self.values.wrong.as_ref()) {
-            return Some(wrong.report());
-        }
-        self.keys.list.is_empty().then(|| {
-            format!(
-                "upsert into {}: the sink has no column of its key; add one, such as by `key_text`",
-                self.quoted
-            )
-        })
+    /// Whether the columns can be written.
+    fn columns_fit(&self) -> Result<()> {
+        let table = &self.quoted;
+        let keyed = match self.keys.list.is_empty() {
+            true => Err(Error::config(format!(
+                "upsert into {table}: the sink has no column of its key; add one, such as by `key_text`"
+            ))),
+            false => Ok(()),
+        };
+        let values = self.values.list.iter().map(|column| &column.quoted);
+        let values = values.chain(self.values.computed.iter().map(|(quoted, _)| quoted));
+        let values: Vec<_> = values.collect();
+        let keys = self.keys.list.iter().map(|column| &column.quoted);
+        let both = keys.filter(|key| values.contains(key)).map(|key| {
+            Err(Error::config(format!(
+                "upsert into {table}: column {key} is one of the key and a value too; leave one out"
+            )))
+        });
+        Error::all([self.keys.validate(), self.values.validate(), keyed].into_iter().chain(both))
     }
 
     fn make_plan(&self) -> TotalsPlan {
@@ -196,10 +205,6 @@ impl<T: 'static> Sink<T> for Upsert<T> {
     }
 
     fn stage(&mut self, out: &mut Vec<Staged>) {
-        if let Some(wrong) = self.wrong() {
-            out.push(Batch::Wrong(wrong).staged(self.place, 0));
-            return;
-        }
         let totals = std::mem::take(&mut self.totals);
         let count = totals.count();
         if count > 0 {
@@ -217,9 +222,7 @@ impl<T: 'static> Sink<T> for Upsert<T> {
     }
 
     fn validate(&self) -> Result<()> {
-        if let Some(wrong) = self.wrong() {
-            return Err(Error::config(wrong));
-        }
+        self.columns_fit()?;
         let plain = self.keys.list.iter().chain(&self.values.list);
         let columns = plain.map(|column| (column.name.clone(), Some(column.kind)));
         let computed =
@@ -245,5 +248,30 @@ impl<T: 'static> Sink<T> for Upsert<T> {
 impl<T> fmt::Debug for Upsert<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Upsert({}, {} keys)", self.quoted, self.totals.keys())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_columns_that_do_not_fit_are_one_error() {
+        let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build().unwrap();
+        let none = postgres.upsert("t").add("n", |n: &i64| *n).validate().unwrap_err();
+        assert!(none.report().contains("the sink has no column of its key"), "{none:?}");
+        let sink = postgres.upsert("t").key_bigint("id", |n: &i64| *n).key_bigint("id", |n| *n);
+        let error = sink.add("n", |n| *n).max("n", |n| *n).now("id").validate().unwrap_err();
+        assert!(error.is_config(), "{error:?}");
+        for says in [
+            "3 errors",
+            "\"id\" is named twice",
+            "\"n\" is named twice",
+            "column \"id\" is one of the key and a value too",
+        ] {
+            assert!(error.report().contains(says), "{says} in {error:?}");
+        }
+        let right = postgres.upsert("t").key_bigint("id", |n: &i64| *n).add("n", |n| *n);
+        assert!(right.validate().is_ok());
     }
 }

@@ -1,12 +1,13 @@
 //! A sink that merges partial results into hashes: sums, ratios of the sums, and a copy of the newest.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use rtbflow::epoch::RefusedResult;
 use rtbflow::sink::{Place, Sink, Staged};
-use rtbflow::{BadRecord, Origin, Record};
+use rtbflow::{BadRecord, Error, Origin, Record, Result};
 use serde_json::Value;
 
 use crate::redis::batch::{Batch, Work};
@@ -51,8 +52,8 @@ impl Redis {
     /// step that moves the positions: each exactly once.
     ///
     /// # Errors
-    /// A ratio or a guard that names a field which is not there is a configuration error of the first
-    /// commit. A record whose merge Redis refuses for what it is (a sum beyond 64 bits, a key that holds
+    /// A ratio or a guard that names a field which is not there, or a field that is named twice, is a
+    /// configuration error, before anything is read. A record whose merge Redis refuses for what it is (a sum beyond 64 bits, a key that holds
     /// something else) becomes a dead letter, and the hash stays as it was.
     ///
     /// # Examples
@@ -177,14 +178,32 @@ impl<T> MergeHash<T> {
     }
 
     /// What is wrong with how the sink was put together.
-    fn mistake(&self) -> Option<String> {
-        let ratios = self.ratios.iter().flat_map(|ratio| [ratio.dividend, ratio.divisor]);
-        if let Some(field) = ratios.into_iter().find(|field| self.add_position(field).is_none()) {
-            return Some(format!("a ratio needs the field {field:?}, which is not added to"));
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let sides = self.ratios.iter().flat_map(|ratio| [ratio.dividend, ratio.divisor]);
+        let sides: BTreeSet<_> = sides.filter(|field| self.add_position(field).is_none()).collect();
+        mistakes.extend(sides.iter().map(|field| {
+            format!("a ratio needs the field {field:?}, which is not added to; `add` it")
+        }));
+        if let Some(Newest { guard, .. }) = &self.newest
+            && !self.sets.iter().any(|(name, _)| name == guard)
+        {
+            mistakes.push(format!("the guard {guard:?} is not a field that is set; `set` it"));
         }
-        let guard = self.newest.as_ref()?.guard;
-        let known = self.sets.iter().any(|(name, _)| *name == guard);
-        (!known).then(|| format!("the guard {guard:?} is not a field that is set"))
+        if self.expire == Some(Duration::ZERO) {
+            mistakes.push("its hashes expire at once; give `expire` a longer time".to_owned());
+        }
+        let (adds, sets) =
+            (self.adds.iter().map(|(name, _)| *name), self.sets.iter().map(|(name, _)| *name));
+        let fields = adds.chain(sets).chain(self.ratios.iter().map(|ratio| ratio.name));
+        let mut known = BTreeSet::new();
+        let twice: BTreeSet<_> = fields.filter(|field| !known.insert(*field)).collect();
+        mistakes.extend(
+            twice
+                .iter()
+                .map(|field| format!("the field {field:?} is named twice; leave one of them out")),
+        );
+        mistakes
     }
 
     /// The arguments of `merge_layout`; see `commit.lua`.
@@ -197,7 +216,7 @@ impl<T> MergeHash<T> {
         for Ratio { name, dividend, divisor, decimals } in &self.ratios {
             layout.push((*name).to_owned());
             for side in [dividend, divisor] {
-                // A field that there is not is a mistake, with which nothing is committed.
+                // A job whose sink names a field that is not there is refused.
                 layout.push(self.add_position(side).unwrap_or(0).to_string());
             }
             layout.push(decimals.to_string());
@@ -265,7 +284,15 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
             merged: std::mem::take(&mut self.merged),
         };
         let batch = Batch::new(Work::Merges(work), std::mem::take(&mut self.origins));
-        out.push(batch.mistaken(self.mistake()).staged(self.place));
+        out.push(batch.staged(self.place));
+    }
+
+    fn validate(&self) -> Result<()> {
+        Error::all(
+            self.mistakes().into_iter().map(|mistake| {
+                Err(Error::config(format!("merge into hashes of Redis: {mistake}")))
+            }),
+        )
     }
 
     fn places(&self) -> Vec<Place> {
@@ -276,5 +303,30 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
 impl<T> fmt::Debug for MergeHash<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MergeHash({} staged)", self.merged.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_fields_that_do_not_fit_are_one_error() {
+        let redis = Redis::connect_to("redis://127.0.0.1/2").build().unwrap();
+        let sink = redis.merge_hash(|n: &i64| n.to_string()).add("clicks", |n| *n);
+        assert!(sink.validate().is_ok());
+        let sink = sink.ratio("ctr", "clicks", "views", 6).set("clicks", |n| *n);
+        let sink = sink.newest(|n| n.to_string(), "start").expire(Duration::ZERO);
+        let error = sink.validate().unwrap_err();
+        assert!(error.is_config(), "{error:?}");
+        for says in [
+            "4 errors",
+            "a ratio needs the field \"views\"",
+            "the guard \"start\" is not a field that is set",
+            "its hashes expire at once",
+            "the field \"clicks\" is named twice",
+        ] {
+            assert!(error.report().contains(says), "{says} in {error:?}");
+        }
     }
 }
