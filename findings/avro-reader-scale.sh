@@ -34,8 +34,7 @@ PY
 cat > Read.java <<'J'
 import java.nio.file.*;
 import org.apache.avro.*;
-import org.apache.avro.data.TimeConversions.*;
-import org.apache.avro.generic.*;
+import org.apache.avro.data.TimeConversions.*; import org.apache.avro.generic.*;
 import org.apache.avro.io.*;
 import org.apache.avro.message.*;
 
