@@ -139,12 +139,12 @@ impl Assigned {
         };
         for (reader, range) in self.readers.iter_mut().zip(ranges) {
             let partition = reader.partition;
-            // One that stood nowhere yet has a position, too: it says so.
-            let position = positions.get(&partition).ok_or_else(|| {
-                Error::broken(&format!(
-                    "{partition} is to be read and no position was claimed for it"
-                ))
-            })?;
+            // One that stood nowhere yet has a position, too: it says so. One without any was not claimed, and is not
+            // read: it was revoked meanwhile.
+            let Some(position) = positions.get(&partition) else {
+                reader.close();
+                continue;
+            };
             match begin_at(partition, position, &range, anew) {
                 Err(error) => reader.fail(error),
                 Ok(beginning) => {

@@ -119,6 +119,11 @@ impl PartitionReader {
         self.committed = self.committed.max(offset);
     }
 
+    /// Ends without a word: whoever reads it learns from the feed what has become of it.
+    pub(crate) fn close(&mut self) {
+        self.sender = None;
+    }
+
     /// Ends with an error, behind what was delivered.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
