@@ -109,6 +109,7 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     if record.key != Some(POSITIONS) {
         return Ok(None);
     }
+    // Nobody deletes positions: a record without a value is refused by the reader, for want of bytes.
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
     let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
     let written = Reader::stored_version(&chunk);

@@ -123,6 +123,7 @@ impl RecordBatch {
     /// The records, in order.
     pub(crate) fn messages(&self) -> impl Iterator<Item = Message<'_>> {
         self.rows.iter().map(|row| {
+            // Ranges are made here, of headers that go only together with them.
             let headers = self.headers.get(row.headers.clone()).unwrap_or_default().iter();
             Message {
                 key: self.piece(row.key.as_ref()),

@@ -53,6 +53,7 @@ impl ResultTopics {
     /// How large a batch may be that all of them take.
     pub(crate) fn most_batch_bytes(&self) -> usize {
         let limits = self.all().into_iter().map(|(_, limit)| limit.load(Ordering::Relaxed));
+        // Without topics it is that of one which sets no limit.
         let least = limits.min().unwrap_or(MOST_BYTES).saturating_sub(BESIDE_BATCH_BYTES);
         least.clamp(BESIDE_BATCH_BYTES, MOST_BATCH_BYTES)
     }

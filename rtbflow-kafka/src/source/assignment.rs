@@ -129,6 +129,7 @@ impl Assigned {
         anew: bool,
         queue: impl Fn() -> Result<Queue>,
     ) -> Result<Begun> {
+        // It has begun already: the starts were asked for by a partition that was out of range.
         let Some(positions) = self.positions.take() else { return Ok(Begun::Nothing) };
         let partitions = self.readers.iter().map(|reader| reader.partition);
         let ranges = partitions.map(|partition| range(starts, ends, partition));
@@ -269,6 +270,7 @@ pub(crate) fn open(
     patience: u32,
     mailbox: &Arc<Mailbox>,
 ) -> (PartitionReader, PartitionInput<RawBatch>) {
+    // Without an end it is read for ever.
     let until = until.unwrap_or(i64::MAX);
     let (reader, deliveries) =
         PartitionReader::new(job, partition, until, patience, Arc::clone(mailbox));

@@ -112,6 +112,7 @@ impl KafkaTopic {
 
     fn topic_watch(&self, topics: Vec<OpenedTopic>) -> TopicWatch {
         let pause = self.kafka.millis("topic.metadata.refresh.interval.ms");
+        // As often as librdkafka looks, where it was set to look more often.
         let pause = pause.unwrap_or(CHECK_PAUSE).min(CHECK_PAUSE);
         TopicWatch { kafka: self.kafka.clone(), topics, pause }
     }

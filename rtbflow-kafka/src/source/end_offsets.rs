@@ -200,6 +200,7 @@ impl Worker {
         if changed.is_some() || number.is_some() {
             self.mailbox.update(|slots| {
                 slots.changed = changed.or(slots.changed);
+                // A check that nobody asked for answers nobody.
                 slots.checked = number.unwrap_or(slots.checked);
             });
         }

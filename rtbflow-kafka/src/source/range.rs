@@ -53,6 +53,7 @@ pub(crate) fn begin_at(
         (Some(was), Some(is)) if was != is => Some((start, made_anew(partition.topic, was, is))),
         _ if offset < start => Some((start, lost(partition, offset, start, end))),
         _ if offset > end || cut.is_some() => {
+            // Where it was not cut it ends before the position.
             Some((cut.unwrap_or(end).clamp(start, end), was_cut(partition, offset, range)))
         }
         _ => None,

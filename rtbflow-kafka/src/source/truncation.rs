@@ -113,6 +113,7 @@ fn answer(
 /// The offset that librdkafka names, if its words are about a log that was cut. A position beyond the log is seen
 /// by its offset.
 fn cut_at(reason: &str, position: OffsetAndEpoch) -> KafkaResult<Option<i64>> {
+    // About something else: of what the log does not hold its start and its end say more.
     let Some((_, behind)) = reason.split_once(CUT_AT) else { return Ok(None) };
     let offset = behind.split(|c: char| c != '-' && !c.is_ascii_digit()).next();
     let offset: Option<i64> = offset.and_then(|offset| offset.parse().ok());

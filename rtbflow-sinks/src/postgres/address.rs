@@ -38,6 +38,7 @@ impl Address {
         }
         let (base, query) = split_query(url);
         let Query { kept, mode, ca_file, options } = Query::parse(query)?;
+        // As libpq has it where nothing is said.
         let (ssl_mode, trust) = trust(mode.unwrap_or("prefer"))?;
         let mut config: Config =
             format!("{base}?{}", kept.join("&")).parse().map_err(unreadable)?;
@@ -153,6 +154,7 @@ pub(crate) fn name(config: &Config) -> String {
 /// The hosts, each with its port. One port may be that of all of them.
 fn hosts(config: &Config) -> Vec<String> {
     let ports = config.get_ports();
+    // As the client chooses it.
     let port = |at: usize| ports.get(at).or_else(|| ports.first()).copied().unwrap_or(5432);
     let with_port = |(at, host): (usize, String)| match host.starts_with('/') {
         true => host,

@@ -33,11 +33,12 @@ impl Date {
         self.0
     }
 
-    /// The day on which a time falls in UTC; for another zone add its offset to the time first. Times
-    /// beyond the calendar of Postgres fall on its first or last day.
+    /// The day on which a time falls in UTC; for another zone add its offset to the time first. Times that are
+    /// beyond what 32 bits count fall on the first or the last of these days, which Postgres does not take.
     #[must_use]
     pub fn of(time: Timestamp) -> Self {
         let days = time.as_millis().div_euclid(DAY_MS);
+        // Both are beyond the calendar of Postgres, and refused where they are written.
         Self(i32::try_from(days).unwrap_or(if days < 0 { i32::MIN } else { i32::MAX }))
     }
 }

@@ -208,6 +208,7 @@ fn blame_of_code(code: &str) -> Blame {
         "23503" => Blame::Other,
         "54000" | "40002" => Blame::Row,
         _ => {
+            // A code has five characters, of which two are the class.
             let class = code.get(..2).unwrap_or_default();
             let of_rows = ["09", "22", "23", "2F", "38", "39", "44", "P0"];
             let of_postgres = ["53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX"];

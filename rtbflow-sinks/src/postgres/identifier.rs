@@ -24,6 +24,7 @@ pub(crate) fn table(name: &str) -> Result<String> {
 /// A quoted name as it was before.
 pub(crate) fn plain(quoted: &str) -> String {
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    // One without quotes was never quoted.
     inner.unwrap_or(quoted).replace("\"\"", "\"")
 }
 

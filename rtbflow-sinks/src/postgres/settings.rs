@@ -119,7 +119,9 @@ impl Version {
     pub(crate) fn read(text: &str) -> Self {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
         let mut next = || numbers.next().and_then(std::result::Result::ok);
+        // What it lacks is found by what it answers.
         let Some(major) = next() else { return Self(u32::MAX) };
+        // From 10 on a second number counts corrections, and no release.
         let minor = if major < 10 { next().unwrap_or(0) } else { 0 };
         Self(major.saturating_mul(10_000).saturating_add(minor.saturating_mul(100)))
     }

@@ -181,6 +181,7 @@ pub(crate) fn first_word(mut sql: &str) -> &str {
         } else if let Some(comment) = sql.strip_prefix("/*") {
             behind_comment(comment)
         } else {
+            // Empty where no statement follows.
             return sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         };
     }

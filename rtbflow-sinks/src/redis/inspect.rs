@@ -41,6 +41,7 @@ fn warnings<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Vec<&'static str> {
              and positions alike (set appendonly yes)",
         );
     }
+    // A server that names no policy is taken for one that evicts nothing, as servers do by default.
     let policy = value("maxmemory_policy").unwrap_or("noeviction");
     if value("maxmemory").is_some_and(|limit| limit != "0") && policy != "noeviction" {
         warnings.push(if policy.starts_with("allkeys") {

@@ -40,6 +40,7 @@ impl Merges {
     /// What a row does, for whoever reads a dead letter: its key, and all of it.
     pub(crate) fn describe(&self, row: usize) -> (Option<String>, Value) {
         for merged in &self.merged {
+            // The row is of another key.
             let Some(part) = merged.each().find(|part| part.row == row) else { continue };
             let adds = self.adds.iter().zip(&part.amounts);
             // In range, since it was merged; a `Value` holds no number of more than 64 bits.

@@ -51,6 +51,7 @@ impl Server {
 
     /// The user's name, as the server knows it.
     pub(crate) fn user(&self) -> &str {
+        // The name that Redis itself has for whoever gives none.
         self.client.get_connection_info().redis_settings().username().unwrap_or("default")
     }
 

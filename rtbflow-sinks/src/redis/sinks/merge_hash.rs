@@ -252,6 +252,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
         let key = (self.key)(value);
         let amounts = self.adds.iter().map(|(_, amount)| amount(value)).collect();
         let values = self.sets.iter().map(|(_, text)| text(value)).collect();
+        // The script takes an empty key for none.
         let newest = self.newest.as_ref().map(|newest| (newest.key)(value)).unwrap_or_default();
         let mut part = Part { row: self.origins.len(), amounts, values };
         self.origins.push(record.origin);
