@@ -89,14 +89,14 @@ impl<'de> Deserialize<'de> for Won {
 
 #[cfg(test)]
 mod tests {
-    use rtbflow::state::{Change, Chunk, Reader, Writer};
+    use rtbflow::state::{BucketChange, Chunk, Reader, Writer};
 
     use super::*;
 
     fn stored<T: Serialize + serde::de::DeserializeOwned + 'static>(value: &T) -> Chunk {
         let mut entries = Writer::new(1);
         entries.put(value);
-        let change = Change::Replace(entries.finish().unwrap());
+        let change = BucketChange::Replace(entries.finish().unwrap());
         Chunk { operator: "sums".into(), bucket: 0, change }
     }
 

@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 use rtbflow::Timestamp;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
+use rtbflow::state::{BucketChange, Chunk, Reader, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 fn chunk(bytes: bytes::Bytes) -> Chunk {
-    Chunk { operator: "values".into(), bucket: 0, change: Change::Replace(bytes) }
+    Chunk { operator: "values".into(), bucket: 0, change: BucketChange::Replace(bytes) }
 }
 
 /// Writes the values, in one chunk and each in its own, and reads them again.

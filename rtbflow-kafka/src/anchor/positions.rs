@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rtbflow::epoch::{Epoch, Log, Position, Step};
 use rtbflow::source::RawRecord;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
+use rtbflow::state::{BucketChange, Chunk, Reader, Writer};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 
 use crate::producer::batch::RecordBatch;
@@ -110,7 +110,8 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
         return Ok(None);
     }
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
-    let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
+    let chunk =
+        Chunk { operator: "positions".into(), bucket: 0, change: BucketChange::Append(bytes) };
     let written = Reader::stored_version(&chunk);
     let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
     // One that is none of these is refused by the reader, which names it.

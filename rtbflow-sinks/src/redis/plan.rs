@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Cmd;
 use rtbflow::epoch::{Epoch, Refusal, Task};
 use rtbflow::sink::{Place, Staged};
-use rtbflow::state::Change;
+use rtbflow::state::BucketChange;
 use rtbflow::{BadRecord, Error, Result};
 
 use crate::redis::batch::{Batch, Piece};
@@ -112,9 +112,9 @@ impl<'a> Plan<'a> {
         command.arg(self.epoch.chunks.len());
         for chunk in &self.epoch.chunks {
             let (change, bytes): (_, &[u8]) = match &chunk.change {
-                Change::Append(bytes) => ("append", bytes),
-                Change::Replace(bytes) => ("replace", bytes),
-                Change::Drop => ("drop", &[]),
+                BucketChange::Append(bytes) => ("append", bytes),
+                BucketChange::Replace(bytes) => ("replace", bytes),
+                BucketChange::Drop => ("drop", &[]),
             };
             command.arg(change).arg(bucket_text(chunk.bucket, &chunk.operator)).arg(bytes);
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Step, Verdict};
 use crate::error::Refusal;
 use crate::error::{Error, Result};
@@ -117,11 +117,11 @@ impl Held {
         for chunk in &epoch.chunks {
             let key = (epoch.task, Arc::clone(&chunk.operator), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => self.buckets.entry(key).or_default().push(chunk.clone()),
-                Change::Replace(_) => {
+                BucketChange::Append(_) => self.buckets.entry(key).or_default().push(chunk.clone()),
+                BucketChange::Replace(_) => {
                     self.buckets.insert(key, vec![chunk.clone()]);
                 }
-                Change::Drop => {
+                BucketChange::Drop => {
                     self.buckets.remove(&key);
                 }
             }

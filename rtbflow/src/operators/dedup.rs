@@ -441,7 +441,8 @@ mod tests {
             chunks.iter().for_each(|chunk| new.restore(chunk).unwrap());
             let again = Snapshot::of(|snapshot| new.snapshot(snapshot));
             let mut newest = written(after);
-            let dropped = |chunk: &&Chunk| !matches!(chunk.change, crate::chunk::Change::Drop);
+            let dropped =
+                |chunk: &&Chunk| !matches!(chunk.change, crate::chunk::BucketChange::Drop);
             again.iter().filter(dropped).for_each(|chunk| newest.restore(chunk).unwrap());
             for (id, ms) in (0..30).zip(100..) {
                 let hash = newest.hasher.hash_one(id);

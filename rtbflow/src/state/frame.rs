@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::error::{Error, Result};
 use crate::hash::stable_hash;
 use crate::state::format::{Decoder, Encoder, Names, SHAPE, Shape, check, compare};
@@ -266,7 +266,9 @@ fn checksum(version: u16, entries: &[u8]) -> u32 {
 
 /// What a chunk holds, if it says so in words.
 pub(crate) fn words(chunk: &Chunk) -> Option<&str> {
-    let (Change::Append(bytes) | Change::Replace(bytes)) = &chunk.change else { return None };
+    let (BucketChange::Append(bytes) | BucketChange::Replace(bytes)) = &chunk.change else {
+        return None;
+    };
     let (version, rest) = bytes.split_first_chunk()?;
     let is_said = u16::from_be_bytes(*version) & (CURRENT | IN_WORDS) == CURRENT | IN_WORDS;
     split_words(rest).filter(|_| is_said)?.1
@@ -304,10 +306,10 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn stored_version(chunk: &Chunk) -> Option<u16> {
         match &chunk.change {
-            Change::Append(bytes) | Change::Replace(bytes) => {
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => {
                 bytes.first_chunk().map(|found| u16::from_be_bytes(*found) & VERSIONS)
             }
-            Change::Drop => None,
+            BucketChange::Drop => None,
         }
     }
 
@@ -321,8 +323,8 @@ impl<'a> Reader<'a> {
         let decoder = |entries| Decoder::new(entries, Vec::new(), false);
         let (name, bucket) = (&*chunk.operator, chunk.bucket);
         let bytes: &[u8] = match &chunk.change {
-            Change::Append(bytes) | Change::Replace(bytes) => bytes,
-            Change::Drop => {
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => bytes,
+            BucketChange::Drop => {
                 return Ok(Self {
                     format,
                     entries: None,
@@ -461,7 +463,7 @@ mod tests {
     use super::*;
 
     fn chunk(bytes: Bytes) -> Chunk {
-        Chunk { operator: "windows".into(), bucket: 7, change: Change::Append(bytes) }
+        Chunk { operator: "windows".into(), bucket: 7, change: BucketChange::Append(bytes) }
     }
 
     fn written() -> Bytes {

@@ -360,7 +360,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::Change;
+    use crate::chunk::BucketChange;
     use crate::state::Writer;
     use crate::testing::builders::at;
 
@@ -374,9 +374,9 @@ mod tests {
         fn take(&mut self, state: &mut State) {
             for chunk in Snapshot::of(|snapshot| state.snapshot(snapshot)) {
                 match &chunk.change {
-                    Change::Append(_) => self.0.entry(chunk.bucket).or_default().push(chunk),
-                    Change::Replace(_) => drop(self.0.insert(chunk.bucket, vec![chunk])),
-                    Change::Drop => drop(self.0.remove(&chunk.bucket)),
+                    BucketChange::Append(_) => self.0.entry(chunk.bucket).or_default().push(chunk),
+                    BucketChange::Replace(_) => drop(self.0.insert(chunk.bucket, vec![chunk])),
+                    BucketChange::Drop => drop(self.0.remove(&chunk.bucket)),
                 }
             }
         }
@@ -508,7 +508,7 @@ mod tests {
     fn a_chunk_of_another_kind_of_operator_is_refused() {
         let mut entries = Writer::new(1);
         entries.put(&(1_u16, Some((1_i64, 1_i64))));
-        let change = Change::Append(entries.finish().unwrap());
+        let change = BucketChange::Append(entries.finish().unwrap());
         let chunk = Chunk { operator: "windows".into(), bucket: 1_700_000_000_000, change };
         let error = State::new(1).restore(&chunk).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("another kind"), "{error}");

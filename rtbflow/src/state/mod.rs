@@ -28,7 +28,7 @@ pub use frame::{Format, Reader, Writer};
 pub use keyed_state::{KeyedState, SlotId};
 pub use snapshot::Snapshot;
 
-pub use crate::chunk::{Change, Chunk};
+pub use crate::chunk::{BucketChange, Chunk};
 
 /// The name of a type, without where it is and what it is made of: what stays the same when code moves.
 pub(crate) fn short_name<T: ?Sized>() -> &'static str {

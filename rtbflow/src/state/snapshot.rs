@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::error::Error;
 use crate::state::Writer;
 
@@ -23,12 +23,12 @@ impl Snapshot {
 
     /// These entries follow those that the bucket has.
     pub fn append(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Append);
+        self.change(bucket, entries, BucketChange::Append);
     }
 
     /// These entries take the place of those that the bucket has.
     pub fn replace(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Replace);
+        self.change(bucket, entries, BucketChange::Replace);
     }
 
     /// The bucket ends.
@@ -36,7 +36,7 @@ impl Snapshot {
         self.chunks.push(Chunk::drop_bucket(Arc::clone(&self.operator), bucket));
     }
 
-    fn change(&mut self, bucket: i64, entries: Writer, change: fn(Bytes) -> Change) {
+    fn change(&mut self, bucket: i64, entries: Writer, change: fn(Bytes) -> BucketChange) {
         match entries.finish() {
             Ok(bytes) => {
                 let operator = Arc::clone(&self.operator);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Reject, Tally};
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::Epoch;
 use crate::error::BadRecord;
 use crate::testing::driver::outputs::Outputs;
@@ -67,9 +67,9 @@ impl Store {
         for chunk in epoch.chunks {
             let key = (chunk.operator.to_string(), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => buckets.entry(key).or_default().push(chunk),
-                Change::Replace(_) => drop(buckets.insert(key, vec![chunk])),
-                Change::Drop => drop(buckets.remove(&key)),
+                BucketChange::Append(_) => buckets.entry(key).or_default().push(chunk),
+                BucketChange::Replace(_) => drop(buckets.insert(key, vec![chunk])),
+                BucketChange::Drop => drop(buckets.remove(&key)),
             }
         }
         self.stands.rejects.extend(rejects);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::record::{Origin, Record};
@@ -198,11 +198,11 @@ impl Log {
     pub(super) fn apply(&mut self, chunk: &Chunk) {
         let bucket = (Arc::clone(&chunk.operator), chunk.bucket);
         match &chunk.change {
-            Change::Append(_) => self.0.entry(bucket).or_default().push(chunk.clone()),
-            Change::Replace(_) => {
+            BucketChange::Append(_) => self.0.entry(bucket).or_default().push(chunk.clone()),
+            BucketChange::Replace(_) => {
                 self.0.insert(bucket, vec![chunk.clone()]);
             }
-            Change::Drop => {
+            BucketChange::Drop => {
                 self.0.remove(&bucket);
             }
         }
