@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Format, Reader, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format};
 use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
@@ -94,14 +94,15 @@ where
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         if let Some(highest) = self.highest.filter(|_| self.highest > self.logged) {
             self.logged = Some(highest);
-            let mut entry = Writer::new(Format::of_watermark(Self::VERSION));
+            let mut entry = ChunkWriter::new(Format::of_watermark(Self::VERSION));
             entry.put(&highest);
             snapshot.replace(0, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        self.highest = Reader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
+        self.highest =
+            ChunkReader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
         self.logged = self.highest;
         Ok(())
     }

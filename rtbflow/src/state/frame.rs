@@ -119,7 +119,7 @@ impl From<u16> for Format {
 /// what comes (`untagged`, `flatten`, an inner tag). What a type itself keeps from serde, by `skip` or a lossy
 /// `with`, is not seen.
 #[derive(Debug)]
-pub struct Writer {
+pub struct ChunkWriter {
     format: Format,
     bytes: Vec<u8>,
     entries: Option<Entries>,
@@ -137,7 +137,7 @@ struct Entries {
     count: usize,
 }
 
-impl Writer {
+impl ChunkWriter {
     /// A writer for entries of an operator's state: of this [`Format`], or simply of this version.
     #[must_use]
     pub fn new(format: impl Into<Format>) -> Self {
@@ -286,7 +286,7 @@ fn split_words(entries: &[u8]) -> Option<(&[u8], Option<&str>)> {
 
 /// Reads the entries of one chunk.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct ChunkReader<'a> {
     format: Format,
     entries: Option<Entries>,
     decoder: Decoder<'a>,
@@ -300,7 +300,7 @@ pub struct Reader<'a> {
     bucket: i64,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ChunkReader<'a> {
     /// The version of the state that a chunk says it holds, for a program that reads earlier ones as well; `None` if
     /// there is none. Nothing is checked: [`open`](Self::open) does that.
     #[must_use]
@@ -467,7 +467,7 @@ mod tests {
     }
 
     fn written() -> Bytes {
-        let mut writer = Writer::new(3);
+        let mut writer = ChunkWriter::new(3);
         writer.put(&("a".to_owned(), 1_i64));
         writer.put(&("b".to_owned(), i64::MIN));
         writer.finish().unwrap()
@@ -476,7 +476,7 @@ mod tests {
     #[test]
     fn entries_come_back_in_order() {
         let chunk = chunk(written());
-        let mut reader = Reader::open(&chunk, 3).unwrap();
+        let mut reader = ChunkReader::open(&chunk, 3).unwrap();
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), Some(("a".into(), 1)));
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), Some(("b".into(), i64::MIN)));
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), None);
@@ -489,14 +489,14 @@ mod tests {
             let mut bytes = whole.to_vec();
             bytes[at] ^= 0x40;
             let damaged = chunk(bytes.into());
-            assert!(Reader::open(&damaged, 3).is_err(), "byte {at}");
-            assert!(Reader::open(&chunk(whole.slice(..at)), 3).is_err(), "cut at {at}");
+            assert!(ChunkReader::open(&damaged, 3).is_err(), "byte {at}");
+            assert!(ChunkReader::open(&chunk(whole.slice(..at)), 3).is_err(), "cut at {at}");
         }
     }
 
     #[test]
     fn another_version_names_both() {
-        let error = Reader::open(&chunk(written()), 4).unwrap_err();
+        let error = ChunkReader::open(&chunk(written()), 4).unwrap_err();
         assert!(error.is_config());
         assert!(error.to_string().contains("version 3") && error.to_string().contains("version 4"));
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::state::segment::{Entry, Segment, Slot, Written};
-use crate::state::{Format, Reader, Snapshot};
+use crate::state::{ChunkReader, Format, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots of a segment.
@@ -309,10 +309,10 @@ where
     pub fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == i64::MIN {
             // An operator that went by windows has finished here, and left how far it came.
-            let left = Reader::open(chunk, Format::of_watermark(0))?;
+            let left = ChunkReader::open(chunk, Format::of_watermark(0))?;
             return left.only_entry::<i64>().map(drop);
         }
-        let mut entries = Reader::open(chunk, self.format.clone())?;
+        let mut entries = ChunkReader::open(chunk, self.format.clone())?;
         let number = usize::try_from(chunk.bucket).ok().filter(|number| *number < MOST_SEGMENTS);
         while let Some((key, kept)) = entries.next_entry::<Written<K, V>>()? {
             let number = number.ok_or_else(|| {
@@ -361,7 +361,7 @@ mod tests {
 
     use super::*;
     use crate::chunk::BucketChange;
-    use crate::state::Writer;
+    use crate::state::ChunkWriter;
     use crate::testing::builders::at;
 
     type State = KeyedState<u16, i64>;
@@ -391,7 +391,7 @@ mod tests {
 
         fn entries(&self) -> usize {
             let count = |chunk: &Chunk| {
-                let mut entries = Reader::open(chunk, 1).unwrap();
+                let mut entries = ChunkReader::open(chunk, 1).unwrap();
                 let next = || entries.next_entry::<Written<u16, i64>>().unwrap();
                 std::iter::from_fn(next).count()
             };
@@ -506,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_chunk_of_another_kind_of_operator_is_refused() {
-        let mut entries = Writer::new(1);
+        let mut entries = ChunkWriter::new(1);
         entries.put(&(1_u16, Some((1_i64, 1_i64))));
         let change = BucketChange::Append(entries.finish().unwrap());
         let chunk = Chunk { operator: "windows".into(), bucket: 1_700_000_000_000, change };

@@ -12,7 +12,7 @@ use super::places::{Place, Places};
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Format, Reader};
+use crate::state::{ChunkReader, Format};
 
 /// A record that is held.
 #[derive(Debug)]
@@ -332,7 +332,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
         places: &mut Places,
         key_of: impl Fn(&T) -> K,
     ) -> Result<()> {
-        let mut entries = Reader::open(chunk, format.clone())?;
+        let mut entries = ChunkReader::open(chunk, format.clone())?;
         let Some((base, partitions, marks)) = entries.next_head::<Head<String>>()? else {
             return Ok(());
         };

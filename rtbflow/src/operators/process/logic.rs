@@ -14,7 +14,7 @@ use crate::operators::process::turn::{Cause, Kept};
 use crate::operators::process::{Process, Retention, Turn};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Format, KeyedState, Reader, SlotId, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
@@ -323,7 +323,7 @@ where
             self.logged_working = working;
             match working {
                 Some(working) => {
-                    let mut entry = Writer::new(Format::new(P::VERSION, TIMERS));
+                    let mut entry = ChunkWriter::new(Format::new(P::VERSION, TIMERS));
                     entry.put(&working);
                     snapshot.replace(WORKING, entry);
                 }
@@ -335,7 +335,7 @@ where
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == WORKING {
             self.logged_working =
-                Reader::open(chunk, Format::new(P::VERSION, TIMERS))?.only_entry()?;
+                ChunkReader::open(chunk, Format::new(P::VERSION, TIMERS))?.only_entry()?;
             return Ok(());
         }
         self.kept.restore(chunk)
