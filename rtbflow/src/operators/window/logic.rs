@@ -14,7 +14,7 @@ use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::assign::Panes;
-use crate::operators::window::assign::{Apply, Assigner, Statement, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Assigner, Windows};
 use crate::operators::window::closing::Closing;
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::late_policy::LatePolicy;
@@ -78,8 +78,8 @@ where
     W: Assigner,
     A: Aggregate<T>,
 {
-    pub(crate) fn new(windows: W, statement: Statement<F, A>) -> Self {
-        let Statement { key, aggregate, panes, early } = statement;
+    pub(crate) fn new(windows: W, statement: Aggregation<F, A>) -> Self {
+        let Aggregation { key, aggregate, panes, early } = statement;
         let kept = match panes {
             Panes::Accumulating => windows.allowed_lateness(),
             Panes::Discarding => Duration::ZERO,
@@ -508,7 +508,7 @@ where
         Error::all([Windows::validate(self), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         WindowLogic::new(self, statement)
     }
 }
