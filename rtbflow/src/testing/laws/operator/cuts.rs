@@ -12,7 +12,7 @@ use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::testing::TestFlow;
 use crate::testing::builders::at;
-use crate::testing::drive::{Border, Inlet, Script};
+use crate::testing::drive::{Border, Inlet, ScriptedStream};
 
 /// What came out in one epoch, and where it ends.
 pub(super) struct CutEpoch<U> {
@@ -54,7 +54,7 @@ impl<S: Elements> Life<S> {
         T: Clone + Send + Unpin + 'static,
     {
         let inlet = Inlet::new(from);
-        let script = Script::through(elements.into_iter().skip(from.read), &inlet);
+        let script = ScriptedStream::through(elements.into_iter().skip(from.read), &inlet);
         let flow = Flow::from_elements(script);
         let activity = flow.tip.activity();
         activity.limit(most);

@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::record::{Origin, Record};
 use crate::testing::builders::at;
-use crate::testing::{Script, TestFlow};
+use crate::testing::{ScriptedStream, TestFlow};
 use crate::time::Timestamp;
 
 /// What is put into a pipeline.
@@ -117,7 +117,7 @@ where
 }
 
 /// The elements of the steps, with a barrier each where one is wanted.
-fn script<T>(steps: Vec<Step<T>>) -> (Script<T>, Vec<Expected>, Vec<Gathering>) {
+fn script<T>(steps: Vec<Step<T>>) -> (ScriptedStream<T>, Vec<Expected>, Vec<Gathering>) {
     let (mut epochs, mut restores, mut read) = (Vec::new(), Vec::new(), BTreeSet::new());
     let script = steps.into_iter().map(|step| match step {
         Step::Pause => None,
@@ -139,7 +139,7 @@ fn script<T>(steps: Vec<Step<T>>) -> (Script<T>, Vec<Expected>, Vec<Gathering>) 
             Some(Element::Barrier(barrier))
         }
     });
-    let script = Script::new(script.collect::<Vec<_>>());
+    let script = ScriptedStream::new(script.collect::<Vec<_>>());
     (script, epochs, restores)
 }
 
