@@ -18,7 +18,7 @@ use crate::anchor::target::Target;
 use crate::client::blocking::{blocking, drop_elsewhere};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::producer::records::Records;
+use crate::producer::records::KafkaSinkBuilder;
 use crate::producer::result_topics::ResultTopics;
 
 /// A Kafka cluster as the place of a job's results, state and positions: one transaction per epoch, and
@@ -157,10 +157,10 @@ impl KafkaAnchor {
     }
 
     /// A sink of records for a topic.
-    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+    pub fn records<T>(&self, topic: impl Into<String>) -> KafkaSinkBuilder<T> {
         let topic: Arc<str> = topic.into().into();
         let limit = self.inner.results.limit(&topic);
-        Records::new(self.inner.place, topic, limit)
+        KafkaSinkBuilder::new(self.inner.place, topic, limit)
     }
 
     fn session(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Session>> {

@@ -15,7 +15,7 @@ use crate::client::context::{Context, Undelivered};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::producer::produce::{Sending, producer};
-use crate::producer::records::Records;
+use crate::producer::records::KafkaSinkBuilder;
 use crate::producer::refusal::{Refused, Row, rows};
 use crate::producer::result_topics::ResultTopics;
 use crate::producer::staged::StagedBatch;
@@ -92,10 +92,10 @@ impl Kafka {
 
 impl KafkaWriter {
     /// A sink of records for a topic.
-    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+    pub fn records<T>(&self, topic: impl Into<String>) -> KafkaSinkBuilder<T> {
         let topic: Arc<str> = topic.into().into();
         let limit = self.inner.results.limit(&topic);
-        Records::new(self.inner.place, topic, limit)
+        KafkaSinkBuilder::new(self.inner.place, topic, limit)
     }
 }
 
