@@ -42,7 +42,7 @@ impl<S: Elements> Flow<S> {
     where
         F: Fn(&S::Value) -> Timestamp + Send + 'static,
     {
-        let logic = EventTime {
+        let logic = EventTimeLogic {
             of,
             out_of_orderness,
             highest: None,
@@ -54,7 +54,7 @@ impl<S: Elements> Flow<S> {
 }
 
 /// The logic behind [`Flow::event_time`].
-pub(super) struct EventTime<T, F> {
+pub(super) struct EventTimeLogic<T, F> {
     of: F,
     out_of_orderness: Duration,
     highest: Option<Timestamp>,
@@ -63,13 +63,13 @@ pub(super) struct EventTime<T, F> {
     values: std::marker::PhantomData<fn(T)>,
 }
 
-impl<T, F> fmt::Debug for EventTime<T, F> {
+impl<T, F> fmt::Debug for EventTimeLogic<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EventTime(highest {:?})", self.highest)
+        write!(f, "EventTimeLogic(highest {:?})", self.highest)
     }
 }
 
-impl<T, F> Logic for EventTime<T, F>
+impl<T, F> Logic for EventTimeLogic<T, F>
 where
     T: Send + 'static,
     F: Fn(&T) -> Timestamp + Send + 'static,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::chunk::{BucketChange, Chunk};
 use crate::error::{Error, Result};
 use crate::hash::stable_hash;
-use crate::state::format::{Decoder, Encoder, Names, SHAPE, Shape, check, compare};
+use crate::state::format::{Encoder, Names, SHAPE, Shape, ValueDecoder, check, compare};
 use crate::state::older;
 
 const HEADER_BYTES: usize = 6;
@@ -289,7 +289,7 @@ fn split_words(entries: &[u8]) -> Option<(&[u8], Option<&str>)> {
 pub struct ChunkReader<'a> {
     format: Format,
     entries: Option<Entries>,
-    decoder: Decoder<'a>,
+    decoder: ValueDecoder<'a>,
     /// The entries, if they are written as they once were.
     older: Option<&'a [u8]>,
     /// What they are in words, if the chunk says it.
@@ -320,7 +320,7 @@ impl<'a> ChunkReader<'a> {
     /// says what can be done.
     pub fn open(chunk: &'a Chunk, format: impl Into<Format>) -> Result<Self> {
         let format = format.into();
-        let decoder = |entries| Decoder::new(entries, Vec::new(), false);
+        let decoder = |entries| ValueDecoder::new(entries, Vec::new(), false);
         let (name, bucket) = (&*chunk.operator, chunk.bucket);
         let bytes: &[u8] = match &chunk.change {
             BucketChange::Append(bytes) | BucketChange::Replace(bytes) => bytes,

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::deciding::Deciding;
 use super::due::{Due, out_alone, passed, right_due};
 use super::keys::Keys;
-use super::places::{Place, Places};
+use super::places::{Places, RecordPlace};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::chunk::Chunk;
@@ -197,7 +197,7 @@ where
         &mut self,
         value: L,
         (time, origin): (i64, Option<Origin>),
-        place: Place,
+        place: RecordPlace,
         out: &mut Outbox<J::Out>,
     ) {
         let key = (self.left_key)(&value);
@@ -246,7 +246,7 @@ where
         }
     }
 
-    fn on_right(&mut self, value: R, time: i64, place: Place, out: &mut Outbox<J::Out>) {
+    fn on_right(&mut self, value: R, time: i64, place: RecordPlace, out: &mut Outbox<J::Out>) {
         let key = (self.right_key)(&value);
         let hash = self.keys.hash(&key);
         let known = self.keys.find(hash, &key);

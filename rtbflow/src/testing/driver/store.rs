@@ -24,7 +24,7 @@ pub struct StateBucket {
 
 /// The place of a driven pipeline: it stands as it does after the last of its commits.
 #[derive(Default)]
-pub(super) struct Store {
+pub(super) struct DrivenStore {
     stands: Standing,
     after: Vec<Standing>,
 }
@@ -41,7 +41,7 @@ struct Standing {
     rows: BTreeMap<String, usize>,
 }
 
-impl Store {
+impl DrivenStore {
     /// A place that holds these chunks and has seen no commit.
     pub(super) fn holding(chunks: Vec<Chunk>) -> Self {
         let mut store = Self::default();

@@ -24,14 +24,14 @@ pub(crate) struct Server(Arc<State>);
 struct State {
     /// What it takes for each row, from the first to the last moment: no end of the storm makes it faster.
     a_row: Duration,
-    refusal: Option<Refusal>,
+    refusal: Option<Outage>,
     /// Whether it has a step for each task alone.
     apart: bool,
     chance: Chance,
 }
 
 #[derive(Debug)]
-struct Refusal {
+struct Outage {
     from: Instant,
     to: Instant,
     kind: ErrorKind,
@@ -48,7 +48,7 @@ impl Server {
             let most = draw.pick([500, 8_000]);
             // Some ask again, some end with the error that they receive and are started again.
             let kind = draw.pick([ErrorKind::Transient, ErrorKind::Config]);
-            Refusal { from, to: from + draw.millis(most), kind }
+            Outage { from, to: from + draw.millis(most), kind }
         });
         let a_row = Duration::from_millis(a_row);
         let apart = chance.of(SERVER, "commits apart").one_in(3);

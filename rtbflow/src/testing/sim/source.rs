@@ -132,7 +132,7 @@ impl<T: Clone + Send + Sync + 'static> SimFeed<T> {
     }
 
     fn input(&self, partition: Partition, begun: &Begun) -> PartitionInput<SimBatch<T>> {
-        let reader = Reader {
+        let reader = SimReader {
             log: self.log.clone(),
             life: self.life.clone(),
             clock: Arc::clone(&self.context.clock),
@@ -152,7 +152,7 @@ impl<T: Clone + Send + Sync + 'static> SimFeed<T> {
 }
 
 /// Reads one partition.
-struct Reader<T> {
+struct SimReader<T> {
     log: SimLog<T>,
     life: Life,
     clock: Arc<dyn Clock>,
@@ -165,7 +165,7 @@ struct Reader<T> {
     finished: bool,
 }
 
-impl<T: Clone + Send + Sync + 'static> Reader<T> {
+impl<T: Clone + Send + Sync + 'static> SimReader<T> {
     async fn read(&mut self) -> Option<Result<Delivery<SimBatch<T>>>> {
         if self.finished {
             return None;

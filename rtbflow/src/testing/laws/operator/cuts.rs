@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::passage::{Log, Passage, finished};
+use super::passage::{Passage, StateLog, finished};
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathering};
 use crate::element::Element;
@@ -47,7 +47,7 @@ impl<S: Elements> Life<S> {
     pub(super) fn begin<T>(
         pipeline: &impl Fn(TestFlow<T>) -> Flow<S>,
         elements: impl IntoIterator<Item = Element<T>>,
-        (from, log): (Border, Option<Log>),
+        (from, log): (Border, Option<StateLog>),
         most: usize,
     ) -> Self
     where
