@@ -128,18 +128,18 @@ impl<'a, 'n> Encoder<'a, 'n> {
     }
 
     /// Begins what says its length only at its end, or now.
-    fn begin_open(self, tag: u8, len: Option<usize>) -> Parts<'a, 'n> {
+    fn begin_open(self, tag: u8, len: Option<usize>) -> PartsWriter<'a, 'n> {
         self.bytes.push(tag);
         let at = self.bytes.len();
         if let Some(len) = len {
             put_unsigned(self.bytes, len as u64);
         }
-        Parts { encoder: self, of: "", expected: len.ok_or(at), found: 0 }
+        PartsWriter { encoder: self, of: "", expected: len.ok_or(at), found: 0 }
     }
 
     #[inline]
-    fn parts(self, of: &'static str, len: usize) -> Parts<'a, 'n> {
-        Parts { encoder: self, of, expected: Ok(len), found: 0 }
+    fn parts(self, of: &'static str, len: usize) -> PartsWriter<'a, 'n> {
+        PartsWriter { encoder: self, of, expected: Ok(len), found: 0 }
     }
 
     #[inline]
@@ -163,13 +163,13 @@ macro_rules! number {
 impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     type Ok = ();
     type Error = FormatFailure;
-    type SerializeSeq = Parts<'a, 'n>;
-    type SerializeTuple = Parts<'a, 'n>;
-    type SerializeTupleStruct = Parts<'a, 'n>;
-    type SerializeTupleVariant = Parts<'a, 'n>;
-    type SerializeMap = Parts<'a, 'n>;
-    type SerializeStruct = Parts<'a, 'n>;
-    type SerializeStructVariant = Parts<'a, 'n>;
+    type SerializeSeq = PartsWriter<'a, 'n>;
+    type SerializeTuple = PartsWriter<'a, 'n>;
+    type SerializeTupleStruct = PartsWriter<'a, 'n>;
+    type SerializeTupleVariant = PartsWriter<'a, 'n>;
+    type SerializeMap = PartsWriter<'a, 'n>;
+    type SerializeStruct = PartsWriter<'a, 'n>;
+    type SerializeStructVariant = PartsWriter<'a, 'n>;
 
     fn is_human_readable(&self) -> bool {
         self.dynamic
@@ -310,14 +310,14 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn serialize_seq(mut self, len: Option<usize>) -> Result<Parts<'a, 'n>, FormatFailure> {
+    fn serialize_seq(mut self, len: Option<usize>) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         let Some(len) = len else { return Ok(self.begin_open(SEQ, None)) };
         self.begin((SEQ, SHORT_SEQ), len);
         Ok(self.parts("", len))
     }
 
     #[inline]
-    fn serialize_tuple(mut self, len: usize) -> Result<Parts<'a, 'n>, FormatFailure> {
+    fn serialize_tuple(mut self, len: usize) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.begin((TUPLE, SHORT_TUPLE), len);
         Ok(self.parts("", len))
     }
@@ -326,7 +326,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         mut self,
         name: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, FormatFailure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.serialize_tuple(len)
     }
@@ -337,14 +337,14 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         _number: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, FormatFailure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.bytes.push(TUPLE_VARIANT);
         self.name(variant);
         self.serialize_tuple(len)
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Parts<'a, 'n>, FormatFailure> {
+    fn serialize_map(self, len: Option<usize>) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         Ok(self.begin_open(MAP, len))
     }
 
@@ -353,7 +353,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         mut self,
         name: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, FormatFailure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.begin((STRUCT, SHORT_STRUCT), len);
         Ok(self.parts(name, len))
@@ -365,7 +365,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         _number: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, FormatFailure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.bytes.push(STRUCT_VARIANT);
         self.name(variant);
@@ -388,7 +388,7 @@ fn fixed(bytes: &mut Vec<u8>, tag: u8, number: &[u8]) {
 
 /// What has parts, and of which some are written.
 #[derive(Debug)]
-pub(crate) struct Parts<'a, 'n> {
+pub(crate) struct PartsWriter<'a, 'n> {
     encoder: Encoder<'a, 'n>,
     /// Of which type or variant.
     of: &'static str,
@@ -397,7 +397,7 @@ pub(crate) struct Parts<'a, 'n> {
     found: usize,
 }
 
-impl Parts<'_, '_> {
+impl PartsWriter<'_, '_> {
     #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
         self.found += 1;
@@ -435,7 +435,7 @@ impl Parts<'_, '_> {
 /// Parts without names.
 macro_rules! parts {
     ($($trait:ident $method:ident),+) => {$(
-        impl ser::$trait for Parts<'_, '_> {
+        impl ser::$trait for PartsWriter<'_, '_> {
             type Ok = ();
             type Error = FormatFailure;
 
@@ -446,7 +446,7 @@ macro_rules! parts {
 
             #[inline]
             fn end(self) -> Result<(), FormatFailure> {
-                Parts::end(self)
+                PartsWriter::end(self)
             }
         }
     )+};
@@ -461,7 +461,7 @@ parts!(
 /// Parts with names.
 macro_rules! fields {
     ($($trait:ident),+) => {$(
-        impl ser::$trait for Parts<'_, '_> {
+        impl ser::$trait for PartsWriter<'_, '_> {
             type Ok = ();
             type Error = FormatFailure;
 
@@ -481,14 +481,14 @@ macro_rules! fields {
 
             #[inline]
             fn end(self) -> Result<(), FormatFailure> {
-                Parts::end(self)
+                PartsWriter::end(self)
             }
         }
     )+};
 }
 fields!(SerializeStruct, SerializeStructVariant);
 
-impl ser::SerializeMap for Parts<'_, '_> {
+impl ser::SerializeMap for PartsWriter<'_, '_> {
     type Ok = ();
     type Error = FormatFailure;
 
@@ -501,6 +501,6 @@ impl ser::SerializeMap for Parts<'_, '_> {
     }
 
     fn end(self) -> Result<(), FormatFailure> {
-        Parts::end(self)
+        PartsWriter::end(self)
     }
 }
