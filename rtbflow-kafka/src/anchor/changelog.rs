@@ -29,15 +29,15 @@ const MORE: u8 = 0x11;
 const MOST_BYTES: usize = 768 << 10;
 
 /// An operator and one of its buckets.
-type Bucket = (Arc<str>, i64);
+type BucketId = (Arc<str>, i64);
 
 /// How long the log of each bucket is, in pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lengths(BTreeMap<Bucket, u32>);
+pub(crate) struct Lengths(BTreeMap<BucketId, u32>);
 
 /// The lengths that change by an epoch.
 #[derive(Debug, Default)]
-pub(crate) struct LengthChanges(Vec<(Bucket, u32)>);
+pub(crate) struct LengthChanges(Vec<(BucketId, u32)>);
 
 /// What changes in a bucket in one epoch.
 #[derive(Default)]
@@ -47,8 +47,8 @@ struct FoldedBucket {
 }
 
 /// The changes per bucket: one that is replaced or dropped needs nothing of what came before.
-fn fold(chunks: &[Chunk]) -> BTreeMap<Bucket, FoldedBucket> {
-    let mut logs: BTreeMap<Bucket, FoldedBucket> = BTreeMap::new();
+fn fold(chunks: &[Chunk]) -> BTreeMap<BucketId, FoldedBucket> {
+    let mut logs: BTreeMap<BucketId, FoldedBucket> = BTreeMap::new();
     for chunk in chunks {
         let log = logs.entry((Arc::clone(&chunk.operator), chunk.bucket)).or_default();
         match &chunk.change {
@@ -73,7 +73,7 @@ fn read_piece_key(key: &[u8]) -> Option<(&str, i64, u32)> {
 }
 
 /// Appends the pieces of a row, numbered from `next` on; returns the number behind the last.
-fn write_row(bucket: &Bucket, mut next: u32, row: &[u8], out: &mut RecordBatch) -> u32 {
+fn write_row(bucket: &BucketId, mut next: u32, row: &[u8], out: &mut RecordBatch) -> u32 {
     let mut rest = row;
     loop {
         let (piece, behind) = rest.split_at(rest.len().min(MOST_BYTES));

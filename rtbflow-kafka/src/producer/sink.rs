@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::producer::batch::RecordBatch;
 use crate::producer::records::KafkaSinkBuilder;
-use crate::producer::staged::{Batch, meant_for, too_large};
+use crate::producer::staged::{SinkBatch, meant_for, too_large};
 
 type Value<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> Result<bool, BadRecord> + Send>;
 
@@ -141,7 +141,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         if rows > 0 {
             let (topic, origins) =
                 (Arc::clone(&self.form.topic), std::mem::take(&mut self.origins));
-            let batch = Batch { topic, records: Arc::new(records), origins: origins.into() };
+            let batch = SinkBatch { topic, records: Arc::new(records), origins: origins.into() };
             out.push(Staged::new(self.form.place, rows, batch));
         }
     }
