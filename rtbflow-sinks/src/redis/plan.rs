@@ -8,7 +8,7 @@ use rtbflow::sink::{Place, Staged};
 use rtbflow::state::BucketChange;
 use rtbflow::{BadRecord, Error, Result};
 
-use crate::redis::batch::{Batch, Piece};
+use crate::redis::batch::{Piece, SinkBatch};
 use crate::redis::keys::{bucket_text, task_text};
 use crate::redis::positions::{mark, position_text};
 
@@ -29,7 +29,7 @@ struct Planned<'a> {
     /// Its number among all that the epoch has staged.
     number: usize,
     staged: &'a Staged,
-    batch: &'a Batch,
+    batch: &'a SinkBatch,
     /// Whether its rows go each by itself.
     apart: bool,
     pieces: Vec<Piece<'a>>,
@@ -47,7 +47,7 @@ impl<'a> Plan<'a> {
             if staged.place != place {
                 continue;
             }
-            let batch = staged.batch::<Batch>().ok_or_else(|| {
+            let batch = staged.batch::<SinkBatch>().ok_or_else(|| {
                 Error::permanent("commit to Redis what no sink of this place has staged: let this `Redis` make the sink")
             })?;
             let pieces = batch.pieces(staged, false);
