@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rtbflow::Timestamp;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
+use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
 use rtbflow_examples::events::Click;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -127,14 +127,14 @@ fn millis(number: usize) -> i64 {
 }
 
 fn write<V: Value>(values: &[V]) -> Chunk {
-    let mut entries = Writer::new(1);
+    let mut entries = ChunkWriter::new(1);
     values.iter().for_each(|value| entries.put(value));
     let bytes = entries.finish().expect("values that come back as they were");
-    Chunk { operator: "bench".into(), bucket: 0, change: Change::Append(bytes) }
+    Chunk { operator: "bench".into(), bucket: 0, change: BucketChange::Append(bytes) }
 }
 
 fn read<V: Value>(chunk: &Chunk) {
-    let mut entries = Reader::open(chunk, 1).expect("a chunk of this version");
+    let mut entries = ChunkReader::open(chunk, 1).expect("a chunk of this version");
     while let Some(value) = entries.next_entry::<V>().expect("a value") {
         black_box(value);
     }
@@ -162,7 +162,7 @@ fn measure<V: Value>(criterion: &mut Criterion) {
     for count in ENTRIES {
         let values: Vec<V> = (0..count).map(V::of).collect();
         let (chunk, by_place) = (write(&values), write_by_place(&values));
-        let Change::Append(bytes) = &chunk.change else { unreachable!() };
+        let BucketChange::Append(bytes) = &chunk.change else { unreachable!() };
         // With the two bytes of a version and the four of the checksum.
         let (ours, theirs) = (bytes.len() / count, (by_place.0.len() + 6) / count);
         println!("{}/{count}: {ours} bytes per value, by place {theirs}", V::NAME);

@@ -89,14 +89,14 @@ impl<'de> Deserialize<'de> for Won {
 
 #[cfg(test)]
 mod tests {
-    use rtbflow::state::{Change, Chunk, Reader, Writer};
+    use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
 
     use super::*;
 
     fn stored<T: Serialize + serde::de::DeserializeOwned + 'static>(value: &T) -> Chunk {
-        let mut entries = Writer::new(1);
+        let mut entries = ChunkWriter::new(1);
         entries.put(value);
-        let change = Change::Replace(entries.finish().unwrap());
+        let change = BucketChange::Replace(entries.finish().unwrap());
         Chunk { operator: "sums".into(), bucket: 0, change }
     }
 
@@ -106,10 +106,10 @@ mod tests {
         sum += i64::MAX;
         assert_eq!((sum.fits(), (sum - i64::MAX).fits()), (None, Some(i64::MAX)));
         for sum in [Won::default(), Won::from(-7), Won::from(i64::MAX), sum] {
-            let read = Reader::open(&stored(&sum), 1).unwrap().only_entry::<Won>().unwrap();
+            let read = ChunkReader::open(&stored(&sum), 1).unwrap().only_entry::<Won>().unwrap();
             assert_eq!(read, Some(sum));
         }
-        let read = Reader::open(&stored(&1200_i64), 1).unwrap().only_entry::<Won>().unwrap();
+        let read = ChunkReader::open(&stored(&1200_i64), 1).unwrap().only_entry::<Won>().unwrap();
         assert_eq!(read, Some(Won::from(1200)));
     }
 

@@ -11,7 +11,7 @@ pub use client::group::Member;
 pub use client::kafka::Kafka;
 pub use client::topic_spec::{TopicCount, TopicSpec};
 pub use producer::dead_letter::DeadLetterTopic;
-pub use producer::records::Records;
+pub use producer::records::KafkaSinkBuilder;
 pub use producer::sink::KafkaSink;
 pub use producer::writer::KafkaWriter;
 pub use source::feed::KafkaFeed;

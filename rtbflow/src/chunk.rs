@@ -12,12 +12,12 @@ pub struct Chunk {
     /// The bucket: what it means is the operator's own business.
     pub bucket: i64,
     /// What becomes of it.
-    pub change: Change,
+    pub change: BucketChange,
 }
 
 /// What becomes of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum BucketChange {
     /// These bytes follow the ones before.
     Append(Bytes),
     /// These bytes take the place of all before.
@@ -30,15 +30,15 @@ impl Chunk {
     /// The end of a bucket.
     #[must_use]
     pub fn drop_bucket(operator: Arc<str>, bucket: i64) -> Self {
-        Self { operator, bucket, change: Change::Drop }
+        Self { operator, bucket, change: BucketChange::Drop }
     }
 
     /// Bytes that the change adds to the log.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.change {
-            Change::Append(bytes) | Change::Replace(bytes) => bytes.len(),
-            Change::Drop => 0,
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => bytes.len(),
+            BucketChange::Drop => 0,
         }
     }
 

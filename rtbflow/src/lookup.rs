@@ -58,9 +58,9 @@ impl From<Error> for Failed {
 /// let found = block_on(try_join3(halves.get(4), halves.get(5), halves.get(6)));
 /// assert_eq!(found.ok(), Some((Some((2, 3)), None, Some((3, 3)))));
 /// ```
-pub struct Batched<K, V>(Arc<Inner<K, V>>);
+pub struct Batched<K, V>(Arc<BatchedFetch<K, V>>);
 
-struct Inner<K, V> {
+struct BatchedFetch<K, V> {
     most: usize,
     fetch: Box<dyn Fn(Vec<K>) -> Fetched<K, V> + Send + Sync>,
     open: Mutex<Option<Open<K, V>>>,
@@ -105,7 +105,7 @@ where
         R: Future<Output = Result<HashMap<K, V>>> + Send + 'static,
     {
         let fetch = Box::new(move |keys| fetch(keys).boxed());
-        Self(Arc::new(Inner { most, fetch, open: Mutex::new(None) }))
+        Self(Arc::new(BatchedFetch { most, fetch, open: Mutex::new(None) }))
     }
 
     /// What a key stands for, if it is there.

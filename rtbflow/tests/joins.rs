@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use rtbflow::operators::TableJoin;
 use rtbflow::operators::interval_join::{Bound, EitherOrBoth, IntervalJoin};
 use rtbflow::operators::window::{Late, Tumbling};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::builders::{at, read};
 use rtbflow::testing::laws;
 use rtbflow::{Barrier, Either, Element, Elements, Flow, Timestamp};
@@ -585,9 +585,9 @@ fn state_that_was_written_for_another_interval_is_taken_over() {
     let (pairs, rewritten) = with_state(written.clone(), &[left], hours(1));
     assert_eq!(pairs.len(), 20);
     // The next epoch moves everything to the buckets of the new interval.
-    let dropped = |chunk: &&Chunk| matches!(chunk.change, Change::Drop);
+    let dropped = |chunk: &&Chunk| matches!(chunk.change, BucketChange::Drop);
     assert_eq!(rewritten.iter().filter(dropped).count(), written.len());
-    let moved = rewritten.into_iter().filter(|chunk| !matches!(chunk.change, Change::Drop));
+    let moved = rewritten.into_iter().filter(|chunk| !matches!(chunk.change, BucketChange::Drop));
     let left = Element::Record(read(Either::Left((1, 21, 0)), 3_600_000, 21), at(0));
     let (pairs, _) = with_state(moved.collect(), &[left], hours(1));
     assert_eq!(pairs.len(), 20);

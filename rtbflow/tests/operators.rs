@@ -192,7 +192,7 @@ mod broken {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use rtbflow::operators::{Logic, Outbox, Snapshot};
-    use rtbflow::state::{Chunk, Reader, Writer};
+    use rtbflow::state::{Chunk, ChunkReader, ChunkWriter};
     use rtbflow::testing::laws;
     use rtbflow::{Record, Result, Timestamp};
 
@@ -233,7 +233,7 @@ mod broken {
         }
 
         fn snapshot(&mut self, snapshot: &mut Snapshot) {
-            let mut count = Writer::new(Self::VERSION);
+            let mut count = ChunkWriter::new(Self::VERSION);
             count.put(&self.count);
             if self.fault == Fault::AppendsWhatItReplaces {
                 snapshot.append(0, count);
@@ -243,7 +243,7 @@ mod broken {
         }
 
         fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-            let count: i64 = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+            let count: i64 = ChunkReader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
             match self.fault {
                 Fault::ForgetsItsState => {}
                 // What is appended adds up.
@@ -288,13 +288,13 @@ mod broken {
         }
 
         fn snapshot(&mut self, snapshot: &mut Snapshot) {
-            let mut count = Writer::new(Self::VERSION);
+            let mut count = ChunkWriter::new(Self::VERSION);
             count.put(&(self.came + if self.forgets { 0 } else { self.due }));
             snapshot.replace(0, count);
         }
 
         fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-            self.came = Reader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
+            self.came = ChunkReader::open(chunk, Self::VERSION)?.next_entry()?.unwrap_or(0);
             Ok(())
         }
     }

@@ -9,20 +9,20 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 use rtbflow::Timestamp;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
+use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 fn chunk(bytes: bytes::Bytes) -> Chunk {
-    Chunk { operator: "values".into(), bucket: 0, change: Change::Replace(bytes) }
+    Chunk { operator: "values".into(), bucket: 0, change: BucketChange::Replace(bytes) }
 }
 
 /// Writes the values, in one chunk and each in its own, and reads them again.
 fn through<T: Serialize + DeserializeOwned + 'static>(values: &[T]) -> rtbflow::Result<Vec<T>> {
-    let mut writer = Writer::new(1);
+    let mut writer = ChunkWriter::new(1);
     values.iter().for_each(|value| writer.put(value));
     let chunk = chunk(writer.finish()?);
-    let mut reader = Reader::open(&chunk, 1)?;
+    let mut reader = ChunkReader::open(&chunk, 1)?;
     std::iter::from_fn(|| reader.next_entry().transpose()).collect()
 }
 
@@ -305,10 +305,10 @@ fn what_would_not_come_back_is_refused_with_its_field() {
 
 #[test]
 fn another_type_is_refused_and_both_are_named() {
-    let mut writer = Writer::new(1);
+    let mut writer = ChunkWriter::new(1);
     writer.put(&("a".to_owned(), 5_u64));
     let chunk = chunk(writer.finish().unwrap());
-    let error = Reader::open(&chunk, 1).unwrap().next_entry::<(String, i64)>().unwrap_err();
+    let error = ChunkReader::open(&chunk, 1).unwrap().next_entry::<(String, i64)>().unwrap_err();
     let text = error.to_string();
     assert!(error.is_config(), "{error:?}");
     for part in ["\"values\"", "stored as `(str, u64)`", "has `(str, i64)`", "reset the job"] {
@@ -329,7 +329,7 @@ fn by_position<T: Serialize>(value: &T) -> Chunk {
 fn what_was_stored_by_position_is_taken_whole_and_refused_where_a_field_was_left_out() {
     let read = |value: &Bid| {
         let chunk = by_position(value);
-        Reader::open(&chunk, 1).unwrap().only_entry::<Bid>()
+        ChunkReader::open(&chunk, 1).unwrap().only_entry::<Bid>()
     };
     let whole = bid(Some(1), Some(2), &[3]);
     assert_eq!(read(&whole).unwrap(), Some(whole));
@@ -346,11 +346,11 @@ fn what_was_stored_by_position_is_taken_whole_and_refused_where_a_field_was_left
 
 #[test]
 fn what_is_not_read_is_an_error() {
-    let mut writer = Writer::new(1);
+    let mut writer = ChunkWriter::new(1);
     writer.put(&1_u8);
     writer.put(&2_u8);
     let chunk = chunk(writer.finish().unwrap());
-    assert!(Reader::open(&chunk, 1).unwrap().only_entry::<u8>().is_err());
+    assert!(ChunkReader::open(&chunk, 1).unwrap().only_entry::<u8>().is_err());
 }
 
 fn untagged() -> impl Strategy<Value = Untagged> {

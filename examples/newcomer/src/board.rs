@@ -7,7 +7,7 @@ use rtbflow::epoch::{
     Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Step, Task, Verdict,
 };
 use rtbflow::sink::{Place, Sink, Staged, StagedRows};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::{Partition, Record, Result};
 
 use crate::Reading;
@@ -99,9 +99,9 @@ impl Held {
         for chunk in &epoch.chunks {
             let bucket = (epoch.task, chunk.operator.to_string(), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => self.state.entry(bucket).or_default().push(chunk.clone()),
-                Change::Replace(_) => drop(self.state.insert(bucket, vec![chunk.clone()])),
-                Change::Drop => drop(self.state.remove(&bucket)),
+                BucketChange::Append(_) => self.state.entry(bucket).or_default().push(chunk.clone()),
+                BucketChange::Replace(_) => drop(self.state.insert(bucket, vec![chunk.clone()])),
+                BucketChange::Drop => drop(self.state.remove(&bucket)),
             }
         }
     }

@@ -11,7 +11,7 @@ use rtbflow::{Error, Result};
 use crate::anchor::commit::Plan;
 use crate::anchor::forget;
 use crate::anchor::options::{CALL_TIMEOUT, CLAIM_TIMEOUT, LONGEST_TRANSACTION, RESTORE_TIMEOUT};
-use crate::anchor::place::{Inner, KafkaAnchor};
+use crate::anchor::place::{KafkaAnchor, Shared};
 use crate::anchor::target::Target;
 use crate::client::topic_spec::TopicSpec;
 use crate::producer::refusal::of_epoch;
@@ -37,7 +37,7 @@ impl Anchor for KafkaAnchor {
     }
 
     fn validate(&self) -> Result<()> {
-        let Inner { kafka, options, .. } = &*self.inner;
+        let Shared { kafka, options, .. } = &*self.inner;
         let call_timeout = match options.call_timeout.is_zero() {
             true => {
                 Err(Error::config("commit to Kafka: `call_timeout` is 0; give calls some seconds"))
@@ -48,7 +48,7 @@ impl Anchor for KafkaAnchor {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
-        let Inner { kafka, results, options, .. } = &*self.inner;
+        let Shared { kafka, results, options, .. } = &*self.inner;
         kafka.check(CALL_TIMEOUT).await?;
         let mut topics = results.names();
         let changelog = (!options.creates_changelog).then(|| TopicSpec::changelog(job, 0));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rtbflow::source::RawRecord;
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::{Error, Result};
 
 use crate::anchor::positions::{Positions, read_positions};
@@ -29,34 +29,34 @@ const MORE: u8 = 0x11;
 const MOST_BYTES: usize = 768 << 10;
 
 /// An operator and one of its buckets.
-type Bucket = (Arc<str>, i64);
+type BucketId = (Arc<str>, i64);
 
 /// How long the log of each bucket is, in pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lengths(BTreeMap<Bucket, u32>);
+pub(crate) struct Lengths(BTreeMap<BucketId, u32>);
 
 /// The lengths that change by an epoch.
 #[derive(Debug, Default)]
-pub(crate) struct LengthChanges(Vec<(Bucket, u32)>);
+pub(crate) struct LengthChanges(Vec<(BucketId, u32)>);
 
 /// What changes in a bucket in one epoch.
 #[derive(Default)]
-struct BucketChange {
+struct FoldedBucket {
     clears: bool,
     rows: Vec<Bytes>,
 }
 
 /// The changes per bucket: one that is replaced or dropped needs nothing of what came before.
-fn fold(chunks: &[Chunk]) -> BTreeMap<Bucket, BucketChange> {
-    let mut logs: BTreeMap<Bucket, BucketChange> = BTreeMap::new();
+fn fold(chunks: &[Chunk]) -> BTreeMap<BucketId, FoldedBucket> {
+    let mut logs: BTreeMap<BucketId, FoldedBucket> = BTreeMap::new();
     for chunk in chunks {
         let log = logs.entry((Arc::clone(&chunk.operator), chunk.bucket)).or_default();
         match &chunk.change {
-            Change::Append(bytes) => log.rows.push(bytes.clone()),
-            Change::Replace(bytes) => {
-                *log = BucketChange { clears: true, rows: vec![bytes.clone()] }
+            BucketChange::Append(bytes) => log.rows.push(bytes.clone()),
+            BucketChange::Replace(bytes) => {
+                *log = FoldedBucket { clears: true, rows: vec![bytes.clone()] }
             }
-            Change::Drop => *log = BucketChange { clears: true, rows: Vec::new() },
+            BucketChange::Drop => *log = FoldedBucket { clears: true, rows: Vec::new() },
         }
     }
     logs
@@ -73,7 +73,7 @@ fn read_piece_key(key: &[u8]) -> Option<(&str, i64, u32)> {
 }
 
 /// Appends the pieces of a row, numbered from `next` on; returns the number behind the last.
-fn write_row(bucket: &Bucket, mut next: u32, row: &[u8], out: &mut RecordBatch) -> u32 {
+fn write_row(bucket: &BucketId, mut next: u32, row: &[u8], out: &mut RecordBatch) -> u32 {
     let mut rest = row;
     loop {
         let (piece, behind) = rest.split_at(rest.len().min(MOST_BYTES));
@@ -212,7 +212,7 @@ fn join(operator: &Arc<str>, bucket: i64, pieces: Pieces, chunks: &mut Vec<Chunk
         open = mark == MORE;
         if !open {
             let bytes = if whole { bytes } else { std::mem::take(&mut begun).into() };
-            let (operator, change) = (Arc::clone(operator), Change::Append(bytes));
+            let (operator, change) = (Arc::clone(operator), BucketChange::Append(bytes));
             chunks.push(Chunk { operator, bucket, change });
         }
     }
@@ -244,12 +244,12 @@ mod tests {
 
     use super::*;
 
-    fn chunk(operator: &str, bucket: i64, change: Change) -> Chunk {
+    fn chunk(operator: &str, bucket: i64, change: BucketChange) -> Chunk {
         Chunk { operator: operator.into(), bucket, change }
     }
 
     fn append(bucket: i64, bytes: impl Into<Bytes>) -> Chunk {
-        chunk("a:b", bucket, Change::Append(bytes.into()))
+        chunk("a:b", bucket, BucketChange::Append(bytes.into()))
     }
 
     fn scan<'a>(records: impl IntoIterator<Item = &'a RecordBatch>) -> Result<Scan> {
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_log_grows_is_replaced_and_ends() {
-        let replace = |bytes| chunk("a:b", 7, Change::Replace(Bytes::from_static(bytes)));
+        let replace = |bytes| chunk("a:b", 7, BucketChange::Replace(Bytes::from_static(bytes)));
         let groups = [
             vec![append(7, "1"), append(7, "2")],
             vec![append(7, "3"), append(i64::MIN, "x")],
@@ -286,8 +286,11 @@ mod tests {
         let (written, chunks) = check(&groups);
         assert_eq!(chunks, [append(i64::MIN, "x"), append(7, "4"), append(7, "5")]);
         assert_eq!(written[2].len(), 3, "one piece, and two that are deleted");
-        let ended =
-            vec![chunk("a:b", 7, Change::Drop), append(8, "new"), chunk("a:b", 8, Change::Drop)];
+        let ended = vec![
+            chunk("a:b", 7, BucketChange::Drop),
+            append(8, "new"),
+            chunk("a:b", 8, BucketChange::Drop),
+        ];
         let (written, chunks) = check(&[groups.to_vec(), vec![ended]].concat());
         assert_eq!(chunks, [append(i64::MIN, "x")]);
         assert_eq!(written[4].len(), 2, "a bucket that came and went leaves nothing");

@@ -18,7 +18,7 @@ use crate::producer::batch::RecordBatch;
 const RIVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why an attempt failed, and the positions that it tried to write, if it came that far.
-type Failed = (Error, Option<Box<Positions>>);
+type FailedAttempt = (Error, Option<Box<Positions>>);
 
 impl Session {
     /// Takes over the partitions of a claim.
@@ -58,7 +58,7 @@ impl Session {
         claim: &Claim,
         tried: Option<&Positions>,
         deadline: Deadline,
-    ) -> Result<Vec<Position>, Failed> {
+    ) -> Result<Vec<Position>, FailedAttempt> {
         let unwritten = |error| (error, None);
         // The producer first: from here on nobody else moves the positions that are read now.
         let current = self.renew_producer(target, deadline).map_err(unwritten)?;

@@ -18,7 +18,7 @@ use crate::anchor::target::Target;
 use crate::client::blocking::{blocking, drop_elsewhere};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
-use crate::producer::records::Records;
+use crate::producer::records::KafkaSinkBuilder;
 use crate::producer::result_topics::ResultTopics;
 
 /// A Kafka cluster as the place of a job's results, state and positions: one transaction per epoch, and
@@ -81,10 +81,10 @@ use crate::producer::result_topics::ResultTopics;
 /// ```
 #[derive(Clone)]
 pub struct KafkaAnchor {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Shared>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct Shared {
     pub(crate) kafka: Kafka,
     pub(crate) place: Place,
     pub(crate) results: ResultTopics,
@@ -98,7 +98,7 @@ pub(crate) struct Inner {
 /// The sessions of the tasks that this handle has claimed or committed for; each is used by one call at a time.
 type Sessions = HashMap<(JobName, u32), Arc<tokio::sync::Mutex<Session>>>;
 
-impl Drop for Inner {
+impl Drop for Shared {
     fn drop(&mut self) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         drop_elsewhere((std::mem::take(&mut *sessions), self.offset_clients.take()));
@@ -125,13 +125,13 @@ impl KafkaAnchor {
         let (is_compacted, offset_clients, sessions) =
             (AtomicBool::new(false), OnceLock::new(), Mutex::default());
         let inner =
-            Inner { kafka, place, results, options, is_compacted, offset_clients, sessions };
+            Shared { kafka, place, results, options, is_compacted, offset_clients, sessions };
         Self { inner: Arc::new(inner) }
     }
 
     /// The same place with these options, and with sessions of its own.
     fn with_options(&self, options: Options) -> Self {
-        let Inner { kafka, place, results, .. } = &*self.inner;
+        let Shared { kafka, place, results, .. } = &*self.inner;
         Self::new(kafka.clone(), *place, results.clone(), options)
     }
 
@@ -157,10 +157,10 @@ impl KafkaAnchor {
     }
 
     /// A sink of records for a topic.
-    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+    pub fn records<T>(&self, topic: impl Into<String>) -> KafkaSinkBuilder<T> {
         let topic: Arc<str> = topic.into().into();
         let limit = self.inner.results.limit(&topic);
-        Records::new(self.inner.place, topic, limit)
+        KafkaSinkBuilder::new(self.inner.place, topic, limit)
     }
 
     fn session(&self, job: &JobName, task: Task) -> Arc<tokio::sync::Mutex<Session>> {
@@ -213,7 +213,7 @@ impl KafkaAnchor {
     }
 }
 
-impl Inner {
+impl Shared {
     /// What a call goes to that may take this many times longer than usual.
     fn target<'a>(&'a self, job: &'a JobName, task: Task, times: u32) -> Result<Target<'a>> {
         let Self { kafka, results, options, is_compacted, .. } = self;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rtbflow::epoch::{Epoch, Log, Position, Step};
 use rtbflow::source::RawRecord;
-use rtbflow::state::{Change, Chunk, Reader, Writer};
+use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
 use rtbflow::{Error, Partition, Result, Timestamp, Topic};
 
 use crate::producer::batch::RecordBatch;
@@ -88,7 +88,7 @@ type WrittenClaim = Option<(u64, u64)>;
 
 /// Appends the positions to other records.
 pub(crate) fn write_positions(positions: &Positions, out: &mut RecordBatch) -> Result<()> {
-    let mut writer = Writer::new(POSITIONS_VERSION);
+    let mut writer = ChunkWriter::new(POSITIONS_VERSION);
     for (partition, at) in &positions.current {
         let time = at.event_time.map(Timestamp::as_millis);
         let topic = partition.topic.name();
@@ -111,12 +111,13 @@ pub(crate) fn read_positions(record: &RawRecord<'_>) -> Result<Option<Positions>
     }
     // Nobody deletes positions: a record without a value is refused by the reader, for want of bytes.
     let bytes = Bytes::copy_from_slice(record.value.unwrap_or_default());
-    let chunk = Chunk { operator: "positions".into(), bucket: 0, change: Change::Append(bytes) };
-    let written = Reader::stored_version(&chunk);
+    let chunk =
+        Chunk { operator: "positions".into(), bucket: 0, change: BucketChange::Append(bytes) };
+    let written = ChunkReader::stored_version(&chunk);
     let earlier = [WITHOUT_LOGS, WITHOUT_CLAIMS].into_iter().find(|of| written == Some(*of));
     // One that is none of these is refused by the reader, which names it.
     let version = earlier.unwrap_or(POSITIONS_VERSION);
-    let mut reader = Reader::open(&chunk, version)?;
+    let mut reader = ChunkReader::open(&chunk, version)?;
     let mut positions = Positions::default();
     let mut next = || match version {
         WITHOUT_LOGS => Ok(reader.next_entry::<Written>()?.map(|at| (at, None, None))),
@@ -173,7 +174,7 @@ mod tests {
         let mut before = Positions::default();
         before.extend([(partition(3), stood)]);
         assert_eq!(read(&old).unwrap().as_ref(), Some(&before));
-        let mut writer = Writer::new(WITHOUT_CLAIMS);
+        let mut writer = ChunkWriter::new(WITHOUT_CLAIMS);
         let at: Written = ("ads".to_owned(), 3, Some(9), None, 2, 5);
         writer.put_as::<(Written, WrittenLog)>(&(at, WrittenLog::None));
         let mut old = RecordBatch::default();

@@ -12,7 +12,7 @@ use rtbflow::{Error, Partition, Result};
 
 use crate::anchor::changelog::Scan;
 use crate::anchor::positions::{Positions, read_positions};
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
@@ -36,9 +36,9 @@ const FIRST_TAIL: i64 = 4;
 /// Clients that ask where partitions end. They read nothing.
 pub(crate) struct OffsetClients {
     /// Asks for last stable offsets: all before them is decided.
-    committed: BaseConsumer<Context>,
+    committed: BaseConsumer<Callbacks>,
     /// Asks for high watermarks: what open transactions have written is before them, too.
-    uncommitted: BaseConsumer<Context>,
+    uncommitted: BaseConsumer<Callbacks>,
 }
 
 impl OffsetClients {
@@ -49,7 +49,7 @@ impl OffsetClients {
     }
 
     /// A client for other requests.
-    pub(crate) fn any(&self) -> &BaseConsumer<Context> {
+    pub(crate) fn any(&self) -> &BaseConsumer<Callbacks> {
         &self.committed
     }
 }
@@ -63,7 +63,7 @@ pub(crate) struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn offset(&self, client: &BaseConsumer<Context>, kind: Offset) -> Result<i64> {
+    fn offset(&self, client: &BaseConsumer<Callbacks>, kind: Offset) -> Result<i64> {
         let attempt = || format!("ask Kafka where {} ends", self.partition);
         let found = offsets(client, &[self.partition], kind, REQUEST_TIMEOUT);
         serve_events(client);
@@ -213,7 +213,7 @@ impl Replay<'_> {
         failure(self.attempt(range), error, &self.kafka.secrets())
     }
 
-    fn consumer(&self) -> Result<BaseConsumer<Context>> {
+    fn consumer(&self) -> Result<BaseConsumer<Callbacks>> {
         let own = [
             ("?client.id", self.job.as_str()),
             // Assigning needs a name; nothing is joined and nothing committed.

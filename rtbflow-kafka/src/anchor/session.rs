@@ -11,7 +11,7 @@ use crate::anchor::changelog::Lengths;
 use crate::anchor::positions::Positions;
 use crate::anchor::target::Target;
 use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 
 /// The session of one task.
@@ -33,7 +33,7 @@ pub(crate) struct Session {
 
 /// A producer, and where the place stands for as long as it is not refused.
 pub(crate) struct TaskProducer {
-    pub(crate) producer: BaseProducer<Context>,
+    pub(crate) producer: BaseProducer<Callbacks>,
     pub(crate) positions: Positions,
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::anchor::failure::may_be_repeated;
 use crate::anchor::target::Target;
 use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::{Sending, producer};
@@ -28,7 +28,7 @@ impl Target<'_> {
     /// A new producer for the task. When it is there, nothing that an earlier one has begun is undecided, and
     /// the broker refuses whatever that one sends. Where the brokers do not let a transaction be open for as long
     /// as ours may be, it is as long as they do.
-    pub(crate) fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Context>> {
+    pub(crate) fn producer(&self, deadline: Deadline) -> Result<BaseProducer<Callbacks>> {
         let mut timeout = self.transaction_timeout;
         let option = "transaction.timeout.ms";
         loop {
@@ -64,7 +64,7 @@ impl Target<'_> {
         &self,
         transaction_timeout: Duration,
         deadline: Deadline,
-    ) -> Result<Result<BaseProducer<Context>, KafkaError>> {
+    ) -> Result<Result<BaseProducer<Callbacks>, KafkaError>> {
         let (id, ms) = (self.transactional_id(), transaction_timeout.as_millis().to_string());
         let own = [("transactional.id", id.as_str()), ("?transaction.timeout.ms", &ms)];
         let batch = self.results.most_batch_bytes();
@@ -88,7 +88,7 @@ impl Target<'_> {
     /// One transaction with the records that `send` sends.
     pub(crate) fn transact(
         &self,
-        producer: &BaseProducer<Context>,
+        producer: &BaseProducer<Callbacks>,
         deadline: Deadline,
         send: impl FnOnce(&Sending<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -118,7 +118,7 @@ pub(crate) fn send_all(
 
 /// Aborts a transaction in which something failed. Records that still wait are purged before: the client would
 /// wait for them, and nothing would answer it.
-pub(crate) fn abort(producer: &BaseProducer<Context>, deadline: Deadline) -> KafkaResult<()> {
+pub(crate) fn abort(producer: &BaseProducer<Callbacks>, deadline: Deadline) -> KafkaResult<()> {
     producer.purge(PurgeConfig::default().queue().inflight());
     while producer.in_flight_count() > 0 && !deadline.is_over() {
         producer.poll(PURGE_POLL);

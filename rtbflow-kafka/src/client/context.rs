@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
 use crate::client::option::Secrets;
-use crate::client::outages::{Outages, Report};
+use crate::client::outages::{OutageReport, Outages};
 
 /// What librdkafka says, by `debug=topic`, when it finds a topic with another id than it knew, and before it
 /// fetches of that one. It says so nowhere else.
@@ -51,7 +51,7 @@ pub(crate) struct Undelivered {
 }
 
 /// The context of every client: of consumers, producers and query clients.
-pub(crate) struct Context {
+pub(crate) struct Callbacks {
     /// The client that the log lines are about.
     client: String,
     secrets: Secrets,
@@ -73,13 +73,13 @@ pub(crate) struct Context {
     closing: AtomicBool,
 }
 
-impl fmt::Debug for Context {
+impl fmt::Debug for Callbacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Context({})", self.client)
+        write!(f, "Callbacks({})", self.client)
     }
 }
 
-impl Context {
+impl Callbacks {
     /// A context for one client; `secrets` never reach a log line.
     pub(crate) fn new(client: &str, secrets: Secrets, debugs: bool, outages: Arc<Outages>) -> Self {
         Self {
@@ -142,7 +142,7 @@ impl Context {
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.serve();
         let (client, message) = (&self.client, self.secrets.scrub(message));
@@ -184,12 +184,12 @@ impl ClientContext for Context {
         };
         if AWAY.contains(&code) {
             match self.outages.report() {
-                Report::First => warn!(client, "a Kafka broker is unreachable: {reason}"),
-                Report::Ongoing(time) => {
+                OutageReport::First => warn!(client, "a Kafka broker is unreachable: {reason}"),
+                OutageReport::Ongoing(time) => {
                     let seconds = time.as_secs();
                     warn!(client, "a Kafka broker has been unreachable for {seconds} s: {reason}");
                 }
-                Report::Repeated => debug!(client, "Kafka: {code}: {reason}"),
+                OutageReport::Repeated => debug!(client, "Kafka: {code}: {reason}"),
             }
         } else {
             warn!(client, "Kafka: {code}: {reason}");
@@ -202,7 +202,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ProducerContext<NoCustomPartitioner> for Context {
+impl ProducerContext<NoCustomPartitioner> for Callbacks {
     /// The number that the record was sent with.
     type DeliveryOpaque = usize;
 
@@ -220,7 +220,7 @@ impl ProducerContext<NoCustomPartitioner> for Context {
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for Callbacks {
     /// Only notes the rebalance: the reading thread answers it as soon as `poll` returns, by
     /// `assign` or `unassign`. Until then the group waits for this member.
     fn rebalance(

@@ -10,7 +10,7 @@ use rtbflow::{Error, Result};
 use tracing::info;
 
 use crate::client::blocking::blocking;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{answered, failure};
 use crate::client::kafka::Kafka;
@@ -65,8 +65,8 @@ impl Kafka {
 /// The clients that create topics and describe them.
 pub(crate) struct Creation<'a> {
     kafka: &'a Kafka,
-    admin: AdminClient<Context>,
-    query: rdkafka::consumer::BaseConsumer<Context>,
+    admin: AdminClient<Callbacks>,
+    query: rdkafka::consumer::BaseConsumer<Callbacks>,
     deadline: Deadline,
 }
 

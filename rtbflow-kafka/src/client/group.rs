@@ -13,7 +13,7 @@ use rtbflow::epoch::JobName;
 use rtbflow::{Error, Partition, Result, Topic};
 
 use crate::client::blocking::blocking;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::failure::{answered, failure};
 use crate::client::kafka::Kafka;
 use crate::client::offsets::{offsets, serve_events};
@@ -73,7 +73,7 @@ impl Kafka {
     pub async fn forget_group(&self, job: &JobName) -> Result<()> {
         let attempt = format!("remove group {job}");
         self.query(attempt, job, |kafka, _, attempt, job| {
-            let admin: AdminClient<Context> =
+            let admin: AdminClient<Callbacks> =
                 kafka.client(Role::Producer, "remove a group", &[])?;
             let options = AdminOptions::new().request_timeout(Some(LONGEST));
             let removed = block_on(admin.delete_groups(&[job.as_str()], &options));
@@ -129,7 +129,7 @@ impl Kafka {
     where
         N: Clone + Send + 'static,
         T: Send + 'static,
-        F: FnOnce(&Self, &BaseConsumer<Context>, &str, &N) -> Result<T> + Send + 'static,
+        F: FnOnce(&Self, &BaseConsumer<Callbacks>, &str, &N) -> Result<T> + Send + 'static,
     {
         let attempt = format!("{attempt} at {}", self.servers());
         let (kafka, of, attempted) = (self.clone(), of.clone(), attempt.clone());

@@ -13,7 +13,7 @@ use rdkafka::metadata::MetadataTopic;
 use rtbflow::{Error, Result};
 
 use crate::client::blocking::blocking;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{answered, failure};
 use crate::client::offsets::serve_events;
@@ -164,7 +164,7 @@ impl Kafka {
     }
 
     /// A client that reads nothing and belongs to no group.
-    pub(crate) fn query_client(&self, purpose: &str) -> Result<BaseConsumer<Context>> {
+    pub(crate) fn query_client(&self, purpose: &str) -> Result<BaseConsumer<Callbacks>> {
         let own = [("isolation.level", "read_committed"), ("enable.partition.eof", "false")];
         self.client(Role::Consumer, purpose, &own)
     }
@@ -172,7 +172,7 @@ impl Kafka {
     /// How many partitions a topic has; `None` if there is no such topic, even after a while.
     pub(crate) fn partitions(
         &self,
-        client: &BaseConsumer<Context>,
+        client: &BaseConsumer<Callbacks>,
         topic: &str,
         patience: Duration,
     ) -> Result<Option<u32>> {
@@ -205,11 +205,11 @@ impl Kafka {
     /// A client with the user's options and these of our own, which win.
     pub(crate) fn client<C>(&self, role: Role, purpose: &str, own: &[(&str, &str)]) -> Result<C>
     where
-        C: FromClientConfigAndContext<Context>,
+        C: FromClientConfigAndContext<Callbacks>,
     {
         let config = self.config(role, own)?;
         let debugs = self.options.contains_key("debug");
-        let context = Context::new(purpose, self.secrets(), debugs, Arc::clone(&self.outages));
+        let context = Callbacks::new(purpose, self.secrets(), debugs, Arc::clone(&self.outages));
         let made = config.create_with_context(context);
         made.map_err(|error| {
             let attempt = format!("make a Kafka client for {}", self.servers);

@@ -8,7 +8,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::{Partition, Topic};
 
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::native::leader_epoch_of;
 
 /// An offset for each partition.
@@ -23,7 +23,7 @@ pub(crate) struct ListedOffsets {
 
 /// Asks for one kind of offset of these partitions, in one request.
 pub(crate) fn offsets(
-    client: &BaseConsumer<Context>,
+    client: &BaseConsumer<Callbacks>,
     partitions: &[Partition],
     kind: Offset,
     longest: Duration,
@@ -56,7 +56,7 @@ pub(crate) fn offsets(
 
 /// What came out of the native queues so far, markers and aborted records included; a local call. Partitions that
 /// nothing came from yet are not in it.
-pub(crate) fn positions(consumer: &BaseConsumer<Context>) -> KafkaResult<Offsets> {
+pub(crate) fn positions(consumer: &BaseConsumer<Callbacks>) -> KafkaResult<Offsets> {
     let list = consumer.position()?;
     let known = list.elements().into_iter().filter_map(|element| {
         // Nothing came yet: librdkafka has no offset to say then.
@@ -67,7 +67,7 @@ pub(crate) fn positions(consumer: &BaseConsumer<Context>) -> KafkaResult<Offsets
 }
 
 /// Serves the log lines and errors that wait at a client that nobody polls.
-pub(crate) fn serve_events(client: &BaseConsumer<Context>) {
+pub(crate) fn serve_events(client: &BaseConsumer<Callbacks>) {
     const MOST_EVENTS: usize = 100;
     for _ in 0..MOST_EVENTS {
         let before = client.client().context().served();

@@ -24,7 +24,7 @@ struct Outage {
 
 /// What is to be logged of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum OutageReport {
     /// It is the first of an outage.
     First,
     /// The outage goes on, and has lasted this long by now.
@@ -35,24 +35,24 @@ pub(crate) enum Report {
 
 impl Outages {
     /// A client has lost a broker, or does not reach one.
-    pub(crate) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> OutageReport {
         self.report_at(Moment::now())
     }
 
-    fn report_at(&self, now: Moment) -> Report {
+    fn report_at(&self, now: Moment) -> OutageReport {
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *outage {
             Some(outage) if now.since(outage.reported) < OVER => {
                 outage.reported = now;
                 if now.since(outage.logged) < PAUSE {
-                    return Report::Repeated;
+                    return OutageReport::Repeated;
                 }
                 outage.logged = now;
-                Report::Ongoing(now.since(outage.since))
+                OutageReport::Ongoing(now.since(outage.since))
             }
             _ => {
                 *outage = Some(Outage { since: now, reported: now, logged: now });
-                Report::First
+                OutageReport::First
             }
         }
     }
@@ -66,9 +66,19 @@ mod tests {
     fn an_outage_has_a_line_at_once_and_then_one_per_minute() {
         let (outages, begin) = (Outages::default(), Moment::now());
         let at = |seconds| outages.report_at(begin.after(Duration::from_secs(seconds)));
-        assert_eq!(at(0), Report::First);
-        assert_eq!((at(0), at(20), at(45)), (Report::Repeated, Report::Repeated, Report::Repeated));
-        assert_eq!((at(61), at(62)), (Report::Ongoing(Duration::from_secs(61)), Report::Repeated));
-        assert_eq!(at(130), Report::First, "nothing was reported for a while: it is another one");
+        assert_eq!(at(0), OutageReport::First);
+        assert_eq!(
+            (at(0), at(20), at(45)),
+            (OutageReport::Repeated, OutageReport::Repeated, OutageReport::Repeated)
+        );
+        assert_eq!(
+            (at(61), at(62)),
+            (OutageReport::Ongoing(Duration::from_secs(61)), OutageReport::Repeated)
+        );
+        assert_eq!(
+            at(130),
+            OutageReport::First,
+            "nothing was reported for a while: it is another one"
+        );
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::{Error, Partition, Result};
 
 use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::native::{OffsetRange, Queue, Taken};
 use crate::client::offsets::{positions, serve_events};
 
@@ -20,7 +20,7 @@ pub(crate) struct PartitionConsumer {
     partition: Partition,
     /// Messages that are taken at a time.
     most: usize,
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
 }
 
 impl PartitionConsumer {
@@ -29,7 +29,7 @@ impl PartitionConsumer {
     /// # Errors
     /// What `failed` makes of one of rdkafka's.
     pub(crate) fn assign(
-        consumer: BaseConsumer<Context>,
+        consumer: BaseConsumer<Callbacks>,
         partition: Partition,
         from: i64,
         most: usize,
@@ -58,7 +58,7 @@ impl PartitionConsumer {
         Ok(list)
     }
 
-    pub(crate) fn client(&self) -> &BaseConsumer<Context> {
+    pub(crate) fn client(&self) -> &BaseConsumer<Callbacks> {
         &self.consumer
     }
 

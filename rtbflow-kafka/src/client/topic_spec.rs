@@ -24,11 +24,11 @@ pub(crate) fn dead_letter_topic(topic: &str) -> String {
 pub struct TopicSpec {
     name: String,
     pub(crate) partitions: PartitionCount,
-    retention: Retention,
+    retention: TopicRetention,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Retention {
+enum TopicRetention {
     For(Duration),
     NewestPerKey,
 }
@@ -46,7 +46,7 @@ impl TopicSpec {
     /// here it takes records of 16 MiB.
     #[must_use]
     pub fn new(name: impl Into<String>, partitions: u32, retention: Duration) -> Self {
-        let retention = Retention::For(retention);
+        let retention = TopicRetention::For(retention);
         Self { name: name.into(), partitions: PartitionCount::Fixed(partitions), retention }
     }
 
@@ -55,7 +55,7 @@ impl TopicSpec {
     pub fn dead_letter(topic: &str) -> Self {
         let partitions = PartitionCount::SameAs(topic.to_owned());
         let name = dead_letter_topic(topic);
-        Self { name, partitions, retention: Retention::For(DEAD_LETTER_RETENTION) }
+        Self { name, partitions, retention: TopicRetention::For(DEAD_LETTER_RETENTION) }
     }
 
     /// The changelog of a job whose place is Kafka: one partition per task, compacted. The
@@ -63,7 +63,11 @@ impl TopicSpec {
     #[must_use]
     pub fn changelog(job: &JobName, tasks: u32) -> Self {
         let partitions = PartitionCount::Fixed(tasks);
-        Self { name: format!("{job}.changelog"), partitions, retention: Retention::NewestPerKey }
+        Self {
+            name: format!("{job}.changelog"),
+            partitions,
+            retention: TopicRetention::NewestPerKey,
+        }
     }
 
     /// The topic's name.
@@ -76,12 +80,12 @@ impl TopicSpec {
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = vec![(MOST_BYTES_SETTING, MOST_BYTES.to_owned())];
         settings.extend(match self.retention {
-            Retention::For(time) => [
+            TopicRetention::For(time) => [
                 ("cleanup.policy", "delete".to_owned()),
                 ("retention.ms", time.as_millis().to_string()),
             ],
             // Nothing of it may end by its age: it is the state.
-            Retention::NewestPerKey => [
+            TopicRetention::NewestPerKey => [
                 ("cleanup.policy", "compact".to_owned()),
                 ("segment.bytes", CHANGELOG_SEGMENT_BYTES.to_owned()),
             ],

@@ -16,7 +16,7 @@ use rtbflow::{Error, Result};
 use tokio::time::{sleep, timeout};
 
 use crate::client::blocking::{blocking, drop_elsewhere};
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::create::Creation;
 use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
@@ -74,7 +74,7 @@ impl fmt::Debug for DeadLetterTopic {
 }
 
 /// A producer that is dropped on another thread, since that may wait for the broker.
-struct SharedProducer(Option<FutureProducer<Context>>);
+struct SharedProducer(Option<FutureProducer<Callbacks>>);
 
 impl Drop for SharedProducer {
     fn drop(&mut self) {
@@ -166,7 +166,7 @@ impl DeadLetterTopic {
     /// Delivers letters, some at the same time; `taken` counts those that were acknowledged.
     async fn deliver_each(
         &self,
-        producer: &FutureProducer<Context>,
+        producer: &FutureProducer<Callbacks>,
         pipeline: &str,
         letters: &[DeadLetter],
         taken: &AtomicUsize,
@@ -204,7 +204,7 @@ impl DeadLetterTopic {
 
     async fn deliver_one(
         &self,
-        producer: &FutureProducer<Context>,
+        producer: &FutureProducer<Callbacks>,
         pipeline: &str,
         letter: &DeadLetter,
     ) -> Result<()> {

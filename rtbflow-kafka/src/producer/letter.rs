@@ -13,7 +13,7 @@ const CUT: &str = "rtbflow-cut";
 /// What such a number takes at most, as text.
 const CUT_BYTES: usize = 20;
 
-type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
+type LetterHeaders<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// A letter as it is written to a topic that takes records of at most this many bytes.
 ///
@@ -37,7 +37,7 @@ pub(super) fn record<'a>(
     // Ours behind its own, so that a letter of a letter ends with the newest.
     let own = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let ours = ours.into_iter().map(|(name, value)| (name, Some(value.as_bytes())));
-    let mut headers: Headers<'_> = own.chain(ours).collect();
+    let mut headers: LetterHeaders<'_> = own.chain(ours).collect();
     let (value, full) = cut(letter, &headers, most).ok_or_else(|| {
         Error::permanent(format!(
             "write the dead letter of {} to {topic}: its key and headers alone are larger than the topic \
@@ -53,7 +53,7 @@ pub(super) fn record<'a>(
     Ok(record)
 }
 
-fn owned(headers: &Headers<'_>) -> OwnedHeaders {
+fn owned(headers: &LetterHeaders<'_>) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
         owned.insert(Header { key, value: *value })
     })

@@ -10,7 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rtbflow::{Error, ErrorKind, Result};
 
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::kind;
 use crate::client::kafka::Kafka;
@@ -32,7 +32,7 @@ pub(crate) fn producer(
     purpose: &str,
     most_batch_bytes: usize,
     more: &[(&str, &str)],
-) -> Result<BaseProducer<Context>> {
+) -> Result<BaseProducer<Callbacks>> {
     let batch = most_batch_bytes.to_string();
     let mut own = vec![
         // Many records in one batch stay below what a topic takes.
@@ -52,7 +52,7 @@ pub(crate) fn producer(
 
 /// What is being sent, for the messages of its errors.
 pub(crate) struct Sending<'a> {
-    pub(crate) producer: &'a BaseProducer<Context>,
+    pub(crate) producer: &'a BaseProducer<Callbacks>,
     pub(crate) attempt: &'a str,
     pub(crate) deadline: Deadline,
 }

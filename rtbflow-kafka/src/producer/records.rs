@@ -50,7 +50,7 @@ type Constraint<T> = Box<dyn Fn(&T) -> Result<(), BadRecord> + Send>;
 /// assert!(refunds.check(&record(huge, 0)).is_err());
 /// ```
 #[must_use = "it is a sink only once it says what its values are"]
-pub struct Records<T> {
+pub struct KafkaSinkBuilder<T> {
     pub(super) place: Place,
     pub(super) topic: Arc<str>,
     pub(super) key: Option<Key<T>>,
@@ -61,13 +61,13 @@ pub struct Records<T> {
     pub(super) limit: Limit,
 }
 
-impl<T> fmt::Debug for Records<T> {
+impl<T> fmt::Debug for KafkaSinkBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Records({})", self.topic)
+        write!(f, "KafkaSinkBuilder({})", self.topic)
     }
 }
 
-impl<T> Records<T> {
+impl<T> KafkaSinkBuilder<T> {
     pub(crate) fn new(place: Place, topic: Arc<str>, limit: Limit) -> Self {
         Self {
             place,

@@ -11,12 +11,12 @@ use rtbflow::{BadRecord, Error, Origin, Record, Result};
 use serde::Serialize;
 
 use crate::producer::batch::RecordBatch;
-use crate::producer::records::Records;
-use crate::producer::staged::{Batch, meant_for, too_large};
+use crate::producer::records::KafkaSinkBuilder;
+use crate::producer::staged::{SinkBatch, meant_for, too_large};
 
 type Value<T> = Box<dyn Fn(&T, &mut Vec<u8>) -> Result<bool, BadRecord> + Send>;
 
-impl<T> Records<T> {
+impl<T> KafkaSinkBuilder<T> {
     /// A sink whose values are JSON.
     #[must_use]
     pub fn json(self) -> KafkaSink<T>
@@ -45,9 +45,9 @@ impl<T> Records<T> {
     }
 }
 
-/// The sink that [`Records`] make.
+/// The sink that a [`KafkaSinkBuilder`] makes.
 pub struct KafkaSink<T> {
-    form: Records<T>,
+    form: KafkaSinkBuilder<T>,
     value: Value<T>,
     staged: RecordBatch,
     /// Where the records were read that those staged were made of.
@@ -95,7 +95,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
     }
 
     fn validate(&self) -> Result<()> {
-        let Records { topic, most_bytes, .. } = &self.form;
+        let KafkaSinkBuilder { topic, most_bytes, .. } = &self.form;
         let settings = [
             (topic.is_empty(), "it has no name; name a topic"),
             (
@@ -141,7 +141,7 @@ impl<T: 'static> Sink<T> for KafkaSink<T> {
         if rows > 0 {
             let (topic, origins) =
                 (Arc::clone(&self.form.topic), std::mem::take(&mut self.origins));
-            let batch = Batch { topic, records: Arc::new(records), origins: origins.into() };
+            let batch = SinkBatch { topic, records: Arc::new(records), origins: origins.into() };
             out.push(Staged::new(self.form.place, rows, batch));
         }
     }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::Kafka;
 
-    fn records<T>() -> Records<T> {
+    fn records<T>() -> KafkaSinkBuilder<T> {
         Kafka::new("127.0.0.1:1").anchor().records("topic")
     }
 

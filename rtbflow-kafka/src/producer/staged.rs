@@ -23,14 +23,14 @@ pub(super) fn meant_for(topic: &Arc<str>, message: &Message<'_>) -> RefusedResul
 
 /// What a sink stages. Clones are cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Batch {
+pub(crate) struct SinkBatch {
     pub(super) topic: Arc<str>,
     pub(super) records: Arc<RecordBatch>,
     /// Where the records were read that those of the batch were made of.
     pub(super) origins: Arc<[Option<Origin>]>,
 }
 
-impl StagedRows for Batch {
+impl StagedRows for SinkBatch {
     fn origin(&self, row: usize) -> Option<Origin> {
         self.origins.get(row).copied().flatten()
     }
@@ -48,7 +48,7 @@ pub(crate) struct StagedBatch {
     pub(crate) epoch: usize,
     /// Its number among all that the epoch has staged.
     pub(crate) staged: usize,
-    batch: Batch,
+    batch: SinkBatch,
     refused: Vec<usize>,
 }
 
@@ -60,7 +60,7 @@ impl StagedBatch {
     ) -> impl Iterator<Item = rtbflow::Result<Self>> {
         let ours = epoch.staged.iter().enumerate().filter(move |(_, staged)| staged.place == place);
         ours.map(move |(number, staged)| {
-            let batch = staged.batch::<Batch>().cloned().ok_or_else(|| {
+            let batch = staged.batch::<SinkBatch>().cloned().ok_or_else(|| {
                 Error::permanent("write to Kafka what no sink of this place has staged: let this anchor or writer make \
                      the sink (`records`)")
             })?;

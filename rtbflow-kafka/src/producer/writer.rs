@@ -11,11 +11,11 @@ use rtbflow::epoch::{Epoch, Patience, Writer};
 use rtbflow::sink::Place;
 
 use crate::client::blocking::{blocking, drop_elsewhere};
-use crate::client::context::{Context, Undelivered};
+use crate::client::context::{Callbacks, Undelivered};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::producer::produce::{Sending, producer};
-use crate::producer::records::Records;
+use crate::producer::records::KafkaSinkBuilder;
 use crate::producer::refusal::{Refused, Row, rows};
 use crate::producer::result_topics::ResultTopics;
 use crate::producer::staged::StagedBatch;
@@ -53,20 +53,20 @@ const GRACE: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone)]
 pub struct KafkaWriter {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
-struct Inner {
+struct Shared {
     kafka: Kafka,
     place: Place,
     results: ResultTopics,
     /// How much longer a call may take: as long as a broker takes records, but not all in time.
     patience: Patience,
     /// Made with the first record; discarded when it has failed.
-    producer: Arc<Mutex<Option<BaseProducer<Context>>>>,
+    producer: Arc<Mutex<Option<BaseProducer<Callbacks>>>>,
 }
 
-impl Drop for Inner {
+impl Drop for Shared {
     fn drop(&mut self) {
         let producer = Arc::clone(&self.producer);
         drop_elsewhere(producer);
@@ -85,17 +85,17 @@ impl Kafka {
     pub fn writer(&self) -> KafkaWriter {
         let (kafka, place, results) = (self.clone(), Place::new("kafka"), ResultTopics::default());
         let (patience, producer) = (Patience::default(), Arc::default());
-        let inner = Inner { kafka, place, results, patience, producer };
+        let inner = Shared { kafka, place, results, patience, producer };
         KafkaWriter { inner: Arc::new(inner) }
     }
 }
 
 impl KafkaWriter {
     /// A sink of records for a topic.
-    pub fn records<T>(&self, topic: impl Into<String>) -> Records<T> {
+    pub fn records<T>(&self, topic: impl Into<String>) -> KafkaSinkBuilder<T> {
         let topic: Arc<str> = topic.into().into();
         let limit = self.inner.results.limit(&topic);
-        Records::new(self.inner.place, topic, limit)
+        KafkaSinkBuilder::new(self.inner.place, topic, limit)
     }
 }
 
@@ -113,7 +113,7 @@ impl Writer for KafkaWriter {
     }
 
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
-        let Inner { kafka, results, .. } = &*self.inner;
+        let Shared { kafka, results, .. } = &*self.inner;
         Box::pin(async move {
             kafka.check_topics_exist("write", results.names()).await?;
             results.refresh_limits(kafka, CHECK_TIMEOUT).await
@@ -138,7 +138,7 @@ impl Writer for KafkaWriter {
     }
 }
 
-impl Inner {
+impl Shared {
     /// Writes all rows. Which ones a broker refuses, if it does, is found out by writing them once more: whoever
     /// reads them bears that.
     fn write(&self, batches: &[StagedBatch], attempt: &str, deadline: Deadline) -> Result<()> {
@@ -159,7 +159,7 @@ impl Inner {
         Err(found?.unwrap_or(error))
     }
 
-    fn make_producer(&self) -> Result<BaseProducer<Context>> {
+    fn make_producer(&self) -> Result<BaseProducer<Callbacks>> {
         let batch = self.results.most_batch_bytes();
         let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times());
         let longest = longest.as_millis().to_string();

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::client::native::Queue;
 use crate::client::offsets::Offsets;
-use crate::source::mailbox::{Begin, EndOffsets, Mailbox, StartOffsets};
+use crate::source::mailbox::{Begin, EndOffsets, ReaderMailbox, StartOffsets};
 use crate::source::partition_reader::{PartitionReader, Served};
 use crate::source::range::{Beginning, LogRange, begin_at};
 use crate::source::truncation::OffsetAndEpoch;
@@ -268,7 +268,7 @@ pub(crate) fn open(
     partition: Partition,
     until: Option<i64>,
     patience: u32,
-    mailbox: &Arc<Mailbox>,
+    mailbox: &Arc<ReaderMailbox>,
 ) -> (PartitionReader, PartitionInput<RawBatch>) {
     // Without an end it is read for ever.
     let until = until.unwrap_or(i64::MAX);

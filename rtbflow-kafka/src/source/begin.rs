@@ -10,10 +10,10 @@ use crate::client::native::Queue;
 use crate::client::offsets::Offsets;
 use crate::source::assignment::Begun;
 use crate::source::mailbox::{Begin, EndOffsets, StartOffsets};
-use crate::source::reader::Reader;
+use crate::source::reader::ReaderThread;
 use crate::source::watchdog::Advice;
 
-impl Reader {
+impl ReaderThread {
     /// Takes the claimed positions and asks where the partitions begin and end now.
     pub(super) fn prepare(&mut self, begin: Begin) {
         // Claimed for tasks that were revoked meanwhile.

@@ -17,8 +17,8 @@ use crate::client::native::describe;
 use crate::client::offsets::{Offsets, offsets};
 use crate::client::option::Role;
 use crate::source::end_offsets::OffsetLookup;
-use crate::source::mailbox::Mailbox;
-use crate::source::reader::{Event, Plan, Reader};
+use crate::source::mailbox::ReaderMailbox;
+use crate::source::reader::{Event, ReaderSetup, ReaderThread};
 use crate::source::topic::{KafkaTopic, TopicOptions};
 use crate::source::topic_watch::{OpenedTopic, TopicWatch};
 
@@ -67,9 +67,9 @@ impl KafkaTopic {
     pub(crate) fn reader(
         &self,
         context: &Context,
-        mailbox: Arc<Mailbox>,
+        mailbox: Arc<ReaderMailbox>,
         events: mpsc::Sender<Event>,
-    ) -> Result<Reader> {
+    ) -> Result<ReaderThread> {
         // In this order: the layout says which topic the group subscribes to, and the ends that reading is to stop at
         // are asked for before any record can come.
         self.check_topics()?;
@@ -91,12 +91,18 @@ impl KafkaTopic {
         let watch = self.topic_watch(opened);
         let lookup = OffsetLookup::start(client, clock, interval, watch, Arc::clone(&mailbox))?;
         let plan = self.plan(context, layout, until, interval);
-        Ok(Reader::new(consumer, plan, mailbox, lookup, events))
+        Ok(ReaderThread::new(consumer, plan, mailbox, lookup, events))
     }
 
-    fn plan(&self, context: &Context, layout: Layout, until: Offsets, interval: Duration) -> Plan {
+    fn plan(
+        &self,
+        context: &Context,
+        layout: Layout,
+        until: Offsets,
+        interval: Duration,
+    ) -> ReaderSetup {
         let answers = self.stall_timeout.as_millis() / interval.as_millis().max(1);
-        Plan {
+        ReaderSetup {
             job: context.job.clone(),
             layout,
             begins_anew: self.begins_anew,
@@ -144,7 +150,7 @@ impl KafkaTopic {
     }
 
     /// Asks how many partitions there are.
-    fn layout(&self, client: &BaseConsumer<context::Context>) -> Result<Layout> {
+    fn layout(&self, client: &BaseConsumer<context::Callbacks>) -> Result<Layout> {
         let counted = |topic| self.count(client, topic);
         let topics: Vec<(Topic, u32)> = self.topics.iter().map(counted).collect::<Result<_>>()?;
         let layout = Layout::new(topics);
@@ -166,7 +172,7 @@ impl KafkaTopic {
 
     fn count(
         &self,
-        client: &BaseConsumer<context::Context>,
+        client: &BaseConsumer<context::Callbacks>,
         TopicOptions { name, expected_partitions }: &TopicOptions,
     ) -> Result<(Topic, u32)> {
         let count = self.kafka.partitions(client, name, PROPAGATION_TIMEOUT)?;
@@ -185,7 +191,7 @@ impl KafkaTopic {
     /// The topics as they are now, with their ids where the brokers know ids.
     fn opened_topics(
         &self,
-        client: &BaseConsumer<context::Context>,
+        client: &BaseConsumer<context::Callbacks>,
         layout: &Layout,
     ) -> Result<Vec<OpenedTopic>> {
         let names: Vec<&str> = layout.topics().iter().map(|(topic, _)| topic.name()).collect();
@@ -237,7 +243,7 @@ impl KafkaTopic {
     }
 
     /// Asks where the partitions end.
-    fn ends(&self, client: &BaseConsumer<context::Context>, layout: &Layout) -> Result<Offsets> {
+    fn ends(&self, client: &BaseConsumer<context::Callbacks>, layout: &Layout) -> Result<Offsets> {
         let partitions = layout.partitions();
         let attempt = format!("ask where {} ends", self.names());
         let ends = offsets(client, &partitions, Offset::End, REQUEST_TIMEOUT);
@@ -259,7 +265,7 @@ impl KafkaTopic {
         &self,
         context: &Context,
         partitions: usize,
-    ) -> Result<Arc<BaseConsumer<context::Context>>> {
+    ) -> Result<Arc<BaseConsumer<context::Callbacks>>> {
         let share = (self.prefetch_bytes / partitions.max(1)).max(LEAST_PREFETCH_BYTES);
         let (kbytes, fetch) = ((share / 1024).to_string(), share.min(1 << 20).to_string());
         let heartbeat = (self.session_timeout().as_millis() / 3).min(300).to_string();
@@ -274,7 +280,7 @@ impl KafkaTopic {
         if let Some(instance) = &self.instance {
             own.push(("group.instance.id", instance));
         }
-        let mut consumer: BaseConsumer<context::Context> =
+        let mut consumer: BaseConsumer<context::Callbacks> =
             self.kafka.client(Role::Consumer, "reader", &own)?;
         let reader = std::thread::current();
         consumer.set_nonempty_callback(move || reader.unpark());

@@ -21,12 +21,12 @@ use rtbflow::{Clock, Error, ErrorKind, Partition, Result, Topic};
 use tracing::{info, warn};
 
 use crate::client::blocking::spawn;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{code, failure, kind};
 use crate::client::native::describe;
 use crate::client::offsets::{ListedOffsets, Offsets, offsets, serve_events};
-use crate::source::mailbox::{EndOffsets, Mailbox, StartOffsets};
+use crate::source::mailbox::{EndOffsets, ReaderMailbox, StartOffsets};
 use crate::source::topic_watch::TopicWatch;
 use crate::source::truncation::{OffsetAndEpoch, cuts};
 
@@ -61,11 +61,11 @@ struct Request {
 impl OffsetLookup {
     /// Starts to ask with `client`, once each `interval`, and to put the answers into the mailbox.
     pub(crate) fn start(
-        client: BaseConsumer<Context>,
+        client: BaseConsumer<Callbacks>,
         clock: Arc<dyn Clock>,
         interval: Duration,
         watch: TopicWatch,
-        mailbox: Arc<Mailbox>,
+        mailbox: Arc<ReaderMailbox>,
     ) -> Result<Self> {
         let requests = Arc::new(Requests::default());
         let lookup = Self(Arc::clone(&requests));
@@ -131,9 +131,9 @@ struct Silence {
 }
 
 struct Worker {
-    client: BaseConsumer<Context>,
+    client: BaseConsumer<Callbacks>,
     clock: Arc<dyn Clock>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<ReaderMailbox>,
     watch: TopicWatch,
     next_check: Deadline,
     silent: Option<Silence>,

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::source::mailbox::Mailbox;
+use crate::source::mailbox::ReaderMailbox;
 use crate::source::reader::Event;
 
 /// How long closing waits for the broker to take note.
@@ -20,7 +20,7 @@ const LONGEST_LEAVE: Duration = Duration::from_secs(5);
 /// An opened [`KafkaTopic`](crate::KafkaTopic). Dropping it leaves the group too, in the background.
 pub struct KafkaFeed {
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) mailbox: Arc<ReaderMailbox>,
     pub(crate) left: oneshot::Receiver<()>,
 }
 

@@ -46,7 +46,7 @@ pub(crate) enum TopicChange {
 
 /// The slots, and the thread that reads them.
 #[derive(Debug, Default)]
-pub(crate) struct Mailbox {
+pub(crate) struct ReaderMailbox {
     reader: OnceLock<Thread>,
     slots: Mutex<Slots>,
 }
@@ -85,7 +85,7 @@ pub(crate) struct Slots {
     pub(crate) fetches: Option<bool>,
 }
 
-impl Mailbox {
+impl ReaderMailbox {
     /// Makes the calling thread the one that is woken.
     pub(crate) fn read_by_this_thread(&self) {
         // A mailbox has one reader, which calls this once.

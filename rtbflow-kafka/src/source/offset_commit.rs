@@ -7,7 +7,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rtbflow::Partition;
 use tracing::debug;
 
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::offsets::Offsets;
 
@@ -38,7 +38,7 @@ impl OffsetCommit {
     }
 
     /// Commits them to the group; does not wait for an answer.
-    pub(crate) fn commit(&mut self, consumer: &BaseConsumer<Context>) {
+    pub(crate) fn commit(&mut self, consumer: &BaseConsumer<Callbacks>) {
         self.next = Deadline::after(COMMIT_PAUSE);
         if self.committed.is_empty() {
             return;

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::client::failure;
 use crate::client::native::{self, OffsetRange, Queue, Taken};
-use crate::source::mailbox::Mailbox;
+use crate::source::mailbox::ReaderMailbox;
 use crate::source::range::Beginning;
 use crate::source::watchdog::{Advice, Watchdog};
 
@@ -77,7 +77,7 @@ impl PartitionReader {
         partition: Partition,
         until: i64,
         patience: u32,
-        mailbox: Arc<Mailbox>,
+        mailbox: Arc<ReaderMailbox>,
     ) -> (Self, Deliveries) {
         let (sender, receiver) = mpsc::channel(MOST_DELIVERIES);
         let Partition { topic, number } = partition;
@@ -262,7 +262,7 @@ impl PartitionReader {
         Ok(Delivery::Reached { offset: self.next, log: self.log, anew })
     }
 
-    fn note_failure(&mut self, failure: &native::Failure) {
+    fn note_failure(&mut self, failure: &native::PartitionFailure) {
         // Where the log begins and ends has to be known first: then it is clear what has happened to it.
         if matches!(failure.code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
             self.out_of_range = true;
@@ -314,7 +314,7 @@ impl PartitionReader {
 /// What a task reads of a partition: it wakes the reading thread as it takes something.
 fn deliveries(
     mut receiver: mpsc::Receiver<Result<Delivery<RawBatch>>>,
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<ReaderMailbox>,
 ) -> Deliveries {
     let mut last = false;
     let receive = stream::poll_fn(move |context| {

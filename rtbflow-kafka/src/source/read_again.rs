@@ -13,7 +13,7 @@ use rtbflow::{BadRecord, Error, Origin, Result};
 use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::kafka::Kafka;
-use crate::client::native::{Failure, OffsetRange};
+use crate::client::native::{OffsetRange, PartitionFailure};
 use crate::client::option::Role;
 use crate::client::partition_consumer::PartitionConsumer;
 
@@ -91,8 +91,10 @@ fn read_range(
         rest.from = taken.next;
         match taken.failure {
             // Retention has removed it, or the log ends before it.
-            Some(Failure { code: Code::AutoOffsetReset | Code::PartitionEOF, .. }) => return Ok(()),
-            Some(Failure { code, reason }) => {
+            Some(PartitionFailure { code: Code::AutoOffsetReset | Code::PartitionEOF, .. }) => {
+                return Ok(());
+            }
+            Some(PartitionFailure { code, reason }) => {
                 return Err(Error::new(kind(code), attempt).because(format!("{code}: {reason}")));
             }
             None if taken.beyond || rest.from >= rest.until => return Ok(()),

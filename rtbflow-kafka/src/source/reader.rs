@@ -28,13 +28,13 @@ use rtbflow::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::client::context::{Context, Rebalance};
+use crate::client::context::{Callbacks, Rebalance};
 use crate::client::failure::{failure, kind};
 use crate::client::offsets::{Offsets, positions};
 use crate::client::option::Secrets;
 use crate::source::assignment::Assigned;
 use crate::source::end_offsets::OffsetLookup;
-use crate::source::mailbox::{Mailbox, TopicChange};
+use crate::source::mailbox::{ReaderMailbox, TopicChange};
 use crate::source::offset_commit::OffsetCommit;
 use crate::source::partition_reader::Served;
 use crate::source::range::made_anew;
@@ -43,7 +43,7 @@ use crate::source::range::made_anew;
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// What the reader is made with.
-pub(crate) struct Plan {
+pub(crate) struct ReaderSetup {
     /// Whose partitions they are: a label of what is measured.
     pub(crate) job: JobName,
     /// Topics and tasks.
@@ -67,10 +67,10 @@ pub(crate) struct Plan {
 pub(crate) type Event = Result<SourceEvent<RawBatch>>;
 
 /// The state of the reading thread.
-pub(crate) struct Reader {
-    pub(super) consumer: Arc<BaseConsumer<Context>>,
-    pub(super) plan: Plan,
-    pub(super) mailbox: Arc<Mailbox>,
+pub(crate) struct ReaderThread {
+    pub(super) consumer: Arc<BaseConsumer<Callbacks>>,
+    pub(super) plan: ReaderSetup,
+    pub(super) mailbox: Arc<ReaderMailbox>,
     pub(super) lookup: OffsetLookup,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) generation: u64,
@@ -81,25 +81,25 @@ pub(crate) struct Reader {
 }
 
 /// Why the thread ends.
-enum End {
+enum ThreadEnd {
     /// The feed was closed or dropped.
     Closed,
     /// The source has to be opened again, or stopped.
     Failed(Error),
 }
 
-impl From<Error> for End {
+impl From<Error> for ThreadEnd {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl Reader {
+impl ReaderThread {
     /// A reader with a consumer that has subscribed to the topic of the group.
     pub(crate) fn new(
-        consumer: Arc<BaseConsumer<Context>>,
-        plan: Plan,
-        mailbox: Arc<Mailbox>,
+        consumer: Arc<BaseConsumer<Callbacks>>,
+        plan: ReaderSetup,
+        mailbox: Arc<ReaderMailbox>,
         lookup: OffsetLookup,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -124,7 +124,7 @@ impl Reader {
                 break end;
             }
         };
-        if let End::Failed(error) = end {
+        if let ThreadEnd::Failed(error) = end {
             warn!("stop reading from Kafka: {}", error.report());
             // If the channel is full, the feed finds it closed behind what is in it, and says the same.
             let _ = self.events.try_send(Err(error));
@@ -132,9 +132,9 @@ impl Reader {
         self.leave();
     }
 
-    fn run_once(&mut self) -> Result<(), End> {
+    fn run_once(&mut self) -> Result<(), ThreadEnd> {
         if self.events.is_closed() || self.mailbox.read(|slots| slots.close) {
-            return Err(End::Closed);
+            return Err(ThreadEnd::Closed);
         }
         // Events come before records: a batch that is delivered behind a revocation would be of a partition that
         // another instance may read already.

@@ -13,14 +13,14 @@ use tracing::{debug, info, warn};
 use crate::client::deadline::Deadline;
 use crate::source::assignment::{self, Assigned};
 use crate::source::mailbox::{Begin, Slots};
-use crate::source::reader::{LONGEST_SLEEP, Reader};
+use crate::source::reader::{LONGEST_SLEEP, ReaderThread};
 
 /// How long records that tasks still have may keep the consumer from being closed.
 const LONGEST_WAIT_FOR_RECORDS: Duration = Duration::from_secs(1);
 /// How soon it is seen that they are gone.
 const POLL_WHILE_LEAVING: Duration = Duration::from_millis(5);
 
-impl Reader {
+impl ReaderThread {
     /// Takes over what the group gives. Nothing is assigned yet: that waits for the positions, while
     /// the group is answered at once.
     pub(super) fn accept(&mut self, numbers: &[i32]) -> Result<()> {

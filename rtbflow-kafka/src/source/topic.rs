@@ -15,7 +15,7 @@ use crate::client::blocking::{blocking, spawn};
 use crate::client::deadline::Deadline;
 use crate::client::kafka::Kafka;
 use crate::source::feed::KafkaFeed;
-use crate::source::mailbox::Mailbox;
+use crate::source::mailbox::ReaderMailbox;
 use crate::source::read_again::read_again;
 
 /// How long it may take to open a topic.
@@ -254,7 +254,7 @@ impl Source for KafkaTopic {
         let (sender, events) = mpsc::channel(MOST_EVENTS);
         let (leaving, left) = oneshot::channel();
         let (ready, opened) = oneshot::channel();
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(ReaderMailbox::default());
         let feed = KafkaFeed { events, mailbox: Arc::clone(&mailbox), left };
         let topic = self.clone();
         // The consumer is made, used and dropped on threads of its own, so that no async thread waits for it.

@@ -13,7 +13,7 @@ use rtbflow::{Partition, Result};
 use crate::client::deadline::Deadline;
 use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
-use crate::client::native::{Failure, OffsetRange, set_leader_epoch};
+use crate::client::native::{OffsetRange, PartitionFailure, set_leader_epoch};
 use crate::client::offsets::serve_events;
 use crate::client::option::Role;
 use crate::client::partition_consumer::PartitionConsumer;
@@ -97,11 +97,16 @@ fn answer(
         let taken = consumer.take(OffsetRange { from: position.offset, until: i64::MAX });
         match taken.failure {
             None if taken.records.is_some() => return Ok(None),
-            Some(Failure { code: Code::PartitionEOF, .. }) => return Ok(None),
-            Some(Failure { code: Code::AutoOffsetReset | Code::LogTruncation, reason }) => {
+            Some(PartitionFailure { code: Code::PartitionEOF, .. }) => return Ok(None),
+            Some(PartitionFailure {
+                code: Code::AutoOffsetReset | Code::LogTruncation,
+                reason,
+            }) => {
                 return cut_at(&reason, position);
             }
-            Some(Failure { code, .. }) => return Err(KafkaError::MessageConsumption(code)),
+            Some(PartitionFailure { code, .. }) => {
+                return Err(KafkaError::MessageConsumption(code));
+            }
             None if deadline.is_over() => {
                 return Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, Verdict};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::Proxy;
 use rtbflow_kafka::{Kafka, KafkaAnchor};
 use tokio::time::timeout;
@@ -191,7 +191,7 @@ async fn an_epoch_that_a_thin_line_takes_long_for_gets_more_time() {
     // A transaction may be open for six seconds at first.
     let mut owner = Owner::claim(anchor.call_timeout(Duration::from_secs(2)), &job, ONLY, 1).await;
     let mut epoch = owner.epoch(&topic, 1);
-    let change = Change::Append(noise(12 << 20).into());
+    let change = BucketChange::Append(noise(12 << 20).into());
     epoch.chunks = vec![Chunk { operator: "windows".into(), bucket: 1, change }];
     // Sixteen seconds, and one for a record.
     proxy.slow_down(3 << 18);

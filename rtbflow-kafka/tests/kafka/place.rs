@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rtbflow::barrier::Gathered;
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, JobName, Position, Task, Verdict};
 use rtbflow::sink::{Sink, Staged};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::builders::record;
 use rtbflow::testing::laws::{self, AnchorUnderTest};
 use rtbflow::{Partition, Topic};
@@ -90,7 +90,7 @@ impl Owner {
         let advance = Advance::new(partition(), self.at, to);
         let mut epoch = Epoch::new(self.task, vec![advance], Gathered::default());
         epoch.staged.push(stage(&self.anchor, topic, value));
-        let change = Change::Append(Bytes::from(value.to_string()));
+        let change = BucketChange::Append(Bytes::from(value.to_string()));
         epoch.chunks.push(Chunk { operator: "windows".into(), bucket: 1, change });
         epoch
     }
@@ -177,11 +177,11 @@ async fn state_larger_than_a_message_and_than_a_page_comes_back_whole() {
     let mut expected = Vec::new();
     for bucket in 0..8 {
         let mut epoch = owner.epoch(&topic, bucket);
-        epoch.chunks = vec![chunk(bucket, Change::Append(bytes.slice(..1_000_000)))];
-        epoch.chunks.push(chunk(bucket, Change::Replace(bytes.clone())));
-        epoch.chunks.push(chunk(bucket, Change::Append(Bytes::from_static(b"more"))));
-        expected.push(chunk(bucket, Change::Append(bytes.clone())));
-        expected.push(chunk(bucket, Change::Append(Bytes::from_static(b"more"))));
+        epoch.chunks = vec![chunk(bucket, BucketChange::Append(bytes.slice(..1_000_000)))];
+        epoch.chunks.push(chunk(bucket, BucketChange::Replace(bytes.clone())));
+        epoch.chunks.push(chunk(bucket, BucketChange::Append(Bytes::from_static(b"more"))));
+        expected.push(chunk(bucket, BucketChange::Append(bytes.clone())));
+        expected.push(chunk(bucket, BucketChange::Append(Bytes::from_static(b"more"))));
         assert_eq!(owner.commit(&epoch).await, Verdict::COMMITTED);
     }
     let next = Owner::claim(kafka().anchor(), &job, ONLY, 2).await;

@@ -10,7 +10,7 @@ use rtbflow::epoch::{Anchor, Memory};
 use rtbflow::job::Report;
 use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
 use rtbflow::source::MemorySource;
-use rtbflow_kafka::{DeadLetterTopic, KafkaSink, Records};
+use rtbflow_kafka::{DeadLetterTopic, KafkaSink, KafkaSinkBuilder};
 
 use crate::committed::{Seen, committed};
 use crate::server::{kafka, topic_with, unique};
@@ -62,7 +62,7 @@ async fn count<A: Anchor>(
     job.run_until(pending()).await
 }
 
-fn form(records: Records<Counted>) -> KafkaSink<Counted> {
+fn form(records: KafkaSinkBuilder<Counted>) -> KafkaSink<Counted> {
     let key = |result: &Counted| (result.key != KEYLESS).then(|| result.key.clone().into_bytes());
     records.key_bytes(key).event_time().bytes(|result| {
         let large = result.key.starts_with(LARGE);

@@ -9,7 +9,7 @@ use rtbflow::job::Report;
 use rtbflow::source::MemorySource;
 use rtbflow::testing::builders::at;
 use rtbflow::{Elements, Flow, Job};
-use rtbflow_kafka::{KafkaAnchor, KafkaSink, KafkaWriter, Records};
+use rtbflow_kafka::{KafkaAnchor, KafkaSink, KafkaSinkBuilder, KafkaWriter};
 
 use crate::committed::{Seen, committed, written};
 use crate::cuts::{END_TRANSACTION, kafka_behind_a_proxy};
@@ -29,7 +29,7 @@ fn clicks(numbers: std::ops::Range<i64>) -> MemorySource<Click> {
         .event_time(|click| at(BEGIN_MS + click.1), Duration::ZERO)
 }
 
-fn sink(records: Records<Click>) -> KafkaSink<Click> {
+fn sink(records: KafkaSinkBuilder<Click>) -> KafkaSink<Click> {
     let even = |click: &Click| (click.1 % 2 == 0).then(|| b"even".to_vec());
     let number = |click: &Click| Some(click.1.to_string().into_bytes());
     records.key(|click| &click.0).header("parity", even).header("n", number).event_time().json()

@@ -13,24 +13,24 @@ use crate::postgres::cell::Kind;
 use crate::postgres::columns::Columns;
 use crate::postgres::identifier::plain;
 use crate::postgres::json;
-use crate::postgres::needs::{Need, Needs, Table};
+use crate::postgres::needs::{Need, NeededTable, Needs};
 use crate::postgres::place::Postgres;
-use crate::postgres::rows::Rows;
+use crate::postgres::rows::ColumnarRows;
 use crate::postgres::totals::{Totals, TotalsPlan};
 use crate::postgres::transaction::Transaction;
 use crate::postgres::value::Value;
 
 /// What a sink has staged for one epoch.
-pub(crate) enum Batch {
+pub(crate) enum SinkBatch {
     /// Rows, written by a statement that takes one array per column.
-    Rows(Arc<RowsPlan>, Rows),
+    Rows(Arc<RowsPlan>, ColumnarRows),
     /// Changes of rows, one per key.
     Totals(Arc<TotalsPlan>, Totals),
     /// Records for a function of the pipeline's own.
     Own(usize, Arc<dyn Work>),
 }
 
-impl StagedRows for Batch {
+impl StagedRows for SinkBatch {
     fn origin(&self, row: usize) -> Option<Origin> {
         match self {
             Self::Rows(_, rows) => rows.origins.get(row).copied().flatten(),
@@ -51,7 +51,7 @@ impl StagedRows for Batch {
     }
 }
 
-impl Batch {
+impl SinkBatch {
     /// Where its statement stands among those of a commit, the same in every commit of every instance.
     pub(crate) fn order(&self) -> (usize, &str) {
         match self {
@@ -82,7 +82,7 @@ pub(crate) struct RowsStage<T> {
     pub(crate) rank: usize,
     pub(crate) needs: Needs,
     pub(crate) columns: Columns<T>,
-    pub(crate) rows: Rows,
+    pub(crate) rows: ColumnarRows,
     pub(crate) plan: Option<Arc<RowsPlan>>,
 }
 
@@ -93,7 +93,7 @@ impl<T> RowsStage<T> {
             rank: postgres.rank(name),
             needs: postgres.needs(),
             columns: Columns::new(),
-            rows: Rows::default(),
+            rows: ColumnarRows::default(),
             plan: None,
         }
     }
@@ -110,7 +110,7 @@ impl<T> RowsStage<T> {
         let columns = || self.columns.list.iter();
         // Planned with empty arrays: the types decide, and not the values.
         let parameters = columns().map(|column| Value::none_of(column.kind)).collect();
-        let table = table.map(|quoted| Table {
+        let table = table.map(|quoted| NeededTable {
             quoted: quoted.to_owned(),
             columns: columns()
                 .map(|column| (column.name.clone(), Some(column.kind)))
@@ -150,7 +150,7 @@ impl<T> RowsStage<T> {
                 attempted: attempted(),
             })
         });
-        out.push(Batch::Rows(Arc::clone(plan), rows).staged(self.place, count));
+        out.push(SinkBatch::Rows(Arc::clone(plan), rows).staged(self.place, count));
     }
 }
 

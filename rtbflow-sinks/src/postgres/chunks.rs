@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rtbflow::Result;
 use rtbflow::epoch::{Epoch, JobName, Task};
-use rtbflow::state::Change;
+use rtbflow::state::BucketChange;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
 
 /// What becomes of a bucket in one commit.
 #[derive(Default)]
-struct Log {
+struct FoldedBucket {
     clears: bool,
     rows: Vec<(bool, Bytes)>,
 }
@@ -72,18 +72,18 @@ type BucketKey<'a> = (Task, &'a str, i64);
 
 /// The changes of all epochs, folded to what remains of them: a bucket that is replaced or dropped
 /// needs nothing of what came before.
-fn folded<'a>(epochs: &[&'a Epoch]) -> BTreeMap<BucketKey<'a>, Log> {
-    let mut logs: BTreeMap<BucketKey<'a>, Log> = BTreeMap::new();
+fn folded<'a>(epochs: &[&'a Epoch]) -> BTreeMap<BucketKey<'a>, FoldedBucket> {
+    let mut logs: BTreeMap<BucketKey<'a>, FoldedBucket> = BTreeMap::new();
     for epoch in epochs {
         for chunk in &epoch.chunks {
             let log = logs.entry((epoch.task, &*chunk.operator, chunk.bucket)).or_default();
             match &chunk.change {
-                Change::Append(bytes) => log.rows.push((false, bytes.clone())),
+                BucketChange::Append(bytes) => log.rows.push((false, bytes.clone())),
                 // Nothing of what came before is needed: it is not even written.
-                Change::Replace(bytes) => {
-                    *log = Log { clears: true, rows: vec![(true, bytes.clone())] };
+                BucketChange::Replace(bytes) => {
+                    *log = FoldedBucket { clears: true, rows: vec![(true, bytes.clone())] };
                 }
-                Change::Drop => *log = Log { clears: true, rows: Vec::new() },
+                BucketChange::Drop => *log = FoldedBucket { clears: true, rows: Vec::new() },
             }
         }
     }
@@ -166,7 +166,7 @@ pub(crate) fn statements<'a>(
 }
 
 /// The rows to be added, some megabytes at a time.
-fn appended(logs: &BTreeMap<BucketKey<'_>, Log>) -> Vec<Added> {
+fn appended(logs: &BTreeMap<BucketKey<'_>, FoldedBucket>) -> Vec<Added> {
     let (mut all, mut added) = (Vec::new(), Added::default());
     for (key, log) in logs {
         let mut number = 0;

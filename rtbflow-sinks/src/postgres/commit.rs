@@ -21,7 +21,7 @@ use rtbflow::sink::Staged;
 
 use crate::postgres::chunks;
 use crate::postgres::failure::{Blame, blamed};
-use crate::postgres::groups::{Failed, Groups, Picked, Sent, finish};
+use crate::postgres::groups::{FailedStatement, Groups, Picked, Sent, finish};
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::positions::{self, Positions};
 use crate::postgres::probe::probe;
@@ -41,12 +41,12 @@ pub(crate) async fn commit(target: Target<'_>, epochs: &[Epoch]) -> Result<Vec<V
         let applied: Vec<&Epoch> = applied(epochs, &steps).map(|(_, epoch)| epoch).collect();
         match apply(target, &applied, moved).await {
             Ok(moved) => standings.extend(moved),
-            Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => {
+            Err(FailedStatement { error, .. }) if blamed(&error).0 == Blame::Row => {
                 // The search begins transactions of its own.
                 rollback(lease).await?;
                 return Err(probe(target, epochs, &steps).await?);
             }
-            Err(Failed { error, .. }) => return Err(error),
+            Err(FailedStatement { error, .. }) => return Err(error),
         }
     } else {
         // Nothing is to be written, and the locks are not kept for it.
@@ -93,11 +93,11 @@ async fn apply(
     target: Target<'_>,
     epochs: &[&Epoch],
     mut moved: Positions,
-) -> Result<Positions, Failed> {
+) -> Result<Positions, FailedStatement> {
     let Target { lease, job, place, .. } = target;
     let staged = epochs.iter().flat_map(|epoch| epoch.staged_for(place));
     let batches = staged.map(|staged| Ok((batch(staged)?, remaining(staged))));
-    let batches = batches.collect::<Result<Vec<_>>>().map_err(Failed::alone)?;
+    let batches = batches.collect::<Result<Vec<_>>>().map_err(FailedStatement::alone)?;
     let groups = Groups::of(batches)?;
     let mut pipeline = Pipeline::new(lease.client());
     // A record of another task is none of these epochs': its class is found where that task commits it.

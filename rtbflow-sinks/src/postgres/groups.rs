@@ -8,12 +8,12 @@ use std::ops::Range;
 use rtbflow::barrier::Tally;
 use rtbflow::{Error, Partition, Result};
 
-use crate::postgres::batch::{Batch, Part, RowsPlan, Work};
+use crate::postgres::batch::{Part, RowsPlan, SinkBatch, Work};
 use crate::postgres::cell::Kind;
 use crate::postgres::cells::{Array, Cells};
 use crate::postgres::failure::{failure, place_failure};
 use crate::postgres::pipeline::{Parameter, Pipeline, parameter};
-use crate::postgres::rows::{Piece, Rows};
+use crate::postgres::rows::{ColumnarRows, Piece};
 use crate::postgres::session::Lease;
 use crate::postgres::totals::{Totals, TotalsPlan, merged};
 use crate::postgres::transaction::Transaction;
@@ -30,7 +30,7 @@ pub(crate) struct Groups<'a>(BTreeMap<(usize, &'a str), Group<'a>>);
 
 /// What one statement writes, gathered from all epochs.
 enum Group<'a> {
-    Rows(&'a RowsPlan, Vec<Cow<'a, Rows>>),
+    Rows(&'a RowsPlan, Vec<Cow<'a, ColumnarRows>>),
     /// Columns of folded rows, some thousand each.
     Totals(&'a TotalsPlan, Vec<Cow<'a, Totals>>, Vec<Vec<Cells>>),
     Own(&'a dyn Work, Vec<Part<'a>>),
@@ -51,13 +51,13 @@ impl Sent {
 }
 
 /// A statement that has failed.
-pub(crate) struct Failed {
+pub(crate) struct FailedStatement {
     /// What it does, such as `insert into "t"`.
     pub(crate) what: String,
     pub(crate) error: Error,
 }
 
-impl Failed {
+impl FailedStatement {
     /// Something that has no statement.
     pub(crate) fn alone(error: Error) -> Self {
         Self { what: String::new(), error }
@@ -67,8 +67,8 @@ impl Failed {
 impl<'a> Groups<'a> {
     /// Gathers batches, in the order of their epochs.
     pub(crate) fn of(
-        batches: impl IntoIterator<Item = (&'a Batch, Picked)>,
-    ) -> Result<Self, Failed> {
+        batches: impl IntoIterator<Item = (&'a SinkBatch, Picked)>,
+    ) -> Result<Self, FailedStatement> {
         let mut groups: BTreeMap<(usize, &'a str), Group<'a>> = BTreeMap::new();
         for (batch, picked) in batches {
             // All of its rows were refused, or none of them is tried this time.
@@ -79,7 +79,7 @@ impl<'a> Groups<'a> {
                 Entry::Occupied(group) => group.into_mut(),
                 Entry::Vacant(entry) => entry.insert(Group::of(batch)),
             };
-            group.add(batch, picked).map_err(Failed::alone)?;
+            group.add(batch, picked).map_err(FailedStatement::alone)?;
         }
         let mut groups = Self(groups);
         groups.merge()?;
@@ -87,11 +87,11 @@ impl<'a> Groups<'a> {
     }
 
     /// Merges what upserts have folded in each epoch.
-    fn merge(&mut self) -> Result<(), Failed> {
+    fn merge(&mut self) -> Result<(), FailedStatement> {
         for group in self.0.values_mut() {
             if let Group::Totals(plan, all, columns) = group {
-                *columns =
-                    merged(plan, all).map_err(|error| Failed { what: plan.what(), error })?;
+                *columns = merged(plan, all)
+                    .map_err(|error| FailedStatement { what: plan.what(), error })?;
             }
         }
         Ok(())
@@ -104,12 +104,14 @@ impl<'a> Groups<'a> {
         lease: &'s Lease<'_>,
         pipeline: &mut Pipeline<'s, Sent>,
         mut found: impl FnMut(Partition, Tally),
-    ) -> Result<(), Failed> {
+    ) -> Result<(), FailedStatement> {
         for group in self.0.values() {
             match group {
                 Group::Rows(plan, batches) => {
                     // Sent without waiting for the answers: the server works while the next arrays are written.
-                    for parameters in row_parameters(plan, batches).map_err(Failed::alone)? {
+                    for parameters in
+                        row_parameters(plan, batches).map_err(FailedStatement::alone)?
+                    {
                         let sent = Sent::rows(plan.attempted.clone());
                         pipeline.send(sent, plan.sql.clone(), parameters).await;
                     }
@@ -132,25 +134,25 @@ impl<'a> Groups<'a> {
 
 impl<'a> Group<'a> {
     /// An empty group, for batches as this one.
-    fn of(batch: &'a Batch) -> Self {
+    fn of(batch: &'a SinkBatch) -> Self {
         match batch {
-            Batch::Rows(plan, _) => Self::Rows(plan, Vec::new()),
-            Batch::Totals(plan, _) => Self::Totals(plan, Vec::new(), Vec::new()),
-            Batch::Own(_, work) => Self::Own(&**work, Vec::new()),
+            SinkBatch::Rows(plan, _) => Self::Rows(plan, Vec::new()),
+            SinkBatch::Totals(plan, _) => Self::Totals(plan, Vec::new(), Vec::new()),
+            SinkBatch::Own(_, work) => Self::Own(&**work, Vec::new()),
         }
     }
 
-    fn add(&mut self, batch: &'a Batch, picked: Picked) -> Result<()> {
+    fn add(&mut self, batch: &'a SinkBatch, picked: Picked) -> Result<()> {
         match (self, batch) {
-            (Self::Rows(_, all), Batch::Rows(_, rows)) => all.push(match picked {
+            (Self::Rows(_, all), SinkBatch::Rows(_, rows)) => all.push(match picked {
                 Picked::All => Cow::Borrowed(rows),
                 Picked::Some(picked) => Cow::Owned(rows.pick(&picked)?),
             }),
-            (Self::Totals(_, all, _), Batch::Totals(plan, totals)) => all.push(match picked {
+            (Self::Totals(_, all, _), SinkBatch::Totals(plan, totals)) => all.push(match picked {
                 Picked::All => Cow::Borrowed(totals),
                 Picked::Some(picked) => Cow::Owned(totals.pick(plan, &picked)?),
             }),
-            (Self::Own(_, all), Batch::Own(_, work)) => {
+            (Self::Own(_, all), SinkBatch::Own(_, work)) => {
                 let ranges = match picked {
                     Picked::All => std::iter::once(0..work.count()).collect(),
                     Picked::Some(rows) => ranges(&rows),
@@ -170,7 +172,7 @@ async fn run<'a>(
     parts: &'a [Part<'a>],
     lease: &'a Lease<'_>,
     pipeline: &mut Pipeline<'_, Sent>,
-) -> Result<BTreeMap<Partition, Tally>, Failed> {
+) -> Result<BTreeMap<Partition, Tally>, FailedStatement> {
     let what = format!("run {:?}", work.name());
     let attempted = format!("{what} in Postgres at {}", lease.server);
     let tx = Transaction::new(lease.client(), attempted);
@@ -181,7 +183,7 @@ async fn run<'a>(
             // A statement that was sent before may have failed, and the function's then failed for that alone: the
             // first error is the one that counts.
             finish(lease, pipeline).await?;
-            Err(Failed { what, error })
+            Err(FailedStatement { what, error })
         }
     }
 }
@@ -190,14 +192,14 @@ async fn run<'a>(
 pub(crate) async fn finish(
     lease: &Lease<'_>,
     pipeline: &mut Pipeline<'_, Sent>,
-) -> Result<(), Failed> {
+) -> Result<(), FailedStatement> {
     pipeline.finish().await.map_err(|(Sent { what, is_about_rows }, error)| {
         let attempted = format!("{what} in Postgres at {}", lease.server);
         let error = match is_about_rows {
             true => failure(&attempted, &error),
             false => place_failure(&attempted, &error),
         };
-        Failed { what, error }
+        FailedStatement { what, error }
     })
 }
 
@@ -212,7 +214,7 @@ fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
 /// The parameters of each run of a statement: pieces of rows, up to a bounded number of rows.
 fn row_parameters<'a>(
     plan: &RowsPlan,
-    batches: &'a [Cow<'_, Rows>],
+    batches: &'a [Cow<'_, ColumnarRows>],
 ) -> Result<Vec<Vec<Parameter<'a>>>> {
     /// Rows per statement, unless one piece has more.
     const MOST_ROWS: usize = 16_384;

@@ -10,7 +10,7 @@ use tokio_postgres::types::FromSql;
 use crate::postgres::batch::unnest;
 use crate::postgres::cell::Kind;
 use crate::postgres::failure::failure;
-use crate::postgres::needs::{Need, Table};
+use crate::postgres::needs::{Need, NeededTable};
 use crate::postgres::session::Lease;
 use crate::postgres::settings::Version;
 use crate::postgres::transaction::first_word;
@@ -144,7 +144,12 @@ impl Missing {
     }
 
     /// Whether rows can be added to a table; what its statement says is another matter.
-    async fn table(&mut self, lease: &Lease<'_>, attempted: &str, table: &Table) -> Result<bool> {
+    async fn table(
+        &mut self,
+        lease: &Lease<'_>,
+        attempted: &str,
+        table: &NeededTable,
+    ) -> Result<bool> {
         let before = self.0.len();
         let looked = format!("look at table {} in Postgres at {}", table.quoted, lease.server);
         let name = Value::from(&table.quoted);
@@ -212,7 +217,7 @@ impl Missing {
         &mut self,
         lease: &Lease<'_>,
         attempted: &str,
-        table: &Table,
+        table: &NeededTable,
         (column, kind): (&str, Kind),
     ) -> Result<()> {
         const DOES_NOT_FIT: &str = "42804";

@@ -85,4 +85,4 @@ pub use place::Postgres;
 pub use row::{FromColumn, Row};
 pub use sinks::{Insert, Records, Statement, Transact, Upsert};
 pub use transaction::Transaction;
-pub use value::{Element, Value};
+pub use value::{Scalar, Value};

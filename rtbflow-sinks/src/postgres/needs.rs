@@ -13,7 +13,7 @@ pub(crate) struct Need {
     /// What it does, for messages.
     pub(crate) attempted: String,
     /// The table that rows are added to.
-    pub(crate) table: Option<Table>,
+    pub(crate) table: Option<NeededTable>,
     /// Statements that will run, with parameters of the types that they will have.
     pub(crate) statements: Vec<(String, Vec<Value>)>,
     /// The oldest server that they work with.
@@ -22,7 +22,7 @@ pub(crate) struct Need {
 
 /// A table that rows are added to.
 #[derive(Debug, Clone)]
-pub(crate) struct Table {
+pub(crate) struct NeededTable {
     /// Quoted, with its schema if it is given.
     pub(crate) quoted: String,
     /// Its columns by name, as the pipeline wrote it, with the type that comes for them; those that an

@@ -19,10 +19,10 @@ use crate::postgres::tables;
 /// needed and made again when they break.
 #[derive(Clone)]
 pub struct Postgres {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Shared>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct Shared {
     pub(crate) place: Place,
     pub(crate) server: Server,
     pub(crate) call_timeout: Duration,
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
 
 impl Postgres {
     pub(crate) fn new(server: Server, call_timeout: Duration, creates_tables: bool) -> Self {
-        let inner = Inner {
+        let inner = Shared {
             place: Place::new("postgres"),
             server,
             call_timeout,
@@ -54,8 +54,8 @@ impl Postgres {
     /// do not wait for those of this one.
     #[must_use]
     pub fn with_own_connections(&self) -> Self {
-        let Inner { place, server, call_timeout, creates_tables, ranks, needs, .. } = &*self.inner;
-        let inner = Inner {
+        let Shared { place, server, call_timeout, creates_tables, ranks, needs, .. } = &*self.inner;
+        let inner = Shared {
             place: *place,
             server: server.clone(),
             call_timeout: *call_timeout,

@@ -13,9 +13,9 @@ use rtbflow::sink::StagedRows as _;
 use rtbflow::{BadRecord, Error, Origin, Result};
 use tokio::time::Instant;
 
-use crate::postgres::batch::Batch;
+use crate::postgres::batch::SinkBatch;
 use crate::postgres::failure::{Blame, blamed};
-use crate::postgres::groups::{Failed, Groups, Picked, Sent, finish};
+use crate::postgres::groups::{FailedStatement, Groups, Picked, Sent, finish};
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::positions;
 use crate::postgres::search::Search;
@@ -62,7 +62,7 @@ pub(crate) async fn probe(target: Target<'_>, epochs: &[Epoch], steps: &[Step]) 
 struct Part<'a> {
     epoch: usize,
     staged: usize,
-    batch: &'a Batch,
+    batch: &'a SinkBatch,
     /// The rows that were not refused before.
     rows: Vec<usize>,
 }
@@ -146,7 +146,7 @@ impl Probed<'_> {
             let tried = self.units.iter().skip(range.start).take(range.len());
             match self.write(tried, "release savepoint rtbflow_probe").await {
                 Ok(()) => search.taken(&range),
-                Err(Failed { what, error }) => {
+                Err(FailedStatement { what, error }) => {
                     let (Blame::Row, reason) = blamed(&error) else { return Err(error) };
                     // Both: a savepoint that is only rolled back to stays, and counts.
                     let undo =
@@ -171,8 +171,8 @@ impl Probed<'_> {
         match self.write(accepted, "").await {
             Ok(()) => Ok(true),
             // Others have changed what it was taken beside.
-            Err(Failed { error, .. }) if blamed(&error).0 == Blame::Row => Ok(false),
-            Err(Failed { error, .. }) => Err(error),
+            Err(FailedStatement { error, .. }) if blamed(&error).0 == Blame::Row => Ok(false),
+            Err(FailedStatement { error, .. }) => Err(error),
         }
     }
 
@@ -181,7 +181,7 @@ impl Probed<'_> {
         &self,
         units: impl Iterator<Item = &Unit>,
         then: &'static str,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), FailedStatement> {
         let lease: &Lease<'_> = self.target.lease;
         let mut picked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (part, row) in units.flatten() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rtbflow::epoch::{ChunkPage, JobName, Task};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::{Error, Result};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -49,7 +49,7 @@ fn read_chunk(row: &tokio_postgres::Row) -> Result<(Chunk, String), tokio_postgr
     let (bucket, seq): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
     let replaces: bool = row.try_get(3)?;
     let bytes = Bytes::copy_from_slice(row.try_get(4)?);
-    let change = if replaces { Change::Replace(bytes) } else { Change::Append(bytes) };
+    let change = if replaces { BucketChange::Replace(bytes) } else { BucketChange::Append(bytes) };
     let next = format!("{bucket}:{seq}:{operator}");
     Ok((Chunk { operator: operator.into(), bucket, change }, next))
 }

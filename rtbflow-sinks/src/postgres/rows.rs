@@ -7,7 +7,7 @@ use crate::postgres::columns::Column;
 
 /// Rows in columnar form, in pieces of bounded size.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rows {
+pub(crate) struct ColumnarRows {
     pub(crate) pieces: Vec<Piece>,
     /// Where the record of each row was read.
     pub(crate) origins: Vec<Option<Origin>>,
@@ -57,7 +57,7 @@ impl Piece {
     }
 }
 
-impl Rows {
+impl ColumnarRows {
     pub(crate) fn push<T>(&mut self, columns: &[Column<T>], record: &Record<T>) {
         let mut piece = match self.pieces.pop() {
             Some(last) if !last.is_full() => last,

@@ -11,7 +11,7 @@ use rtbflow::{BadRecord, Result};
 use crate::postgres::identifier;
 use crate::postgres::place::Postgres;
 use crate::postgres::row::{FromColumn, Row};
-use crate::postgres::value::{Element, Value};
+use crate::postgres::value::{Scalar, Value};
 
 /// The most keys that go into one statement.
 const MOST_KEYS: usize = 1_000;
@@ -65,7 +65,7 @@ impl Postgres {
         read: F,
     ) -> Result<impl Fn(K) -> BoxFuture<'static, Result<Option<V>, Failed>> + Clone + use<K, V, F, N>>
     where
-        K: Element + FromColumn + Hash + Eq + Clone + Send + Sync + 'static,
+        K: Scalar + FromColumn + Hash + Eq + Clone + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
         F: Fn(&Row) -> Result<V> + Clone + Send + Sync + 'static,
     {

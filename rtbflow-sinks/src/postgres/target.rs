@@ -7,7 +7,7 @@ use rtbflow::epoch::{Epoch, JobName, Step};
 use rtbflow::sink::{Place, Staged};
 use rtbflow::{Error, Result};
 
-use crate::postgres::batch::Batch;
+use crate::postgres::batch::SinkBatch;
 use crate::postgres::positions::{Positions, Standing};
 use crate::postgres::session::Lease;
 
@@ -65,8 +65,8 @@ pub(crate) fn decide(standings: &mut Positions, epochs: &[Epoch]) -> (Vec<Step>,
 }
 
 /// The batch that a sink of this place has staged.
-pub(crate) fn batch(staged: &Staged) -> Result<&Batch> {
+pub(crate) fn batch(staged: &Staged) -> Result<&SinkBatch> {
     staged
-        .batch::<Batch>()
+        .batch::<SinkBatch>()
         .ok_or_else(|| Error::permanent("commit to Postgres what no sink of this place has staged: let this `Postgres` make the sink"))
 }

@@ -15,7 +15,7 @@ use crate::postgres::json;
 
 /// How the values of one key become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fold {
+pub(crate) enum ColumnFold {
     /// The last one.
     Set,
     /// Their sum.
@@ -33,7 +33,7 @@ pub(crate) struct TotalsPlan {
     /// The table's name as the pipeline wrote it.
     pub(crate) table: String,
     pub(crate) keys: Vec<(String, Kind)>,
-    pub(crate) values: Vec<(String, Kind, Fold)>,
+    pub(crate) values: Vec<(String, Kind, ColumnFold)>,
 }
 
 impl TotalsPlan {
@@ -45,18 +45,18 @@ impl TotalsPlan {
 
 /// What the values of one column and key have come to.
 #[derive(Debug, Clone)]
-pub(crate) enum Slot {
+pub(crate) enum Total {
     /// Wide enough that a sum cannot overflow here, only where it is written.
     Sum(i128),
     SumDouble(f64),
     Value(Cell<'static>),
 }
 
-impl Slot {
-    fn new(fold: Fold, cell: Cell<'_>) -> Self {
+impl Total {
+    fn new(fold: ColumnFold, cell: Cell<'_>) -> Self {
         match (fold, cell) {
-            (Fold::Add, Cell::BigInt(number)) => Self::Sum(number.into()),
-            (Fold::Add, Cell::Double(number)) => Self::SumDouble(number),
+            (ColumnFold::Add, Cell::BigInt(number)) => Self::Sum(number.into()),
+            (ColumnFold::Add, Cell::Double(number)) => Self::SumDouble(number),
             (_, cell) => Self::Value(cell.into_owned()),
         }
     }
@@ -65,16 +65,20 @@ impl Slot {
     ///
     /// # Errors
     /// If it is of another form: a column has one kind and one fold, so that its values are alike.
-    fn merge(&mut self, fold: Fold, other: Self) -> Result<()> {
+    fn merge(&mut self, fold: ColumnFold, other: Self) -> Result<()> {
         match (self, other) {
             // Of numbers of 64 bits, of which memory does not hold enough to get to the end of 128.
             (Self::Sum(sum), Self::Sum(more)) => *sum = sum.saturating_add(more),
             (Self::SumDouble(sum), Self::SumDouble(more)) => *sum += more,
             (Self::Value(held), Self::Value(new)) => {
                 let replaces = match fold {
-                    Fold::Set | Fold::Add => true,
-                    Fold::Max => *held == Cell::Null || new.order(held).is_some_and(|o| o.is_gt()),
-                    Fold::Min => *held == Cell::Null || new.order(held).is_some_and(|o| o.is_lt()),
+                    ColumnFold::Set | ColumnFold::Add => true,
+                    ColumnFold::Max => {
+                        *held == Cell::Null || new.order(held).is_some_and(|o| o.is_gt())
+                    }
+                    ColumnFold::Min => {
+                        *held == Cell::Null || new.order(held).is_some_and(|o| o.is_lt())
+                    }
                 };
                 if replaces {
                     *held = new;
@@ -91,7 +95,7 @@ impl Slot {
 /// The changes of an epoch, one per key. The key is that of its columns' cells in wire form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
-    rows: HashMap<Box<[u8]>, Box<[Slot]>, RandomState>,
+    rows: HashMap<Box<[u8]>, Box<[Total]>, RandomState>,
     /// What was folded, record by record: the cells of its key, then those of its values. Should the place
     /// refuse one of the records, the others are folded again.
     log: Cells,
@@ -119,7 +123,7 @@ impl Totals {
         &mut self,
         keys: &[Column<T>],
         values: &[Column<T>],
-        folds: &[Fold],
+        folds: &[ColumnFold],
         record: &Record<T>,
     ) {
         let Self { rows, log, origins } = self;
@@ -133,7 +137,7 @@ impl Totals {
         if let Some(held) = rows.get_mut(key) {
             for (held, (fold, cell)) in held.iter_mut().zip(values) {
                 log.push(&cell);
-                if let Err(error) = held.merge(fold, Slot::new(fold, cell)) {
+                if let Err(error) = held.merge(fold, Total::new(fold, cell)) {
                     error.spoil_epoch();
                 }
             }
@@ -141,7 +145,7 @@ impl Totals {
             let key = key.into();
             let slot = |(fold, cell)| {
                 log.push(&cell);
-                Slot::new(fold, cell)
+                Total::new(fold, cell)
             };
             rows.insert(key, values.map(slot).collect());
         }
@@ -167,7 +171,7 @@ impl Totals {
         // As `fold` makes it, so that the same records have the same key.
         let key: Box<[u8]> = key.concat().into();
         let slots = plan.values.iter().zip(values).map(|((_, kind, fold), element)| {
-            Ok((*fold, Slot::new(*fold, Cell::read(*kind, element)?)))
+            Ok((*fold, Total::new(*fold, Cell::read(*kind, element)?)))
         });
         match self.rows.get_mut(&key) {
             Some(held) => {
@@ -177,7 +181,7 @@ impl Totals {
                 }
             }
             None => {
-                let slots = slots.map(|slot: Result<(Fold, Slot)>| Ok(slot?.1));
+                let slots = slots.map(|slot: Result<(ColumnFold, Total)>| Ok(slot?.1));
                 self.rows.insert(key, slots.collect::<Result<_>>()?);
             }
         }
@@ -213,7 +217,7 @@ fn incomplete() -> Error {
 pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<Vec<Vec<Cells>>> {
     /// Keys per statement.
     const MOST_ROWS: usize = 16_384;
-    let mut rows: Vec<(&[u8], &[Slot])> = Vec::new();
+    let mut rows: Vec<(&[u8], &[Total])> = Vec::new();
     for batch in batches {
         #[expect(clippy::iter_over_hash_type, reason = "sorted just below")]
         for (key, slots) in &batch.rows {
@@ -228,7 +232,7 @@ pub(crate) fn merged(plan: &TotalsPlan, batches: &[Cow<'_, Totals>]) -> Result<V
         .collect()
 }
 
-fn columns(plan: &TotalsPlan, keys: &[&[(&[u8], &[Slot])]]) -> Result<Vec<Cells>> {
+fn columns(plan: &TotalsPlan, keys: &[&[(&[u8], &[Total])]]) -> Result<Vec<Cells>> {
     let mut columns = vec![Cells::default(); plan.keys.len() + plan.values.len()];
     for &same_key in keys {
         // Chunks are never empty.
@@ -251,13 +255,13 @@ fn columns(plan: &TotalsPlan, keys: &[&[(&[u8], &[Slot])]]) -> Result<Vec<Cells>
     Ok(columns)
 }
 
-fn finished(kind: Kind, slot: Slot) -> Option<Cell<'static>> {
+fn finished(kind: Kind, slot: Total) -> Option<Cell<'static>> {
     Some(match slot {
-        Slot::Sum(sum) if kind == Kind::BigInt => Cell::BigInt(i64::try_from(sum).ok()?),
+        Total::Sum(sum) if kind == Kind::BigInt => Cell::BigInt(i64::try_from(sum).ok()?),
         // There is no other whole number that is added to.
-        Slot::Sum(_) => return None,
-        Slot::SumDouble(sum) => Cell::Double(sum),
-        Slot::Value(cell) => cell,
+        Total::Sum(_) => return None,
+        Total::SumDouble(sum) => Cell::Double(sum),
+        Total::Value(cell) => cell,
     })
 }
 

@@ -62,7 +62,7 @@ impl Value {
     }
 
     /// An array of these values.
-    pub fn array<V: Element>(values: impl IntoIterator<Item = V>) -> Self {
+    pub fn array<V: Scalar>(values: impl IntoIterator<Item = V>) -> Self {
         let mut cells = Cells::default();
         for value in values {
             cells.push(&value.into_element().1);
@@ -116,7 +116,7 @@ impl ToSql for Repr {
 }
 
 /// A value that can be a parameter, or an element of an array parameter.
-pub trait Element: sealed::Sealed {
+pub trait Scalar: sealed::Sealed {
     #[doc(hidden)]
     fn into_element(self) -> sealed::Typed;
     #[doc(hidden)]
@@ -137,7 +137,7 @@ use sealed::Typed;
 macro_rules! element {
     ($($type:ty, $kind:ident, |$value:ident| $cell:expr;)+) => {$(
         impl sealed::Sealed for $type {}
-        impl Element for $type {
+        impl Scalar for $type {
             fn into_element(self) -> Typed {
                 let $value = self;
                 Typed(Kind::$kind, Cell::$kind($cell))
@@ -161,7 +161,7 @@ element! {
 }
 
 impl<V: sealed::Sealed> sealed::Sealed for Option<V> {}
-impl<V: Element> Element for Option<V> {
+impl<V: Scalar> Scalar for Option<V> {
     fn into_element(self) -> Typed {
         self.map_or_else(V::none, V::into_element)
     }
@@ -170,14 +170,14 @@ impl<V: Element> Element for Option<V> {
     }
 }
 
-impl<V: Element> From<V> for Value {
+impl<V: Scalar> From<V> for Value {
     fn from(value: V) -> Self {
         let Typed(kind, cell) = value.into_element();
         Self(Repr::One(kind, cell))
     }
 }
 
-impl<V: Element> From<Vec<V>> for Value {
+impl<V: Scalar> From<Vec<V>> for Value {
     fn from(values: Vec<V>) -> Self {
         Self::array(values)
     }

@@ -9,7 +9,7 @@ use crate::redis::merges::{Merged, Merges};
 use crate::redis::operations::{Operation, Operations};
 
 /// What a sink has staged.
-pub(crate) struct Batch {
+pub(crate) struct SinkBatch {
     work: Work,
     /// Where the record of each row was read.
     origins: Vec<Option<Origin>>,
@@ -36,7 +36,7 @@ enum Of<'a> {
     Merge(&'a Merged),
 }
 
-impl Batch {
+impl SinkBatch {
     pub(crate) fn new(work: Work, origins: Vec<Option<Origin>>) -> Self {
         Self { work, origins }
     }
@@ -113,7 +113,7 @@ impl Piece<'_> {
     }
 }
 
-impl StagedRows for Batch {
+impl StagedRows for SinkBatch {
     fn origin(&self, row: usize) -> Option<Origin> {
         // A row that was read nowhere has none either.
         self.origins.get(row).copied().flatten()

@@ -126,10 +126,10 @@ impl Text {
 /// Every task adds its functions as it is put together; equal ones are kept once, and a number, once
 /// given, stays. So a later text can run whatever was staged for an earlier one.
 pub(crate) struct Library {
-    inner: Mutex<Inner>,
+    inner: Mutex<LibraryText>,
 }
 
-struct Inner {
+struct LibraryText {
     functions: Vec<(&'static str, Arc<str>)>,
     commit: Text,
 }
@@ -137,7 +137,7 @@ struct Inner {
 impl Library {
     pub(crate) fn new() -> Self {
         let commit = Text::new(&with_functions(&[]));
-        Self { inner: Mutex::new(Inner { functions: Vec::new(), commit }) }
+        Self { inner: Mutex::new(LibraryText { functions: Vec::new(), commit }) }
     }
 
     /// Adds a function and returns its number.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use redis::Cmd;
 use rtbflow::epoch::{Epoch, Refusal, Task};
 use rtbflow::sink::{Place, Staged};
-use rtbflow::state::Change;
+use rtbflow::state::BucketChange;
 use rtbflow::{BadRecord, Error, Result};
 
-use crate::redis::batch::{Batch, Piece};
+use crate::redis::batch::{Piece, SinkBatch};
 use crate::redis::keys::{bucket_text, task_text};
 use crate::redis::positions::{mark, position_text};
 
@@ -29,7 +29,7 @@ struct Planned<'a> {
     /// Its number among all that the epoch has staged.
     number: usize,
     staged: &'a Staged,
-    batch: &'a Batch,
+    batch: &'a SinkBatch,
     /// Whether its rows go each by itself.
     apart: bool,
     pieces: Vec<Piece<'a>>,
@@ -47,7 +47,7 @@ impl<'a> Plan<'a> {
             if staged.place != place {
                 continue;
             }
-            let batch = staged.batch::<Batch>().ok_or_else(|| {
+            let batch = staged.batch::<SinkBatch>().ok_or_else(|| {
                 Error::permanent("commit to Redis what no sink of this place has staged: let this `Redis` make the sink")
             })?;
             let pieces = batch.pieces(staged, false);
@@ -112,9 +112,9 @@ impl<'a> Plan<'a> {
         command.arg(self.epoch.chunks.len());
         for chunk in &self.epoch.chunks {
             let (change, bytes): (_, &[u8]) = match &chunk.change {
-                Change::Append(bytes) => ("append", bytes),
-                Change::Replace(bytes) => ("replace", bytes),
-                Change::Drop => ("drop", &[]),
+                BucketChange::Append(bytes) => ("append", bytes),
+                BucketChange::Replace(bytes) => ("replace", bytes),
+                BucketChange::Drop => ("drop", &[]),
             };
             command.arg(change).arg(bucket_text(chunk.bucket, &chunk.operator)).arg(bytes);
         }

@@ -1,7 +1,7 @@
 //! State read back, a page at a time.
 
 use rtbflow::epoch::{ChunkPage, JobName, Task};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::{Error, Result};
 
 use crate::redis::keys::{Keys, parse_bucket};
@@ -53,5 +53,5 @@ fn read_page(attempted: &str, index: &str, mut reply: Vec<Vec<u8>>) -> Result<Ch
 /// that of another operator.
 fn read_chunk(name: &[u8], bytes: Vec<u8>) -> Option<Chunk> {
     let (bucket, operator) = parse_bucket(std::str::from_utf8(name).ok()?)?;
-    Some(Chunk { operator: operator.into(), bucket, change: Change::Append(bytes.into()) })
+    Some(Chunk { operator: operator.into(), bucket, change: BucketChange::Append(bytes.into()) })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rtbflow::epoch::{Anchor, Claim, Epoch, Verdict};
 use rtbflow::sink::Sink;
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::Proxy;
 use rtbflow_sinks::postgres::Postgres;
 use tokio_postgres::Client;
@@ -52,7 +52,7 @@ async fn behind_a_proxy(schema: &Schema) -> (Proxy, Postgres, Owner) {
 fn epoch(owner: &Owner) -> Epoch {
     let offset = owner.at.offset.unwrap_or(0);
     let mut epoch = owner.epoch(&mut sinks(&owner.postgres), &[record(1, 0, offset)]);
-    let change = Change::Append(Bytes::from_static(b"chunk"));
+    let change = BucketChange::Append(Bytes::from_static(b"chunk"));
     epoch.chunks.push(Chunk { operator: "windows".into(), bucket: 1, change });
     epoch
 }

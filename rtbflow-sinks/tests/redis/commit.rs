@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, Epoch, Task, Verdict};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::Proxy;
 use rtbflow_sinks::redis::Redis;
 
@@ -22,7 +22,7 @@ fn epoch(namespace: &Namespace, owner: &Owner) -> Epoch {
     let staged = namespace.stage_with(|namespace, to| {
         to.increment(namespace.key("sum"), "n", 1);
     });
-    let change = Change::Append("chunk".into());
+    let change = BucketChange::Append("chunk".into());
     let chunk = Chunk { operator: "windows".into(), bucket: 1, change };
     owner.epoch(staged).with_chunks(vec![chunk])
 }
@@ -113,15 +113,15 @@ async fn state_is_replaced_dropped_and_read_back_in_pages() {
     let mut owner = namespace.claim(0).await;
     let chunk =
         |operator: &str, bucket, change| Chunk { operator: operator.into(), bucket, change };
-    let text = |text: String| Change::Append(text.into());
+    let text = |text: String| BucketChange::Append(text.into());
     let mut chunks: Vec<Chunk> =
         (0..90).map(|n| chunk("windows", n % 3, text(format!("{n:08}")))).collect();
-    chunks.push(chunk("windows", 1, Change::Drop));
-    chunks.push(chunk("windows", 2, Change::Replace("whole".into())));
+    chunks.push(chunk("windows", 1, BucketChange::Drop));
+    chunks.push(chunk("windows", 2, BucketChange::Replace("whole".into())));
     chunks.push(chunk("windows", 2, text("more".into())));
     chunks.push(chunk("large", -1, text("x".repeat(1000))));
     chunks.push(chunk("ended", 7, text("x".into())));
-    chunks.push(chunk("ended", 7, Change::Drop));
+    chunks.push(chunk("ended", 7, BucketChange::Drop));
     owner.commit(&owner.epoch(vec![]).with_chunks(chunks)).await.unwrap();
 
     let (mut from, mut pages, mut found) = (None, 0, Vec::new());
@@ -140,10 +140,10 @@ async fn state_is_replaced_dropped_and_read_back_in_pages() {
         let chunks = found.iter().filter(|chunk| &*chunk.operator == "windows");
         let logs = chunks.filter(|chunk| chunk.bucket == bucket).map(|chunk| &chunk.change);
         logs.map(|change| match change {
-            Change::Append(bytes) | Change::Replace(bytes) => {
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => {
                 String::from_utf8(bytes.to_vec()).unwrap()
             }
-            Change::Drop => panic!("an ended bucket came back"),
+            BucketChange::Drop => panic!("an ended bucket came back"),
         })
         .collect()
     };
@@ -159,12 +159,12 @@ async fn state_that_has_ended_does_not_hold_on_to_its_number_of_tasks() {
     let namespace = Namespace::new("layout").await;
     let mut owner = namespace.claim(0).await;
     let chunk = |change| Chunk { operator: "windows".into(), bucket: 1, change };
-    let staged = vec![chunk(Change::Append("x".into()))];
+    let staged = vec![chunk(BucketChange::Append("x".into()))];
     owner.commit(&owner.epoch(vec![]).with_chunks(staged)).await.unwrap();
     let claim = rtbflow::epoch::Claim::new(Task { number: 0, of: 8 }, vec![owner.partition], 1);
     let error = namespace.redis.claim(&namespace.job, &claim).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("for 4 tasks"), "{error:?}");
-    let chunks = vec![chunk(Change::Drop)];
+    let chunks = vec![chunk(BucketChange::Drop)];
     owner.commit(&owner.epoch(vec![]).with_chunks(chunks)).await.unwrap();
     assert!(namespace.redis.claim(&namespace.job, &claim).await.is_ok());
     namespace.clean().await;

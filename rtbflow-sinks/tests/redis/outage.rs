@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, Verdict};
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::Proxy;
 use rtbflow_sinks::redis::Redis;
 
@@ -107,7 +107,7 @@ async fn an_epoch_that_a_thin_line_takes_long_for_gets_more_time() {
     let mut epoch = owner.epoch(namespace.stage_with(|namespace, to| {
         to.increment(namespace.key("sum"), "n", 1);
     }));
-    let change = Change::Replace(vec![7; 2 << 20].into());
+    let change = BucketChange::Replace(vec![7; 2 << 20].into());
     epoch.chunks = vec![Chunk { operator: "windows".into(), bucket: 1, change }];
     // Two seconds.
     proxy.slow_down(1 << 20);

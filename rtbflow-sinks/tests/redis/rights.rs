@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rtbflow::epoch::{Anchor, Epoch, Verdict};
 use rtbflow::sink::Staged;
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow_sinks::redis::{MERGE_HASH, OWN_KEYS, Pattern, Redis, WRITE};
 
 use crate::namespace::{Namespace, Owner, stage};
@@ -62,10 +62,10 @@ impl Stage {
         staged.extend(self.merges());
         let chunk = |bucket, change| Chunk { operator: "windows".into(), bucket, change };
         let chunks = vec![
-            chunk(1, Change::Append("a".into())),
-            chunk(2, Change::Replace("b".into())),
-            chunk(3, Change::Append("c".into())),
-            chunk(3, Change::Drop),
+            chunk(1, BucketChange::Append("a".into())),
+            chunk(2, BucketChange::Replace("b".into())),
+            chunk(3, BucketChange::Append("c".into())),
+            chunk(3, BucketChange::Drop),
         ];
         let mut epoch = owner.epoch(staged);
         epoch.chunks = chunks;

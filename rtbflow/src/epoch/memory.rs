@@ -5,14 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Step, Verdict};
 use crate::error::Refusal;
 use crate::error::{Error, Result};
 use crate::position::{JobName, Position, Task};
 use crate::record::Partition;
 use crate::sink::Collected;
-use crate::sink::memory::Batch;
+use crate::sink::memory::CollectedBatch;
 use crate::staged::Place;
 
 /// A place in memory. Clones are handles on the same place.
@@ -27,11 +27,11 @@ use crate::staged::Place;
 #[derive(Clone)]
 pub struct Memory {
     place: Place,
-    store: Arc<Mutex<Store>>,
+    store: Arc<Mutex<MemoryStore>>,
 }
 
 #[derive(Default)]
-struct Store {
+struct MemoryStore {
     jobs: HashMap<JobName, Held>,
     commits: u64,
 }
@@ -104,7 +104,7 @@ impl Memory {
         results();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
+    fn lock(&self) -> MutexGuard<'_, MemoryStore> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,18 +117,18 @@ impl Held {
         for chunk in &epoch.chunks {
             let key = (epoch.task, Arc::clone(&chunk.operator), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => self.buckets.entry(key).or_default().push(chunk.clone()),
-                Change::Replace(_) => {
+                BucketChange::Append(_) => self.buckets.entry(key).or_default().push(chunk.clone()),
+                BucketChange::Replace(_) => {
                     self.buckets.insert(key, vec![chunk.clone()]);
                 }
-                Change::Drop => {
+                BucketChange::Drop => {
                     self.buckets.remove(&key);
                 }
             }
         }
         let mut found = Tally::NONE;
         for staged in epoch.staged_for(place) {
-            if let Some(batch) = staged.batch::<Batch>() {
+            if let Some(batch) = staged.batch::<CollectedBatch>() {
                 found.merge(batch.apply(staged.refused()));
             }
         }
@@ -177,7 +177,7 @@ impl Anchor for Memory {
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let mut store = self.lock();
-        let Store { jobs, commits } = &mut *store;
+        let MemoryStore { jobs, commits } = &mut *store;
         let held = jobs.entry(job.clone()).or_default();
         let refusals = violations(self.place, epochs, held);
         if !refusals.is_empty() {
@@ -224,8 +224,8 @@ fn violations(place: Place, epochs: &[Epoch], held: &Held) -> Vec<Refusal> {
             continue;
         }
         for (at, staged) in epoch.staged.iter().enumerate() {
-            let batch = staged.batch::<Batch>().filter(|_| staged.place == place);
-            for (row, reason) in batch.map(Batch::violations).unwrap_or_default() {
+            let batch = staged.batch::<CollectedBatch>().filter(|_| staged.place == place);
+            for (row, reason) in batch.map(CollectedBatch::violations).unwrap_or_default() {
                 if !staged.is_refused(row) {
                     refusals.push(Refusal { epoch: number, staged: at, row, reason });
                 }

@@ -238,8 +238,8 @@ impl Claim {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ChunkPage {
-    /// Chunks, in order within each bucket; only [`Append`](crate::chunk::Change::Append) and
-    /// [`Replace`](crate::chunk::Change::Replace).
+    /// Chunks, in order within each bucket; only [`Append`](crate::chunk::BucketChange::Append) and
+    /// [`Replace`](crate::chunk::BucketChange::Replace).
     pub chunks: Vec<Chunk>,
     /// What to pass to the next call; `None` after the last page.
     pub next: Option<String>,

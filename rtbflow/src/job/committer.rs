@@ -110,19 +110,19 @@ impl<A: Anchor> Committer<A> {
             if is_ready && !asks {
                 // It keeps its place among the groups that are tried again.
                 asks = true;
-                under_way.push(Either::Left(turn(&calls).map_ok(Turn::Fresh)));
+                under_way.push(Either::Left(turn(&calls).map_ok(CommitTurn::Fresh)));
             }
             tokio::select! {
                 biased;
                 // As many as each task may have under way.
                 came = submissions.recv_many(&mut waiting, MOST_EPOCHS), if open => open = came > 0,
                 Some(turn) = under_way.next() => match turn? {
-                    Turn::Fresh(call) => {
+                    CommitTurn::Fresh(call) => {
                         asks = false;
                         let group = Group::new(first_of_each_task(&mut waiting, &mut busy, most));
                         under_way.push(Either::Right(self.commit(group, Some(call), &calls)));
                     }
-                    Turn::Tried { tasks, left } => {
+                    CommitTurn::Tried { tasks, left } => {
                         busy.retain(|task| !tasks.contains(task));
                         for group in left {
                             busy.extend(group.tasks());
@@ -157,7 +157,7 @@ impl<A: Anchor> Committer<A> {
         mut group: Group,
         call: Option<SemaphorePermit<'a>>,
         calls: &'a Semaphore,
-    ) -> Result<Turn<'a>> {
+    ) -> Result<CommitTurn<'a>> {
         let tasks: Vec<Task> = group.tasks().collect();
         let call = match call {
             Some(call) => call,
@@ -168,7 +168,7 @@ impl<A: Anchor> Committer<A> {
             group.drop_orphans();
         }
         if group.epochs.is_empty() {
-            return Ok(Turn::Tried { tasks, left: Vec::new() });
+            return Ok(CommitTurn::Tried { tasks, left: Vec::new() });
         }
         let started = Instant::now();
         let attempt = self.health.commits();
@@ -182,11 +182,11 @@ impl<A: Anchor> Committer<A> {
                 self.pace.committed(group.rows(), took);
                 self.acknowledge(group, verdicts)?;
                 self.follow_up().await?;
-                Ok(Turn::Tried { tasks, left: Vec::new() })
+                Ok(CommitTurn::Tried { tasks, left: Vec::new() })
             }
             Err(error) if !error.refusals().is_empty() => {
                 refuse(&mut group.epochs, error.refusals())?;
-                Ok(Turn::Tried { tasks, left: vec![group] })
+                Ok(CommitTurn::Tried { tasks, left: vec![group] })
             }
             Err(error) if error.is_transient() => {
                 let (pause, is_away) = self.failed(&mut group, &error, started.elapsed());
@@ -198,7 +198,7 @@ impl<A: Anchor> Committer<A> {
                     sleep(pause).await;
                 }
                 let half = if group.asked { group.split_off_half() } else { None };
-                Ok(Turn::Tried { tasks, left: std::iter::once(group).chain(half).collect() })
+                Ok(CommitTurn::Tried { tasks, left: std::iter::once(group).chain(half).collect() })
             }
             Err(error) => Err(error),
         }
@@ -311,7 +311,7 @@ impl<A: Anchor> Committer<A> {
 }
 
 /// What the committer goes on with.
-enum Turn<'a> {
+enum CommitTurn<'a> {
     /// What has come and was not tried yet may be.
     Fresh(SemaphorePermit<'a>),
     /// A group of these tasks was tried; what is left of it is tried again.

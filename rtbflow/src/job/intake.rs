@@ -1,6 +1,6 @@
 //! The beginning of a task's chain: takes records out of batches, tells event time, sends barriers.
 //!
-//! The task loop puts batches into the [`Mailbox`] and polls the chain until it is pending; nothing is
+//! The task loop puts batches into the [`IntakeMailbox`] and polls the chain until it is pending; nothing is
 //! locked for a single record. Where a task has several partitions, the record comes from the one whose
 //! event time is lowest (the idea of
 //! [KIP-695](https://cwiki.apache.org/confluence/display/KAFKA/KIP-695%3A+Further+Improve+Kafka+Streams+Timestamp+Synchronization)):
@@ -30,13 +30,13 @@ use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
 
 /// What a task loop and the intake of its chain have in common.
-pub(crate) struct Mailbox<B> {
+pub(crate) struct IntakeMailbox<B> {
     shared: Arc<Mutex<Shared<B>>>,
     /// Whether a barrier was put in that the intake has not seen.
     rung: Arc<AtomicBool>,
 }
 
-impl<B> Clone for Mailbox<B> {
+impl<B> Clone for IntakeMailbox<B> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), rung: Arc::clone(&self.rung) }
     }
@@ -97,7 +97,7 @@ pub(crate) struct Standing {
     pub(crate) consumed: u64,
 }
 
-impl<B> Mailbox<B> {
+impl<B> IntakeMailbox<B> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared<B>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,9 +112,9 @@ impl<B> Mailbox<B> {
 
 /// The source of a task's chain: what a pipeline closure is given.
 pub struct Intake<B: Batch> {
-    mailbox: Mailbox<B>,
+    mailbox: IntakeMailbox<B>,
     activity: Activity,
-    lanes: Vec<Lane<B>>,
+    lanes: Vec<PartitionLane<B>>,
     bounds: Bounds,
     /// The latest event time that is not too far in the future.
     latest: Timestamp,
@@ -146,7 +146,7 @@ pub(crate) struct Bounds {
 }
 
 /// One partition of the task.
-struct Lane<B> {
+struct PartitionLane<B> {
     partition: Partition,
     out_of_orderness: Duration,
     queue: VecDeque<Arrival<B>>,
@@ -186,10 +186,10 @@ impl<B: Batch> Intake<B> {
         bounds: Bounds,
         out_of_orderness: impl Fn(Topic) -> Duration,
         (now, activity): (Timestamp, Activity),
-    ) -> (Self, Mailbox<B>) {
-        let lanes: Vec<Lane<B>> = positions
+    ) -> (Self, IntakeMailbox<B>) {
+        let lanes: Vec<PartitionLane<B>> = positions
             .iter()
-            .map(|(partition, position)| Lane {
+            .map(|(partition, position)| PartitionLane {
                 partition: *partition,
                 out_of_orderness: out_of_orderness(partition.topic),
                 queue: VecDeque::new(),
@@ -210,7 +210,7 @@ impl<B: Batch> Intake<B> {
             now,
             progress: Progress { queued: vec![0; lanes.len()], ..Progress::default() },
         };
-        let mailbox = Mailbox { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() };
+        let mailbox = IntakeMailbox { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() };
         let intake = Self {
             mailbox: mailbox.clone(),
             activity,
@@ -249,7 +249,7 @@ impl<B: Batch> Intake<B> {
         self.restoring &= barrier.is_restoring() && !barrier.is_last_restoring();
         if !barrier.is_restoring() {
             let taken = self.taken();
-            let standings = self.lanes.iter_mut().map(Lane::pass);
+            let standings = self.lanes.iter_mut().map(PartitionLane::pass);
             shared.progress.at_barrier = standings.collect();
             shared.progress.taken_at_barrier = (taken, std::mem::take(&mut self.skipped));
             shared.progress.total += taken - self.reported;
@@ -415,7 +415,7 @@ impl<B: Batch> Intake<B> {
     }
 }
 
-impl<B: Batch> Lane<B> {
+impl<B: Batch> PartitionLane<B> {
     /// Where it stands as a barrier passes.
     fn pass(&mut self) -> Standing {
         Standing {

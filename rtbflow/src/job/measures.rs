@@ -101,10 +101,10 @@ impl CommitMeasures {
 }
 
 /// What a class of the account is called, and how many records are in it.
-type Class = (&'static str, fn(&Report) -> u64);
+type AccountClass = (&'static str, fn(&Report) -> u64);
 
 /// The classes of the account, and what it counts besides.
-const CLASSES: [Class; 9] = [
+const CLASSES: [AccountClass; 9] = [
     ("rtbflow_decoded_total", |report| report.decoded),
     ("rtbflow_filtered_total", |report| report.filtered),
     ("rtbflow_late_total", |report| report.late),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
@@ -137,7 +137,7 @@ impl Moves {
             let key = (Arc::clone(&change.operator), change.bucket);
             let Some(moving) = self.waiting.remove(&key) else { continue };
             // What is written anew, or ends, needs nothing of what it was.
-            let is_needed = matches!(change.change, Change::Append(_));
+            let is_needed = matches!(change.change, BucketChange::Append(_));
             moved.extend(moving.end(key.1, is_needed));
         }
         let mut bytes = 0;
@@ -171,16 +171,16 @@ mod tests {
     type Store = BTreeMap<(String, i64), Vec<Chunk>>;
 
     fn append(operator: &str, bucket: i64, bytes: &'static str) -> Chunk {
-        Chunk { operator: operator.into(), bucket, change: Change::Append(bytes.into()) }
+        Chunk { operator: operator.into(), bucket, change: BucketChange::Append(bytes.into()) }
     }
 
     fn apply(store: &mut Store, chunks: Vec<Chunk>) {
         for chunk in chunks {
             let key = (chunk.operator.to_string(), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => store.entry(key).or_default().push(chunk),
-                Change::Replace(_) => drop(store.insert(key, vec![chunk])),
-                Change::Drop => drop(store.remove(&key)),
+                BucketChange::Append(_) => store.entry(key).or_default().push(chunk),
+                BucketChange::Replace(_) => drop(store.insert(key, vec![chunk])),
+                BucketChange::Drop => drop(store.remove(&key)),
             }
         }
     }
@@ -213,7 +213,7 @@ mod tests {
             vec![Chunk {
                 operator: "new".into(),
                 bucket: 2,
-                change: Change::Replace("whole".into()),
+                change: BucketChange::Replace("whole".into()),
             }],
             vec![append("new", 9, "5")],
             vec![],

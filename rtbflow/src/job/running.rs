@@ -25,7 +25,7 @@ use crate::job::measures::{CommitMeasures, TaskMeasures};
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
 use crate::job::submission::Submission;
-use crate::job::task::{Input, TaskLoop, Work};
+use crate::job::task::{TaskLoop, TaskPartition, Work};
 use crate::position::{Position, Task};
 use crate::record::Partition;
 use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
@@ -286,14 +286,15 @@ where
         let status = Arc::new(Status::default());
         let owned = partitions.iter().map(|input| input.partition);
         let measures = TaskMeasures::new(&job.setup.name, task, owned);
-        let inputs =
-            partitions.into_iter().zip(positions).map(|(input, (partition, position))| Input {
+        let inputs = partitions.into_iter().zip(positions).map(|(input, (partition, position))| {
+            TaskPartition {
                 partition: *partition,
                 deliveries: Some(input.deliveries),
                 position: *position,
                 kept: VecDeque::new(),
                 released: 0,
-            });
+            }
+        });
         let mut run = TaskLoop {
             task,
             settings: job.setup.settings,

@@ -24,7 +24,7 @@ use crate::epoch::{Advance, Anchor, Epoch, Verdict};
 use crate::error::{Error, Result};
 use crate::flow::End;
 use crate::job::backoff::Backoff;
-use crate::job::intake::{Arrival, Mailbox, Progress};
+use crate::job::intake::{Arrival, IntakeMailbox, Progress};
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::{Moves, Renames};
@@ -48,9 +48,9 @@ pub(crate) struct TaskLoop<B: Batch> {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) end: End,
-    pub(crate) mailbox: Mailbox<B>,
+    pub(crate) mailbox: IntakeMailbox<B>,
     pub(crate) activity: Activity,
-    pub(crate) inputs: Vec<Input<B>>,
+    pub(crate) inputs: Vec<TaskPartition<B>>,
     pub(crate) commits: mpsc::Sender<Submission>,
     /// Ready when the task has to finish its epoch and end.
     pub(crate) finish: Fuse<oneshot::Receiver<()>>,
@@ -61,7 +61,7 @@ pub(crate) struct TaskLoop<B: Batch> {
 }
 
 /// A partition of the task.
-pub(crate) struct Input<B> {
+pub(crate) struct TaskPartition<B> {
     pub(crate) partition: Partition,
     pub(crate) deliveries: Option<BoxStream<'static, Result<Delivery<B>>>>,
     /// Where the last epoch that was built ends.
@@ -73,7 +73,7 @@ pub(crate) struct Input<B> {
     pub(crate) released: u64,
 }
 
-impl<B: Batch> Input<B> {
+impl<B: Batch> TaskPartition<B> {
     /// The batches at hand, for what may have to be cut out of them until their epoch is committed.
     fn originals(&self) -> impl Iterator<Item = (Partition, Arc<dyn Originals>)> {
         self.kept.iter().map(|batch| (self.partition, Arc::clone(batch) as Arc<dyn Originals>))

@@ -55,36 +55,36 @@ where
             "its lists are of at most 0 records; let them have 1 or more".to_owned()
         });
         tip.check([some, some_time("its lists wait", within)]);
-        let batch = Batch { most, within, values: PhantomData };
+        let batch = BatchLogic { most, within, values: PhantomData };
         let logic = ProcessLogic::new(self.key, Retention::after_change(within), batch);
         Flow { stream: Stateful::new(self.stream, name, logic, &tip), tip }
     }
 }
 
 /// The logic behind [`KeyedFlow::batch`].
-pub(super) struct Batch<T> {
+pub(super) struct BatchLogic<T> {
     most: usize,
     within: Duration,
     values: PhantomData<fn(T)>,
 }
 
-impl<T> fmt::Debug for Batch<T> {
+impl<T> fmt::Debug for BatchLogic<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch(at most {}, within {:?})", self.most, self.within)
+        write!(f, "BatchLogic(at most {}, within {:?})", self.most, self.within)
     }
 }
 
 /// When the list is due, the latest time in it, and its values.
-type Gathered<T> = (Timestamp, Timestamp, Vec<T>);
+type OpenBatch<T> = (Timestamp, Timestamp, Vec<T>);
 
-impl<K, T> Process<K, T> for Batch<T>
+impl<K, T> Process<K, T> for BatchLogic<T>
 where
     T: Clone + Serialize + DeserializeOwned + Send + 'static,
 {
-    type State = Gathered<T>;
+    type State = OpenBatch<T>;
     type Output = Vec<T>;
 
-    fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
+    fn on_record(&mut self, record: Record<T>, turn: &mut Turn<'_, K, OpenBatch<T>, Vec<T>>) {
         let at = record.timestamp;
         if let Some(due) = turn.state().map(|(due, ..)| *due).filter(|due| at >= *due) {
             turn.cancel_event_timer(due);
@@ -104,12 +104,12 @@ where
         }
     }
 
-    fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
+    fn on_event_timer(&mut self, _: Timestamp, turn: &mut Turn<'_, K, OpenBatch<T>, Vec<T>>) {
         emit(turn);
     }
 }
 
-fn emit<K, T>(turn: &mut Turn<'_, K, Gathered<T>, Vec<T>>) {
+fn emit<K, T>(turn: &mut Turn<'_, K, OpenBatch<T>, Vec<T>>) {
     if let Some((_, latest, values)) = turn.state_mut().take() {
         turn.emit_at(values, latest);
     }

@@ -3,7 +3,7 @@
 use crate::barrier::{Barrier, Class, Reject};
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -33,16 +33,16 @@ where
     /// assert_eq!(priced, [3, 5]);
     /// ```
     pub fn dead_letter(self) -> Flow<impl Elements<Value = T>> {
-        self.step("dead_letter", DeadLetter::default())
+        self.step("dead_letter", DeadLetterStep::default())
     }
 }
 
 #[derive(Default)]
-struct DeadLetter {
+struct DeadLetterStep {
     rejects: Vec<(Reject, Class)>,
 }
 
-impl<T: Send + 'static> Step<Result<T, BadRecord>> for DeadLetter {
+impl<T: Send + 'static> StatelessStep<Result<T, BadRecord>> for DeadLetterStep {
     type Out = T;
 
     #[inline]

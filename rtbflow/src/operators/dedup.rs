@@ -18,7 +18,7 @@ use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::late::Late;
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::{Origin, Record};
-use crate::state::{Bucket, Format, Reader, Writer};
+use crate::state::{Bucket, ChunkReader, ChunkWriter, Format};
 use crate::time::{Timestamp, millis, some_time};
 
 /// How long an id is remembered, and what becomes of a record that comes later than that.
@@ -168,7 +168,7 @@ struct Generation<K> {
     end: Timestamp,
     ids: HashTable<(K, Timestamp)>,
     /// Those that came since the last barrier.
-    fresh: Option<Writer>,
+    fresh: Option<ChunkWriter>,
     bucket: Bucket,
     /// Whether the place has any of them.
     logged: bool,
@@ -340,7 +340,7 @@ where
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, format())?;
+        let mut entries = ChunkReader::open(chunk, format())?;
         let Some(start) = entries.next_head::<Timestamp>()? else { return Ok(()) };
         let span = Duration::from_millis(self.span_ms.unsigned_abs());
         let fits = start.as_millis().rem_euclid(self.span_ms) == 0
@@ -441,7 +441,8 @@ mod tests {
             chunks.iter().for_each(|chunk| new.restore(chunk).unwrap());
             let again = Snapshot::of(|snapshot| new.snapshot(snapshot));
             let mut newest = written(after);
-            let dropped = |chunk: &&Chunk| !matches!(chunk.change, crate::chunk::Change::Drop);
+            let dropped =
+                |chunk: &&Chunk| !matches!(chunk.change, crate::chunk::BucketChange::Drop);
             again.iter().filter(dropped).for_each(|chunk| newest.restore(chunk).unwrap());
             for (id, ms) in (0..30).zip(100..) {
                 let hash = newest.hasher.hash_one(id);

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::flow::{Elements, Flow};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Format, Reader, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format};
 use crate::time::Timestamp;
 
 impl<S: Elements> Flow<S> {
@@ -42,7 +42,7 @@ impl<S: Elements> Flow<S> {
     where
         F: Fn(&S::Value) -> Timestamp + Send + 'static,
     {
-        let logic = EventTime {
+        let logic = EventTimeLogic {
             of,
             out_of_orderness,
             highest: None,
@@ -54,7 +54,7 @@ impl<S: Elements> Flow<S> {
 }
 
 /// The logic behind [`Flow::event_time`].
-pub(super) struct EventTime<T, F> {
+pub(super) struct EventTimeLogic<T, F> {
     of: F,
     out_of_orderness: Duration,
     highest: Option<Timestamp>,
@@ -63,13 +63,13 @@ pub(super) struct EventTime<T, F> {
     values: std::marker::PhantomData<fn(T)>,
 }
 
-impl<T, F> fmt::Debug for EventTime<T, F> {
+impl<T, F> fmt::Debug for EventTimeLogic<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EventTime(highest {:?})", self.highest)
+        write!(f, "EventTimeLogic(highest {:?})", self.highest)
     }
 }
 
-impl<T, F> Logic for EventTime<T, F>
+impl<T, F> Logic for EventTimeLogic<T, F>
 where
     T: Send + 'static,
     F: Fn(&T) -> Timestamp + Send + 'static,
@@ -94,14 +94,15 @@ where
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
         if let Some(highest) = self.highest.filter(|_| self.highest > self.logged) {
             self.logged = Some(highest);
-            let mut entry = Writer::new(Format::of_watermark(Self::VERSION));
+            let mut entry = ChunkWriter::new(Format::of_watermark(Self::VERSION));
             entry.put(&highest);
             snapshot.replace(0, entry);
         }
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        self.highest = Reader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
+        self.highest =
+            ChunkReader::open(chunk, Format::of_watermark(Self::VERSION))?.only_entry()?;
         self.logged = self.highest;
         Ok(())
     }

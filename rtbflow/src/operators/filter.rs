@@ -1,7 +1,7 @@
 //! Keeps the records that a predicate wants.
 
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -30,7 +30,7 @@ impl<S: Elements> Flow<S> {
 
 pub(super) struct Filter<F>(pub(super) F);
 
-impl<V, F> Step<V> for Filter<F>
+impl<V, F> StatelessStep<V> for Filter<F>
 where
     V: Send + 'static,
     F: FnMut(&V) -> bool + Send + 'static,

@@ -1,7 +1,7 @@
 //! Makes another value of those records that give one.
 
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -29,7 +29,7 @@ impl<S: Elements> Flow<S> {
 
 struct FilterMap<F>(F);
 
-impl<V, U, F> Step<V> for FilterMap<F>
+impl<V, U, F> StatelessStep<V> for FilterMap<F>
 where
     U: Send + 'static,
     F: FnMut(V) -> Option<U> + Send + 'static,

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ impl<I: Iterator> Iterator for Made<I> {
     }
 }
 
-impl<V, I, F> Step<V> for FlatMap<F, I::IntoIter>
+impl<V, I, F> StatelessStep<V> for FlatMap<F, I::IntoIter>
 where
     I: IntoIterator<Item: Send + 'static, IntoIter: Send + 'static>,
     F: FnMut(V) -> I + Send + 'static,

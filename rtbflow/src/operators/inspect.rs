@@ -1,7 +1,7 @@
 //! Looks at each value as it passes.
 
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -31,7 +31,7 @@ impl<S: Elements> Flow<S> {
 
 struct Inspect<F>(F);
 
-impl<V, F> Step<V> for Inspect<F>
+impl<V, F> StatelessStep<V> for Inspect<F>
 where
     V: Send + 'static,
     F: FnMut(&Record<V>) + Send + 'static,

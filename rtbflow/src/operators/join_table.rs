@@ -12,8 +12,8 @@ use crate::either::Either;
 use crate::flow::{Elements, Flow};
 use crate::operators::Connected;
 use crate::operators::interval_join::{
-    Bound, Decided, Decision, Inner, IntervalJoinLogic, JoinKind, LateRecords, LeftOuter, Rules,
-    Touch, Widest,
+    Bound, Decision, Inner, IntervalJoinLogic, JoinKind, LateDecision, LateRecords, LeftOuter,
+    Rules, Touch, Widest,
 };
 use crate::operators::late::{Late, Undecided};
 use crate::operators::stateful::Stateful;
@@ -80,9 +80,9 @@ impl<J, D> TableJoin<J, D> {
 
 impl<J> TableJoin<J, Undecided> {
     /// Says what becomes of records that come later. Versions are never late.
-    pub fn late(self, late: Late) -> TableJoin<J, Decided> {
+    pub fn late(self, late: Late) -> TableJoin<J, LateDecision> {
         let Self { kept_for, allowed_lateness, .. } = self;
-        let late = Decided(LateRecords::Rejected(late));
+        let late = LateDecision(LateRecords::Rejected(late));
         TableJoin { kept_for, allowed_lateness, late, kind: PhantomData }
     }
 }
@@ -199,7 +199,7 @@ where
         let detail = format!("kept for {kept_for:?}{}", J::SIDES);
         let tip = self.tip.then_named("join_table", name, &detail);
         tip.check([some_time("it keeps versions", kept_for)]);
-        let Decided(late) = late.decision();
+        let LateDecision(late) = late.decision();
         let rules = Rules {
             bounds: (Bound::before(kept_for), Bound::same()),
             touch: Touch::Last,

@@ -1,7 +1,7 @@
 //! Makes another value of each.
 
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -31,7 +31,7 @@ impl<S: Elements> Flow<S> {
 
 pub(super) struct Map<F>(pub(super) F);
 
-impl<V, U, F> Step<V> for Map<F>
+impl<V, U, F> StatelessStep<V> for Map<F>
 where
     U: Send + 'static,
     F: FnMut(V) -> U + Send + 'static,

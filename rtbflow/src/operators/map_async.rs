@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::flow::{Elements, Flow};
 use crate::lookup::Failed;
 use crate::operators::in_order::{Answer, InOrder};
-use crate::operators::stateless::{Outcome, Stateless, Step};
+use crate::operators::stateless::{Outcome, Stateless, StatelessStep};
 use crate::record::Record;
 use crate::time::{Timestamp, some_time};
 
@@ -147,7 +147,7 @@ impl<S: Elements> Flow<S> {
         settings: Result<()>,
     ) -> Flow<impl Elements<Value = U>>
     where
-        T: Step<S::Value, Out = Answer<U>>,
+        T: StatelessStep<S::Value, Out = Answer<U>>,
         U: Send + 'static,
     {
         let tip = self.tip.then(kind);
@@ -165,7 +165,7 @@ struct Call<F> {
     alarm: Alarm,
 }
 
-impl<V, U, F, R> Step<V> for Call<F>
+impl<V, U, F, R> StatelessStep<V> for Call<F>
 where
     V: Clone + Send + 'static,
     U: Send + 'static,
@@ -193,7 +193,7 @@ struct Settle {
     activity: Activity,
 }
 
-impl<U: Send + 'static> Step<Result<U, Failed>> for Settle {
+impl<U: Send + 'static> StatelessStep<Result<U, Failed>> for Settle {
     type Out = U;
 
     fn step(&mut self, record: Record<Result<U, Failed>>, _: Timestamp) -> Outcome<U> {

@@ -1,7 +1,7 @@
 //! Makes another value of each record, of what is known of it.
 
 use crate::flow::{Elements, Flow};
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -35,7 +35,7 @@ impl<S: Elements> Flow<S> {
 
 struct MapRecord<F>(F);
 
-impl<V, U, F> Step<V> for MapRecord<F>
+impl<V, U, F> StatelessStep<V> for MapRecord<F>
 where
     U: Send + 'static,
     F: FnMut(Record<V>) -> U + Send + 'static,

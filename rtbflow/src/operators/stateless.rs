@@ -1,4 +1,4 @@
-//! The one loop of the operators that keep no state: [`Step`] is what differs between them.
+//! The one loop of the operators that keep no state: [`StatelessStep`] is what differs between them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::time::Timestamp;
 
 /// What an operator without state does with each record.
-pub(super) trait Step<V>: Send + 'static {
+pub(super) trait StatelessStep<V>: Send + 'static {
     /// The values that it emits.
     type Out: Send + 'static;
 
@@ -32,7 +32,7 @@ pub(super) trait Step<V>: Send + 'static {
     fn pass(&mut self, _: &Barrier) {}
 }
 
-/// What becomes of a record in a [`Step`].
+/// What becomes of a record in a [`StatelessStep`].
 pub(super) enum Outcome<U> {
     /// It is emitted so.
     Emitted(Record<U>),
@@ -59,7 +59,7 @@ impl<S, T> Stateless<S, T> {
 
 impl<S: Elements> Flow<S> {
     /// The flow behind a step; `kind` is what the topology calls it.
-    pub(super) fn step<T: Step<S::Value>>(
+    pub(super) fn step<T: StatelessStep<S::Value>>(
         self,
         kind: &'static str,
         step: T,
@@ -77,7 +77,7 @@ impl<S, T> fmt::Debug for Stateless<S, T> {
 impl<S, T> Stream for Stateless<S, T>
 where
     S: Elements,
-    T: Step<S::Value>,
+    T: StatelessStep<S::Value>,
 {
     type Item = Element<T::Out>;
 

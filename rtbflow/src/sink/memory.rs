@@ -180,7 +180,7 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
         if !rows.is_empty() {
             let count = rows.len();
             let (to, same, constraint) = (self.to.clone(), self.same, self.constraint);
-            let batch = Batch(Box::new(Taken { to, same, constraint, records: rows }));
+            let batch = CollectedBatch(Box::new(Taken { to, same, constraint, records: rows }));
             out.push(Staged::new(self.to.place, count, batch));
         }
     }
@@ -191,9 +191,9 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
 }
 
 /// A batch that knows where it goes; the anchor need not know the type of its records.
-pub(crate) struct Batch(Box<dyn Rows>);
+pub(crate) struct CollectedBatch(Box<dyn CollectedRows>);
 
-impl Batch {
+impl CollectedBatch {
     /// Applies the rows but for those that were refused, and says what was found out about their records.
     pub(crate) fn apply(&self, refused: &[usize]) -> Tally {
         self.0.apply(refused)
@@ -205,13 +205,13 @@ impl Batch {
     }
 }
 
-impl StagedRows for Batch {
+impl StagedRows for CollectedBatch {
     fn origin(&self, row: usize) -> Option<Origin> {
         self.0.origin(row)
     }
 }
 
-trait Rows: Send + Sync {
+trait CollectedRows: Send + Sync {
     fn apply(&self, refused: &[usize]) -> Tally;
     fn violations(&self) -> Vec<(usize, BadRecord)>;
     fn origin(&self, row: usize) -> Option<Origin>;
@@ -224,7 +224,7 @@ struct Taken<T> {
     records: Vec<Record<T>>,
 }
 
-impl<T: Clone + Send + Sync> Rows for Taken<T> {
+impl<T: Clone + Send + Sync> CollectedRows for Taken<T> {
     fn apply(&self, refused: &[usize]) -> Tally {
         let kept = self.records.iter().enumerate();
         let kept = kept.filter(|(row, _)| refused.binary_search(row).is_err());

@@ -67,7 +67,7 @@ pub struct StreamSource<T> {
     event_time: Arc<EventTime<T>>,
     pending_is_end: bool,
     values: Arc<futures::lock::Mutex<BoxStream<'static, Vec<T>>>>,
-    kept: Arc<Kept<T>>,
+    kept: Arc<Uncommitted<T>>,
 }
 
 impl<T: Clone + Send + Sync + 'static> StreamSource<T> {
@@ -127,7 +127,7 @@ impl<T: Clone + Send + Sync + 'static> Source for StreamSource<T> {
         let (event_time, values) = (Arc::clone(&self.event_time), Arc::clone(&self.values));
         let (kept, committed) = (Arc::clone(&self.kept), Arc::clone(&self.kept));
         let feed = FixedFeed::new(vec![partition], move |_, from| {
-            let reader = Reader {
+            let reader = StreamReader {
                 again: kept.begin(from.unwrap_or(0)).into(),
                 values: Arc::clone(&values),
                 kept: Arc::clone(&kept),
@@ -152,17 +152,17 @@ impl<T: Clone + Send + Sync + 'static> Source for StreamSource<T> {
 }
 
 /// Reads the stream in one run of the job.
-struct Reader<T> {
+struct StreamReader<T> {
     /// What an earlier run took and did not commit.
     again: VecDeque<Numbered<T>>,
     values: Arc<futures::lock::Mutex<BoxStream<'static, Vec<T>>>>,
-    kept: Arc<Kept<T>>,
+    kept: Arc<Uncommitted<T>>,
     event_time: Arc<EventTime<T>>,
     clock: Arc<dyn Clock>,
     prove_every: Option<Duration>,
 }
 
-impl<T: Clone + Send + Sync + 'static> Reader<T> {
+impl<T: Clone + Send + Sync + 'static> StreamReader<T> {
     async fn next(&mut self) -> Delivery<MemoryBatch<T>> {
         if let Some(numbered) = self.again.pop_front() {
             return self.batch(numbered);
@@ -200,27 +200,27 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
 type Numbered<T> = (i64, Arc<Vec<T>>);
 
 /// What was taken from the stream and is not known to be committed.
-struct Kept<T> {
-    log: Mutex<Log<T>>,
+struct Uncommitted<T> {
+    log: Mutex<UncommittedLog<T>>,
     room: AtomicWaker,
 }
 
-struct Log<T> {
+struct UncommittedLog<T> {
     batches: VecDeque<Numbered<T>>,
     count: usize,
     /// The number of the next value.
     next: i64,
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for Uncommitted<T> {
     fn default() -> Self {
-        let log = Log { batches: VecDeque::new(), count: 0, next: 0 };
+        let log = UncommittedLog { batches: VecDeque::new(), count: 0, next: 0 };
         Self { log: Mutex::new(log), room: AtomicWaker::new() }
     }
 }
 
-impl<T> Kept<T> {
-    fn lock(&self) -> MutexGuard<'_, Log<T>> {
+impl<T> Uncommitted<T> {
+    fn lock(&self) -> MutexGuard<'_, UncommittedLog<T>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_committed_is_dropped() {
-        let kept = Kept::default();
+        let kept = Uncommitted::default();
         assert!(kept.begin(7).is_empty());
         assert_eq!(kept.keep(vec!['a', 'b']).0, 7);
         assert_eq!(kept.keep(vec!['c']).0, 9);

@@ -115,7 +115,7 @@ impl Source for TickSource {
                 Some(from) if skips => dial.last(now).max(from),
                 Some(from) => from,
             };
-            let reader = Reader {
+            let reader = TickReader {
                 dial,
                 next,
                 end: context.until_end.then(|| dial.last(now)),
@@ -153,7 +153,7 @@ impl Dial {
     }
 }
 
-struct Reader {
+struct TickReader {
     dial: Dial,
     next: i64,
     /// The last tick of a run that ends.
@@ -163,7 +163,7 @@ struct Reader {
     prove_every: Duration,
 }
 
-impl Reader {
+impl TickReader {
     async fn next(&mut self) -> Delivery<MemoryBatch<Timestamp>> {
         let now = self.clock.now();
         let due = self.end.unwrap_or_else(|| self.dial.last(now));

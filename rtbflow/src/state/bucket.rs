@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::state::{Format, Writer};
+use crate::state::{ChunkWriter, Format};
 
 /// Counts what a bucket's log holds in the place, and says when one fresh chunk is cheaper.
 ///
@@ -43,8 +43,8 @@ impl Bucket {
 
     /// The writer of the next chunk of the bucket's log, once it is known whether it
     /// [rewrites](Self::rewrites) it. One chunk of the operator's state says in words what the state is.
-    pub fn writer(&mut self, format: &Format) -> Writer {
-        let writer = Writer::new(format.clone());
+    pub fn writer(&mut self, format: &Format) -> ChunkWriter {
+        let writer = ChunkWriter::new(format.clone());
         if !format.said.swap(true, Ordering::Relaxed) {
             self.words = Some(Said(Arc::clone(&format.said)));
         }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::error::{Error, Result};
 use crate::hash::stable_hash;
-use crate::state::format::{Decoder, Encoder, Names, SHAPE, Shape, check, compare};
+use crate::state::format::{Encoder, Names, SHAPE, Shape, ValueDecoder, check, compare};
 use crate::state::older;
 
 const HEADER_BYTES: usize = 6;
@@ -119,7 +119,7 @@ impl From<u16> for Format {
 /// what comes (`untagged`, `flatten`, an inner tag). What a type itself keeps from serde, by `skip` or a lossy
 /// `with`, is not seen.
 #[derive(Debug)]
-pub struct Writer {
+pub struct ChunkWriter {
     format: Format,
     bytes: Vec<u8>,
     entries: Option<Entries>,
@@ -137,7 +137,7 @@ struct Entries {
     count: usize,
 }
 
-impl Writer {
+impl ChunkWriter {
     /// A writer for entries of an operator's state: of this [`Format`], or simply of this version.
     #[must_use]
     pub fn new(format: impl Into<Format>) -> Self {
@@ -266,7 +266,9 @@ fn checksum(version: u16, entries: &[u8]) -> u32 {
 
 /// What a chunk holds, if it says so in words.
 pub(crate) fn words(chunk: &Chunk) -> Option<&str> {
-    let (Change::Append(bytes) | Change::Replace(bytes)) = &chunk.change else { return None };
+    let (BucketChange::Append(bytes) | BucketChange::Replace(bytes)) = &chunk.change else {
+        return None;
+    };
     let (version, rest) = bytes.split_first_chunk()?;
     let is_said = u16::from_be_bytes(*version) & (CURRENT | IN_WORDS) == CURRENT | IN_WORDS;
     split_words(rest).filter(|_| is_said)?.1
@@ -284,10 +286,10 @@ fn split_words(entries: &[u8]) -> Option<(&[u8], Option<&str>)> {
 
 /// Reads the entries of one chunk.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct ChunkReader<'a> {
     format: Format,
     entries: Option<Entries>,
-    decoder: Decoder<'a>,
+    decoder: ValueDecoder<'a>,
     /// The entries, if they are written as they once were.
     older: Option<&'a [u8]>,
     /// What they are in words, if the chunk says it.
@@ -298,16 +300,16 @@ pub struct Reader<'a> {
     bucket: i64,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ChunkReader<'a> {
     /// The version of the state that a chunk says it holds, for a program that reads earlier ones as well; `None` if
     /// there is none. Nothing is checked: [`open`](Self::open) does that.
     #[must_use]
     pub fn stored_version(chunk: &Chunk) -> Option<u16> {
         match &chunk.change {
-            Change::Append(bytes) | Change::Replace(bytes) => {
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => {
                 bytes.first_chunk().map(|found| u16::from_be_bytes(*found) & VERSIONS)
             }
-            Change::Drop => None,
+            BucketChange::Drop => None,
         }
     }
 
@@ -318,11 +320,11 @@ impl<'a> Reader<'a> {
     /// says what can be done.
     pub fn open(chunk: &'a Chunk, format: impl Into<Format>) -> Result<Self> {
         let format = format.into();
-        let decoder = |entries| Decoder::new(entries, Vec::new(), false);
+        let decoder = |entries| ValueDecoder::new(entries, Vec::new(), false);
         let (name, bucket) = (&*chunk.operator, chunk.bucket);
         let bytes: &[u8] = match &chunk.change {
-            Change::Append(bytes) | Change::Replace(bytes) => bytes,
-            Change::Drop => {
+            BucketChange::Append(bytes) | BucketChange::Replace(bytes) => bytes,
+            BucketChange::Drop => {
                 return Ok(Self {
                     format,
                     entries: None,
@@ -461,11 +463,11 @@ mod tests {
     use super::*;
 
     fn chunk(bytes: Bytes) -> Chunk {
-        Chunk { operator: "windows".into(), bucket: 7, change: Change::Append(bytes) }
+        Chunk { operator: "windows".into(), bucket: 7, change: BucketChange::Append(bytes) }
     }
 
     fn written() -> Bytes {
-        let mut writer = Writer::new(3);
+        let mut writer = ChunkWriter::new(3);
         writer.put(&("a".to_owned(), 1_i64));
         writer.put(&("b".to_owned(), i64::MIN));
         writer.finish().unwrap()
@@ -474,7 +476,7 @@ mod tests {
     #[test]
     fn entries_come_back_in_order() {
         let chunk = chunk(written());
-        let mut reader = Reader::open(&chunk, 3).unwrap();
+        let mut reader = ChunkReader::open(&chunk, 3).unwrap();
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), Some(("a".into(), 1)));
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), Some(("b".into(), i64::MIN)));
         assert_eq!(reader.next_entry::<(String, i64)>().unwrap(), None);
@@ -487,14 +489,14 @@ mod tests {
             let mut bytes = whole.to_vec();
             bytes[at] ^= 0x40;
             let damaged = chunk(bytes.into());
-            assert!(Reader::open(&damaged, 3).is_err(), "byte {at}");
-            assert!(Reader::open(&chunk(whole.slice(..at)), 3).is_err(), "cut at {at}");
+            assert!(ChunkReader::open(&damaged, 3).is_err(), "byte {at}");
+            assert!(ChunkReader::open(&chunk(whole.slice(..at)), 3).is_err(), "cut at {at}");
         }
     }
 
     #[test]
     fn another_version_names_both() {
-        let error = Reader::open(&chunk(written()), 4).unwrap_err();
+        let error = ChunkReader::open(&chunk(written()), 4).unwrap_err();
         assert!(error.is_config());
         assert!(error.to_string().contains("version 3") && error.to_string().contains("version 4"));
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::state::segment::{Entry, Segment, Slot, Written};
-use crate::state::{Format, Reader, Snapshot};
+use crate::state::{ChunkReader, Format, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots of a segment.
@@ -309,10 +309,10 @@ where
     pub fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == i64::MIN {
             // An operator that went by windows has finished here, and left how far it came.
-            let left = Reader::open(chunk, Format::of_watermark(0))?;
+            let left = ChunkReader::open(chunk, Format::of_watermark(0))?;
             return left.only_entry::<i64>().map(drop);
         }
-        let mut entries = Reader::open(chunk, self.format.clone())?;
+        let mut entries = ChunkReader::open(chunk, self.format.clone())?;
         let number = usize::try_from(chunk.bucket).ok().filter(|number| *number < MOST_SEGMENTS);
         while let Some((key, kept)) = entries.next_entry::<Written<K, V>>()? {
             let number = number.ok_or_else(|| {
@@ -360,8 +360,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::Change;
-    use crate::state::Writer;
+    use crate::chunk::BucketChange;
+    use crate::state::ChunkWriter;
     use crate::testing::builders::at;
 
     type State = KeyedState<u16, i64>;
@@ -374,9 +374,9 @@ mod tests {
         fn take(&mut self, state: &mut State) {
             for chunk in Snapshot::of(|snapshot| state.snapshot(snapshot)) {
                 match &chunk.change {
-                    Change::Append(_) => self.0.entry(chunk.bucket).or_default().push(chunk),
-                    Change::Replace(_) => drop(self.0.insert(chunk.bucket, vec![chunk])),
-                    Change::Drop => drop(self.0.remove(&chunk.bucket)),
+                    BucketChange::Append(_) => self.0.entry(chunk.bucket).or_default().push(chunk),
+                    BucketChange::Replace(_) => drop(self.0.insert(chunk.bucket, vec![chunk])),
+                    BucketChange::Drop => drop(self.0.remove(&chunk.bucket)),
                 }
             }
         }
@@ -391,7 +391,7 @@ mod tests {
 
         fn entries(&self) -> usize {
             let count = |chunk: &Chunk| {
-                let mut entries = Reader::open(chunk, 1).unwrap();
+                let mut entries = ChunkReader::open(chunk, 1).unwrap();
                 let next = || entries.next_entry::<Written<u16, i64>>().unwrap();
                 std::iter::from_fn(next).count()
             };
@@ -506,9 +506,9 @@ mod tests {
 
     #[test]
     fn a_chunk_of_another_kind_of_operator_is_refused() {
-        let mut entries = Writer::new(1);
+        let mut entries = ChunkWriter::new(1);
         entries.put(&(1_u16, Some((1_i64, 1_i64))));
-        let change = Change::Append(entries.finish().unwrap());
+        let change = BucketChange::Append(entries.finish().unwrap());
         let chunk = Chunk { operator: "windows".into(), bucket: 1_700_000_000_000, change };
         let error = State::new(1).restore(&chunk).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("another kind"), "{error}");

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! On assignment the chunks come back bucket by bucket, in order. [`Bucket`] decides when a log has
-//! outgrown its live content; [`Writer`] and [`Reader`] frame the bytes with a version and a checksum.
+//! outgrown its live content; [`ChunkWriter`] and [`ChunkReader`] frame the bytes with a version and a checksum.
 //! [`KeyedState`] is all of this for a table whose entries expire.
 
 mod bucket;
@@ -24,11 +24,11 @@ mod snapshot;
 
 pub use bucket::Bucket;
 pub(crate) use frame::words;
-pub use frame::{Format, Reader, Writer};
+pub use frame::{ChunkReader, ChunkWriter, Format};
 pub use keyed_state::{KeyedState, SlotId};
 pub use snapshot::Snapshot;
 
-pub use crate::chunk::{Change, Chunk};
+pub use crate::chunk::{BucketChange, Chunk};
 
 /// The name of a type, without where it is and what it is made of: what stays the same when code moves.
 pub(crate) fn short_name<T: ?Sized>() -> &'static str {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::state::{Bucket, Format, Snapshot, Writer};
+use crate::state::{Bucket, ChunkWriter, Format, Snapshot};
 use crate::time::Timestamp;
 
 /// Slots that stand together: a bucket of the state.
@@ -68,7 +68,7 @@ where
     K: Serialize + DeserializeOwned + 'static,
     V: Serialize + DeserializeOwned + 'static,
 {
-    fn write(&mut self, entries: &mut Writer) {
+    fn write(&mut self, entries: &mut ChunkWriter) {
         self.logged = true;
         let kept = Some((&self.value, self.expires.as_millis()));
         entries.put_as::<Written<K, V>>(&(&self.key, kept));

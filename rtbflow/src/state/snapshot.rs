@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::error::Error;
-use crate::state::Writer;
+use crate::state::ChunkWriter;
 
 /// What changed in the state of one operator since the barrier before.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ impl Snapshot {
     }
 
     /// These entries follow those that the bucket has.
-    pub fn append(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Append);
+    pub fn append(&mut self, bucket: i64, entries: ChunkWriter) {
+        self.change(bucket, entries, BucketChange::Append);
     }
 
     /// These entries take the place of those that the bucket has.
-    pub fn replace(&mut self, bucket: i64, entries: Writer) {
-        self.change(bucket, entries, Change::Replace);
+    pub fn replace(&mut self, bucket: i64, entries: ChunkWriter) {
+        self.change(bucket, entries, BucketChange::Replace);
     }
 
     /// The bucket ends.
@@ -36,7 +36,7 @@ impl Snapshot {
         self.chunks.push(Chunk::drop_bucket(Arc::clone(&self.operator), bucket));
     }
 
-    fn change(&mut self, bucket: i64, entries: Writer, change: fn(Bytes) -> Change) {
+    fn change(&mut self, bucket: i64, entries: ChunkWriter, change: fn(Bytes) -> BucketChange) {
         match entries.finish() {
             Ok(bytes) => {
                 let operator = Arc::clone(&self.operator);

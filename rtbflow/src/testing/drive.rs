@@ -17,15 +17,15 @@ use crate::testing::builders::{at, read};
 use crate::time::Timestamp;
 
 /// The flow that a pipeline under test is given.
-pub type TestFlow<T> = Flow<Script<T>>;
+pub type TestFlow<T> = Flow<ScriptedStream<T>>;
 
 /// A stream of elements that were written down before, with pauses in between.
-pub struct Script<T> {
+pub struct ScriptedStream<T> {
     elements: VecDeque<Option<Element<T>>>,
     inlet: Option<Inlet>,
 }
 
-impl<T> Script<T> {
+impl<T> ScriptedStream<T> {
     /// These elements; `None` is a pause, in which nothing is there at the moment.
     pub(crate) fn new(elements: impl IntoIterator<Item = Option<Element<T>>>) -> Self {
         Self { elements: elements.into_iter().collect(), inlet: None }
@@ -126,13 +126,13 @@ impl Inside {
     }
 }
 
-impl<T> Debug for Script<T> {
+impl<T> Debug for ScriptedStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Script({} elements)", self.elements.len())
+        write!(f, "ScriptedStream({} elements)", self.elements.len())
     }
 }
 
-impl<T: Unpin> Stream for Script<T> {
+impl<T: Unpin> Stream for ScriptedStream<T> {
     type Item = Element<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Element<T>>> {
@@ -239,7 +239,7 @@ where
     input.push(Element::Watermark(Timestamp::MAX));
     let (barrier, gathering) = Barrier::new(at(0));
     input.push(Element::Barrier(barrier));
-    let flow = pipeline(Flow::from_elements(Script::new(input.into_iter().map(Some))));
+    let flow = pipeline(Flow::from_elements(ScriptedStream::new(input.into_iter().map(Some))));
     if let Err(error) = flow.topology() {
         panic!("{error}");
     }

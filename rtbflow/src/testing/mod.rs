@@ -16,7 +16,7 @@ pub mod sim;
 mod stored;
 
 pub use clock::{ManualClock, TokioClock};
-pub use drive::{Script, TestFlow, elements, run, timed, values};
+pub use drive::{ScriptedStream, TestFlow, elements, run, timed, values};
 pub use driver::{Line, Outputs, StateBucket, TestDriver};
 pub use proxy::Proxy;
 pub use refused::leave_out;

@@ -62,9 +62,9 @@ impl<T> fmt::Debug for Rows<T> {
 }
 
 /// What is staged. The epochs are lent to the writer, so it is shared.
-type Batch<T> = Arc<[Record<T>]>;
+type SinkBatch<T> = Arc<[Record<T>]>;
 
-impl<T: Send + Sync + 'static> StagedRows for Batch<T> {
+impl<T: Send + Sync + 'static> StagedRows for SinkBatch<T> {
     fn origin(&self, row: usize) -> Option<Origin> {
         self.get(row)?.origin
     }
@@ -81,7 +81,7 @@ impl<T: Clone + Send + Sync + 'static> Rows<T> {
     pub fn of(epochs: &[Epoch], place: Place) -> impl Iterator<Item = &Record<T>> {
         let staged = epochs.iter().flat_map(move |epoch| epoch.staged_for(place));
         staged
-            .filter_map(|staged| Some((staged, staged.batch::<Batch<T>>()?)))
+            .filter_map(|staged| Some((staged, staged.batch::<SinkBatch<T>>()?)))
             .flat_map(|(staged, rows)| rows.iter().enumerate().map(move |row| (staged, row)))
             .filter(|(staged, (row, _))| !staged.is_refused(*row))
             .map(|(_, (_, record))| record)
@@ -101,7 +101,7 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Rows<T> {
         let rows = std::mem::take(&mut self.staged);
         if !rows.is_empty() {
             let count = rows.len();
-            let batch: Batch<T> = rows.into();
+            let batch: SinkBatch<T> = rows.into();
             out.push(Staged::new(self.place, count, batch));
         }
     }

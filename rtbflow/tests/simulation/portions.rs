@@ -5,7 +5,7 @@ use std::time::Duration;
 use rtbflow::operators::interval_join::{Bound, IntervalJoin};
 use rtbflow::operators::window::{Count, Late, Session, Sliding, Sum, Tumbling, Windowed};
 use rtbflow::operators::{Logic, Outbox, Snapshot};
-use rtbflow::state::{Chunk, Reader, Writer};
+use rtbflow::state::{Chunk, ChunkReader, ChunkWriter};
 use rtbflow::testing::builders::at;
 use rtbflow::testing::sim::{Chance, SimLog, Simulation};
 use rtbflow::{Either, Record, Result, Timestamp};
@@ -133,14 +133,14 @@ impl Logic for Held {
     }
 
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        let mut entries = Writer::new(Self::VERSION);
+        let mut entries = ChunkWriter::new(Self::VERSION);
         let left = self.leaving.iter().filter(|_| !self.forgets);
         self.held.iter().chain(left).for_each(|entry| entries.put(entry));
         snapshot.replace(0, entries);
     }
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-        let mut entries = Reader::open(chunk, Self::VERSION)?;
+        let mut entries = ChunkReader::open(chunk, Self::VERSION)?;
         while let Some(entry) = entries.next_entry()? {
             self.held.push(entry);
         }

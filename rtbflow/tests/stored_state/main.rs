@@ -21,7 +21,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rtbflow::Timestamp;
-use rtbflow::state::{Change, Chunk};
+use rtbflow::state::{BucketChange, Chunk};
 use rtbflow::testing::TestDriver;
 use rtbflow::testing::builders::at;
 
@@ -86,7 +86,7 @@ fn stored(build: &Path, name: &str) -> Vec<Chunk> {
 fn store(name: &str, chunks: &[Chunk]) {
     let Ok(build) = std::env::var("RTBFLOW_STORE_STATE") else { return };
     let lines = chunks.iter().map(|Chunk { operator, bucket, change }| {
-        let (Change::Append(bytes) | Change::Replace(bytes)) = change else {
+        let (BucketChange::Append(bytes) | BucketChange::Replace(bytes)) = change else {
             panic!("{operator}: {change:?} is not stored");
         };
         let digits = bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
@@ -109,7 +109,7 @@ fn chunk(line: &str) -> Chunk {
     Chunk {
         operator: operator.into(),
         bucket: bucket.parse().unwrap(),
-        change: Change::Append(bytes.into()),
+        change: BucketChange::Append(bytes.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka_sys as sys;
 use rtbflow::epoch::TopicId;
 
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 
 /// A topic as a broker describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct TopicDescription {
 /// # Errors
 /// If no broker answers in time, or one refuses to describe a topic.
 pub(crate) fn describe(
-    client: &BaseConsumer<Context>,
+    client: &BaseConsumer<Callbacks>,
     topics: &[&str],
     longest: Duration,
 ) -> KafkaResult<BTreeMap<String, TopicDescription>> {
@@ -59,7 +59,7 @@ impl Drop for Answer {
 
 impl Answer {
     fn ask(
-        client: &BaseConsumer<Context>,
+        client: &BaseConsumer<Callbacks>,
         names: &[CString],
         broker: i32,
         longest: Duration,

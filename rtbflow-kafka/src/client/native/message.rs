@@ -13,18 +13,18 @@ use rtbflow::source::{Headers, RawBatch, RawRecord, RawRecords};
 use tracing::warn;
 
 use crate::client::blocking::drop_elsewhere;
-use crate::client::context::Context;
+use crate::client::context::Callbacks;
 
 /// An error of one partition.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct PartitionFailure {
     /// What librdkafka calls it.
     pub(crate) code: RDKafkaErrorCode,
     /// Its own words.
     pub(crate) reason: String,
 }
 
-impl Failure {
+impl PartitionFailure {
     /// One that librdkafka does not say itself: whoever reads begins again where it was committed.
     pub(super) fn of(reason: &str) -> Self {
         Self { code: RDKafkaErrorCode::Fail, reason: reason.to_owned() }
@@ -38,7 +38,7 @@ struct Messages {
     /// Headers are parsed where they are asked for, and kept in the message.
     headers: Mutex<()>,
     /// There until they are dropped.
-    consumer: Option<Arc<BaseConsumer<Context>>>,
+    consumer: Option<Arc<BaseConsumer<Callbacks>>>,
 }
 
 impl Drop for Messages {
@@ -82,7 +82,7 @@ impl RawRecords for Messages {
 pub(super) fn messages(
     list: Vec<Message>,
     bytes: usize,
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
 ) -> RawBatch {
     let (headers, consumer) = (Mutex::new(()), Some(consumer));
     RawBatch::new(Messages { list, bytes, headers, consumer })
@@ -168,14 +168,14 @@ impl Message {
     }
 
     /// What the message says if it is an error of its partition and no record.
-    pub(super) fn failure(&self) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<PartitionFailure> {
         let native = self.native();
         if native.err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
         }
         // SAFETY: the message is alive; the text is its own or static, and copied at once.
         let reason = unsafe { lossy_text(sys::rd_kafka_message_errstr(self.0.as_ptr())) };
-        Some(Failure { code: native.err.into(), reason: reason.into_owned() })
+        Some(PartitionFailure { code: native.err.into(), reason: reason.into_owned() })
     }
 }
 

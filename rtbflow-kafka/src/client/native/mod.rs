@@ -13,5 +13,5 @@ mod queue;
 
 pub(crate) use describe::{TopicDescription, describe};
 pub(crate) use leader_epoch::{leader_epoch_of, set_leader_epoch};
-pub(crate) use message::Failure;
+pub(crate) use message::PartitionFailure;
 pub(crate) use queue::{OffsetRange, Queue, Taken};

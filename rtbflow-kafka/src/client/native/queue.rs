@@ -10,8 +10,8 @@ use rdkafka_sys as sys;
 use rtbflow::source::RawBatch;
 use rtbflow::{Error, Result};
 
-use crate::client::context::Context;
-use crate::client::native::message::{Failure, Message, messages};
+use crate::client::context::Callbacks;
+use crate::client::native::message::{Message, PartitionFailure, messages};
 
 /// A native queue that partitions are forwarded to.
 pub(crate) struct Queue {
@@ -20,7 +20,7 @@ pub(crate) struct Queue {
     /// Whom to wake when the queue is no longer empty. Boxed: librdkafka keeps its address.
     _reader: Box<Thread>,
     /// Declared last, so that the client outlives the queue.
-    consumer: Arc<BaseConsumer<Context>>,
+    consumer: Arc<BaseConsumer<Callbacks>>,
 }
 
 /// The offsets of the records that are wanted: from the first one on, up to the one behind the last.
@@ -44,7 +44,7 @@ pub(crate) struct Taken {
     /// The leader epoch in which the last of the records was written, if the broker says so.
     pub(crate) leader_epoch: Option<i32>,
     /// An error of the partition.
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<PartitionFailure>,
 }
 
 impl Queue {
@@ -53,7 +53,7 @@ impl Queue {
     /// # Errors
     /// If librdkafka makes none.
     pub(crate) fn new(
-        consumer: &Arc<BaseConsumer<Context>>,
+        consumer: &Arc<BaseConsumer<Callbacks>>,
         reader: Thread,
         most: usize,
     ) -> Result<Self> {
@@ -96,7 +96,10 @@ impl Queue {
         // Below 0 librdkafka says that it failed: nothing was taken then, and nothing is known of what is there.
         match count {
             Some(count) => taken.count = count,
-            None => taken.failure = Some(Failure::of("a batch call on a partition's queue failed")),
+            None => {
+                taken.failure =
+                    Some(PartitionFailure::of("a batch call on a partition's queue failed"))
+            }
         }
         for slot in self.buffer.iter_mut().take(taken.count) {
             // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
@@ -109,7 +112,10 @@ impl Queue {
                 // Destroyed here: an error of the partition, or a record before or behind the range.
                 Some(_) => {}
                 // One that is missing may be any: the partition is read again from what was delivered.
-                None => taken.failure = Some(Failure::of("a batch call has left a message out")),
+                None => {
+                    taken.failure =
+                        Some(PartitionFailure::of("a batch call has left a message out"))
+                }
             }
         }
         if let Some(last) = list.last() {
@@ -152,7 +158,7 @@ unsafe extern "C" fn wake(_: *mut sys::rd_kafka_t, reader: *mut c_void) {
 }
 
 fn with_partition(
-    consumer: &BaseConsumer<Context>,
+    consumer: &BaseConsumer<Callbacks>,
     topic: &str,
     number: i32,
     then: impl FnOnce(*mut sys::rd_kafka_queue_t),

@@ -9,7 +9,7 @@ use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Error, Origin, Record, Result};
 
-use crate::postgres::batch::{Batch, Part, Work};
+use crate::postgres::batch::{Part, SinkBatch, Work};
 use crate::postgres::needs::{Need, Needs};
 use crate::postgres::place::Postgres;
 use crate::postgres::settings::Version;
@@ -144,7 +144,7 @@ where
             let name = Arc::clone(&self.name);
             let (function, describe) = (Arc::clone(&self.function), self.describe.clone());
             let work = Own { name, function, describe, records };
-            out.push(Batch::Own(self.rank, Arc::new(work)).staged(self.place, count));
+            out.push(SinkBatch::Own(self.rank, Arc::new(work)).staged(self.place, count));
         }
     }
 

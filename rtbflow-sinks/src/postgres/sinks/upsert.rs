@@ -7,12 +7,12 @@ use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Error, Record, Result};
 
-use crate::postgres::batch::{Batch, unnest};
+use crate::postgres::batch::{SinkBatch, unnest};
 use crate::postgres::cell::{Cell, Kind};
 use crate::postgres::columns::Columns;
-use crate::postgres::needs::{Need, Needs, Table};
+use crate::postgres::needs::{Need, NeededTable, Needs};
 use crate::postgres::place::Postgres;
-use crate::postgres::totals::{Fold, Totals, TotalsPlan};
+use crate::postgres::totals::{ColumnFold, Totals, TotalsPlan};
 use crate::postgres::value::Value;
 use crate::postgres::{identifier, json};
 
@@ -89,7 +89,7 @@ pub struct Upsert<T> {
     quoted: String,
     pub(super) keys: Columns<T>,
     pub(super) values: Columns<T>,
-    folds: Vec<Fold>,
+    folds: Vec<ColumnFold>,
     totals: Totals,
     plan: Option<Arc<TotalsPlan>>,
 }
@@ -100,7 +100,7 @@ impl<T: 'static> Upsert<T> {
         mut self,
         name: &str,
         kind: Kind,
-        fold: Fold,
+        fold: ColumnFold,
         cell: impl for<'a> Fn(&'a Record<T>) -> Cell<'a> + Send + 'static,
     ) -> Self {
         let before = self.values.list.len();
@@ -179,10 +179,10 @@ impl<T: 'static> Upsert<T> {
         let folded = self.values.list.iter().zip(&self.folds).map(|(column, fold)| {
             let name = &column.quoted;
             match fold {
-                Fold::Set => format!("{name} = excluded.{name}"),
-                Fold::Add => format!("{name} = coalesce(t.{name}, 0) + excluded.{name}"),
-                Fold::Max => format!("{name} = greatest(t.{name}, excluded.{name})"),
-                Fold::Min => format!("{name} = least(t.{name}, excluded.{name})"),
+                ColumnFold::Set => format!("{name} = excluded.{name}"),
+                ColumnFold::Add => format!("{name} = coalesce(t.{name}, 0) + excluded.{name}"),
+                ColumnFold::Max => format!("{name} = greatest(t.{name}, excluded.{name})"),
+                ColumnFold::Min => format!("{name} = least(t.{name}, excluded.{name})"),
             }
         });
         let computed = self.values.computed.iter();
@@ -212,7 +212,7 @@ impl<T: 'static> Sink<T> for Upsert<T> {
                 Some(plan) => Arc::clone(plan),
                 None => Arc::clone(self.plan.insert(Arc::new(self.make_plan()))),
             };
-            out.push(Batch::Totals(plan, totals).staged(self.place, count));
+            out.push(SinkBatch::Totals(plan, totals).staged(self.place, count));
         }
     }
 
@@ -229,7 +229,7 @@ impl<T: 'static> Sink<T> for Upsert<T> {
             self.values.computed.iter().map(|(quoted, _)| (identifier::plain(quoted), None));
         let need = Need {
             attempted: format!("upsert into {}", self.quoted),
-            table: Some(Table {
+            table: Some(NeededTable {
                 quoted: self.quoted.clone(),
                 columns: columns.chain(computed).collect(),
             }),

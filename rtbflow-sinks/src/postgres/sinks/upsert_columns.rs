@@ -6,7 +6,7 @@ use rtbflow::Timestamp;
 use crate::postgres::cell::{Cell, Kind};
 use crate::postgres::date::Date;
 use crate::postgres::sinks::upsert::Upsert;
-use crate::postgres::totals::Fold;
+use crate::postgres::totals::ColumnFold;
 
 macro_rules! key_columns {
     ($($method:ident $type:ident $kind:ident $doc:literal;)+) => {$(
@@ -32,7 +32,7 @@ macro_rules! folded_columns {
             name: &str,
             value: impl Fn(&T) -> V + Send + 'static,
         ) -> Self {
-            self.folded(name, Kind::$kind, Fold::$fold, move |record| {
+            self.folded(name, Kind::$kind, ColumnFold::$fold, move |record| {
                 value(&record.value).into().map_or(Cell::Null, Cell::$kind)
             })
         }
@@ -66,7 +66,7 @@ impl<T: 'static> Upsert<T> {
         name: &str,
         value: impl for<'a> Fn(&'a T) -> &'a V + Send + 'static,
     ) -> Self {
-        self.folded(name, Kind::Text, Fold::Set, move |record| {
+        self.folded(name, Kind::Text, ColumnFold::Set, move |record| {
             Cell::Text(value(&record.value).as_ref().into())
         })
     }
@@ -78,7 +78,7 @@ impl<T: 'static> Upsert<T> {
         name: &str,
         value: impl for<'a> Fn(&'a T) -> Option<&'a V> + Send + 'static,
     ) -> Self {
-        self.folded(name, Kind::Text, Fold::Set, move |record| {
+        self.folded(name, Kind::Text, ColumnFold::Set, move |record| {
             value(&record.value).map_or(Cell::Null, |text| Cell::Text(text.as_ref().into()))
         })
     }
@@ -99,13 +99,17 @@ impl<T: 'static> Upsert<T> {
     /// Adds to a number; a row that is not there, or holds null, counts as 0.
     #[must_use]
     pub fn add(self, name: &str, value: impl Fn(&T) -> i64 + Send + 'static) -> Self {
-        self.folded(name, Kind::BigInt, Fold::Add, move |record| Cell::BigInt(value(&record.value)))
+        self.folded(name, Kind::BigInt, ColumnFold::Add, move |record| {
+            Cell::BigInt(value(&record.value))
+        })
     }
 
     /// Adds to a `double precision` number; a row that is not there, or holds null, counts as 0.
     #[must_use]
     pub fn add_double(self, name: &str, value: impl Fn(&T) -> f64 + Send + 'static) -> Self {
-        self.folded(name, Kind::Double, Fold::Add, move |record| Cell::Double(value(&record.value)))
+        self.folded(name, Kind::Double, ColumnFold::Add, move |record| {
+            Cell::Double(value(&record.value))
+        })
     }
 
     /// Sets a column to the time of the transaction.

@@ -10,7 +10,7 @@ use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{BadRecord, Error, Origin, Record, Result};
 use serde_json::Value;
 
-use crate::redis::batch::{Batch, Work};
+use crate::redis::batch::{SinkBatch, Work};
 use crate::redis::merges::{Merged, Merges, Part};
 use crate::redis::operations::milliseconds;
 use crate::redis::place::Redis;
@@ -284,7 +284,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
             sets: self.sets.iter().map(|(name, _)| *name).collect(),
             merged: std::mem::take(&mut self.merged),
         };
-        let batch = Batch::new(Work::Merges(work), std::mem::take(&mut self.origins));
+        let batch = SinkBatch::new(Work::Merges(work), std::mem::take(&mut self.origins));
         out.push(batch.staged(self.place));
     }
 

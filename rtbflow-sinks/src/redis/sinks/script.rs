@@ -7,7 +7,7 @@ use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
 use crate::redis::arguments::Call;
-use crate::redis::batch::{Batch, Work};
+use crate::redis::batch::{SinkBatch, Work};
 use crate::redis::{Operations, Redis};
 
 /// Stages one call of a Lua function for each record; made by [`Redis::script`].
@@ -173,7 +173,9 @@ where
         }
         if !self.operations.is_empty() {
             let operations = Work::Operations(std::mem::take(&mut self.operations));
-            out.push(Batch::new(operations, std::mem::take(&mut self.origins)).staged(self.place));
+            out.push(
+                SinkBatch::new(operations, std::mem::take(&mut self.origins)).staged(self.place),
+            );
         }
     }
 

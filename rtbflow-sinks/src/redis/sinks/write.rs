@@ -5,7 +5,7 @@ use std::fmt;
 use rtbflow::sink::{Place, Sink, Staged};
 use rtbflow::{Origin, Record};
 
-use crate::redis::batch::{Batch, Work};
+use crate::redis::batch::{SinkBatch, Work};
 use crate::redis::{Operations, Redis};
 
 /// Stages the operations of each record; made by [`Redis::write`].
@@ -80,7 +80,9 @@ where
     fn stage(&mut self, out: &mut Vec<Staged>) {
         if !self.operations.is_empty() {
             let operations = Work::Operations(std::mem::take(&mut self.operations));
-            out.push(Batch::new(operations, std::mem::take(&mut self.origins)).staged(self.place));
+            out.push(
+                SinkBatch::new(operations, std::mem::take(&mut self.origins)).staged(self.place),
+            );
         }
     }
 

@@ -11,7 +11,7 @@ use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathered};
 use crate::element::Element;
 use crate::error::BadRecord;
-use crate::job::intake::{Arrival, Bounds, Intake, Mailbox, Progress};
+use crate::job::intake::{Arrival, Bounds, Intake, IntakeMailbox, Progress};
 use crate::job::tests::{BOUNDS, Written, positions};
 use crate::position::Position;
 use crate::record::{Partition, Topic};
@@ -21,7 +21,7 @@ use crate::testing::builders::at;
 /// An intake whose state was brought back.
 struct Desk {
     intake: Intake<Written>,
-    mailbox: Mailbox<Written>,
+    mailbox: IntakeMailbox<Written>,
 }
 
 impl Desk {

@@ -20,7 +20,7 @@ use crate::job::renaming::Renames;
 use crate::job::report::Status;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
-use crate::job::task::{Input, TaskLoop, Work};
+use crate::job::task::{TaskLoop, TaskPartition, Work};
 use crate::job::tests::{BOUNDS, Written, positions};
 use crate::operators::window::{Count, Late, Tumbling};
 use crate::position::{JobName, Position, Task};
@@ -60,13 +60,14 @@ impl Bench {
             .aggregate("hours", Count)
             .map(|hour| hour.value)
             .to(counts.sink());
-        let input = |(deliveries, (partition, position)): (Vec<_>, &(Partition, Position))| Input {
-            partition: *partition,
-            deliveries: Some(stream::iter(deliveries).map(Ok).chain(stream::pending()).boxed()),
-            position: *position,
-            kept: VecDeque::new(),
-            released: 0,
-        };
+        let input =
+            |(deliveries, (partition, position)): (Vec<_>, &(Partition, Position))| TaskPartition {
+                partition: *partition,
+                deliveries: Some(stream::iter(deliveries).map(Ok).chain(stream::pending()).boxed()),
+                position: *position,
+                kept: VecDeque::new(),
+                released: 0,
+            };
         let (commits, submissions) = mpsc::channel(16);
         let (finish, finished) = oneshot::channel();
         let partitions = positions.iter().map(|(partition, _)| *partition);

@@ -4,7 +4,7 @@ use super::due::Due;
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Format, Reader, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format};
 
 /// What the log says of records that were decided.
 const GONE: &str = "decided records";
@@ -61,7 +61,7 @@ impl Deciding {
         }
         if self.logged != Some(watermark) {
             self.logged = Some(watermark);
-            let mut entry = Writer::new(Format::of_watermark(version));
+            let mut entry = ChunkWriter::new(Format::of_watermark(version));
             entry.put(&watermark);
             snapshot.replace(deciding, entry);
         }
@@ -69,7 +69,7 @@ impl Deciding {
         if known == self.gone_logged {
             return;
         }
-        let mut entries = Writer::new(Format::new(version, GONE));
+        let mut entries = ChunkWriter::new(Format::new(version, GONE));
         self.gone.iter().skip(known.unwrap_or(0)).for_each(|gone| entries.put(gone));
         match known {
             None => snapshot.replace(gone, entries),
@@ -80,10 +80,10 @@ impl Deciding {
     /// Takes back what was handed over.
     pub(super) fn restore(&mut self, version: u16, chunk: &Chunk, deciding: i64) -> Result<()> {
         if chunk.bucket == deciding {
-            self.logged = Reader::open(chunk, Format::of_watermark(version))?.only_entry()?;
+            self.logged = ChunkReader::open(chunk, Format::of_watermark(version))?.only_entry()?;
             return Ok(());
         }
-        let mut entries = Reader::open(chunk, Format::new(version, GONE))?;
+        let mut entries = ChunkReader::open(chunk, Format::new(version, GONE))?;
         while let Some(gone) = entries.next_entry()? {
             self.gone.push(gone);
         }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::deciding::Deciding;
 use super::due::{Due, out_alone, passed, right_due};
 use super::keys::Keys;
-use super::places::{Place, Places};
+use super::places::{Places, RecordPlace};
 use super::side::{Held, Side, Slot};
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::chunk::Chunk;
@@ -20,7 +20,7 @@ use crate::either::Either;
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::{Origin, Record};
-use crate::state::{Format, Reader, Writer, short_name};
+use crate::state::{ChunkReader, ChunkWriter, Format, short_name};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 1;
@@ -197,7 +197,7 @@ where
         &mut self,
         value: L,
         (time, origin): (i64, Option<Origin>),
-        place: Place,
+        place: RecordPlace,
         out: &mut Outbox<J::Out>,
     ) {
         let key = (self.left_key)(&value);
@@ -246,7 +246,7 @@ where
         }
     }
 
-    fn on_right(&mut self, value: R, time: i64, place: Place, out: &mut Outbox<J::Out>) {
+    fn on_right(&mut self, value: R, time: i64, place: RecordPlace, out: &mut Outbox<J::Out>) {
         let key = (self.right_key)(&value);
         let hash = self.keys.hash(&key);
         let known = self.keys.find(hash, &key);
@@ -373,7 +373,7 @@ where
         // The end of all time is that of one run: nothing is held then, and another may go on from here.
         let watermark = self.deciding.before.unwrap_or(self.watermark);
         if std::mem::take(&mut self.decided) && watermark < i64::MAX {
-            let mut entry = Writer::new(Format::of_watermark(VERSION));
+            let mut entry = ChunkWriter::new(Format::of_watermark(VERSION));
             entry.put(&watermark);
             snapshot.replace(WATERMARK, entry);
         }
@@ -386,7 +386,8 @@ where
             return self.deciding.restore(VERSION, chunk, DECIDING);
         }
         if chunk.bucket == WATERMARK {
-            let watermark = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            let watermark =
+                ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
             self.logged_watermark = watermark.unwrap_or(i64::MIN);
             return Ok(());
         }

@@ -97,7 +97,7 @@ pub(super) enum Touch {
 
 /// What becomes of late records has been said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decided(pub(super) LateRecords);
+pub struct LateDecision(pub(super) LateRecords);
 
 /// What becomes of late records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,11 +114,11 @@ pub(super) enum LateRecords {
 )]
 pub trait Decision: Send + 'static {
     /// What was decided.
-    fn decision(&self) -> Decided;
+    fn decision(&self) -> LateDecision;
 }
 
-impl Decision for Decided {
-    fn decision(&self) -> Decided {
+impl Decision for LateDecision {
+    fn decision(&self) -> LateDecision {
         *self
     }
 }
@@ -143,7 +143,7 @@ impl IntervalJoin {
 impl<J, N> IntervalJoin<J, Undecided, N> {
     /// Says what becomes of a record that comes behind the watermark: partners that it could have had may be
     /// gone.
-    pub fn late(self, late: Late) -> IntervalJoin<J, Decided, N> {
+    pub fn late(self, late: Late) -> IntervalJoin<J, LateDecision, N> {
         self.decided(LateRecords::Rejected(late))
     }
 
@@ -153,13 +153,13 @@ impl<J, N> IntervalJoin<J, Undecided, N> {
     ///
     /// Records are held for the whole length of the interval for it: a left record whose interval the
     /// watermark has not passed misses nothing, however late it is.
-    pub fn late_joins(self) -> IntervalJoin<J, Decided, N> {
+    pub fn late_joins(self) -> IntervalJoin<J, LateDecision, N> {
         self.decided(LateRecords::Joined)
     }
 
-    fn decided(self, late: LateRecords) -> IntervalJoin<J, Decided, N> {
+    fn decided(self, late: LateRecords) -> IntervalJoin<J, LateDecision, N> {
         let Self { lower, upper, touch, narrow, kind, .. } = self;
-        IntervalJoin { lower, upper, touch, narrow, late: Decided(late), kind }
+        IntervalJoin { lower, upper, touch, narrow, late: LateDecision(late), kind }
     }
 }
 
@@ -332,7 +332,7 @@ where
             format!("its interval from {} to {} ends before it begins", join.lower, join.upper)
         })]);
         let IntervalJoin { lower, upper, touch, narrow, late, .. } = join;
-        let Decided(late) = late.decision();
+        let LateDecision(late) = late.decision();
         let (bounds, late) = ((lower, upper), [late; 2]);
         let (allowed_lateness_ms, supersedes) = (0, false);
         let rules = Rules { bounds, touch, narrow, late, allowed_lateness_ms, supersedes };

@@ -10,7 +10,7 @@ const NOWHERE: u16 = u16::MAX;
 /// Where a record was read, or for one that was read nowhere a number that grows with each: what tells apart
 /// records of the same time, and orders them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordPlace {
     pub(super) partition: u16,
     pub(super) offset: i64,
 }
@@ -25,12 +25,12 @@ pub(super) struct Places {
 
 impl Places {
     #[inline]
-    pub(super) fn of(&mut self, origin: Option<Origin>) -> Place {
+    pub(super) fn of(&mut self, origin: Option<Origin>) -> RecordPlace {
         let Some(origin) = origin else {
             self.made += 1;
-            return Place { partition: NOWHERE, offset: self.made };
+            return RecordPlace { partition: NOWHERE, offset: self.made };
         };
-        Place { partition: self.number(origin.partition()), offset: origin.offset() }
+        RecordPlace { partition: self.number(origin.partition()), offset: origin.offset() }
     }
 
     fn number(&mut self, partition: Partition) -> u16 {
@@ -46,8 +46,8 @@ impl Places {
     /// Which of two records of the same time is the older: made ones are, then it goes by partition and
     /// offset.
     #[inline]
-    pub(super) fn order(&self, one: Place, other: Place) -> Ordering {
-        let partition = |place: Place| self.partitions.get(usize::from(place.partition));
+    pub(super) fn order(&self, one: RecordPlace, other: RecordPlace) -> Ordering {
+        let partition = |place: RecordPlace| self.partitions.get(usize::from(place.partition));
         let by_partition = || partition(one).cmp(&partition(other));
         let same = one.partition == other.partition;
         let order = if same { Ordering::Equal } else { by_partition() };
@@ -67,11 +67,11 @@ impl Places {
     }
 
     /// A place from the log, whose partitions have these numbers here.
-    pub(super) fn restored(&mut self, partition: u16, offset: i64, numbers: &[u16]) -> Place {
+    pub(super) fn restored(&mut self, partition: u16, offset: i64, numbers: &[u16]) -> RecordPlace {
         let partition = numbers.get(usize::from(partition)).copied().unwrap_or(NOWHERE);
         if partition == NOWHERE {
             self.made = self.made.max(offset);
         }
-        Place { partition, offset }
+        RecordPlace { partition, offset }
     }
 }

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use super::buckets::Buckets;
 use super::keys::{Keys, NONE};
 use super::pages::Pages;
-use super::places::{Place, Places};
+use super::places::{Places, RecordPlace};
 use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::Snapshot;
-use crate::state::{Format, Reader};
+use crate::state::{ChunkReader, Format};
 
 /// A record that is held.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl<T> Slot<T> {
     }
 
     #[inline]
-    pub(super) fn place(&self) -> Place {
-        Place { partition: self.partition, offset: self.offset }
+    pub(super) fn place(&self) -> RecordPlace {
+        RecordPlace { partition: self.partition, offset: self.offset }
     }
 }
 
@@ -49,7 +49,7 @@ impl<T> Slot<T> {
 pub(super) struct Held<T> {
     pub(super) value: T,
     pub(super) timestamp: i64,
-    pub(super) place: Place,
+    pub(super) place: RecordPlace,
     pub(super) matched: bool,
 }
 
@@ -122,7 +122,7 @@ impl<T> Side<T> {
 
     /// Puts a record into a free slot, outside of every order.
     fn put(&mut self, held: Held<T>, key: u32) -> u32 {
-        let Held { value, timestamp, place: Place { partition, offset }, matched } = held;
+        let Held { value, timestamp, place: RecordPlace { partition, offset }, matched } = held;
         let (value, number, newer, older) = (Some(value), NONE, NONE, NONE);
         let new = Slot { value, timestamp, offset, key, newer, older, number, partition, matched };
         let at = self.free;
@@ -332,7 +332,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
         places: &mut Places,
         key_of: impl Fn(&T) -> K,
     ) -> Result<()> {
-        let mut entries = Reader::open(chunk, format.clone())?;
+        let mut entries = ChunkReader::open(chunk, format.clone())?;
         let Some((base, partitions, marks)) = entries.next_head::<Head<String>>()? else {
             return Ok(());
         };

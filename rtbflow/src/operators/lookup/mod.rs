@@ -17,7 +17,7 @@ use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::lookup::Failed;
 use crate::operators::Calls;
 use crate::operators::in_order::Answer;
-use crate::operators::stateless::{Outcome, Step};
+use crate::operators::stateless::{Outcome, StatelessStep};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -157,7 +157,7 @@ fn again(failed: &Failed) -> Failed {
     }
 }
 
-impl<T, K, F, V, G, R> Step<T> for Answers<F, K, V, G>
+impl<T, K, F, V, G, R> StatelessStep<T> for Answers<F, K, V, G>
 where
     T: Send + 'static,
     K: Hash + Eq + Clone + Send + 'static,

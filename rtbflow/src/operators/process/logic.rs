@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::chunk::Chunk;
 use crate::error::Result;
-use crate::operators::process::timers::{Clock, Edit, Queue};
-use crate::operators::process::turn::{Cause, Kept};
+use crate::operators::process::timers::{Edit, Queue, TimeDomain};
+use crate::operators::process::turn::{Cause, KeyEntry};
 use crate::operators::process::{Process, Retention, Turn};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Format, KeyedState, Reader, SlotId, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format, KeyedState, SlotId};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
@@ -22,7 +22,7 @@ pub(crate) struct ProcessLogic<K, T, F, P: Process<K, T>> {
     key: F,
     retention: Retention,
     process: P,
-    kept: KeyedState<K, Kept<P::State>>,
+    kept: KeyedState<K, KeyEntry<P::State>>,
     event_timers: Queue,
     wall_timers: Queue,
     next_number: u64,
@@ -117,7 +117,7 @@ where
     /// The turn of a record's key that nothing is kept of.
     fn first_turn(&mut self, key: K, record: Record<T>, out: &mut Outbox<P::Output>) {
         let (time, watermark) = (record.timestamp, self.watermark);
-        let mut new = Kept::default();
+        let mut new = KeyEntry::default();
         let Self { process, next_number, edits, .. } = self;
         let (key_of, kept, cause, changed) = (&key, &mut new, Cause::Record(time), false);
         let mut turn =
@@ -155,13 +155,13 @@ where
         for edit in self.edits.drain(..) {
             let (Edit::Set(timer) | Edit::Cancelled(timer)) = edit;
             let queue = match timer.clock {
-                Clock::Event => &mut self.event_timers,
-                Clock::Wall => &mut self.wall_timers,
+                TimeDomain::Event => &mut self.event_timers,
+                TimeDomain::Wall => &mut self.wall_timers,
             };
             match edit {
                 Edit::Set(timer) => {
                     queue.set(timer, slot);
-                    if timer.clock == Clock::Wall {
+                    if timer.clock == TimeDomain::Wall {
                         out.wake_at(timer.at);
                     }
                 }
@@ -323,7 +323,7 @@ where
             self.logged_working = working;
             match working {
                 Some(working) => {
-                    let mut entry = Writer::new(Format::new(P::VERSION, TIMERS));
+                    let mut entry = ChunkWriter::new(Format::new(P::VERSION, TIMERS));
                     entry.put(&working);
                     snapshot.replace(WORKING, entry);
                 }
@@ -335,7 +335,7 @@ where
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == WORKING {
             self.logged_working =
-                Reader::open(chunk, Format::new(P::VERSION, TIMERS))?.only_entry()?;
+                ChunkReader::open(chunk, Format::new(P::VERSION, TIMERS))?.only_entry()?;
             return Ok(());
         }
         self.kept.restore(chunk)
@@ -359,9 +359,11 @@ where
             for timer in &kept.timers {
                 self.next_number = self.next_number.max(timer.number + 1);
                 match timer.clock {
-                    Clock::Event if timer.number < first_set => self.event_timers.put(*timer, slot),
-                    Clock::Event => self.event_timers.set(*timer, slot),
-                    Clock::Wall => self.wall_timers.set(*timer, slot),
+                    TimeDomain::Event if timer.number < first_set => {
+                        self.event_timers.put(*timer, slot)
+                    }
+                    TimeDomain::Event => self.event_timers.set(*timer, slot),
+                    TimeDomain::Wall => self.wall_timers.set(*timer, slot),
                 }
             }
         }

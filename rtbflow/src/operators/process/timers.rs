@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 
 /// Which clock a timer goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Clock {
+#[serde(rename = "Clock")] // As it is called in state that is stored.
+pub(super) enum TimeDomain {
     Event,
     Wall,
 }
@@ -17,7 +18,7 @@ pub(super) enum Clock {
 /// A timer of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Timer {
-    pub(super) clock: Clock,
+    pub(super) clock: TimeDomain,
     pub(super) at: Timestamp,
     /// Timers of the same time are due in the order of their numbers: that in which they were set.
     pub(super) number: u64,

@@ -9,18 +9,19 @@ use crate::barrier::Class;
 use crate::error::BadRecord;
 use crate::operators::Outbox;
 use crate::operators::late::Late;
-use crate::operators::process::timers::{Clock, Edit, Timer};
+use crate::operators::process::timers::{Edit, TimeDomain, Timer};
 use crate::record::{Origin, Record};
 use crate::time::Timestamp;
 
 /// What is kept for a key.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept<V> {
+#[serde(rename = "Kept")] // As it is called in state that is stored.
+pub(super) struct KeyEntry<V> {
     pub(super) state: Option<V>,
     pub(super) timers: Vec<Timer>,
 }
 
-impl<V> Default for Kept<V> {
+impl<V> Default for KeyEntry<V> {
     fn default() -> Self {
         Self { state: None, timers: Vec::new() }
     }
@@ -40,7 +41,7 @@ pub(super) enum Cause {
 /// The turn of a key: its state, its timers, and where results go.
 pub struct Turn<'a, K, V, U> {
     pub(super) key: &'a K,
-    pub(super) kept: &'a mut Kept<V>,
+    pub(super) kept: &'a mut KeyEntry<V>,
     pub(super) cause: Cause,
     pub(super) watermark: Timestamp,
     pub(super) out: &'a mut Outbox<U>,
@@ -159,25 +160,25 @@ impl<K, V, U> Turn<'_, K, V, U> {
             Cause::EventTimer(due) => due + Duration::from_millis(1),
             Cause::Record(_) | Cause::WallTimer(_) => Timestamp::MIN,
         };
-        self.set(Clock::Event, at.max(earliest));
+        self.set(TimeDomain::Event, at.max(earliest));
     }
 
     /// Cancels a timer of the key by event time, if there is one for this time.
     pub fn cancel_event_timer(&mut self, at: Timestamp) {
-        self.cancel(Clock::Event, at);
+        self.cancel(TimeDomain::Event, at);
     }
 
     /// Sets a timer of the key by the wall clock. Two for the same time are one.
     pub fn set_wall_timer(&mut self, at: Timestamp) {
-        self.set(Clock::Wall, at);
+        self.set(TimeDomain::Wall, at);
     }
 
     /// Cancels a timer of the key by the wall clock, if there is one for this time.
     pub fn cancel_wall_timer(&mut self, at: Timestamp) {
-        self.cancel(Clock::Wall, at);
+        self.cancel(TimeDomain::Wall, at);
     }
 
-    fn set(&mut self, clock: Clock, at: Timestamp) {
+    fn set(&mut self, clock: TimeDomain, at: Timestamp) {
         if self.kept.timers.iter().any(|timer| (timer.clock, timer.at) == (clock, at)) {
             return;
         }
@@ -188,7 +189,7 @@ impl<K, V, U> Turn<'_, K, V, U> {
         self.changed = true;
     }
 
-    fn cancel(&mut self, clock: Clock, at: Timestamp) {
+    fn cancel(&mut self, clock: TimeDomain, at: Timestamp) {
         let same = |timer: &Timer| (timer.clock, timer.at) == (clock, at);
         if let Some(number) = self.kept.timers.iter().position(same) {
             self.edits.push(Edit::Cancelled(self.kept.timers.remove(number)));

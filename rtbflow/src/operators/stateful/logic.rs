@@ -84,7 +84,7 @@ pub trait Logic: Send + 'static {
     /// Takes back what was handed over, chunk by chunk: in order within each bucket.
     ///
     /// # Errors
-    /// If the chunk cannot be read; see [`Reader`](crate::state::Reader).
+    /// If the chunk cannot be read; see [`ChunkReader`](crate::state::ChunkReader).
     fn restore(&mut self, chunk: &Chunk) -> Result<()>;
 
     /// The last chunk was brought back: what has to be emitted at the beginning, such as a watermark.

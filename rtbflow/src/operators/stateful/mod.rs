@@ -18,7 +18,7 @@ impl<S: Elements> Flow<S> {
     /// # Examples
     /// ```
     /// use rtbflow::operators::{Logic, Outbox, Snapshot};
-    /// use rtbflow::state::{Chunk, Reader, Writer};
+    /// use rtbflow::state::{Chunk, ChunkReader, ChunkWriter};
     /// use rtbflow::testing::{run, values};
     /// use rtbflow::{Record, Result};
     ///
@@ -36,12 +36,12 @@ impl<S: Elements> Flow<S> {
     ///         out.push(record.map(|value| (self.0, value)));
     ///     }
     ///     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-    ///         let mut count = Writer::new(Self::VERSION);
+    ///         let mut count = ChunkWriter::new(Self::VERSION);
     ///         count.put(&self.0);
     ///         snapshot.replace(0, count);
     ///     }
     ///     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
-    ///         self.0 = Reader::open(chunk, Self::VERSION)?.only_entry()?.unwrap_or(0);
+    ///         self.0 = ChunkReader::open(chunk, Self::VERSION)?.only_entry()?.unwrap_or(0);
     ///         Ok(())
     ///     }
     /// }

@@ -79,7 +79,7 @@ pub(crate) enum Panes {
 
 /// What is done in the windows: the key of a record, the aggregate, and when a result is emitted.
 #[derive(Debug)]
-pub struct Statement<F, A> {
+pub struct Aggregation<F, A> {
     pub(crate) key: F,
     pub(crate) aggregate: A,
     pub(crate) panes: Panes,
@@ -103,5 +103,5 @@ pub trait Apply<K, T, F, A>: Sized {
     fn validate(&self, aggregate: &A) -> Result<()>;
 
     /// Puts windows and aggregate together.
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic;
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic;
 }

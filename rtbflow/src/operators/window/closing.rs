@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::operators::Snapshot;
 use crate::operators::window::open::{Open, Slot};
 use crate::operators::window::span::Window;
-use crate::state::{Format, Writer};
+use crate::state::{ChunkWriter, Format};
 use crate::time::Timestamp;
 
 /// A window that is over.
@@ -64,7 +64,7 @@ where
         if changed.peek().is_none() {
             return;
         }
-        let mut entries = Writer::new(format.clone());
+        let mut entries = ChunkWriter::new(format.clone());
         entries.put_head::<Timestamp>(&self.window.start);
         for (key, slot) in changed {
             entries.put_as::<(K, S, u32)>(&(key, &slot.state, slot.unseen_count));

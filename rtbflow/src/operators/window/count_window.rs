@@ -13,7 +13,7 @@ use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::late::Undecided;
 use crate::operators::window::aggregate::{Aggregate, Merge};
-use crate::operators::window::assign::{Apply, Decided, Statement};
+use crate::operators::window::assign::{Aggregation, Apply, Decided};
 use crate::operators::window::results::output;
 use crate::operators::window::span::{Window, Windowed};
 use crate::operators::{Logic, Outbox, Snapshot};
@@ -133,7 +133,7 @@ where
         Error::all([self.every(self.size).check(), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         let windows = self.every(self.size);
         // A window is one part: nothing is merged.
         CountLogic::new(windows, statement, |_, _, _| {})
@@ -157,7 +157,7 @@ where
         Error::all([self.check(), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         CountLogic::new(self, statement, A::merge)
     }
 }
@@ -202,10 +202,10 @@ impl<K, T, F, A: Aggregate<T>> fmt::Debug for CountLogic<K, T, F, A> {
 impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
     fn new(
         windows: SlidingCount,
-        statement: Statement<F, A>,
+        statement: Aggregation<F, A>,
         merge: fn(&A, &mut A::State, &A::State),
     ) -> Self {
-        let Statement { key, aggregate, panes: _, early: _ } = statement;
+        let Aggregation { key, aggregate, panes: _, early: _ } = statement;
         let SlidingCount { size, slide, ttl } = windows;
         // Nothing is divided by zero before windows of no size are refused.
         let windows = SlidingCount { size: size.max(1), slide: slide.max(1), ttl };

@@ -93,10 +93,11 @@ where
 
 /// The registers of a HyperLogLog sketch: few by their number, many as they stand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registers(Kept);
+pub struct Registers(RegisterLayout);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Kept {
+#[serde(rename = "Kept")] // As it is called in state that is stored.
+enum RegisterLayout {
     Sparse(BTreeMap<u16, u8>),
     Dense(#[serde(with = "dense")] Vec<u8>),
 }
@@ -134,7 +135,7 @@ mod dense {
 
 impl Default for Registers {
     fn default() -> Self {
-        Self(Kept::Sparse(BTreeMap::new()))
+        Self(RegisterLayout::Sparse(BTreeMap::new()))
     }
 }
 
@@ -148,7 +149,7 @@ impl Registers {
 
     fn raise(&mut self, number: u16, rank: u8) {
         match &mut self.0 {
-            Kept::Sparse(ranks) => {
+            RegisterLayout::Sparse(ranks) => {
                 let known = ranks.entry(number).or_insert(0);
                 *known = rank.max(*known);
                 if ranks.len() > MOST_SPARSE {
@@ -158,10 +159,10 @@ impl Registers {
                             *known = *rank;
                         }
                     }
-                    self.0 = Kept::Dense(all);
+                    self.0 = RegisterLayout::Dense(all);
                 }
             }
-            Kept::Dense(all) => {
+            RegisterLayout::Dense(all) => {
                 if let Some(known) = all.get_mut(usize::from(number)) {
                     *known = rank.max(*known);
                 }
@@ -171,10 +172,10 @@ impl Registers {
 
     fn merge(&mut self, other: &Self) {
         match &other.0 {
-            Kept::Sparse(ranks) => {
+            RegisterLayout::Sparse(ranks) => {
                 ranks.iter().for_each(|(number, rank)| self.raise(*number, *rank))
             }
-            Kept::Dense(all) => {
+            RegisterLayout::Dense(all) => {
                 for (number, rank) in (0..).zip(all) {
                     if *rank > 0 {
                         self.raise(number, *rank);
@@ -193,12 +194,12 @@ impl Registers {
             }
         };
         match &self.0 {
-            Kept::Sparse(ranks) => {
+            RegisterLayout::Sparse(ranks) => {
                 ranks.values().for_each(|rank| count(*rank, 1.0));
                 let zeros = u32::try_from(REGISTERS - ranks.len()).unwrap_or(0);
                 count(0, f64::from(zeros));
             }
-            Kept::Dense(all) => all.iter().for_each(|rank| count(*rank, 1.0)),
+            RegisterLayout::Dense(all) => all.iter().for_each(|rank| count(*rank, 1.0)),
         }
         counts
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::stateful::{Logic, Stateful};
-use crate::operators::window::assign::{Apply, Assigner, Decided, Panes, Statement, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Assigner, Decided, Panes, Windows};
 use crate::operators::window::early::Early;
 use crate::topology::Tip;
 
@@ -106,7 +106,7 @@ where
         let Self { stream, key, windows, panes, early, tip } = self;
         let tip = tip.then_named("window", name, &windows.detail());
         tip.check([windows.validate(&aggregate), early.check()]);
-        let logic = windows.apply(Statement { key, aggregate, panes, early });
+        let logic = windows.apply(Aggregation { key, aggregate, panes, early });
         Flow { stream: Stateful::new(stream, name, logic, &tip), tip }
     }
 }

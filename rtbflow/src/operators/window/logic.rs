@@ -14,7 +14,7 @@ use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::assign::Panes;
-use crate::operators::window::assign::{Apply, Assigner, Statement, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Assigner, Windows};
 use crate::operators::window::closing::Closing;
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::late_policy::LatePolicy;
@@ -23,7 +23,7 @@ use crate::operators::window::results::{Out, output, result};
 use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Bucket, Format, Reader, Writer};
+use crate::state::{Bucket, ChunkReader, ChunkWriter, Format};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 2;
@@ -78,8 +78,8 @@ where
     W: Assigner,
     A: Aggregate<T>,
 {
-    pub(crate) fn new(windows: W, statement: Statement<F, A>) -> Self {
-        let Statement { key, aggregate, panes, early } = statement;
+    pub(crate) fn new(windows: W, statement: Aggregation<F, A>) -> Self {
+        let Aggregation { key, aggregate, panes, early } = statement;
         let kept = match panes {
             Panes::Accumulating => windows.allowed_lateness(),
             Panes::Discarding => Duration::ZERO,
@@ -274,7 +274,7 @@ where
         if self.emitted.is_empty() {
             return snapshot.drop_bucket(EMITTED);
         }
-        let mut entries = Writer::new(Format::new(VERSION, COUNTS));
+        let mut entries = ChunkWriter::new(Format::new(VERSION, COUNTS));
         self.emitted.iter().for_each(|emitted| entries.put(emitted));
         snapshot.replace(EMITTED, entries);
     }
@@ -443,7 +443,7 @@ where
         let watermark = self.emitted_until();
         if self.keeps() && watermark > self.logged_watermark && watermark < Timestamp::MAX {
             self.logged_watermark = watermark;
-            let mut entry = Writer::new(Format::of_watermark(VERSION));
+            let mut entry = ChunkWriter::new(Format::of_watermark(VERSION));
             entry.put(&watermark);
             snapshot.replace(WATERMARK, entry);
         }
@@ -451,19 +451,20 @@ where
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == EMITTED {
-            let mut entries = Reader::open(chunk, Format::new(VERSION, COUNTS))?;
+            let mut entries = ChunkReader::open(chunk, Format::new(VERSION, COUNTS))?;
             while let Some(emitted) = entries.next_entry()? {
                 self.emitted.push(emitted);
             }
             return Ok(());
         }
         if chunk.bucket == WATERMARK {
-            let watermark = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            let watermark =
+                ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
             self.watermark = watermark.unwrap_or(self.watermark);
             self.logged_watermark = self.watermark;
             return Ok(());
         }
-        let mut entries = Reader::open(chunk, self.format.clone())?;
+        let mut entries = ChunkReader::open(chunk, self.format.clone())?;
         let Some(first) = entries.next_head::<Timestamp>()? else { return Ok(()) };
         let end = Timestamp::from_millis(chunk.bucket);
         let at = self.open(Window { start: first, end }, false);
@@ -507,7 +508,7 @@ where
         Error::all([Windows::validate(self), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         WindowLogic::new(self, statement)
     }
 }

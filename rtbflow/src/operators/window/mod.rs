@@ -49,7 +49,7 @@ mod top_n;
 mod tumbling;
 
 pub use aggregate::{Aggregate, Count, Fold, Merge, Reduce};
-pub use assign::{Apply, Assigner, Decided, Statement, Windows};
+pub use assign::{Aggregation, Apply, Assigner, Decided, Windows};
 pub use calendar::Calendar;
 pub use count_window::{CountWindow, SlidingCount};
 pub use distinct::{Distinct, Registers};

@@ -11,7 +11,7 @@ use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::span::Window;
 use crate::record::Record;
-use crate::state::{Bucket, Format, Reader};
+use crate::state::{Bucket, ChunkReader, Format};
 use crate::table::Table;
 use crate::time::Timestamp;
 
@@ -124,7 +124,7 @@ where
     }
 
     /// Reads what was written, behind the window's start.
-    pub(crate) fn read(&mut self, entries: &mut Reader<'_>) -> Result<()> {
+    pub(crate) fn read(&mut self, entries: &mut ChunkReader<'_>) -> Result<()> {
         self.logged = true;
         while let Some((key, state, unseen_count)) = entries.next_entry::<(K, S, u32)>()? {
             self.bucket.restored(1);

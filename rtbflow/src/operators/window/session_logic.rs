@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Merge;
-use crate::operators::window::assign::{Apply, Statement, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Windows};
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::results::{Out, output, result};
@@ -111,8 +111,8 @@ where
     L: LatePolicy,
     A: Merge<T>,
 {
-    pub(crate) fn new(windows: Session<L>, statement: Statement<F, A>) -> Self {
-        let Statement { key, aggregate, panes: _, early } = statement;
+    pub(crate) fn new(windows: Session<L>, statement: Aggregation<F, A>) -> Self {
+        let Aggregation { key, aggregate, panes: _, early } = statement;
         let format = format!("{}, {}", Windows::layout(&windows), aggregate.describe());
         Self {
             key,
@@ -343,7 +343,7 @@ where
         Error::all([Windows::validate(self), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         SessionLogic::new(self, statement)
     }
 }

@@ -12,7 +12,7 @@ use crate::barrier::Class;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Merge;
-use crate::operators::window::assign::{Apply, Statement, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Windows};
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::grid::Grid;
 use crate::operators::window::lane::Lane;
@@ -26,7 +26,7 @@ use crate::operators::window::span::Window;
 use crate::operators::window::stacks::Stacks;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Format, Reader, Writer};
+use crate::state::{ChunkReader, ChunkWriter, Format};
 use crate::table::Table;
 use crate::time::{Timestamp, millis};
 
@@ -87,8 +87,8 @@ where
     L: LatePolicy,
     A: Merge<T>,
 {
-    pub(crate) fn new(windows: Sliding<L>, statement: Statement<F, A>) -> Self {
-        let Statement { key, aggregate, panes: _, early } = statement;
+    pub(crate) fn new(windows: Sliding<L>, statement: Aggregation<F, A>) -> Self {
+        let Aggregation { key, aggregate, panes: _, early } = statement;
         let format = format!("{}, {}", Windows::layout(&windows), aggregate.describe());
         Self {
             key,
@@ -449,7 +449,7 @@ where
             self.logged_putting = putting;
             match putting {
                 Some(putting) => {
-                    let mut entry = Writer::new(Format::new(VERSION, NEXT));
+                    let mut entry = ChunkWriter::new(Format::new(VERSION, NEXT));
                     entry.put(&putting);
                     snapshot.replace(PUTTING, entry);
                 }
@@ -459,7 +459,7 @@ where
         // The end of all time is that of one run: another may go on from here.
         if self.passed > self.logged_passed && self.passed < i64::MAX {
             self.logged_passed = self.passed;
-            let mut entry = Writer::new(Format::of_watermark(VERSION));
+            let mut entry = ChunkWriter::new(Format::of_watermark(VERSION));
             entry.put(&self.passed);
             snapshot.replace(PASSED, entry);
         }
@@ -467,17 +467,18 @@ where
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == PASSED {
-            let passed = Reader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            let passed = ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
             if let Some(passed) = passed {
                 (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
             }
             return Ok(());
         }
         if chunk.bucket == PUTTING {
-            self.logged_putting = Reader::open(chunk, Format::new(VERSION, NEXT))?.only_entry()?;
+            self.logged_putting =
+                ChunkReader::open(chunk, Format::new(VERSION, NEXT))?.only_entry()?;
             return Ok(());
         }
-        let mut entries = Reader::open(chunk, self.format.clone())?;
+        let mut entries = ChunkReader::open(chunk, self.format.clone())?;
         let end = chunk.bucket;
         while let Some((key, arrival, state, unseen_count)) =
             entries.next_entry::<(K, u64, A::State, u32)>()?
@@ -545,7 +546,7 @@ where
         Error::all([Windows::validate(self), aggregate.validate()])
     }
 
-    fn apply(self, statement: Statement<F, A>) -> Self::Logic {
+    fn apply(self, statement: Aggregation<F, A>) -> Self::Logic {
         SlidingLogic::new(self, statement)
     }
 }

@@ -207,7 +207,7 @@ impl Source for FileSource {
         Ok(FixedFeed::new(partitions.collect(), move |partition, from| {
             let path = usize::try_from(partition.number).ok().and_then(|n| paths.get(n).cloned());
             let clock = Arc::clone(&context.clock);
-            let reader = Reader { path: path.unwrap_or_default(), form: form.clone(), clock };
+            let reader = FileReader { path: path.unwrap_or_default(), form: form.clone(), clock };
             reader.deliveries(from.unwrap_or(0))
         }))
     }
@@ -237,13 +237,13 @@ impl Form {
     }
 }
 
-struct Reader {
+struct FileReader {
     path: PathBuf,
     form: Form,
     clock: Arc<dyn Clock>,
 }
 
-impl Reader {
+impl FileReader {
     /// What stands in the file from a line on, then the end.
     fn deliveries(self, from: i64) -> impl futures::Stream<Item = Result<Delivery<RawBatch>>> {
         let mut lines = None;

@@ -4,12 +4,12 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::failure::Failure;
+use super::failure::FormatFailure;
 use super::tags::*;
 
 /// Reads values that stand one after another.
 #[derive(Debug)]
-pub(crate) struct Decoder<'de> {
+pub(crate) struct ValueDecoder<'de> {
     input: Input<'de>,
     /// The names of fields and variants, by their numbers; a new one stands where it is first used.
     names: Vec<&'de str>,
@@ -17,7 +17,7 @@ pub(crate) struct Decoder<'de> {
     dynamic: bool,
 }
 
-impl<'de> Decoder<'de> {
+impl<'de> ValueDecoder<'de> {
     pub(crate) fn new(bytes: &'de [u8], names: Vec<&'de str>, dynamic: bool) -> Self {
         Self { input: Input(bytes), names, dynamic }
     }
@@ -38,18 +38,18 @@ impl<'de> Decoder<'de> {
     }
 
     /// The mark of the type of the values that follow.
-    pub(crate) fn shape(&mut self) -> Result<[u8; 4], Failure> {
+    pub(crate) fn shape(&mut self) -> Result<[u8; 4], FormatFailure> {
         self.input.byte()?;
         self.input.array()
     }
 
-    fn name(&mut self) -> Result<&'de str, Failure> {
+    fn name(&mut self) -> Result<&'de str, FormatFailure> {
         let number = self.input.size()?;
         if let Some(name) = self.names.get(number) {
             return Ok(name);
         }
         if number > self.names.len() {
-            return Err(Failure::new(format!("there is no name of the number {number}")));
+            return Err(FormatFailure::new(format!("there is no name of the number {number}")));
         }
         let len = self.input.size()?;
         let name = self.input.text(len)?;
@@ -59,7 +59,7 @@ impl<'de> Decoder<'de> {
 
     /// The tag of a value, behind the name of its type.
     #[inline]
-    fn tag(&mut self) -> Result<u8, Failure> {
+    fn tag(&mut self) -> Result<u8, FormatFailure> {
         loop {
             match self.input.byte()? {
                 NAMED => _ = self.name()?,
@@ -69,20 +69,20 @@ impl<'de> Decoder<'de> {
     }
 
     /// The tag that comes next, which is not read; the name of the type is.
-    fn peek(&mut self) -> Result<u8, Failure> {
+    fn peek(&mut self) -> Result<u8, FormatFailure> {
         while self.input.peek() == Some(NAMED) {
             self.tag_of_name()?;
         }
-        self.input.peek().ok_or_else(|| Failure::new("the bytes end before a value"))
+        self.input.peek().ok_or_else(|| FormatFailure::new("the bytes end before a value"))
     }
 
-    fn tag_of_name(&mut self) -> Result<(), Failure> {
+    fn tag_of_name(&mut self) -> Result<(), FormatFailure> {
         self.input.byte()?;
         self.name().map(drop)
     }
 
     /// How many parts a short or long form has.
-    fn parts(&mut self, tag: u8, short: u8) -> Result<usize, Failure> {
+    fn parts(&mut self, tag: u8, short: u8) -> Result<usize, FormatFailure> {
         match tag.checked_sub(short) {
             Some(few) if few < 16 => Ok(few.into()),
             _ => self.input.size(),
@@ -90,7 +90,11 @@ impl<'de> Decoder<'de> {
     }
 
     #[inline]
-    fn seq<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Result<V::Value, Failure> {
+    fn seq<V: Visitor<'de>>(
+        &mut self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, FormatFailure> {
         let mut parts = Parts { decoder: self, left: count, field: None, named: false };
         let value = visitor.visit_seq(&mut parts)?;
         parts.ended(count)?;
@@ -102,7 +106,7 @@ impl<'de> Decoder<'de> {
         &mut self,
         (count, named): (usize, bool),
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         let mut parts = Parts { decoder: self, left: count, field: None, named };
         let value = visitor.visit_map(&mut parts)?;
         parts.ended(count)?;
@@ -114,7 +118,7 @@ impl<'de> Decoder<'de> {
         &mut self,
         tag: u8,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         if tag == UNIT_VARIANT {
             return visitor.visit_borrowed_str(self.name()?);
         }
@@ -122,7 +126,7 @@ impl<'de> Decoder<'de> {
     }
 
     #[inline]
-    fn visit<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, Failure> {
+    fn visit<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, FormatFailure> {
         match tag {
             SMALL_U32..SMALL_U32_END => visitor.visit_u32((tag - SMALL_U32).into()),
             SMALL_U64..SMALL_U64_END => visitor.visit_u64((tag - SMALL_U64).into()),
@@ -140,7 +144,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    fn number<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, Failure> {
+    fn number<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, FormatFailure> {
         let input = &mut self.input;
         match tag {
             U8 => visitor.visit_u8(input.byte()?),
@@ -160,7 +164,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    fn long<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, Failure> {
+    fn long<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value, FormatFailure> {
         match tag {
             UNIT | UNIT_STRUCT => visitor.visit_unit(),
             NONE => visitor.visit_none(),
@@ -169,7 +173,7 @@ impl<'de> Decoder<'de> {
             TRUE => visitor.visit_bool(true),
             CHAR => {
                 let found = char::from_u32(fits(self.input.unsigned()?)?);
-                visitor.visit_char(found.ok_or_else(|| Failure::new("not a character"))?)
+                visitor.visit_char(found.ok_or_else(|| FormatFailure::new("not a character"))?)
             }
             STR => {
                 let len = self.input.size()?;
@@ -194,30 +198,30 @@ impl<'de> Decoder<'de> {
             UNIT_VARIANT | NEWTYPE_VARIANT | TUPLE_VARIANT | STRUCT_VARIANT => {
                 self.variant_as_map(tag, visitor)
             }
-            _ => Err(Failure::new(format!("{tag:#04x} begins no value"))),
+            _ => Err(FormatFailure::new(format!("{tag:#04x} begins no value"))),
         }
     }
 }
 
-fn fits<N, T: TryFrom<N>>(number: N) -> Result<T, Failure> {
-    T::try_from(number).map_err(|_| Failure::new("a number is larger than its type"))
+fn fits<N, T: TryFrom<N>>(number: N) -> Result<T, FormatFailure> {
+    T::try_from(number).map_err(|_| FormatFailure::new("a number is larger than its type"))
 }
 
-impl<'de> Deserializer<'de> for &mut Decoder<'de> {
-    type Error = Failure;
+impl<'de> Deserializer<'de> for &mut ValueDecoder<'de> {
+    type Error = FormatFailure;
 
     fn is_human_readable(&self) -> bool {
         self.dynamic
     }
 
     #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         let tag = self.tag()?;
         self.visit(tag, visitor)
     }
 
     #[inline]
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         match self.peek()? {
             NONE | SOME | UNIT => self.deserialize_any(visitor),
             // Its type writes what is there as it is.
@@ -230,7 +234,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -239,7 +243,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         match self.tag()? {
             tag @ (UNIT_VARIANT | NEWTYPE_VARIANT | TUPLE_VARIANT | STRUCT_VARIANT) => {
                 visitor.visit_enum(Variant { decoder: self, tag })
@@ -247,7 +251,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
             tag => {
                 // A tag beside its content is text, or whatever its type writes.
                 let name = self.visit(tag, TextOnly)?;
-                visitor.visit_enum(IntoDeserializer::<Failure>::into_deserializer(name))
+                visitor.visit_enum(IntoDeserializer::<FormatFailure>::into_deserializer(name))
             }
         }
     }
@@ -275,7 +279,7 @@ impl<'de> Visitor<'de> for TextOnly {
 
 /// The parts of a value that are still to be read.
 struct Parts<'a, 'de> {
-    decoder: &'a mut Decoder<'de>,
+    decoder: &'a mut ValueDecoder<'de>,
     left: usize,
     /// The field whose value is next.
     field: Option<&'de str>,
@@ -284,22 +288,22 @@ struct Parts<'a, 'de> {
 }
 
 impl Parts<'_, '_> {
-    fn ended(&self, count: usize) -> Result<(), Failure> {
+    fn ended(&self, count: usize) -> Result<(), FormatFailure> {
         if self.left == 0 {
             return Ok(());
         }
-        Err(Failure::new(format!("{} of {count} parts are not read", self.left)))
+        Err(FormatFailure::new(format!("{} of {count} parts are not read", self.left)))
     }
 }
 
 impl<'de> de::SeqAccess<'de> for &mut Parts<'_, 'de> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    ) -> Result<Option<T::Value>, FormatFailure> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         seed.deserialize(&mut *self.decoder).map(Some)
@@ -312,13 +316,13 @@ impl<'de> de::SeqAccess<'de> for &mut Parts<'_, 'de> {
 }
 
 impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
     #[inline]
     fn next_key_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    ) -> Result<Option<T::Value>, FormatFailure> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         if !self.named {
@@ -326,11 +330,14 @@ impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
         }
         let name = self.decoder.name()?;
         self.field = Some(name);
-        seed.deserialize(BorrowedStrDeserializer::<Failure>::new(name)).map(Some)
+        seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name)).map(Some)
     }
 
     #[inline]
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failure> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, FormatFailure> {
         let value = seed.deserialize(&mut *self.decoder);
         value.map_err(|failure| match self.field {
             Some(field) => failure.within(field),
@@ -345,43 +352,53 @@ impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
 
 /// A variant whose name is next.
 struct Variant<'a, 'de> {
-    decoder: &'a mut Decoder<'de>,
+    decoder: &'a mut ValueDecoder<'de>,
     tag: u8,
 }
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = Failure;
+    type Error = FormatFailure;
     type Variant = Self;
 
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Failure> {
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Self), FormatFailure> {
         let name = self.decoder.name()?;
-        let variant = seed.deserialize(BorrowedStrDeserializer::<Failure>::new(name))?;
+        let variant = seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name))?;
         Ok((variant, self))
     }
 }
 
 impl Variant<'_, '_> {
-    fn is(&self, tag: u8) -> Result<(), Failure> {
+    fn is(&self, tag: u8) -> Result<(), FormatFailure> {
         if self.tag == tag {
             return Ok(());
         }
-        Err(Failure::new("the variant holds something else"))
+        Err(FormatFailure::new("the variant holds something else"))
     }
 }
 
 impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
-    fn unit_variant(self) -> Result<(), Failure> {
+    fn unit_variant(self) -> Result<(), FormatFailure> {
         self.is(UNIT_VARIANT)
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, FormatFailure> {
         self.is(NEWTYPE_VARIANT)?;
         seed.deserialize(self.decoder)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Failure> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, FormatFailure> {
         self.is(TUPLE_VARIANT)?;
         let tag = self.decoder.tag()?;
         let count = self.decoder.parts(tag, SHORT_TUPLE)?;
@@ -392,7 +409,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
         self,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.is(STRUCT_VARIANT)?;
         let tag = self.decoder.tag()?;
         let count = self.decoder.parts(tag, SHORT_STRUCT)?;

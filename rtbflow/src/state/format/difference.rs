@@ -2,7 +2,7 @@
 //!
 //! What has no order of its own (a hash table) comes back in another one, and is the same.
 
-use super::failure::Failure;
+use super::failure::FormatFailure;
 use super::tags::*;
 
 /// A value that was written.
@@ -21,8 +21,8 @@ enum Tree<'a> {
 }
 
 /// Compares what was written with what is written of what it was read as.
-pub(super) fn same((written, again): (&[u8], &[u8]), names: &[&str]) -> Result<(), Failure> {
-    let tree = |bytes| Reader { input: Input(bytes), names: names.to_vec() }.tree();
+pub(super) fn same((written, again): (&[u8], &[u8]), names: &[&str]) -> Result<(), FormatFailure> {
+    let tree = |bytes| TreeReader { input: Input(bytes), names: names.to_vec() }.tree();
     let (mut written, mut again) = (tree(written)?, tree(again)?);
     if let Err(failure) = differ(&written, &again) {
         // In another order it may be the same.
@@ -35,13 +35,13 @@ pub(super) fn same((written, again): (&[u8], &[u8]), names: &[&str]) -> Result<(
     Ok(())
 }
 
-struct Reader<'a> {
+struct TreeReader<'a> {
     input: Input<'a>,
     names: Vec<&'a str>,
 }
 
-impl<'a> Reader<'a> {
-    fn name(&mut self) -> Result<&'a str, Failure> {
+impl<'a> TreeReader<'a> {
+    fn name(&mut self) -> Result<&'a str, FormatFailure> {
         let number = self.input.size()?;
         if let Some(name) = self.names.get(number) {
             return Ok(name);
@@ -52,16 +52,16 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    fn many(&mut self, count: usize) -> Result<Vec<Tree<'a>>, Failure> {
+    fn many(&mut self, count: usize) -> Result<Vec<Tree<'a>>, FormatFailure> {
         (0..count).map(|_| self.tree()).collect()
     }
 
-    fn fields(&mut self, count: usize) -> Result<Tree<'a>, Failure> {
+    fn fields(&mut self, count: usize) -> Result<Tree<'a>, FormatFailure> {
         let field = |_| Ok((self.name()?, self.tree()?));
-        Ok(Tree::Fields((0..count).map(field).collect::<Result<_, Failure>>()?))
+        Ok(Tree::Fields((0..count).map(field).collect::<Result<_, FormatFailure>>()?))
     }
 
-    fn tree(&mut self) -> Result<Tree<'a>, Failure> {
+    fn tree(&mut self) -> Result<Tree<'a>, FormatFailure> {
         let tag = self.input.byte()?;
         Ok(match tag {
             SHORT_STR..SHORT_STR_END => Tree::Leaf(STR, self.input.take((tag - SHORT_STR).into())?),
@@ -83,7 +83,10 @@ impl<'a> Reader<'a> {
                     SEQ => Tree::Many(SEQ, self.many(count)?),
                     _ => {
                         let entry = |_| Ok(Tree::Fixed(MAP, self.many(2)?));
-                        Tree::Many(MAP, (0..count).map(entry).collect::<Result<_, Failure>>()?)
+                        Tree::Many(
+                            MAP,
+                            (0..count).map(entry).collect::<Result<_, FormatFailure>>()?,
+                        )
                     }
                 }
             }
@@ -100,7 +103,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn skip_number(&mut self, tag: u8) -> Result<(), Failure> {
+    fn skip_number(&mut self, tag: u8) -> Result<(), FormatFailure> {
         match tag {
             U8 | I8 => drop(self.input.byte()?),
             F32 => drop(self.input.take(4)?),
@@ -166,7 +169,7 @@ fn leaf(tag: u8) -> &'static str {
 }
 
 /// Where two values differ.
-fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), Failure> {
+fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), FormatFailure> {
     match (written, again) {
         (Tree::Fields(written), Tree::Fields(again)) => fields(written, again),
         (Tree::Named(one, name, value), Tree::Named(other, again, read))
@@ -174,7 +177,7 @@ fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), Failure> {
         {
             match (value, read) {
                 (Some(value), Some(read)) => {
-                    let place = |failure: Failure| {
+                    let place = |failure: FormatFailure| {
                         if *one == NAMED { failure } else { failure.within(name) }
                     };
                     differ(value, read).map_err(place)
@@ -190,24 +193,26 @@ fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), Failure> {
         }
         (written, again) if written == again => Ok(()),
         (written, again) if written.kind() == again.kind() => {
-            Err(Failure::new(format!("comes back as {} of another value", again.kind())))
+            Err(FormatFailure::new(format!("comes back as {} of another value", again.kind())))
         }
-        (written, again) => {
-            Err(Failure::new(format!("was {} and comes back as {}", written.kind(), again.kind())))
-        }
+        (written, again) => Err(FormatFailure::new(format!(
+            "was {} and comes back as {}",
+            written.kind(),
+            again.kind()
+        ))),
     }
 }
 
-fn fields(written: &[(&str, Tree<'_>)], again: &[(&str, Tree<'_>)]) -> Result<(), Failure> {
+fn fields(written: &[(&str, Tree<'_>)], again: &[(&str, Tree<'_>)]) -> Result<(), FormatFailure> {
     let find =
         |fields: &[(&str, Tree<'_>)], name: &str| fields.iter().any(|(known, _)| *known == name);
     if let Some((name, value)) = again.iter().find(|(name, _)| !find(written, name)) {
         let reason = format!("was left out and comes back as {}", value.kind());
-        return Err(Failure::new(reason).within(name));
+        return Err(FormatFailure::new(reason).within(name));
     }
     if let Some((name, value)) = written.iter().find(|(name, _)| !find(again, name)) {
         let reason = format!("was {} and does not come back", value.kind());
-        return Err(Failure::new(reason).within(name));
+        return Err(FormatFailure::new(reason).within(name));
     }
     for (name, value) in written {
         if let Some((_, read)) = again.iter().find(|(known, _)| known == name) {

@@ -2,7 +2,7 @@
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::failure::Failure;
+use super::failure::FormatFailure;
 use super::tags::*;
 
 /// The names of fields and variants, by their numbers.
@@ -128,18 +128,18 @@ impl<'a, 'n> Encoder<'a, 'n> {
     }
 
     /// Begins what says its length only at its end, or now.
-    fn begin_open(self, tag: u8, len: Option<usize>) -> Parts<'a, 'n> {
+    fn begin_open(self, tag: u8, len: Option<usize>) -> PartsWriter<'a, 'n> {
         self.bytes.push(tag);
         let at = self.bytes.len();
         if let Some(len) = len {
             put_unsigned(self.bytes, len as u64);
         }
-        Parts { encoder: self, of: "", expected: len.ok_or(at), found: 0 }
+        PartsWriter { encoder: self, of: "", expected: len.ok_or(at), found: 0 }
     }
 
     #[inline]
-    fn parts(self, of: &'static str, len: usize) -> Parts<'a, 'n> {
-        Parts { encoder: self, of, expected: Ok(len), found: 0 }
+    fn parts(self, of: &'static str, len: usize) -> PartsWriter<'a, 'n> {
+        PartsWriter { encoder: self, of, expected: Ok(len), found: 0 }
     }
 
     #[inline]
@@ -152,7 +152,7 @@ impl<'a, 'n> Encoder<'a, 'n> {
 macro_rules! number {
     ($method:ident: $type:ty, |$bytes:ident, $number:ident| $write:expr) => {
         #[inline]
-        fn $method(self, $number: $type) -> Result<(), Failure> {
+        fn $method(self, $number: $type) -> Result<(), FormatFailure> {
             let $bytes = self.bytes;
             $write;
             Ok(())
@@ -162,14 +162,14 @@ macro_rules! number {
 
 impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     type Ok = ();
-    type Error = Failure;
-    type SerializeSeq = Parts<'a, 'n>;
-    type SerializeTuple = Parts<'a, 'n>;
-    type SerializeTupleStruct = Parts<'a, 'n>;
-    type SerializeTupleVariant = Parts<'a, 'n>;
-    type SerializeMap = Parts<'a, 'n>;
-    type SerializeStruct = Parts<'a, 'n>;
-    type SerializeStructVariant = Parts<'a, 'n>;
+    type Error = FormatFailure;
+    type SerializeSeq = PartsWriter<'a, 'n>;
+    type SerializeTuple = PartsWriter<'a, 'n>;
+    type SerializeTupleStruct = PartsWriter<'a, 'n>;
+    type SerializeTupleVariant = PartsWriter<'a, 'n>;
+    type SerializeMap = PartsWriter<'a, 'n>;
+    type SerializeStruct = PartsWriter<'a, 'n>;
+    type SerializeStructVariant = PartsWriter<'a, 'n>;
 
     fn is_human_readable(&self) -> bool {
         self.dynamic
@@ -184,7 +184,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     number!(serialize_char: char, |bytes, c| tagged(bytes, CHAR, u32::from(c).into()));
 
     #[inline]
-    fn serialize_u32(self, number: u32) -> Result<(), Failure> {
+    fn serialize_u32(self, number: u32) -> Result<(), FormatFailure> {
         match u8::try_from(number) {
             Ok(small) if small < SMALL_U32_END - SMALL_U32 => self.bytes.push(SMALL_U32 + small),
             _ => tagged(self.bytes, U32, number.into()),
@@ -193,7 +193,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn serialize_u64(self, number: u64) -> Result<(), Failure> {
+    fn serialize_u64(self, number: u64) -> Result<(), FormatFailure> {
         match u8::try_from(number) {
             Ok(small) if small < SMALL_U64_END - SMALL_U64 => self.bytes.push(SMALL_U64 + small),
             _ if number < WIDE => tagged(self.bytes, U64, number),
@@ -203,7 +203,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn serialize_i64(self, number: i64) -> Result<(), Failure> {
+    fn serialize_i64(self, number: i64) -> Result<(), FormatFailure> {
         match u8::try_from(number) {
             Ok(small) if small < SMALL_I64_END - SMALL_I64 => self.bytes.push(SMALL_I64 + small),
             _ if folded(number) < WIDE => tagged(self.bytes, I64, folded(number)),
@@ -212,30 +212,30 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         Ok(())
     }
 
-    fn serialize_u128(self, number: u128) -> Result<(), Failure> {
+    fn serialize_u128(self, number: u128) -> Result<(), FormatFailure> {
         self.bytes.push(U128);
         put_wide(self.bytes, number);
         Ok(())
     }
 
-    fn serialize_i128(self, number: i128) -> Result<(), Failure> {
+    fn serialize_i128(self, number: i128) -> Result<(), FormatFailure> {
         self.bytes.push(I128);
         put_wide(self.bytes, folded_wide(number));
         Ok(())
     }
 
-    fn serialize_f32(self, number: f32) -> Result<(), Failure> {
+    fn serialize_f32(self, number: f32) -> Result<(), FormatFailure> {
         fixed(self.bytes, F32, &number.to_bits().to_le_bytes());
         Ok(())
     }
 
-    fn serialize_f64(self, number: f64) -> Result<(), Failure> {
+    fn serialize_f64(self, number: f64) -> Result<(), FormatFailure> {
         fixed(self.bytes, F64, &number.to_bits().to_le_bytes());
         Ok(())
     }
 
     #[inline]
-    fn serialize_str(self, text: &str) -> Result<(), Failure> {
+    fn serialize_str(self, text: &str) -> Result<(), FormatFailure> {
         match u8::try_from(text.len()) {
             Ok(short) if short < SHORT_STR_END - SHORT_STR => self.bytes.push(SHORT_STR + short),
             _ => tagged(self.bytes, STR, text.len() as u64),
@@ -244,30 +244,30 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         Ok(())
     }
 
-    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), FormatFailure> {
         tagged(self.bytes, BYTES, bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<(), Failure> {
+    fn serialize_none(self) -> Result<(), FormatFailure> {
         self.bytes.push(NONE);
         Ok(())
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), FormatFailure> {
         self.bytes.push(SOME);
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Failure> {
+    fn serialize_unit(self) -> Result<(), FormatFailure> {
         self.bytes.push(UNIT);
         Ok(())
     }
 
-    fn serialize_unit_struct(mut self, name: &'static str) -> Result<(), Failure> {
+    fn serialize_unit_struct(mut self, name: &'static str) -> Result<(), FormatFailure> {
         self.type_name(name);
         self.bytes.push(UNIT_STRUCT);
         Ok(())
@@ -279,7 +279,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         name: &'static str,
         _number: u32,
         variant: &'static str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FormatFailure> {
         self.type_name(name);
         self.bytes.push(UNIT_VARIANT);
         self.name(variant);
@@ -291,7 +291,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         mut self,
         name: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FormatFailure> {
         self.type_name(name);
         value.serialize(self)
     }
@@ -302,7 +302,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         _number: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FormatFailure> {
         self.type_name(name);
         self.bytes.push(NEWTYPE_VARIANT);
         self.name(variant);
@@ -310,14 +310,14 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn serialize_seq(mut self, len: Option<usize>) -> Result<Parts<'a, 'n>, Failure> {
+    fn serialize_seq(mut self, len: Option<usize>) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         let Some(len) = len else { return Ok(self.begin_open(SEQ, None)) };
         self.begin((SEQ, SHORT_SEQ), len);
         Ok(self.parts("", len))
     }
 
     #[inline]
-    fn serialize_tuple(mut self, len: usize) -> Result<Parts<'a, 'n>, Failure> {
+    fn serialize_tuple(mut self, len: usize) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.begin((TUPLE, SHORT_TUPLE), len);
         Ok(self.parts("", len))
     }
@@ -326,7 +326,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         mut self,
         name: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, Failure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.serialize_tuple(len)
     }
@@ -337,14 +337,14 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         _number: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, Failure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.bytes.push(TUPLE_VARIANT);
         self.name(variant);
         self.serialize_tuple(len)
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Parts<'a, 'n>, Failure> {
+    fn serialize_map(self, len: Option<usize>) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         Ok(self.begin_open(MAP, len))
     }
 
@@ -353,7 +353,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         mut self,
         name: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, Failure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.begin((STRUCT, SHORT_STRUCT), len);
         Ok(self.parts(name, len))
@@ -365,7 +365,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
         _number: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Parts<'a, 'n>, Failure> {
+    ) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
         self.type_name(name);
         self.bytes.push(STRUCT_VARIANT);
         self.name(variant);
@@ -388,7 +388,7 @@ fn fixed(bytes: &mut Vec<u8>, tag: u8, number: &[u8]) {
 
 /// What has parts, and of which some are written.
 #[derive(Debug)]
-pub(crate) struct Parts<'a, 'n> {
+pub(crate) struct PartsWriter<'a, 'n> {
     encoder: Encoder<'a, 'n>,
     /// Of which type or variant.
     of: &'static str,
@@ -397,9 +397,9 @@ pub(crate) struct Parts<'a, 'n> {
     found: usize,
 }
 
-impl Parts<'_, '_> {
+impl PartsWriter<'_, '_> {
     #[inline]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
         self.found += 1;
         value.serialize(self.encoder.again())
     }
@@ -409,16 +409,16 @@ impl Parts<'_, '_> {
         &mut self,
         name: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FormatFailure> {
         self.encoder.name(name);
         self.part(value).map_err(|failure| failure.within(name))
     }
 
     #[inline]
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), FormatFailure> {
         match self.expected {
             Ok(expected) if expected == self.found => Ok(()),
-            Ok(expected) => Err(Failure::new(format!(
+            Ok(expected) => Err(FormatFailure::new(format!(
                 "its type says that {expected} parts follow, and writes {}",
                 self.found
             ))),
@@ -435,18 +435,18 @@ impl Parts<'_, '_> {
 /// Parts without names.
 macro_rules! parts {
     ($($trait:ident $method:ident),+) => {$(
-        impl ser::$trait for Parts<'_, '_> {
+        impl ser::$trait for PartsWriter<'_, '_> {
             type Ok = ();
-            type Error = Failure;
+            type Error = FormatFailure;
 
             #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
                 self.part(value)
             }
 
             #[inline]
-            fn end(self) -> Result<(), Failure> {
-                Parts::end(self)
+            fn end(self) -> Result<(), FormatFailure> {
+                PartsWriter::end(self)
             }
         }
     )+};
@@ -461,46 +461,46 @@ parts!(
 /// Parts with names.
 macro_rules! fields {
     ($($trait:ident),+) => {$(
-        impl ser::$trait for Parts<'_, '_> {
+        impl ser::$trait for PartsWriter<'_, '_> {
             type Ok = ();
-            type Error = Failure;
+            type Error = FormatFailure;
 
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(
                 &mut self,
                 name: &'static str,
                 value: &T,
-            ) -> Result<(), Failure> {
+            ) -> Result<(), FormatFailure> {
                 self.field(name, value)
             }
 
-            fn skip_field(&mut self, name: &'static str) -> Result<(), Failure> {
+            fn skip_field(&mut self, name: &'static str) -> Result<(), FormatFailure> {
                 self.encoder.names.leave_out(self.of, name);
                 Ok(())
             }
 
             #[inline]
-            fn end(self) -> Result<(), Failure> {
-                Parts::end(self)
+            fn end(self) -> Result<(), FormatFailure> {
+                PartsWriter::end(self)
             }
         }
     )+};
 }
 fields!(SerializeStruct, SerializeStructVariant);
 
-impl ser::SerializeMap for Parts<'_, '_> {
+impl ser::SerializeMap for PartsWriter<'_, '_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = FormatFailure;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), FormatFailure> {
         self.part(key)
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
         value.serialize(self.encoder.again())
     }
 
-    fn end(self) -> Result<(), Failure> {
-        Parts::end(self)
+    fn end(self) -> Result<(), FormatFailure> {
+        PartsWriter::end(self)
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 
 /// Why a value cannot be written or read, and in which field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct FormatFailure {
     /// From the outside to the inside.
     pub(super) path: Vec<String>,
     pub(super) reason: String,
 }
 
-impl Failure {
+impl FormatFailure {
     pub(super) fn new(reason: impl Into<String>) -> Self {
         Self { path: Vec::new(), reason: reason.into() }
     }
@@ -22,7 +22,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for FormatFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             write!(f, "field `{}`: ", self.path.join("."))?;
@@ -31,15 +31,15 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for FormatFailure {}
 
-impl serde::ser::Error for Failure {
+impl serde::ser::Error for FormatFailure {
     fn custom<T: fmt::Display>(reason: T) -> Self {
         Self::new(reason.to_string())
     }
 }
 
-impl serde::de::Error for Failure {
+impl serde::de::Error for FormatFailure {
     fn custom<T: fmt::Display>(reason: T) -> Self {
         Self::new(reason.to_string())
     }

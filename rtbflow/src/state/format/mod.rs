@@ -15,9 +15,9 @@ mod trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::ValueDecoder;
 pub(super) use encode::{Encoder, Names};
-pub(super) use failure::Failure;
+pub(super) use failure::FormatFailure;
 pub(super) use shape::Shape;
 pub(super) use tags::SHAPE;
 
@@ -26,14 +26,14 @@ pub(super) fn check<E: Serialize + DeserializeOwned>(
     written: &[u8],
     names: &[&'static str],
     dynamic: bool,
-) -> Result<(), Failure> {
-    let mut decoder = Decoder::new(written, names.to_vec(), dynamic);
-    let value = E::deserialize(&mut decoder).map_err(|failure| Failure {
+) -> Result<(), FormatFailure> {
+    let mut decoder = ValueDecoder::new(written, names.to_vec(), dynamic);
+    let value = E::deserialize(&mut decoder).map_err(|failure| FormatFailure {
         reason: format!("cannot be read back: {}", failure.reason),
         ..failure
     })?;
     if !decoder.rest().is_empty() {
-        return Err(Failure::new("is not read to its end"));
+        return Err(FormatFailure::new("is not read to its end"));
     }
     compare(&value, (written, names), dynamic)
 }
@@ -43,7 +43,7 @@ pub(super) fn compare<E: Serialize>(
     value: &E,
     (written, names): (&[u8], &[&str]),
     dynamic: bool,
-) -> Result<(), Failure> {
+) -> Result<(), FormatFailure> {
     let (mut again, mut known) = (Vec::with_capacity(written.len()), Names::new(names));
     value.serialize(Encoder::new(&mut again, &mut known, dynamic))?;
     if again == written { Ok(()) } else { difference::same((written, &again), names) }

@@ -1,6 +1,6 @@
 //! The first byte of what is written, and numbers of varying length.
 
-use super::failure::Failure;
+use super::failure::FormatFailure;
 
 pub(super) const UNIT: u8 = 0x00;
 pub(super) const NONE: u8 = 0x01;
@@ -96,7 +96,7 @@ pub(crate) struct Input<'de>(pub(crate) &'de [u8]);
 
 impl<'de> Input<'de> {
     #[inline]
-    pub(crate) fn byte(&mut self) -> Result<u8, Failure> {
+    pub(crate) fn byte(&mut self) -> Result<u8, FormatFailure> {
         let (first, rest) = self.0.split_first().ok_or_else(cut)?;
         self.0 = rest;
         Ok(*first)
@@ -107,18 +107,18 @@ impl<'de> Input<'de> {
     }
 
     #[inline]
-    pub(crate) fn take(&mut self, count: usize) -> Result<&'de [u8], Failure> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'de [u8], FormatFailure> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatFailure> {
         self.take(N)?.try_into().map_err(|_| cut())
     }
 
     #[inline]
-    pub(crate) fn unsigned(&mut self) -> Result<u64, Failure> {
+    pub(crate) fn unsigned(&mut self) -> Result<u64, FormatFailure> {
         let (mut number, mut shift) = (0, 0);
         loop {
             let byte = self.byte()?;
@@ -128,12 +128,12 @@ impl<'de> Input<'de> {
             }
             shift += 7;
             if shift > 63 {
-                return Err(Failure::new("a number has no end"));
+                return Err(FormatFailure::new("a number has no end"));
             }
         }
     }
 
-    pub(super) fn wide(&mut self) -> Result<u128, Failure> {
+    pub(super) fn wide(&mut self) -> Result<u128, FormatFailure> {
         let (mut number, mut shift) = (0, 0);
         loop {
             let byte = self.byte()?;
@@ -143,34 +143,34 @@ impl<'de> Input<'de> {
             }
             shift += 7;
             if shift > 126 {
-                return Err(Failure::new("a number has no end"));
+                return Err(FormatFailure::new("a number has no end"));
             }
         }
     }
 
     #[inline]
-    pub(super) fn signed(&mut self) -> Result<i64, Failure> {
+    pub(super) fn signed(&mut self) -> Result<i64, FormatFailure> {
         let number = self.unsigned()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
-    pub(super) fn signed_wide(&mut self) -> Result<i128, Failure> {
+    pub(super) fn signed_wide(&mut self) -> Result<i128, FormatFailure> {
         let number = self.wide()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
     #[inline]
-    pub(crate) fn size(&mut self) -> Result<usize, Failure> {
+    pub(crate) fn size(&mut self) -> Result<usize, FormatFailure> {
         usize::try_from(self.unsigned()?).map_err(|_| cut())
     }
 
-    pub(crate) fn text(&mut self, count: usize) -> Result<&'de str, Failure> {
-        std::str::from_utf8(self.take(count)?).map_err(|_| Failure::new("text is not UTF-8"))
+    pub(crate) fn text(&mut self, count: usize) -> Result<&'de str, FormatFailure> {
+        std::str::from_utf8(self.take(count)?).map_err(|_| FormatFailure::new("text is not UTF-8"))
     }
 }
 
-fn cut() -> Failure {
-    Failure::new("the bytes end in the middle of a value")
+fn cut() -> FormatFailure {
+    FormatFailure::new("the bytes end in the middle of a value")
 }
 
 #[cfg(test)]

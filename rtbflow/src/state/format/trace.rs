@@ -7,7 +7,7 @@
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 
-use super::failure::Failure;
+use super::failure::FormatFailure;
 
 /// More runs than any type of a sane program takes.
 const MOST_RUNS: usize = 2_000;
@@ -58,14 +58,14 @@ impl Node {
     }
 
     /// There is nothing more to find out, and no value.
-    fn close(&mut self, kind: Kind) -> Failure {
+    fn close(&mut self, kind: Kind) -> FormatFailure {
         (self.kind, self.done, self.refuses) = (kind, true, true);
-        Failure::new("nothing to read")
+        FormatFailure::new("nothing to read")
     }
 
     /// It asks for this, and has this many parts. One that asks for another thing than before is not to be
     /// known.
-    fn asks(&mut self, kind: Kind, parts: usize) -> Result<(), Failure> {
+    fn asks(&mut self, kind: Kind, parts: usize) -> Result<(), FormatFailure> {
         if self.kind == Kind::Unset {
             self.kind = kind;
             self.parts.resize_with(parts, Self::new);
@@ -130,7 +130,7 @@ const BYTES: [&[u8]; 4] = [&[], &[0; 4], &[0; 8], &[0; 16]];
 /// Something that is in one value, and is offered in several.
 macro_rules! leaf {
     ($($method:ident $name:literal $visit:ident $values:expr;)+) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
             let values = $values;
             self.node.asks(Kind::Leaf($name), 0)?;
             let offered = values.get(self.node.tried).copied();
@@ -145,7 +145,7 @@ macro_rules! leaf {
 }
 
 impl<'de> Deserializer<'de> for Tracer<'_> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
     fn is_human_readable(&self) -> bool {
         self.human
@@ -172,16 +172,19 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         deserialize_byte_buf "bytes" visit_borrowed_bytes BYTES;
         deserialize_identifier "name" visit_borrowed_str ["", "a"];
     }
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, FormatFailure> {
         Err(self.node.close(Kind::Any))
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Leaf("ignored"), 0)?;
         visitor.visit_unit()
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Leaf("unit"), 0)?;
         visitor.visit_unit()
     }
@@ -190,12 +193,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Leaf(name), 0)?;
         visitor.visit_unit()
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Option, 1)?;
         self.run(|tracer, part| match part {
             Some(part) => visitor.visit_some(tracer.part(part)?),
@@ -207,12 +210,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Newtype(name), 1)?;
         self.run(|tracer, _| visitor.visit_newtype_struct(tracer.part(0)?))
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Seq, 1)?;
         self.run(|tracer, part| {
             let upto = usize::from(part.is_some());
@@ -224,7 +227,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.deserialize_tuple_struct("", len, visitor)
     }
 
@@ -233,12 +236,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Tuple(name), len)?;
         self.run(|tracer, _| visitor.visit_seq(Parts { tracer, next: 0, upto: len, fields: &[] }))
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Map, 2)?;
         self.run(|tracer, part| {
             let upto = if part.is_some() { 2 } else { 0 };
@@ -251,7 +254,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Struct(name, fields), fields.len())?;
         self.within((name, fields), |tracer| {
             tracer.run(|tracer, part| {
@@ -267,7 +270,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.node.asks(Kind::Enum(name, variants), variants.len())?;
         self.within((name, variants), |tracer| {
             tracer.run(|tracer, part| {
@@ -282,16 +285,17 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
 impl<'a> Tracer<'a> {
     /// The tracer of a part.
-    fn part(&mut self, number: usize) -> Result<Tracer<'_>, Failure> {
-        let node = self.node.parts.get_mut(number).ok_or_else(|| Failure::new("no such part"))?;
+    fn part(&mut self, number: usize) -> Result<Tracer<'_>, FormatFailure> {
+        let node =
+            self.node.parts.get_mut(number).ok_or_else(|| FormatFailure::new("no such part"))?;
         Ok(Tracer { node, above: self.above, human: self.human })
     }
 
     /// Goes on to the first part that is not known; with none, to any value.
     fn run<T>(
         mut self,
-        go: impl FnOnce(&mut Tracer<'_>, Option<usize>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        go: impl FnOnce(&mut Tracer<'_>, Option<usize>) -> Result<T, FormatFailure>,
+    ) -> Result<T, FormatFailure> {
         let part = self.node.open_part();
         let taken = go(&mut self, part);
         self.node.ran(part, taken.is_ok());
@@ -302,8 +306,8 @@ impl<'a> Tracer<'a> {
     fn within<T>(
         self,
         (name, names): (&'static str, &'static [&'static str]),
-        go: impl FnOnce(Tracer<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        go: impl FnOnce(Tracer<'_>) -> Result<T, FormatFailure>,
+    ) -> Result<T, FormatFailure> {
         let id = names.as_ptr();
         let nested = self.above.iter().filter(|above| **above == id).count();
         if nested >= MOST_NESTED && !names.is_empty() {
@@ -326,7 +330,7 @@ struct Parts<'t, 'a> {
 }
 
 impl Parts<'_, '_> {
-    fn value<'de, T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failure> {
+    fn value<'de, T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, FormatFailure> {
         let number = self.next;
         self.next += 1;
         let part = self.tracer.part(number)?;
@@ -349,23 +353,23 @@ impl Parts<'_, '_> {
 }
 
 impl<'de> de::SeqAccess<'de> for Parts<'_, '_> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    ) -> Result<Option<T::Value>, FormatFailure> {
         if self.next < self.upto { self.value(seed).map(Some) } else { Ok(None) }
     }
 }
 
 impl<'de> de::MapAccess<'de> for Parts<'_, '_> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
     fn next_key_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
+    ) -> Result<Option<T::Value>, FormatFailure> {
         if self.next >= self.upto {
             return Ok(None);
         }
@@ -373,10 +377,13 @@ impl<'de> de::MapAccess<'de> for Parts<'_, '_> {
             return self.value(seed).map(Some);
         }
         let name = self.fields.get(self.next).copied().unwrap_or_default();
-        seed.deserialize(BorrowedStrDeserializer::<Failure>::new(name)).map(Some)
+        seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name)).map(Some)
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failure> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<T::Value, FormatFailure> {
         self.value(seed)
     }
 }
@@ -389,29 +396,39 @@ struct Variant<'t, 'a> {
 }
 
 impl<'de, 't, 'a> de::EnumAccess<'de> for Variant<'t, 'a> {
-    type Error = Failure;
+    type Error = FormatFailure;
     type Variant = Self;
 
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Failure> {
-        let name = BorrowedStrDeserializer::<Failure>::new(self.name);
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Self), FormatFailure> {
+        let name = BorrowedStrDeserializer::<FormatFailure>::new(self.name);
         Ok((seed.deserialize(name)?, self))
     }
 }
 
 impl<'de> de::VariantAccess<'de> for Variant<'_, '_> {
-    type Error = Failure;
+    type Error = FormatFailure;
 
-    fn unit_variant(self) -> Result<(), Failure> {
+    fn unit_variant(self) -> Result<(), FormatFailure> {
         self.tracer.part(self.number)?.node.asks(Kind::Leaf("unit"), 0)
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Failure> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<T::Value, FormatFailure> {
         let part = self.tracer.part(self.number)?;
         part.node.asks(Kind::Newtype(""), 1)?;
         part.run(|tracer, _| seed.deserialize(tracer.part(0)?))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Failure> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, FormatFailure> {
         self.tracer.part(self.number)?.deserialize_tuple_struct("", len, visitor)
     }
 
@@ -419,7 +436,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, '_> {
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, FormatFailure> {
         self.tracer.part(self.number)?.deserialize_struct("", fields, visitor)
     }
 }

@@ -12,12 +12,12 @@ use crate::element::Element;
 use crate::time::Timestamp;
 
 /// The stream that a driven pipeline starts from.
-pub struct Line<T>(Arc<Mutex<Log<T>>>);
+pub struct Line<T>(Arc<Mutex<InputLog<T>>>);
 
 /// What the driver puts in. Records and watermarks stay, to be read again after a crash.
-pub(super) struct Input<T>(Arc<Mutex<Log<T>>>);
+pub(super) struct Input<T>(Arc<Mutex<InputLog<T>>>);
 
-struct Log<T> {
+struct InputLog<T> {
     /// Records and watermarks.
     elements: Vec<Element<T>>,
     /// How many of them were read.
@@ -28,13 +28,13 @@ struct Log<T> {
     held: Option<Timestamp>,
 }
 
-fn lock<T>(log: &Mutex<Log<T>>) -> MutexGuard<'_, Log<T>> {
+fn lock<T>(log: &Mutex<InputLog<T>>) -> MutexGuard<'_, InputLog<T>> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Default for Input<T> {
     fn default() -> Self {
-        let log = Log { elements: Vec::new(), read: 0, barrier: None, held: None };
+        let log = InputLog { elements: Vec::new(), read: 0, barrier: None, held: None };
         Self(Arc::new(Mutex::new(log)))
     }
 }

@@ -15,7 +15,7 @@ pub use outputs::Outputs;
 pub use store::StateBucket;
 
 use line::Input;
-use store::Store;
+use store::DrivenStore;
 
 use crate::barrier::{Barrier, Gathered, Gathering, Tally};
 use crate::chunk::Chunk;
@@ -81,7 +81,7 @@ pub struct TestDriver<T> {
     out_of_orderness: Duration,
     input: Input<T>,
     end: End,
-    store: Store,
+    store: DrivenStore,
 }
 
 impl<T> fmt::Debug for TestDriver<T> {
@@ -121,7 +121,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
             out_of_orderness: Duration::ZERO,
             input,
             end,
-            store: Store::default(),
+            store: DrivenStore::default(),
         };
         driver.restore();
         driver
@@ -142,7 +142,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         pipeline: impl Fn(Flow<Line<T>>, &Outputs) -> End + 'static,
     ) -> Result<Self> {
         let mut driver = Self::new(pipeline);
-        driver.store = Store::holding(chunks);
+        driver.store = DrivenStore::holding(chunks);
         let (barrier, gathering) = Barrier::restoring(driver.clock.now(), driver.stored(), true);
         driver.input.put_first(barrier);
         driver.poll();

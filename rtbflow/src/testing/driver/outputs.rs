@@ -17,20 +17,20 @@ pub struct Outputs(Arc<Mutex<BTreeMap<String, Output>>>);
 /// One end, and what was committed of it.
 struct Output {
     place: Place,
-    rows: Box<dyn Kept>,
+    rows: Box<dyn OutputRecords>,
     /// How many of them the test has taken.
     taken: usize,
 }
 
 /// Records whose type only the test and the pipeline know.
-trait Kept: Any + Send {
+trait OutputRecords: Any + Send {
     fn append(&mut self, epochs: &[Epoch], place: Place);
     fn truncate(&mut self, count: usize);
     fn count(&self) -> usize;
     fn kind(&self) -> &'static str;
 }
 
-impl<T: Clone + Send + Sync + 'static> Kept for Vec<Record<T>> {
+impl<T: Clone + Send + Sync + 'static> OutputRecords for Vec<Record<T>> {
     fn append(&mut self, epochs: &[Epoch], place: Place) {
         self.extend(Rows::<T>::of(epochs, place).cloned());
     }

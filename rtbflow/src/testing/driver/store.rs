@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Reject, Tally};
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::Epoch;
 use crate::error::BadRecord;
 use crate::testing::driver::outputs::Outputs;
@@ -24,7 +24,7 @@ pub struct StateBucket {
 
 /// The place of a driven pipeline: it stands as it does after the last of its commits.
 #[derive(Default)]
-pub(super) struct Store {
+pub(super) struct DrivenStore {
     stands: Standing,
     after: Vec<Standing>,
 }
@@ -41,7 +41,7 @@ struct Standing {
     rows: BTreeMap<String, usize>,
 }
 
-impl Store {
+impl DrivenStore {
     /// A place that holds these chunks and has seen no commit.
     pub(super) fn holding(chunks: Vec<Chunk>) -> Self {
         let mut store = Self::default();
@@ -67,9 +67,9 @@ impl Store {
         for chunk in epoch.chunks {
             let key = (chunk.operator.to_string(), chunk.bucket);
             match &chunk.change {
-                Change::Append(_) => buckets.entry(key).or_default().push(chunk),
-                Change::Replace(_) => drop(buckets.insert(key, vec![chunk])),
-                Change::Drop => drop(buckets.remove(&key)),
+                BucketChange::Append(_) => buckets.entry(key).or_default().push(chunk),
+                BucketChange::Replace(_) => drop(buckets.insert(key, vec![chunk])),
+                BucketChange::Drop => drop(buckets.remove(&key)),
             }
         }
         self.stands.rejects.extend(rejects);

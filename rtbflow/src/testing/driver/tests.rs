@@ -4,7 +4,7 @@ use super::*;
 use crate::chunk::Chunk;
 use crate::operators::window::{Count, Late, Tumbling};
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::state::{Reader, Writer};
+use crate::state::{ChunkReader, ChunkWriter};
 
 fn counting() -> TestDriver<u32> {
     TestDriver::new(|numbers, outputs| {
@@ -69,10 +69,10 @@ impl Logic for Clock {
         out.push(crate::Record::derived(wall_clock.as_millis(), wall_clock));
     }
     fn snapshot(&mut self, snapshot: &mut Snapshot) {
-        snapshot.replace(7, Writer::new(Self::VERSION));
+        snapshot.replace(7, ChunkWriter::new(Self::VERSION));
     }
     fn restore(&mut self, chunk: &Chunk) -> crate::Result<()> {
-        Reader::open(chunk, Self::VERSION).map(drop)
+        ChunkReader::open(chunk, Self::VERSION).map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use crate::testing::sim::fault::{Fault, Kind};
+use crate::testing::sim::fault::{Fault, FaultKind};
 
 /// Lines that are kept of what happened.
 const STORY_LINES: usize = 400;
@@ -51,13 +51,13 @@ struct Weather {
 
 impl Weather {
     /// One time in this many, for a kind; `None` where whoever asks says it.
-    fn of(self, kind: Kind) -> Option<u32> {
+    fn of(self, kind: FaultKind) -> Option<u32> {
         match kind {
-            Kind::Delay => Some(self.delay),
-            Kind::Error => Some(self.error),
-            Kind::Crash => Some(self.crash),
-            Kind::Freeze => Some(self.freeze),
-            Kind::Rebalance | Kind::Stop | Kind::Instance => None,
+            FaultKind::Delay => Some(self.delay),
+            FaultKind::Error => Some(self.error),
+            FaultKind::Crash => Some(self.crash),
+            FaultKind::Freeze => Some(self.freeze),
+            FaultKind::Rebalance | FaultKind::Stop | FaultKind::Instance => None,
         }
     }
 }
@@ -162,7 +162,7 @@ impl Chance {
     }
 
     /// Whether this happens to `who` now; `None` if it does not.
-    pub(crate) fn strikes(&self, kind: Kind, who: &str, what: &str) -> Option<Draw> {
+    pub(crate) fn strikes(&self, kind: FaultKind, who: &str, what: &str) -> Option<Draw> {
         self.strikes_less(1, kind, who, what)
     }
 
@@ -170,7 +170,7 @@ impl Chance {
     pub(crate) fn strikes_less(
         &self,
         less: u32,
-        kind: Kind,
+        kind: FaultKind,
         who: &str,
         what: &str,
     ) -> Option<Draw> {
@@ -182,7 +182,7 @@ impl Chance {
     pub(crate) fn strikes_one_in(
         &self,
         times: u32,
-        kind: Kind,
+        kind: FaultKind,
         who: &str,
         what: &str,
     ) -> Option<Draw> {

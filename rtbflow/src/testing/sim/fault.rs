@@ -10,7 +10,7 @@ const MOST_RUNS: usize = 400;
 
 /// What kind of thing goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum FaultKind {
     /// It takes its time.
     Delay,
     /// It fails, or its answer is lost.
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Instance,
 }
 
-impl Kind {
+impl FaultKind {
     pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Delay => "is slow",
@@ -44,7 +44,7 @@ impl Kind {
 /// One thing that went wrong in a simulation: what, where, and when.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FaultKind,
     pub(crate) name: String,
     pub(crate) at: Duration,
 }
@@ -64,7 +64,7 @@ impl fmt::Display for Fault {
 }
 
 /// Faults of which any may be left out.
-pub(crate) type Names = Arc<BTreeSet<String>>;
+pub(crate) type FaultNames = Arc<BTreeSet<String>>;
 
 /// The fewest faults with which something still fails, as far as a bounded search finds them: each kind is
 /// left out as a whole, then ever smaller parts of what is left.
@@ -72,7 +72,7 @@ pub(crate) type Names = Arc<BTreeSet<String>>;
 /// `fails` tells what happened with these faults only: the faults that struck, if it failed.
 pub(crate) fn shrink<T>(
     all: &[Fault],
-    mut fails: impl FnMut(Names) -> Option<(Vec<Fault>, T)>,
+    mut fails: impl FnMut(FaultNames) -> Option<(Vec<Fault>, T)>,
 ) -> Option<T> {
     let mut runs = 0;
     let mut best = None;
@@ -91,13 +91,13 @@ pub(crate) fn shrink<T>(
         true
     };
     for kind in [
-        Kind::Delay,
-        Kind::Rebalance,
-        Kind::Freeze,
-        Kind::Crash,
-        Kind::Error,
-        Kind::Stop,
-        Kind::Instance,
+        FaultKind::Delay,
+        FaultKind::Rebalance,
+        FaultKind::Freeze,
+        FaultKind::Crash,
+        FaultKind::Error,
+        FaultKind::Stop,
+        FaultKind::Instance,
     ] {
         attempt(&mut left, &|_, fault| fault.kind == kind);
     }
@@ -123,7 +123,7 @@ mod tests {
 
     fn fault(number: u64) -> Fault {
         let at = Duration::from_millis(number);
-        Fault { kind: Kind::Error, name: number.to_string(), at }
+        Fault { kind: FaultKind::Error, name: number.to_string(), at }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::error::{Error, Result};
 use crate::testing::sim::chance::Chance;
-use crate::testing::sim::fault::Kind;
+use crate::testing::sim::fault::FaultKind;
 use crate::testing::sim::life::Life;
 
 /// The name under which its faults are reported.
@@ -133,7 +133,7 @@ impl Group {
                     () = whim => {
                         // Sooner or later for no reason.
                         let reason = "for no reason";
-                        let strikes = self.chance.strikes_one_in(1, Kind::Rebalance, GROUP, reason);
+                        let strikes = self.chance.strikes_one_in(1, FaultKind::Rebalance, GROUP, reason);
                         if strikes.is_none() {
                             continue;
                         }
@@ -164,7 +164,7 @@ impl Group {
             member.held.clone_from(target);
             member.news.push_back(News::Assigned(coming));
             let (name, breaks) = (&member.name, "the connection to the group");
-            if self.chance.strikes_less(4, Kind::Error, name, breaks).is_some() {
+            if self.chance.strikes_less(4, FaultKind::Error, name, breaks).is_some() {
                 member.news.push_back(News::Broken);
             }
             member.wake.notify_one();
@@ -210,7 +210,7 @@ impl Group {
             }
             let name = &member.name;
             let what = "its tasks are lost to it";
-            let lost = self.chance.strikes_one_in(6, Kind::Rebalance, name, what).is_some();
+            let lost = self.chance.strikes_one_in(6, FaultKind::Rebalance, name, what).is_some();
             let deadline = self.chance.of(name, "deadline").pick([50, 500, 3_000]);
             let deadline = Duration::from_millis(deadline);
             self.chance.report(|| {

@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::testing::sim::Chance;
 use crate::testing::sim::chance::Draw;
-use crate::testing::sim::fault::Kind;
+use crate::testing::sim::fault::FaultKind;
 
 /// One life of an instance. Everything that the instance does to the world passes through it, so that
 /// a dead one does nothing any more, and a frozen one nothing until it thaws.
@@ -43,7 +43,9 @@ impl Life {
 
     /// Takes its time: mostly none, sometimes a turn of the others, sometimes long.
     async fn dawdle(&self, what: &str) {
-        let Some(mut delay) = self.chance.strikes(Kind::Delay, &self.name, what) else { return };
+        let Some(mut delay) = self.chance.strikes(FaultKind::Delay, &self.name, what) else {
+            return;
+        };
         match delay.below(8) {
             0..4 => tokio::task::yield_now().await,
             4..7 => tokio::time::sleep(delay.millis(20)).await,
@@ -53,7 +55,7 @@ impl Life {
 
     /// Whether it fails here.
     pub(crate) fn fails(&self, what: &str) -> bool {
-        self.chance.strikes(Kind::Error, &self.name, what).is_some()
+        self.chance.strikes(FaultKind::Error, &self.name, what).is_some()
     }
 
     /// What is decided about something that it does.
@@ -63,10 +65,10 @@ impl Life {
 
     /// As [`pass`](Self::pass), without waiting: what follows must [`stand`](Self::stand) first.
     pub(crate) fn endanger(&self, what: &'static str) {
-        if self.chance.strikes(Kind::Crash, &self.name, what).is_some() {
+        if self.chance.strikes(FaultKind::Crash, &self.name, what).is_some() {
             self.chance.report(|| format!("{} crashes: {what}", self.name));
             self.die();
-        } else if let Some(mut freeze) = self.chance.strikes(Kind::Freeze, &self.name, what) {
+        } else if let Some(mut freeze) = self.chance.strikes(FaultKind::Freeze, &self.name, what) {
             let most = freeze.pick([200, 2_000, 8_000]);
             let time = freeze.millis(most);
             self.chance.report(|| format!("{} freezes for {time:?}: {what}", self.name));

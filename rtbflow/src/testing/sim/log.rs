@@ -18,12 +18,12 @@ use crate::time::Timestamp;
 pub struct SimLog<T> {
     tasks: u32,
     out_of_orderness: Duration,
-    partitions: Arc<Vec<Lane<T>>>,
+    partitions: Arc<Vec<SimPartition<T>>>,
 }
 
 /// A partition and its records.
 #[derive(Clone)]
-struct Lane<T> {
+struct SimPartition<T> {
     partition: Partition,
     records: Vec<Incoming<T>>,
 }
@@ -47,7 +47,8 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
         partitions: Vec<Vec<Incoming<T>>>,
     ) -> Self {
         let topic = Topic::new(topic);
-        let lane = |(number, records)| Lane { partition: Partition::new(topic, number), records };
+        let lane =
+            |(number, records)| SimPartition { partition: Partition::new(topic, number), records };
         let partitions = Arc::new((0_i32..).zip(partitions).map(lane).collect());
         Self { tasks: tasks.max(1), out_of_orderness, partitions }
     }
@@ -163,8 +164,8 @@ where
     }
 }
 
-impl<T: Clone> Lane<T> {
-    fn map<U>(&self, f: impl Fn(T) -> U) -> Lane<U> {
+impl<T: Clone> SimPartition<T> {
+    fn map<U>(&self, f: impl Fn(T) -> U) -> SimPartition<U> {
         let map = |record: &Incoming<T>| {
             let content = match record.content.clone() {
                 Content::Value(value, at) => Content::Value(f(value), at),
@@ -173,7 +174,7 @@ impl<T: Clone> Lane<T> {
             };
             Incoming { offset: record.offset, content }
         };
-        Lane { partition: self.partition, records: self.records.iter().map(map).collect() }
+        SimPartition { partition: self.partition, records: self.records.iter().map(map).collect() }
     }
 }
 

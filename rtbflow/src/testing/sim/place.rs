@@ -16,7 +16,7 @@ use crate::position::{JobName, Position, Task};
 use crate::record::Partition;
 use crate::sink::{Collect, Collected};
 use crate::staged::Place;
-use crate::testing::sim::fault::Kind;
+use crate::testing::sim::fault::FaultKind;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::server::Server;
 use crate::testing::sim::truth::Truth;
@@ -241,7 +241,7 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.before("commits").await?;
         // A part of the group may be all that gets there: its epochs are committed one by one.
         let torn = "only a part of its commit gets there";
-        let torn = self.life.chance.strikes(Kind::Error, &self.life.name, torn);
+        let torn = self.life.chance.strikes(FaultKind::Error, &self.life.name, torn);
         let count = torn.map(|mut torn| torn.below(epochs.len() + 1));
         let is_torn = count.is_some_and(|count| count < epochs.len());
         let part = count.and_then(|count| epochs.get(..count)).unwrap_or(epochs);
@@ -296,7 +296,7 @@ impl DeadLetters for SimDeadLetters {
         async move {
             self.life.pass("sends dead letters").await;
             let what = "to send dead letters, but for some";
-            let fault = self.life.chance.strikes(Kind::Error, &self.life.name, what);
+            let fault = self.life.chance.strikes(FaultKind::Error, &self.life.name, what);
             let fails = fault.is_some();
             let count = fault.map_or(letters.len(), |mut fault| fault.below(letters.len() + 1));
             for letter in letters.iter().take(count) {

@@ -15,7 +15,7 @@ use crate::position::JobName;
 use crate::record::Partition;
 use crate::testing::TokioClock;
 use crate::testing::sim::chance::Chance;
-use crate::testing::sim::fault::{Fault, Kind, shrink};
+use crate::testing::sim::fault::{Fault, FaultKind, shrink};
 use crate::testing::sim::group::Group;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::SimLog;
@@ -296,7 +296,7 @@ impl<'a, S: Scenario> World<'a, S> {
     }
 
     fn instance(&self, life: &Life, until_end: bool) -> Instance<S::Value, S::Store> {
-        let stop = self.chance.strikes_one_in(3, Kind::Stop, &life.name, "within 10 s");
+        let stop = self.chance.strikes_one_in(3, FaultKind::Stop, &life.name, "within 10 s");
         let commit_interval = life.draw("commit interval").pick([20, 100, 500, 2_000]);
         let most_rows = match self.scenario.small_epochs() {
             true => life.draw("rows of an epoch").pick([1, 2, 5, 10_000]),
@@ -331,7 +331,7 @@ impl<'a, S: Scenario> World<'a, S> {
     async fn storm(&self, calm: &Self) -> Result<(), String> {
         let joins = |number: &u32| {
             let (name, what) = (instance_name(*number), "from the beginning");
-            self.chance.strikes_one_in(2, Kind::Instance, &name, what).is_some()
+            self.chance.strikes_one_in(2, FaultKind::Instance, &name, what).is_some()
         };
         let instances = std::iter::once(0).chain((1..MOST_INSTANCES).filter(joins));
         let length = self.chance.of("the storm", "length").pick([2, 5, 15]);
@@ -374,7 +374,8 @@ impl<'a, S: Scenario> World<'a, S> {
     /// One instance after another, of the same number.
     async fn lives(&self, number: u32, end: Instant) -> Result<(), String> {
         let (name, what) = (instance_name(number), "at the end of the storm");
-        let dies_at_the_end = self.chance.strikes_one_in(2, Kind::Crash, &name, what).is_some();
+        let dies_at_the_end =
+            self.chance.strikes_one_in(2, FaultKind::Crash, &name, what).is_some();
         for life in 0.. {
             sleep(self.chance.of(&name, "pause").millis(1_000)).await;
             let life = Life::new(format!("{name}.{life}"), &self.chance);

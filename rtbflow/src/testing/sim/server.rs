@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::epoch::Epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::testing::sim::chance::Chance;
-use crate::testing::sim::fault::Kind;
+use crate::testing::sim::fault::FaultKind;
 
 /// The name under which its faults are reported.
 const SERVER: &str = "the place";
@@ -24,14 +24,14 @@ pub(crate) struct Server(Arc<State>);
 struct State {
     /// What it takes for each row, from the first to the last moment: no end of the storm makes it faster.
     a_row: Duration,
-    refusal: Option<Refusal>,
+    refusal: Option<Outage>,
     /// Whether it has a step for each task alone.
     apart: bool,
     chance: Chance,
 }
 
 #[derive(Debug)]
-struct Refusal {
+struct Outage {
     from: Instant,
     to: Instant,
     kind: ErrorKind,
@@ -40,15 +40,15 @@ struct Refusal {
 impl Server {
     pub(crate) fn new(chance: &Chance) -> Self {
         let what = "from the first commit on, with each row";
-        let slow = chance.strikes_one_in(4, Kind::Delay, SERVER, what);
+        let slow = chance.strikes_one_in(4, FaultKind::Delay, SERVER, what);
         let a_row = slow.map_or(0, |mut slow| slow.pick([1, 10, 40, 100]));
         let what = "and takes nothing from anybody for a while";
-        let refusal = chance.strikes_one_in(4, Kind::Error, SERVER, what).map(|mut draw| {
+        let refusal = chance.strikes_one_in(4, FaultKind::Error, SERVER, what).map(|mut draw| {
             let from = Instant::now() + draw.millis(6_000);
             let most = draw.pick([500, 8_000]);
             // Some ask again, some end with the error that they receive and are started again.
             let kind = draw.pick([ErrorKind::Transient, ErrorKind::Config]);
-            Refusal { from, to: from + draw.millis(most), kind }
+            Outage { from, to: from + draw.millis(most), kind }
         });
         let a_row = Duration::from_millis(a_row);
         let apart = chance.of(SERVER, "commits apart").one_in(3);

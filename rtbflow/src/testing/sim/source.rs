@@ -16,7 +16,7 @@ use crate::record::{Partition, Topic};
 use crate::source::{
     Assignment, Context, Delivery, Feed, PartitionInput, Revocation, Source, SourceEvent, TaskInput,
 };
-use crate::testing::sim::fault::Kind;
+use crate::testing::sim::fault::FaultKind;
 use crate::testing::sim::group::{Group, News, Seat};
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::{SimBatch, SimLog};
@@ -132,7 +132,7 @@ impl<T: Clone + Send + Sync + 'static> SimFeed<T> {
     }
 
     fn input(&self, partition: Partition, begun: &Begun) -> PartitionInput<SimBatch<T>> {
-        let reader = Reader {
+        let reader = SimReader {
             log: self.log.clone(),
             life: self.life.clone(),
             clock: Arc::clone(&self.context.clock),
@@ -152,7 +152,7 @@ impl<T: Clone + Send + Sync + 'static> SimFeed<T> {
 }
 
 /// Reads one partition.
-struct Reader<T> {
+struct SimReader<T> {
     log: SimLog<T>,
     life: Life,
     clock: Arc<dyn Clock>,
@@ -165,7 +165,7 @@ struct Reader<T> {
     finished: bool,
 }
 
-impl<T: Clone + Send + Sync + 'static> Reader<T> {
+impl<T: Clone + Send + Sync + 'static> SimReader<T> {
     async fn read(&mut self) -> Option<Result<Delivery<SimBatch<T>>>> {
         if self.finished {
             return None;
@@ -175,14 +175,14 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             None => self.begin().await?,
         };
         self.life.pass("reads").await;
-        let fault = self.life.chance.strikes_less(8, Kind::Error, &self.life.name, "to read");
+        let fault = self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, "to read");
         if fault.is_some() {
             return Some(Err(Error::transient("read: the connection broke")));
         }
         let mut draw = self.life.draw(&self.reads);
         let most = draw.pick([1, 3, 10, 50]);
         let what = "to read on: hands over again what was read before";
-        let again = self.life.chance.strikes_less(8, Kind::Error, &self.life.name, what);
+        let again = self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, what);
         let from =
             again.map_or(next, |mut draw| next.saturating_sub_unsigned(draw.below(20) as u64));
         let batch = self.log.batch(self.partition, from, 1 + draw.below(most));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::under_test::AnchorUnderTest;
 use crate::barrier::Gathered;
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::{Advance, Anchor, Claim, Epoch, Verdict};
 use crate::error::Result;
 use crate::position::{JobName, Position, Task};
@@ -100,7 +100,7 @@ impl<'a, P: AnchorUnderTest> Case<'a, P> {
 
 /// A chunk that is appended.
 pub(super) fn append(operator: &str, bucket: i64, bytes: impl Into<Bytes>) -> Chunk {
-    Chunk { operator: operator.into(), bucket, change: Change::Append(bytes.into()) }
+    Chunk { operator: operator.into(), bucket, change: BucketChange::Append(bytes.into()) }
 }
 
 impl<A: Anchor> Owner<A> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::case::{Case, Owner, append, patiently};
 use super::under_test::AnchorUnderTest;
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::epoch::{Anchor, Epoch, Verdict};
 use crate::position::{JobName, Task};
 
@@ -23,7 +23,11 @@ impl State {
         loop {
             let page = patiently("restore", || anchor.restore(job, task, from.clone())).await;
             for chunk in page.chunks {
-                assert_ne!(chunk.change, Change::Drop, "a bucket that ended does not come back");
+                assert_ne!(
+                    chunk.change,
+                    BucketChange::Drop,
+                    "a bucket that ended does not come back"
+                );
                 state.apply(chunk);
             }
             let Some(next) = page.next else { return state };
@@ -36,11 +40,11 @@ impl State {
     fn apply(&mut self, chunk: Chunk) {
         let bucket = (chunk.operator.to_string(), chunk.bucket);
         match chunk.change {
-            Change::Append(bytes) => self.0.entry(bucket).or_default().push(bytes),
-            Change::Replace(bytes) => {
+            BucketChange::Append(bytes) => self.0.entry(bucket).or_default().push(bytes),
+            BucketChange::Replace(bytes) => {
                 self.0.insert(bucket, vec![bytes]);
             }
-            Change::Drop => {
+            BucketChange::Drop => {
                 self.0.remove(&bucket);
             }
         }
@@ -79,7 +83,7 @@ async fn check<P: AnchorUnderTest>(case: &Case<'_, P>, groups: Vec<Vec<Chunk>>) 
 }
 
 fn replace(operator: &str, bucket: i64, bytes: impl Into<Bytes>) -> Chunk {
-    Chunk { operator: operator.into(), bucket, change: Change::Replace(bytes.into()) }
+    Chunk { operator: operator.into(), bucket, change: BucketChange::Replace(bytes.into()) }
 }
 
 fn end(operator: &str, bucket: i64) -> Chunk {

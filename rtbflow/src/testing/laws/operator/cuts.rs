@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::passage::{Log, Passage, finished};
+use super::passage::{Passage, StateLog, finished};
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Gathering};
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::testing::TestFlow;
 use crate::testing::builders::at;
-use crate::testing::drive::{Border, Inlet, Script};
+use crate::testing::drive::{Border, Inlet, ScriptedStream};
 
 /// What came out in one epoch, and where it ends.
 pub(super) struct CutEpoch<U> {
@@ -47,14 +47,14 @@ impl<S: Elements> Life<S> {
     pub(super) fn begin<T>(
         pipeline: &impl Fn(TestFlow<T>) -> Flow<S>,
         elements: impl IntoIterator<Item = Element<T>>,
-        (from, log): (Border, Option<Log>),
+        (from, log): (Border, Option<StateLog>),
         most: usize,
     ) -> Self
     where
         T: Clone + Send + Unpin + 'static,
     {
         let inlet = Inlet::new(from);
-        let script = Script::through(elements.into_iter().skip(from.read), &inlet);
+        let script = ScriptedStream::through(elements.into_iter().skip(from.read), &inlet);
         let flow = Flow::from_elements(script);
         let activity = flow.tip.activity();
         activity.limit(most);

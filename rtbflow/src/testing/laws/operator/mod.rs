@@ -16,7 +16,7 @@ use crate::testing::laws::law_now;
 use crate::time::Timestamp;
 
 use cuts::Life;
-use passage::{Log, Passage, Step, pass};
+use passage::{Passage, StateLog, Stimulus, pass};
 
 /// Checks that a pipeline of operators keeps the laws, with these elements as its input and the end of
 /// all time after them: records come out the same, whatever barriers, pauses and restarts lie between.
@@ -95,32 +95,32 @@ where
     F: Fn(&[Record<S::Value>]) -> M,
     M: PartialEq + Debug,
 {
-    fn pass(&self, steps: Vec<Step<T>>) -> Passage<S::Value> {
+    fn pass(&self, steps: Vec<Stimulus<T>>) -> Passage<S::Value> {
         pass(&self.pipeline, steps)
     }
 
     /// The input up to an element, with a barrier each time that `every` of them have passed, and one at the
     /// end.
-    fn first(&self, count: usize, every: usize) -> Vec<Step<T>> {
+    fn first(&self, count: usize, every: usize) -> Vec<Stimulus<T>> {
         self.steps(0, count, every)
     }
 
-    fn steps(&self, from: usize, to: usize, every: usize) -> Vec<Step<T>> {
+    fn steps(&self, from: usize, to: usize, every: usize) -> Vec<Stimulus<T>> {
         let mut steps = Vec::new();
         for (number, element) in (1..).zip(self.input.iter().take(to).skip(from)) {
-            steps.push(Step::Element(element.clone()));
+            steps.push(Stimulus::Element(element.clone()));
             if number % every == 0 {
-                steps.push(Step::Barrier);
+                steps.push(Stimulus::Barrier);
             }
         }
-        steps.push(Step::Barrier);
+        steps.push(Stimulus::Barrier);
         steps
     }
 
     /// The rest of the input and the end of all time.
-    fn rest(&self, from: usize, every: usize) -> Vec<Step<T>> {
+    fn rest(&self, from: usize, every: usize) -> Vec<Stimulus<T>> {
         let mut steps = self.steps(from, self.input.len(), every);
-        steps.extend([Step::Element(Element::Watermark(Timestamp::MAX)), Step::Barrier]);
+        steps.extend([Stimulus::Element(Element::Watermark(Timestamp::MAX)), Stimulus::Barrier]);
         steps
     }
 
@@ -136,7 +136,7 @@ where
     fn barriers(&self) {
         for every in [1, 2, 7] {
             let steps = self.rest(0, every);
-            let sent = steps.iter().filter(|step| matches!(step, Step::Barrier)).count();
+            let sent = steps.iter().filter(|step| matches!(step, Stimulus::Barrier)).count();
             let passage = self.pass(steps);
             assert_eq!(passage.barriers, (0..sent).collect::<Vec<_>>(), "barriers by their number");
         }
@@ -164,7 +164,7 @@ where
         let whole = self.whole();
         for every in [3, usize::MAX] {
             let steps = self.rest(0, every).into_iter();
-            let steps = steps.flat_map(|step| [Step::Pause, step, Step::Pause]).collect();
+            let steps = steps.flat_map(|step| [Stimulus::Pause, step, Stimulus::Pause]).collect();
             assert_eq!(self.meaning_of(&self.pass(steps)), whole, "a pause after every element");
         }
     }
@@ -174,11 +174,11 @@ where
         for count in 0..=self.input.len() {
             for (every, page) in [(usize::MAX, usize::MAX), (1, 1), (3, usize::MAX)] {
                 let before = self.pass(self.first(count, every));
-                let mut log = Log::default();
+                let mut log = StateLog::default();
                 before.chunks.iter().for_each(|chunk| log.apply(chunk));
                 let mut steps = log.pages(page);
                 // As a job does, which knows it from the positions.
-                steps.extend(self.watermark_after(count).map(Step::Element));
+                steps.extend(self.watermark_after(count).map(Stimulus::Element));
                 steps.extend(self.rest(count, every));
                 let both = before.and(self.pass(steps));
                 assert_eq!(
@@ -191,7 +191,7 @@ where
     }
 
     /// A life that begins where an epoch ended, with a barrier after every `most` results.
-    fn life(&self, from: (Border, Option<Log>), most: usize) -> Life<S> {
+    fn life(&self, from: (Border, Option<StateLog>), most: usize) -> Life<S> {
         let end = Element::Watermark(Timestamp::MAX);
         let elements = self.input.iter().cloned().chain([end]);
         Life::begin(&self.pipeline, elements, from, most)
@@ -214,7 +214,7 @@ where
     fn cut_restarts(&self) {
         let whole = self.whole();
         for most in [1, 2, 3, 7] {
-            let (mut passage, mut log) = (Passage::new(), Log::default());
+            let (mut passage, mut log) = (Passage::new(), StateLog::default());
             let (mut from, mut is_last) = (Border::BEGINNING, false);
             while !is_last {
                 let mut life = self.life((from, Some(log.clone())), most);

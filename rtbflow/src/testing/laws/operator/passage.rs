@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::barrier::{Barrier, Gathered, Gathering, Reject, Tally};
-use crate::chunk::{Change, Chunk};
+use crate::chunk::{BucketChange, Chunk};
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::record::{Origin, Record};
 use crate::testing::builders::at;
-use crate::testing::{Script, TestFlow};
+use crate::testing::{ScriptedStream, TestFlow};
 use crate::time::Timestamp;
 
 /// What is put into a pipeline.
-pub(super) enum Step<T> {
+pub(super) enum Stimulus<T> {
     Element(Element<T>),
     /// Nothing is there at the moment.
     Pause,
@@ -81,7 +81,7 @@ struct Expected {
 #[expect(clippy::panic, reason = "a law that is broken panics")]
 pub(super) fn pass<T, S>(
     pipeline: &impl Fn(TestFlow<T>) -> Flow<S>,
-    steps: Vec<Step<T>>,
+    steps: Vec<Stimulus<T>>,
 ) -> Passage<S::Value>
 where
     T: Clone + Send + Unpin + 'static,
@@ -117,29 +117,29 @@ where
 }
 
 /// The elements of the steps, with a barrier each where one is wanted.
-fn script<T>(steps: Vec<Step<T>>) -> (Script<T>, Vec<Expected>, Vec<Gathering>) {
+fn script<T>(steps: Vec<Stimulus<T>>) -> (ScriptedStream<T>, Vec<Expected>, Vec<Gathering>) {
     let (mut epochs, mut restores, mut read) = (Vec::new(), Vec::new(), BTreeSet::new());
     let script = steps.into_iter().map(|step| match step {
-        Step::Pause => None,
-        Step::Element(element) => {
+        Stimulus::Pause => None,
+        Stimulus::Element(element) => {
             if let Element::Record(record, _) = &element {
                 read.extend(record.origin);
             }
             Some(element)
         }
-        Step::Barrier => {
+        Stimulus::Barrier => {
             // Numbered by the wall clock.
             let (barrier, gathering) = Barrier::new(at(i64::try_from(epochs.len()).unwrap_or(0)));
             epochs.push(Expected { gathering, read: std::mem::take(&mut read) });
             Some(Element::Barrier(barrier))
         }
-        Step::Restore { chunks, last } => {
+        Stimulus::Restore { chunks, last } => {
             let (barrier, gathering) = Barrier::restoring(at(0), chunks, last);
             restores.push(gathering);
             Some(Element::Barrier(barrier))
         }
     });
-    let script = Script::new(script.collect::<Vec<_>>());
+    let script = ScriptedStream::new(script.collect::<Vec<_>>());
     (script, epochs, restores)
 }
 
@@ -192,17 +192,17 @@ impl<U> Passage<U> {
 
 /// The log of a pipeline's state, as a place keeps it.
 #[derive(Clone, Default)]
-pub(super) struct Log(BTreeMap<(Arc<str>, i64), Vec<Chunk>>);
+pub(super) struct StateLog(BTreeMap<(Arc<str>, i64), Vec<Chunk>>);
 
-impl Log {
+impl StateLog {
     pub(super) fn apply(&mut self, chunk: &Chunk) {
         let bucket = (Arc::clone(&chunk.operator), chunk.bucket);
         match &chunk.change {
-            Change::Append(_) => self.0.entry(bucket).or_default().push(chunk.clone()),
-            Change::Replace(_) => {
+            BucketChange::Append(_) => self.0.entry(bucket).or_default().push(chunk.clone()),
+            BucketChange::Replace(_) => {
                 self.0.insert(bucket, vec![chunk.clone()]);
             }
-            Change::Drop => {
+            BucketChange::Drop => {
                 self.0.remove(&bucket);
             }
         }
@@ -214,16 +214,16 @@ impl Log {
     }
 
     /// All chunks, this many at a time; at least one page, as there is always a last one.
-    pub(super) fn pages<T>(self, size: usize) -> Vec<Step<T>> {
+    pub(super) fn pages<T>(self, size: usize) -> Vec<Stimulus<T>> {
         let chunks = self.chunks();
-        let mut pages: Vec<Step<T>> = chunks
+        let mut pages: Vec<Stimulus<T>> = chunks
             .chunks(size)
-            .map(|page| Step::Restore { chunks: page.to_vec(), last: false })
+            .map(|page| Stimulus::Restore { chunks: page.to_vec(), last: false })
             .collect();
         if pages.is_empty() {
-            pages.push(Step::Restore { chunks: Vec::new(), last: false });
+            pages.push(Stimulus::Restore { chunks: Vec::new(), last: false });
         }
-        if let Some(Step::Restore { last, .. }) = pages.last_mut() {
+        if let Some(Stimulus::Restore { last, .. }) = pages.last_mut() {
             *last = true;
         }
         pages
