@@ -1,11 +1,14 @@
 //! Topics made on demand: safe when all instances start at once, and never altering one that exists.
 
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::metadata::MetadataBroker;
 use rtbflow::{Error, Result};
 use tracing::info;
 
@@ -120,10 +123,16 @@ impl<'a> Creation<'a> {
     /// If the brokers do not say.
     pub(crate) fn setting(&self, topic: &str, name: &str) -> Result<String> {
         let attempt = format!("ask for the {name} of topic {topic}");
-        let options = AdminOptions::new().request_timeout(Some(self.deadline.left()));
+        let failed = |error| failure(&attempt, &error, &self.kafka.secrets());
+        // Any broker knows, first of all the one that answers. Else the controller is asked, which may be away.
+        let metadata = self.query.fetch_metadata(Some(topic), self.deadline.left());
+        let metadata = metadata.map_err(failed)?;
+        let brokers = metadata.brokers().iter().map(MetadataBroker::id);
+        let broker = once(metadata.orig_broker_id()).chain(brokers).find(|id| *id >= 0);
+        let options = AdminOptions::new().broker_id(broker);
+        let options = options.request_timeout(Some(self.deadline.left()));
         let asked = [ResourceSpecifier::Topic(topic)];
-        let answers = block_on(self.admin.describe_configs(&asked, &options));
-        let answers = answers.map_err(|error| failure(&attempt, &error, &self.kafka.secrets()))?;
+        let answers = block_on(self.admin.describe_configs(&asked, &options)).map_err(failed)?;
         match answers.into_iter().next() {
             Some(Ok(resource)) => {
                 let value = resource.get(name).and_then(|entry| entry.value.clone());

@@ -9,7 +9,7 @@ use rtbflow_kafka::TopicSpec;
 use crate::member::{begin, delivery, open};
 use crate::server::{HOUR, kafka, topic, unique, write, write_one};
 
-fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
+pub(crate) fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), 3), 17);
     let headers = vec![
         ("rtbflow-error".to_owned(), Some(b"of another life".to_vec())),

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rtbflow::epoch::DeadLetters;
 use rtbflow::source::Feed;
 use rtbflow_kafka::{Kafka, TopicSpec};
 
+use crate::letters::letter;
 use crate::member::{at_end, begin, open};
 use crate::server::{HOUR, SOON};
 
@@ -32,4 +34,15 @@ async fn the_mock_cluster_is_enough_to_read_and_to_prove_the_end() {
     assert_eq!(at_end(inputs.get_mut(&1).unwrap(), 10).await, (0..10).collect::<Vec<_>>());
     assert!(at_end(inputs.get_mut(&0).unwrap(), 0).await.is_empty());
     feed.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_does_not_wait_for_a_controller() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["ads", "ads.dead-letter"] {
+        cluster.create_topic(topic, 4, 1).unwrap();
+    }
+    let letters = Kafka::new(cluster.bootstrap_servers()).dead_letters();
+    // The mock has no controller, and no broker of it says how large a record a topic takes.
+    letters.deliver("the-group", &[letter("ads", Some(b"k"), Some(b"\xff"))]).await.unwrap();
 }
