@@ -3,6 +3,18 @@
 /// Crates whose items go by their last names, wherever they are defined.
 const WELL_KNOWN: [&str; 4] = ["serde_core", "alloc", "core", "std"];
 
+/// Crates that bounds are of.
+const CRATES: [&str; 8] = [
+    "rtbflow_kafka",
+    "rtbflow_sinks",
+    "rtbflow",
+    "futures_core",
+    "serde_core",
+    "alloc",
+    "core",
+    "std",
+];
+
 /// Replaces each path that a line names.
 pub(crate) fn replace_paths(line: &str, replace: impl Fn(&str) -> String) -> String {
     let ends = |sign: char| !sign.is_alphanumeric() && sign != '_' && sign != ':';
@@ -14,18 +26,20 @@ pub(crate) fn replace_paths(line: &str, replace: impl Fn(&str) -> String) -> Str
     pieces.collect()
 }
 
+/// An associated type and its bound, which are listed without what is between them; or no type, and the whole.
+pub(crate) fn bound(path: &str) -> (Option<&str>, &str) {
+    let first = path.split("::").next().unwrap_or_default();
+    let crate_name = CRATES.iter().find(|name| first.ends_with(*name));
+    let (bounded, bound) = path.split_at(first.len() - crate_name.map_or(0, |name| name.len()));
+    let is_bounded = crate_name.is_some() && bounded.starts_with(char::is_uppercase);
+    if is_bounded { (Some(bounded), bound) } else { (None, path) }
+}
+
 /// A path of a well-known crate is its last name; any other is as it is.
 pub(crate) fn short(path: &str) -> String {
-    let (Some((first, _)), Some((_, last))) = (path.split_once("::"), path.rsplit_once("::"))
-    else {
-        return path.to_owned();
-    };
-    match WELL_KNOWN.iter().find_map(|name| first.strip_suffix(name)) {
-        Some("") => last.to_owned(),
-        // An associated type and its bound, which are listed without what is between them.
-        Some(bounded) if bounded.starts_with(char::is_uppercase) => format!("{bounded}: {last}"),
-        _ => path.to_owned(),
-    }
+    let first = path.split("::").next().unwrap_or_default();
+    let is_short = WELL_KNOWN.contains(&first);
+    path.rsplit("::").next().filter(|_| is_short).unwrap_or(path).to_owned()
 }
 
 /// The path at which a text begins, without parameters.
@@ -94,8 +108,16 @@ fn a_line_is_about_a_path() {
 
 #[test]
 fn paths_of_well_known_crates_are_short() {
-    let line =
-        "pub fn a::f(core::option::Option<&a::A>, impl a::B<Valueserde_core::ser::Serialize>)";
-    let line = replace_paths(line, short);
-    assert_eq!(line, "pub fn a::f(Option<&a::A>, impl a::B<Value: Serialize>)");
+    let line = "pub fn a::f(core::option::Option<&a::A>, alloc::vec::Vec<u8>) -> Self";
+    assert_eq!(replace_paths(line, short), "pub fn a::f(Option<&a::A>, Vec<u8>) -> Self");
+}
+
+#[test]
+fn a_bound_is_set_apart_from_its_type() {
+    let path = "Valueserde_core::ser::Serialize";
+    assert_eq!(bound(path), (Some("Value"), "serde_core::ser::Serialize"));
+    assert_eq!(bound("Batchrtbflow::source::Batch"), (Some("Batch"), "rtbflow::source::Batch"));
+    for whole in ["rtbflow::source::Batch", "Value", "Self", "S2", "core::fmt::Debug"] {
+        assert_eq!(bound(whole), (None, whole));
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use public_api::{Builder, PublicItem};
 use serde_json::Value;
 
-use crate::line::{implementor, is_negative, path, replace_paths, short};
+use crate::line::{bound, implementor, is_negative, path, replace_paths, short};
 
 /// Of the compiler itself.
 const INTERNAL: &str = "StructuralPartialEq";
@@ -85,7 +85,11 @@ impl Shown {
 
     /// Lists what the crate shows, each type with what it implements and has.
     pub(crate) fn list(&self, names: &Names) -> Vec<String> {
-        let name = |path: &str| short(names.get(path).map_or(path, String::as_str));
+        let name = |path: &str| {
+            let (bounded, path) = bound(path);
+            let name = short(names.get(path).map_or(path, String::as_str));
+            bounded.map_or(name.clone(), |bounded| format!("{bounded}: {name}"))
+        };
         let lines = self.items.iter().map(|item| replace_paths(&item.to_string(), name));
         let lines: Vec<_> = self.items.iter().zip(lines).collect();
         let heads = lines.iter().filter(|(_, line)| is_head(line));
