@@ -62,6 +62,7 @@ pub(crate) fn rough(duration: Duration) -> String {
     const UNITS: [(u128, &str); 5] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let exact = duration.as_nanos().div_ceil(1_000_000);
+    // No time at all is none of the smallest.
     let largest = UNITS.iter().position(|(unit, _)| exact >= *unit).unwrap_or(UNITS.len() - 1);
     let finest = if largest < 3 { largest + 1 } else { largest };
     let rounded = UNITS.get(finest).map_or(exact, |(unit, _)| exact.div_ceil(*unit) * unit);
@@ -201,6 +202,7 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
         at += 1;
         let from = at;
         while let Some(digit) = text.get(at).map(|c| c.wrapping_sub(b'0')).filter(|d| *d <= 9) {
+            // What is finer than a millisecond is cut.
             ms += i64::from(digit) * [100, 10, 1].get(at - from).copied().unwrap_or(0);
             at += 1;
         }
