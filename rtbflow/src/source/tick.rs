@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::stream;
 
+use crate::bounded::offset_of;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::record::{Partition, Topic};
@@ -167,7 +168,7 @@ impl Reader {
             let first = self.next;
             let ticks: Vec<_> =
                 (first..=due).take(MOST_RECORDS).map(|number| self.dial.time(number)).collect();
-            self.next = first.saturating_add(i64::try_from(ticks.len()).unwrap_or(i64::MAX));
+            self.next = first.saturating_add(offset_of(ticks.len()));
             let event_time = Arc::clone(&self.event_time);
             return Delivery::Batch(MemoryBatch::new(ticks, first, event_time, now));
         }
