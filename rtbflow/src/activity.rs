@@ -74,6 +74,7 @@ impl Activity {
     pub(crate) fn room(&self) -> usize {
         match self.0.open.load(Ordering::Relaxed) {
             true => usize::MAX,
+            // A portion may have been larger than the room for it.
             false => self.most().saturating_sub(self.waiting()),
         }
     }

@@ -54,6 +54,7 @@
 mod activity;
 mod alarm;
 pub mod barrier;
+mod bounded;
 mod broken;
 mod chunk;
 pub mod clock;

@@ -47,9 +47,9 @@ impl fmt::Display for TopicId {
                 Some(right) => self.0 >> right,
                 None => self.0 << 4,
             };
-            let index = usize::try_from(shifted & 63).unwrap_or_default();
-            let letter = ALPHABET.get(index).copied().unwrap_or(b'A');
-            fmt::Write::write_char(f, char::from(letter))?;
+            let [low, ..] = shifted.to_le_bytes();
+            let letter = ALPHABET.get(usize::from(low & 63)).ok_or(fmt::Error)?;
+            fmt::Write::write_char(f, char::from(*letter))?;
         }
         Ok(())
     }
@@ -74,8 +74,8 @@ impl FromStr for TopicId {
         }
         let mut bits = 0_u128;
         for (digit, letter) in text.bytes().enumerate() {
-            let value = ALPHABET.iter().position(|known| *known == letter).ok_or_else(foreign)?;
-            let value = u128::try_from(value).unwrap_or_default();
+            let mut values = ALPHABET.iter().zip(0_u128..);
+            let (_, value) = values.find(|(known, _)| **known == letter).ok_or_else(foreign)?;
             bits = match digit + 1 == DIGITS {
                 true => bits << 2 | value >> 4,
                 false => bits << 6 | value,

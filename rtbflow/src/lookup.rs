@@ -151,7 +151,8 @@ where
             // Whoever opened the call lets it set out, or is gone.
             let _ = opened.await;
             let keys = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-            (inner.fetch)(keys.unwrap_or_default()).await.map(Arc::new).map_err(Arc::new)
+            let again = || Arc::new(Error::broken("a call sets out a second time"));
+            (inner.fetch)(keys.ok_or_else(again)?).await.map(Arc::new).map_err(Arc::new)
         };
         let answers = answers.boxed().shared();
         *slot = answers.downgrade().map(|answers| Open { keys, answers });

@@ -138,6 +138,7 @@ impl Overdue {
         if few == 0 {
             return self.most;
         }
+        // Nothing but these few was late.
         let Some(rank) = self.count.checked_sub(few + 1) else { return Duration::ZERO };
         let quantile = rank as f64 / (self.count - 1).max(1) as f64;
         // Rounding must not lead to the rank below.

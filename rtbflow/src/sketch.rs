@@ -80,18 +80,20 @@ impl Sketch {
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         let count = |bins: &BTreeMap<i32, u64>| bins.values().sum::<u64>();
         let count = count(&self.negative) + self.zero_count + count(&self.positive);
+        // Of no numbers there is no quantile.
         let Some(last) = count.checked_sub(1) else { return f64::NAN };
         let rank = (quantile.clamp(0.0, 1.0) * last as f64) as u64;
         let negative = self.negative.iter().rev().map(|(bin, count)| (-middle(*bin), *count));
         let positive = self.positive.iter().map(|(bin, count)| (middle(*bin), *count));
-        let mut before = 0;
+        let (mut before, mut found) = (0, 0.0);
         for (number, count) in negative.chain([(0.0, self.zero_count)]).chain(positive) {
-            before += count;
-            if before > rank {
-                return number;
+            if count > 0 && before <= rank {
+                found = number;
             }
+            before += count;
         }
-        f64::NAN
+        // Of more numbers than an `f64` counts, the rank may be rounded beyond the last, which it is then.
+        found
     }
 }
 

@@ -6,6 +6,9 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use crate::bounded::entry_number;
+use crate::error::Error;
+
 /// A map from keys to values in order of insertion: what goes out of it has an order that a replay
 /// repeats, whatever the seed of the hash.
 ///
@@ -27,6 +30,15 @@ impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Table({} entries)", self.entries.len())
     }
+}
+
+/// The hash of an entry that the index has.
+fn hash_at<K: Hash, V>(entries: &[(K, V)], hasher: &RandomState, at: u32) -> u64 {
+    let Some((key, _)) = entries.get(at as usize) else {
+        Error::broken("a table's index has an entry that the table has not").spoil_epoch();
+        return 0;
+    };
+    hasher.hash_one(key)
 }
 
 impl<K: Hash + Eq, V> Table<K, V> {
@@ -78,8 +90,9 @@ impl<K: Hash + Eq, V> Table<K, V> {
     /// keeps its number, and is found no more.
     pub fn renew(&mut self, position: usize, key: K, value: V) -> usize {
         let found = |at: &u32| *at as usize == position;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&key), found) {
-            entry.remove();
+        match self.index.find_entry(self.hasher.hash_one(&key), found) {
+            Ok(entry) => _ = entry.remove(),
+            Err(_) => Error::broken("a key does not stand where its number says").spoil_epoch(),
         }
         self.insert_new(key, value)
     }
@@ -90,10 +103,8 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.index.clear();
         for (position, (key, _)) in self.entries.iter().enumerate() {
             let hash = self.hasher.hash_one(key);
-            let of = |at: &u32| {
-                self.entries.get(*at as usize).map_or(0, |entry| self.hasher.hash_one(&entry.0))
-            };
-            self.index.insert_unique(hash, u32::try_from(position).unwrap_or(u32::MAX), of);
+            let of = |at: &u32| hash_at(&self.entries, &self.hasher, *at);
+            self.index.insert_unique(hash, entry_number(position), of);
         }
     }
 
@@ -126,15 +137,19 @@ impl<K: Hash + Eq, V> Table<K, V> {
         let Self { entries, index, hasher } = self;
         entries.reserve(1);
         entries.push((key, value()));
-        let of = |at: &u32| entries.get(*at as usize).map_or(0, |entry| hasher.hash_one(&entry.0));
-        // Four billion keys of one bucket in one process would not fit into memory.
-        index.insert_unique(hash, u32::try_from(position).unwrap_or(u32::MAX), of);
+        let of = |at: &u32| hash_at(entries, hasher, *at);
+        index.insert_unique(hash, entry_number(position), of);
         position
     }
 
     /// All entries, in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.entries.iter()
+    }
+
+    /// All values, in order of insertion, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.iter_mut().map(|(_, value)| value)
     }
 
     /// Takes all entries, in order of insertion, and makes room for as many again.

@@ -287,7 +287,7 @@ impl Writer for Beside {
         let mut refusals = Vec::new();
         for (epoch, of) in epochs.iter().enumerate() {
             for (staged, batch) in of.staged.iter().enumerate() {
-                let values = Rows::<i64>::of(std::slice::from_ref(of), self.0);
+                let values = Rows::<i64>::of(std::slice::from_ref(of), self.0).unwrap();
                 let bad = values.map(|record| record.value).find(|value| *value < 0);
                 let row = bad.and_then(|_| {
                     (0..batch.rows).find(|row| {
@@ -300,7 +300,7 @@ impl Writer for Beside {
             }
         }
         if refusals.is_empty() {
-            let values = Rows::<i64>::of(epochs, self.0).map(|record| record.value);
+            let values = Rows::<i64>::of(epochs, self.0).unwrap().map(|record| record.value);
             self.1.lock().unwrap().extend(values);
             return async { Ok(()) }.boxed();
         }

@@ -129,6 +129,7 @@ impl<T: DeserializeOwned + Send + 'static> Decoder for Csv<T> {
     type Value = T;
 
     fn decode(&self, record: &RawRecord<'_>) -> Result<T, BadRecord> {
+        // Without a value there is one empty field, and fewer than columns.
         let row = fields(record.value.unwrap_or_default())?;
         if row.len() != self.columns.len() {
             let (found, expected) = (row.len(), self.columns.len());

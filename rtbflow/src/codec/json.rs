@@ -57,6 +57,7 @@ impl<T: DeserializeOwned + Send + 'static> Decoder for Json<T> {
 
     #[inline]
     fn decode(&self, record: &RawRecord<'_>) -> Result<T, BadRecord> {
+        // Without a value there is no text, which is no JSON: the parser says so.
         from_text(text(record.value.unwrap_or_default())?)
     }
 }
@@ -118,6 +119,7 @@ where
 
     #[inline]
     fn decode(&self, record: &RawRecord<'_>) -> Result<T, BadRecord> {
+        // As above.
         let text = text(record.value.unwrap_or_default())?;
         (self.project)(match V::plain(text) {
             Some(view) => view,
@@ -169,6 +171,7 @@ fn deepest(bytes: &[u8]) -> usize {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
+            // More closing than opening ones is for the parser to say.
             b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }

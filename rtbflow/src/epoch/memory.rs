@@ -101,6 +101,7 @@ impl Memory {
     pub fn forget_with(&self, job: &JobName, results: impl FnOnce()) {
         let mut store = self.lock();
         store.jobs.remove(job);
+        // Still under the lock: no epoch comes between the end of the positions and that of the results.
         results();
     }
 
@@ -149,6 +150,7 @@ impl Anchor for Memory {
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let mut store = self.lock();
         let held = store.jobs.entry(job.clone()).or_default();
+        // Before a position is touched: state that is laid out for other tasks would be read by the wrong ones.
         if let Some((other, ..)) = held.buckets.keys().find(|(task, ..)| task.of != claim.task.of) {
             return Err(claim.task.laid_out_for(other.of, job, "the place in memory"));
         }
@@ -161,6 +163,8 @@ impl Anchor for Memory {
                     // A claim that is made again tells no more than the first.
                     held.claimed_at.insert(*partition, *position);
                 }
+                // Counted as a commit: what the former owner has under way says that it comes from where the place stood
+                // before, and is fenced, whenever it arrives.
                 position.commit += 1;
                 position.owner = claim.owner;
                 *position
@@ -169,6 +173,7 @@ impl Anchor for Memory {
     }
 
     async fn restore(&self, job: &JobName, task: Task, _from: Option<String>) -> Result<ChunkPage> {
+        // In one page: what is in memory already needs no bound on what is read of it at a time.
         let store = self.lock();
         let buckets = store.jobs.get(job).into_iter().flat_map(|held| &held.buckets);
         let chunks = buckets.filter(|((of, ..), _)| *of == task).flat_map(|(_, log)| log.clone());
@@ -176,9 +181,12 @@ impl Anchor for Memory {
     }
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        // Held until all is applied: this lock is the place's one atomic step. Whoever looks at positions, state or
+        // results sees each epoch whole or not at all.
         let mut store = self.lock();
         let MemoryStore { jobs, commits } = &mut *store;
         let held = jobs.entry(job.clone()).or_default();
+        // Looked for before anything is applied: a refusal says that nothing was.
         let refusals = violations(self.place, epochs, held);
         if !refusals.is_empty() {
             return Err(Error::refused(refusals));

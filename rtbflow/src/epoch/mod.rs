@@ -77,6 +77,7 @@ impl Advance {
     /// What a place that stands at `found` means for this step.
     #[must_use]
     pub fn verdict(&self, found: Option<&Position>) -> Step {
+        // Where nothing was read, the two differ by the number of the commit alone: that is what is compared.
         match found {
             Some(found) if found.is(&self.from) => Step::Apply,
             Some(found) if found.is(&self.to) => Step::Applied,
@@ -148,6 +149,7 @@ impl Epoch {
             results_refused: 0,
             behind,
         };
+        // Behind the positions: a dead letter of a result says how far the task had read when it was made.
         for (result, reason) in refused {
             epoch.refuse_result(result, reason);
         }
@@ -176,6 +178,7 @@ impl Epoch {
     /// What it means that the place stands at these positions (looked up by `found`): the answer for
     /// all partitions together. A task's partitions always move together, so anything mixed is fenced.
     pub fn step<'a>(&self, found: impl Fn(Partition) -> Option<&'a Position>) -> Step {
+        // The first that differs decides: partitions of one task that stand at different commits were not moved by it.
         let mut steps =
             self.advances.iter().map(|advance| advance.verdict(found(advance.partition)));
         let first = steps.next().unwrap_or(Step::Fenced);

@@ -42,6 +42,8 @@ impl Patience {
 
     /// A call has timed out.
     pub fn lengthen(&self) {
+        // Read and written apart: where two calls end at once, one of them may go uncounted, which costs a doubling more
+        // or less and nothing else.
         self.in_time.store(0, Ordering::Relaxed);
         let doublings = self.doublings.load(Ordering::Relaxed);
         self.doublings.store(Self::MOST_DOUBLINGS.min(doublings + 1), Ordering::Relaxed);
@@ -54,6 +56,7 @@ impl Patience {
             self.in_time.store(in_time + 1, Ordering::Relaxed);
             return;
         }
+        // At none, it stays there.
         let doublings = self.doublings.load(Ordering::Relaxed);
         self.doublings.store(doublings.saturating_sub(1), Ordering::Relaxed);
     }

@@ -59,6 +59,8 @@ impl Standing {
             if state.revoked.contains(&task) {
                 return Ok(None);
             }
+            // In one step with the look at what was revoked: whoever revokes it next sees that it has set out, and
+            // waits for it.
             state.under_way = Some(task);
         }
         let claimed = claim().await;
@@ -80,6 +82,7 @@ impl<B> Claiming<B> {
         let standing_of_claims = standing.clone();
         let claims = async move {
             let mut claimed = Vec::new();
+            // One after another: of those that come later, whatever is taken away meanwhile is never claimed.
             for claim in &claims {
                 let attempt = || standing_of_claims.claim(claim.task, || anchor.claim(&job, claim));
                 claimed.push(retried(None, "claim positions", attempt).await?);

@@ -55,6 +55,7 @@ impl TaskMeasures {
     ) {
         let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
         self.rows.record(rows as f64);
+        // Both are in the order of the task's partitions.
         for (records, standing) in self.records.iter().zip(standings) {
             records.increment(standing.taken);
         }

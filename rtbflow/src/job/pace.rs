@@ -45,6 +45,7 @@ impl Seen {
         self.commits.truncate(REMEMBERED - 1);
         self.commits.push_front((rows, took));
         let sizes = || self.commits.iter().map(|(rows, _)| *rows);
+        // There is one at least, this one.
         let least = self.commits.iter().map(|(_, took)| *took).min().unwrap_or_default();
         let (smallest, largest) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
         if largest > smallest + smallest / 4 {
@@ -60,6 +61,7 @@ impl Seen {
             });
             let a_row = (together / alone).max(0.0);
             let fixed = (mean_took - a_row * mean_rows).max(0.0);
+            // What is no time says nothing about the place.
             self.fixed = Duration::try_from_secs_f64(fixed).unwrap_or_default();
         }
         self.fixed = self.fixed.min(least);
@@ -76,6 +78,7 @@ impl Pace {
     /// For a place whose commits should take this long.
     pub(crate) fn new(aim: Duration) -> Self {
         let aim = aim.max(Duration::from_millis(1));
+        // What leaves the type is more than the most, as below.
         let first = usize::try_from(aim.as_nanos() / FIRST_ROW.as_nanos()).unwrap_or(MOST_ROWS);
         let (rows, tasks) = (AtomicUsize::new(first.min(MOST_ROWS)), AtomicUsize::new(0));
         Self(Arc::new(Shared { aim, rows, tasks, seen: Mutex::default() }))

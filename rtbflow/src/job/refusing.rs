@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::barrier::{Class, Reject};
+use crate::broken::spoiler;
 use crate::dead_letter::DeadLetter;
 use crate::epoch::Epoch;
 use crate::error::Refusal;
@@ -36,11 +37,12 @@ impl Epoch {
     pub(crate) fn refuse_result(&mut self, result: RefusedResult, reason: BadRecord) {
         self.results_refused += 1;
         let reason = BadRecord::new(format!("a result was refused: {}", reason.reason()));
-        if let Some(origin) = self.last_read() {
-            self.samples.refused(origin, reason.reason());
-            self.samples.bad(origin, reason.reason());
-            self.dead_letters.push(DeadLetter::result(origin, result, reason));
-        }
+        let Some(origin) = self.last_read() else {
+            return Error::broken("an epoch with results is of no partition").spoil_epoch();
+        };
+        self.samples.refused(origin, reason.reason());
+        self.samples.bad(origin, reason.reason());
+        self.dead_letters.push(DeadLetter::result(origin, result, reason));
     }
 
     /// The last record that the task has read, of the partition that is furthest in event time.
@@ -48,7 +50,8 @@ impl Epoch {
         let last = self.advances.iter().max_by_key(|advance| {
             (advance.to.offset > advance.from.offset, advance.to.event_time, advance.to.offset)
         })?;
-        let offset = last.to.offset.unwrap_or_default().saturating_sub(1).max(0);
+        // Where nothing was read yet, the beginning.
+        let offset = last.to.offset.map_or(0, |next| next.saturating_sub(1).max(0));
         Some(Origin::new(last.partition, offset).shared())
     }
 }
@@ -61,22 +64,10 @@ impl Epoch {
 pub(crate) fn refuse(epochs: &mut [Epoch], refusals: &[Refusal]) -> Result<()> {
     let mut left_out = 0;
     for (number, epoch) in epochs.iter_mut().enumerate() {
-        let mut records: BTreeMap<Origin, BadRecord> = BTreeMap::new();
-        for refusal in refusals.iter().filter(|refusal| refusal.epoch == number) {
-            let Some(staged) = epoch.staged.get_mut(refusal.staged) else { continue };
-            match staged.origin(refusal.row) {
-                Some(origin) => {
-                    records.entry(origin).or_insert_with(|| refusal.reason.clone());
-                }
-                None if staged.refuse(refusal.row) => {
-                    left_out += 1;
-                    let result = staged.result(refusal.row);
-                    epoch.refuse_result(result, refusal.reason.clone());
-                }
-                None => {}
-            }
-        }
-        left_out += refuse_records(epoch, &records);
+        left_out += refuse_rows(epoch, refusals.iter().filter(|refusal| refusal.epoch == number));
+    }
+    if let Some(error) = spoiler() {
+        return Err(error);
     }
     match left_out {
         0 => Err(Error::permanent(
@@ -85,6 +76,29 @@ pub(crate) fn refuse(epochs: &mut [Epoch], refusals: &[Refusal]) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Leaves out the rows of one epoch. Returns how many, with those of the same records.
+fn refuse_rows<'a>(epoch: &mut Epoch, refusals: impl Iterator<Item = &'a Refusal>) -> usize {
+    let mut left_out = 0;
+    let mut records: BTreeMap<Origin, BadRecord> = BTreeMap::new();
+    for refusal in refusals {
+        // A batch that the epoch does not have: if the place names nothing else, that is its fault.
+        let Some(staged) = epoch.staged.get_mut(refusal.staged) else { continue };
+        match staged.origin(refusal.row) {
+            Some(origin) => {
+                records.entry(origin).or_insert_with(|| refusal.reason.clone());
+            }
+            None if staged.refuse(refusal.row) => {
+                left_out += 1;
+                let result = staged.result(refusal.row);
+                epoch.refuse_result(result, refusal.reason.clone());
+            }
+            // Left out already, or none of the batch.
+            None => {}
+        }
+    }
+    left_out + refuse_records(epoch, &records)
 }
 
 /// Leaves out all rows of these records. Returns how many rows.

@@ -102,6 +102,7 @@ impl Moves {
                 named.push(chunk);
                 continue;
             };
+            // What is gone for good keeps its name: it moves nowhere, and its end is moved as others are.
             let name = new.as_ref().unwrap_or(&chunk.operator);
             let key = (Arc::clone(name), chunk.bucket);
             let old = Arc::clone(&chunk.operator);
@@ -135,6 +136,7 @@ impl Moves {
         let mut moved = Vec::new();
         for change in changes.iter() {
             let key = (Arc::clone(&change.operator), change.bucket);
+            // It had this name before, or was moved with an earlier epoch.
             let Some(moving) = self.waiting.remove(&key) else { continue };
             // What is written anew, or ends, needs nothing of what it was.
             let is_needed = matches!(change.change, BucketChange::Append(_));

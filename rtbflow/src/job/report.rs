@@ -148,6 +148,7 @@ impl Status {
 
     /// Records read and not committed.
     pub(crate) fn pending(&self) -> u64 {
+        // Read one after the other while both grow: more may be committed by now than was taken a moment ago.
         self.taken.load(Ordering::Relaxed).saturating_sub(self.committed.load(Ordering::Relaxed))
     }
 }

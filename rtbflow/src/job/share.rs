@@ -38,11 +38,12 @@ impl Shares {
     /// Those of the records that were committed between two reports of a run.
     pub(crate) fn between(before: &Report, now: &Report) -> Self {
         let committed = |report: &Report| report.records_in() - report.pending;
+        // What is committed only ever grows.
         Self {
-            records: committed(now).saturating_sub(committed(before)),
-            late: now.late.saturating_sub(before.late),
-            behind: now.behind.saturating_sub(before.behind),
-            bad: now.dead_lettered.saturating_sub(before.dead_lettered),
+            records: committed(now) - committed(before),
+            late: now.late - before.late,
+            behind: now.behind - before.behind,
+            bad: now.dead_lettered - before.dead_lettered,
         }
     }
 
@@ -126,6 +127,7 @@ impl Most {
     pub(crate) fn check(self, shares: &Shares, of: &str, summary: &str) -> Result<()> {
         let Shares { records, late, behind, bad } = *shares;
         for (what, most, count) in [("late", self.late, late + behind), ("bad", self.bad, bad)] {
+            // No bound is set, or it is kept.
             let Some(most) = most.filter(|most| share(count, records) > *most) else { continue };
             return Err(Error::permanent(format!(
                 "keep {what} records within {} % of the input: {count} of the {records} {of} were, {:.1} %: {summary}",

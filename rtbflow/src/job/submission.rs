@@ -23,6 +23,8 @@ pub(super) type Waiting = (oneshot::Sender<Verdict>, Arc<Status>);
 
 /// Epochs that are committed in one step.
 pub(super) struct Group {
+    // Two lists and not one of pairs, as the place is given the epochs as a slice. Here alone they are made, cut and
+    // thinned out, both at once.
     pub(super) epochs: Vec<Epoch>,
     pub(super) waiting: Vec<Waiting>,
     /// Whether the place was asked, and may have applied some of it.
@@ -56,6 +58,7 @@ impl Group {
 
     /// The second half of the epochs, as a group of its own; none of a single epoch.
     pub(super) fn split_off_half(&mut self) -> Option<Self> {
+        // The first half is the larger: of three, two are tried before one.
         let half = self.epochs.len().div_ceil(2);
         (self.epochs.len() > 1).then(|| Self {
             epochs: self.epochs.split_off(half),
@@ -67,15 +70,9 @@ impl Group {
 
     /// Drops the epochs whose task is gone: it was revoked, and nobody may commit for it any more.
     pub(super) fn drop_orphans(&mut self) {
-        let orphaned: Vec<bool> =
-            self.waiting.iter().map(|(verdict, _)| verdict.is_closed()).collect();
-        let kept = |number: &mut usize| {
-            *number += 1;
-            !orphaned.get(*number - 1).copied().unwrap_or(true)
-        };
-        let (mut epoch, mut verdict) = (0, 0);
-        self.epochs.retain(|_| kept(&mut epoch));
-        self.waiting.retain(|_| kept(&mut verdict));
+        let all =
+            std::mem::take(&mut self.epochs).into_iter().zip(std::mem::take(&mut self.waiting));
+        (self.epochs, self.waiting) = all.filter(|(_, (verdict, _))| !verdict.is_closed()).unzip();
     }
 }
 
@@ -88,6 +85,7 @@ pub(super) fn first_of_each_task(
     most: usize,
 ) -> Vec<Submission> {
     let mut taken = Vec::new();
+    // In the order in which they came, so that no task is passed over by others that hand in more.
     for submission in std::mem::take(waiting) {
         match taken.len() < most && busy.insert(submission.epoch.task) {
             true => taken.push(submission),

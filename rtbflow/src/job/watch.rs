@@ -118,6 +118,7 @@ impl Watch {
         while seen.sums.len() > JUDGED_TIMES + 1 {
             seen.sums.pop_front();
         }
+        // What reads to an end is judged there, by everything.
         let Some(before) = seen.sums.front().filter(|_| !self.until_end) else { return Ok(()) };
         let shares = Shares::between(before, &now);
         if shares.records() < LEAST_RECORDS {
@@ -128,6 +129,7 @@ impl Watch {
     }
 
     fn summary(&self, shares: &Shares) -> String {
+        // Where nothing is worth a line, there is nothing to say.
         shares.line(&self.notes.whole(), self.out_of_orderness).unwrap_or_default()
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Error;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
 use crate::operators::stateful::Stateful;
@@ -97,7 +98,9 @@ where
     }
 
     fn on_event_timer(&mut self, due: Timestamp, turn: &mut Turn<'_, K, Vec<Burst<T>>, T>) {
-        let Some(bursts) = turn.state_mut() else { return };
+        let Some(bursts) = turn.state_mut() else {
+            return Error::broken("a burst is over of a key that has none").spoil_epoch();
+        };
         let over = bursts.partition_point(|(_, last, _)| *last + self.quiet <= due);
         let over: Vec<Burst<T>> = bursts.drain(..over).collect();
         if bursts.is_empty() {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{Elements, Flow};
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
@@ -139,11 +139,13 @@ where
         let mut any = false;
         for _ in 0..out.room() {
             let first = self.due.first_entry().filter(|first| first.key().0 <= self.watermark);
+            // No more are due.
             let Some(((due, _), slot)) = first.map(OccupiedEntry::remove_entry) else { break };
-            if let Some((_, value)) = self.held.remove(slot) {
-                out.push(Record::derived(value, due));
-                any = true;
+            match self.held.remove(slot) {
+                Some((_, value)) => out.push(Record::derived(value, due)),
+                None => Error::broken("a record is due that is not held").spoil_epoch(),
             }
+            any = true;
         }
         any
     }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Class;
+use crate::error::Error;
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::late::Late;
 use crate::operators::process::{Process, ProcessLogic, Retention, Turn};
@@ -134,7 +135,9 @@ where
     }
 
     fn on_event_timer(&mut self, due: Timestamp, turn: &mut Turn<'_, K, First<T>, T>) {
-        let Some(first) = turn.state_mut() else { return };
+        let Some(first) = turn.state_mut() else {
+            return Error::broken("a record is due of a key that holds none").spoil_epoch();
+        };
         let passed = first.held.partition_point(|(held, _)| *held <= due);
         let passed: Vec<_> = first.held.drain(..passed).collect();
         first.emitted = passed.last().map_or(first.emitted, |(at, _)| Some(*at));

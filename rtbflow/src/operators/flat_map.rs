@@ -75,6 +75,7 @@ where
         let Record { value, timestamp, origin } = record;
         let values = (self.f)(value).into_iter();
         let mut made = Made { values, timestamp, origin: origin.map(Origin::shared), watermark };
+        // Nothing was made of it.
         let Some(first) = made.next() else { return Outcome::Filtered };
         self.made = Some(made);
         Outcome::Emitted(first)

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{Elements, Flow, KeyedFlow};
 use crate::operators::stateful::{Logic, Outbox, Snapshot, Stateful};
 use crate::record::Record;
@@ -208,14 +208,16 @@ where
             }
             return out.push(record.map(|new| Change { old: None, new }));
         };
-        let Some((_, newest)) = self.newest.get(slot) else { return };
+        let Some((_, newest)) = self.newest.peek_mut(slot) else {
+            return Error::broken("a version was found that is not there").spoil_epoch();
+        };
         if version.compare(newest, &self.latest) == Ordering::Less {
             let (time, newest) = (record.timestamp, newest.timestamp);
             let reason = || format!("it is of {time}, a version of {newest} was read before");
             return out.superseded(record.origin, reason);
         }
-        let newest = self.newest.get_mut(slot);
-        let old = newest.map(|(_, newest)| std::mem::replace(newest, version).value);
+        let old = Some(std::mem::replace(newest, version).value);
+        self.newest.note_change(slot);
         if kept {
             self.newest.expire(slot, until);
         } else {

@@ -78,7 +78,7 @@ impl Calls {
         let mut pause = FIRST_PAUSE;
         let mut left = self.attempts;
         loop {
-            left = left.saturating_sub(1);
+            left -= 1;
             let answer = match select(pin!(call()), alarm.after(self.deadline)).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(_) => {

@@ -198,6 +198,7 @@ where
                 first.complete();
                 Some(second)
             }
+            // One has ended, and sends none any more.
             (one, other) => one.or(other),
         };
         Poll::Ready(barrier.map(Element::Barrier))

@@ -88,17 +88,23 @@ impl<B: Send + 'static> FixedFeed<B> {
         let (begin, begun) = oneshot::channel::<Vec<(Partition, Position)>>();
         let begun = begun.map(std::result::Result::ok).shared();
         let read = Arc::new(read);
+        // Partitions are numbered in fewer bits: there are not more of them.
         let of = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
         let tasks = (0..of).zip(partitions).map(|(number, partition)| {
             let read = Arc::clone(&read);
-            let deliveries = begun.clone().map(move |begun| match begun {
-                Some(positions) => {
-                    let position = positions.into_iter().find(|(of, _)| *of == partition);
-                    read(partition, position.and_then(|(_, position)| position.offset))
-                        .left_stream()
+            let deliveries = begun.clone().map(move |begun| {
+                let of = |(of, _): &(Partition, Position)| *of == partition;
+                match begun.map(|positions| positions.into_iter().find(of)) {
+                    Some(Some((_, position))) => read(partition, position.offset).left_stream(),
+                    // Without its position it would be read from its beginning once more.
+                    Some(None) => {
+                        let missing =
+                            Error::broken("a partition is to be read and was not claimed");
+                        stream::iter(Some(Err(missing))).right_stream()
+                    }
+                    // The assignment was given up.
+                    None => stream::iter(None).right_stream(),
                 }
-                // The assignment was given up.
-                None => stream::empty().right_stream(),
             });
             let deliveries = deliveries.flatten_stream().boxed();
             let partitions = vec![PartitionInput { partition, deliveries }];
@@ -119,41 +125,11 @@ impl<B: Send + 'static> FixedFeed<B> {
         self,
         other: FixedFeed<C>,
     ) -> Result<FixedFeed<Either<B, C>>> {
-        let (left, mut begin_left) = inputs(self.assignment, Either::Left);
-        let (right, mut begin_right) = inputs(other.assignment, Either::Right);
-        let topics = |inputs: &[PartitionInput<Either<B, C>>]| {
-            let mut counts: Vec<(Topic, u32)> = Vec::new();
-            for PartitionInput { partition: Partition { topic, .. }, .. } in inputs {
-                match counts.iter_mut().find(|(known, _)| known == topic) {
-                    Some((_, count)) => *count += 1,
-                    None => counts.push((*topic, 1)),
-                }
-            }
-            counts
-        };
-        let (mut counts, others) = (topics(&left), topics(&right));
-        if let Some((topic, _)) = others.iter().find(|other| counts.iter().any(|c| c.0 == other.0))
-        {
-            return Err(Error::config(format!(
-                "read topic {topic} together with itself: read it once and split the flow"
-            )));
-        }
-        counts.extend(others);
-        let layout = Layout::new(counts)
-            .ok_or_else(|| Error::config("read two sources together: neither has partitions"))?;
-        let mut inputs: Vec<_> = left.into_iter().chain(right).collect();
-        let mut take = |partition: Partition| {
-            let at = inputs.iter().position(|input| input.partition == partition)?;
-            Some(inputs.swap_remove(at))
-        };
-        let tasks = (0..layout.tasks()).filter_map(|number| {
-            let (task, members) = layout.task(number)?;
-            Some(TaskInput {
-                task,
-                partitions: members.into_iter().filter_map(&mut take).collect(),
-            })
-        });
-        let assignment = Assignment::new(tasks.collect(), move |positions| {
+        let (left, mut begin_left) = inputs(self.assignment, Either::Left)?;
+        let (right, mut begin_right) = inputs(other.assignment, Either::Right)?;
+        let layout = layout(&left, &right)?;
+        let tasks = co_groups(&layout, left.into_iter().chain(right).collect())?;
+        let assignment = Assignment::new(tasks, move |positions| {
             begin_left(positions.clone());
             begin_right(positions);
         });
@@ -180,8 +156,10 @@ type Begin = Box<dyn FnMut(Vec<(Partition, Position)>) + Send>;
 fn inputs<B: Send + 'static, C: Send + 'static>(
     assignment: Option<Assignment<B>>,
     into: fn(B) -> C,
-) -> (Vec<PartitionInput<C>>, Begin) {
-    let Some(mut assignment) = assignment else { return (Vec::new(), Box::new(|_| {})) };
+) -> Result<(Vec<PartitionInput<C>>, Begin)> {
+    let mut assignment = assignment.ok_or_else(|| {
+        Error::broken("a feed is read together with another and has begun before")
+    })?;
     let tasks = std::mem::take(&mut assignment.tasks);
     let inputs = tasks.into_iter().flat_map(|task| task.partitions);
     let inputs = inputs.map(|PartitionInput { partition, deliveries }| {
@@ -195,7 +173,58 @@ fn inputs<B: Send + 'static, C: Send + 'static>(
         });
         PartitionInput { partition, deliveries: deliveries.boxed() }
     });
-    (inputs.collect(), Box::new(move |positions| assignment.begin(positions)))
+    Ok((inputs.collect(), Box::new(move |positions| assignment.begin(positions))))
+}
+
+/// The topics of partitions, each with the count of them.
+fn topics<B>(inputs: &[PartitionInput<B>]) -> Vec<(Topic, u32)> {
+    let mut counts: Vec<(Topic, u32)> = Vec::new();
+    for PartitionInput { partition: Partition { topic, .. }, .. } in inputs {
+        match counts.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((*topic, 1)),
+        }
+    }
+    counts
+}
+
+/// The co-groups of the partitions of two sources.
+///
+/// # Errors
+/// If both have partitions of one topic, or none has any.
+fn layout<B>(left: &[PartitionInput<B>], right: &[PartitionInput<B>]) -> Result<Layout> {
+    let (mut counts, others) = (topics(left), topics(right));
+    if let Some((topic, _)) = others.iter().find(|other| counts.iter().any(|c| c.0 == other.0)) {
+        return Err(Error::config(format!(
+            "read topic {topic} together with itself: read it once and split the flow"
+        )));
+    }
+    counts.extend(others);
+    let layout = Layout::new(counts);
+    layout.ok_or_else(|| Error::config("read two sources together: neither has partitions"))
+}
+
+/// The tasks of a layout, each with its partitions.
+///
+/// # Errors
+/// If one is not there: another would be read by no task.
+fn co_groups<B>(layout: &Layout, mut inputs: Vec<PartitionInput<B>>) -> Result<Vec<TaskInput<B>>> {
+    let mut take = |partition: Partition| {
+        let at = inputs.iter().position(|input| input.partition == partition);
+        let at = at.ok_or_else(|| {
+            Error::config(format!(
+                "read two sources together: there is no {partition}; number the partitions of each topic from 0 on, \
+                 without a gap"
+            ))
+        })?;
+        Ok(inputs.swap_remove(at))
+    };
+    let tasks = (0..layout.tasks()).filter_map(|number| layout.task(number));
+    let tasks = tasks.map(|(task, members)| {
+        let partitions = members.into_iter().map(&mut take).collect::<Result<_>>()?;
+        Ok(TaskInput { task, partitions })
+    });
+    tasks.collect()
 }
 
 impl<B: Send + 'static> Feed for FixedFeed<B> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bounded::offset_of;
 use crate::error::{Error, Result};
 use crate::record::{Partition, Topic};
 use crate::source::memory::{MOST_RECORDS, chunked};
@@ -121,13 +122,14 @@ impl<T: Clone + Send + Sync + 'static> Source for IteratorSource<T> {
             (Arc::clone(&self.make), Arc::clone(&self.event_time), context.clock);
         Ok(FixedFeed::new(partitions.collect(), move |partition, from| {
             let from = from.unwrap_or(0).max(0);
+            // An offset that no iterator comes to lies behind all that it brings.
             let mut values =
                 make(partition.number).skip(usize::try_from(from).unwrap_or(usize::MAX));
             let (event_time, clock) = (Arc::clone(&event_time), Arc::clone(&clock));
             chunked(from, move |first| {
                 let taken: Vec<T> = values.by_ref().take(MOST_RECORDS).collect();
                 (!taken.is_empty()).then(|| {
-                    let after = first + i64::try_from(taken.len()).unwrap_or(0);
+                    let after = first + offset_of(taken.len());
                     (MemoryBatch::new(taken, first, Arc::clone(&event_time), clock.now()), after)
                 })
             })

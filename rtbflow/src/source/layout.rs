@@ -32,10 +32,11 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 
 impl Layout {
     /// The layout of these topics, each with the count of its partitions; `None` if there is no topic, or
-    /// one without a partition.
+    /// one without a partition, or with more than can be numbered.
     #[must_use]
     pub fn new(topics: Vec<(Topic, u32)>) -> Option<Self> {
-        let whole = !topics.is_empty() && topics.iter().all(|(_, count)| *count > 0);
+        let numbers = 1..=i32::MAX.unsigned_abs();
+        let whole = !topics.is_empty() && topics.iter().all(|(_, count)| numbers.contains(count));
         let counts = topics.iter().map(|(_, count)| *count);
         let tasks = counts.fold(0, greatest_common_divisor);
         whole.then_some(Self { topics, tasks })
@@ -57,12 +58,11 @@ impl Layout {
     /// within each. `None` if there is no such task.
     #[must_use]
     pub fn task(&self, number: u32) -> Option<(Task, Vec<Partition>)> {
-        let step = usize::try_from(self.tasks).ok().filter(|_| number < self.tasks)?;
         let members = self.topics.iter().flat_map(|(topic, count)| {
-            let numbers = (number..*count).step_by(step);
-            numbers.filter_map(|p| Some(Partition::new(*topic, i32::try_from(p).ok()?)))
+            let numbers = (number..*count).step_by(self.tasks as usize);
+            numbers.map(|number| Partition::new(*topic, number.cast_signed()))
         });
-        Some((Task { number, of: self.tasks }, members.collect()))
+        (number < self.tasks).then(|| (Task { number, of: self.tasks }, members.collect()))
     }
 
     /// All partitions of all topics, task by task.

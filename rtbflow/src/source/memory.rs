@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::{TryFutureExt, future, stream};
 
+use crate::bounded::offset_of;
 use crate::dead_letter::{DeadLetter, Original};
-use crate::error::{BadRecord, Result};
+use crate::error::{BadRecord, Error, Result};
 use crate::record::{Origin, Partition, Topic};
 use crate::source::{Batch, Content, Context, Delivery, EventTime, FixedFeed, Incoming, Source};
 use crate::time::Timestamp;
@@ -88,20 +89,25 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
             (0_i32..).zip(&lists).map(|(number, _)| Partition::new(self.topic, number));
         let (event_time, clock) = (Arc::clone(&self.event_time), context.clock);
         Ok(FixedFeed::new(partitions.collect(), move |partition, from| {
-            let number = usize::try_from(partition.number).unwrap_or(0);
-            let list = lists.get(number).cloned().unwrap_or_default();
+            let list = usize::try_from(partition.number).ok().and_then(|number| lists.get(number));
+            let list = list.cloned().ok_or_else(|| {
+                Error::broken("a partition is to be read that is not among those in memory")
+            });
             let (event_time, clock) = (Arc::clone(&event_time), Arc::clone(&clock));
-            let values =
-                move |at: usize| list.iter().skip(at).take(MOST_RECORDS).cloned().collect();
-            let from = from.and_then(|from| usize::try_from(from).ok()).unwrap_or(0);
-            chunked(from, move |at| {
-                let values: Vec<T> = values(at);
-                (!values.is_empty()).then(|| {
-                    let first = i64::try_from(at).unwrap_or(i64::MAX);
-                    let after = at + values.len();
-                    (MemoryBatch::new(values, first, Arc::clone(&event_time), clock.now()), after)
+            // An offset that memory cannot have lies behind all that is there.
+            let from = usize::try_from(from.unwrap_or(0).max(0)).unwrap_or(usize::MAX);
+            let batches = list.map(|list| {
+                chunked(from, move |at| {
+                    let values = list.iter().skip(at).take(MOST_RECORDS);
+                    let values: Vec<T> = values.cloned().collect();
+                    (!values.is_empty()).then(|| {
+                        let (first, after) = (offset_of(at), at + values.len());
+                        let event_time = Arc::clone(&event_time);
+                        (MemoryBatch::new(values, first, event_time, clock.now()), after)
+                    })
                 })
-            })
+            });
+            future::ready(batches).try_flatten_stream()
         }))
     }
 }
@@ -166,7 +172,7 @@ impl<T: Clone + Send + Sync + 'static> Batch for MemoryBatch<T> {
     fn get(&self, index: usize) -> Option<Incoming<T>> {
         let value = self.values.get(index)?.clone();
         let at = self.event_time.of(&value, self.now);
-        let offset = self.first.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
+        let offset = self.first.saturating_add(offset_of(index));
         Some(Incoming { offset, content: Content::Value(value, at) })
     }
 

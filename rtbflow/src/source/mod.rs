@@ -11,9 +11,14 @@
 //!                       └─▶ Revoked { tasks } ─▶ tasks finish their epoch, commit ─▶ done()
 //! ```
 
+mod assignment;
+mod batch;
 mod channel;
 mod cogroup;
 mod decoded;
+mod decoding;
+mod delivery;
+mod event_time;
 mod file;
 mod fixed;
 mod iterator;
@@ -24,16 +29,18 @@ mod stream;
 mod tick;
 mod together;
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-
+pub use assignment::{Assignment, PartitionInput, Revocation, SourceEvent, TaskInput};
+pub use batch::{Batch, Content, Incoming};
 pub use channel::{Pusher, channel};
 pub use cogroup::CoGroup;
-pub use decoded::{ByDecoder, ByTopic, Decoded, DecodedBatch, DecodedFeed, Decoding, EventTime};
+pub use decoded::{Decoded, DecodedFeed};
+pub use decoding::{ByDecoder, ByTopic, DecodedBatch, Decoding};
+pub use delivery::Delivery;
+pub use event_time::EventTime;
 pub use file::FileSource;
 pub use fixed::FixedFeed;
 pub use iterator::IteratorSource;
@@ -47,12 +54,10 @@ pub use together::Together;
 pub use crate::raw_record::{RawHeader, RawRecord};
 
 use crate::clock::Clock;
-use crate::dead_letter::{DeadLetter, Original, Originals};
-use crate::error::{BadRecord, Result};
-use crate::log::Log;
-use crate::position::{JobName, Position, Task};
+use crate::dead_letter::Original;
+use crate::error::Result;
+use crate::position::{JobName, Position};
 use crate::record::{Origin, Partition, Topic};
-use crate::time::Timestamp;
 
 /// Something that records can be read from.
 #[diagnostic::on_unimplemented(
@@ -232,230 +237,4 @@ pub trait Feed: Send + 'static {
 
     /// Leaves the group and gives everything back, within some seconds.
     fn close(self) -> impl Future<Output = ()> + Send;
-}
-
-/// A change of what this instance has to do.
-#[derive(Debug)]
-pub enum SourceEvent<B> {
-    /// These tasks are this instance's now.
-    Assigned(Assignment<B>),
-    /// These tasks are revoked.
-    Revoked(Revocation),
-}
-
-/// Tasks that are this instance's from now on.
-pub struct Assignment<B> {
-    /// The tasks with their input. May be empty: another instance has them all.
-    pub tasks: Vec<TaskInput<B>>,
-    begin: Option<Box<dyn FnOnce(Vec<(Partition, Position)>) + Send>>,
-}
-
-impl<B> Assignment<B> {
-    /// An assignment; `begin` is called once, with the claimed positions of all its partitions but those
-    /// that were revoked meanwhile, and starts the reading. If it is dropped instead, the assignment was
-    /// given up.
-    #[must_use]
-    pub fn new(
-        tasks: Vec<TaskInput<B>>,
-        begin: impl FnOnce(Vec<(Partition, Position)>) + Send + 'static,
-    ) -> Self {
-        Self { tasks, begin: Some(Box::new(begin)) }
-    }
-
-    /// Starts the reading at these positions.
-    pub fn begin(&mut self, positions: Vec<(Partition, Position)>) {
-        if let Some(begin) = self.begin.take() {
-            begin(positions);
-        }
-    }
-}
-
-impl<B> fmt::Debug for Assignment<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.tasks.iter().map(|input| input.task)).finish()
-    }
-}
-
-/// A task and its partitions.
-#[non_exhaustive]
-pub struct TaskInput<B> {
-    /// The task.
-    pub task: Task,
-    /// Its partitions, in the same order in every life of the task.
-    pub partitions: Vec<PartitionInput<B>>,
-}
-
-impl<B> TaskInput<B> {
-    /// A task with these partitions.
-    #[must_use]
-    pub fn new(task: Task, partitions: Vec<PartitionInput<B>>) -> Self {
-        Self { task, partitions }
-    }
-}
-
-impl<B> fmt::Debug for TaskInput<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.partitions.iter().map(|input| input.partition)).finish()
-    }
-}
-
-/// One partition of a task.
-#[non_exhaustive]
-pub struct PartitionInput<B> {
-    /// The partition.
-    pub partition: Partition,
-    /// What is read of it, from the position given to [`Assignment::begin`] on. Bounded: it holds little
-    /// and waits for its reader. That it ends says nothing; [`Delivery::Finished`] does.
-    pub deliveries: BoxStream<'static, Result<Delivery<B>>>,
-}
-
-impl<B> PartitionInput<B> {
-    /// A partition, and what is read of it.
-    #[must_use]
-    pub fn new(partition: Partition, deliveries: BoxStream<'static, Result<Delivery<B>>>) -> Self {
-        Self { partition, deliveries }
-    }
-}
-
-impl<B> fmt::Debug for PartitionInput<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PartitionInput({})", self.partition)
-    }
-}
-
-/// What comes out of one partition, in order.
-#[derive(Debug)]
-pub enum Delivery<B> {
-    /// Records of ascending offsets, each above all before.
-    Batch(B),
-    /// A proof that at the time `asked` everything up to the end of the partition had been handed over.
-    AtEnd {
-        /// The wall-clock time when the question was sent.
-        asked: Timestamp,
-        /// The offset that reading stands at: the end, past what is never handed over (transaction
-        /// markers, aborted records).
-        offset: i64,
-    },
-    /// Where reading stands: everything below has been handed over, or is never handed over (transaction
-    /// markers, aborted records). A source tells so when it begins, when another leader's term begins, and
-    /// when it has passed something that is no record; one whose logs have no ids need not.
-    Reached {
-        /// The next offset.
-        offset: i64,
-        /// Which log it is of.
-        log: Option<Log>,
-        /// Whether the log is another one than that of the position that was given, and is read from its
-        /// beginning by choice: then the offset holds even if it is lower.
-        anew: bool,
-    },
-    /// The partition has been read to the end that was agreed on; nothing follows.
-    Finished,
-}
-
-/// Tasks that are revoked: the job gives them back. When it is dropped, the source gives them up.
-pub struct Revocation {
-    /// The tasks.
-    pub tasks: Vec<Task>,
-    /// Whether another instance may own them already: then nothing can be committed any more.
-    pub lost: bool,
-    /// How long the source can wait for the last commits.
-    pub deadline: Duration,
-    done: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl Revocation {
-    /// A revocation; `done` is called when it is dropped.
-    #[must_use]
-    pub fn new(
-        tasks: Vec<Task>,
-        lost: bool,
-        deadline: Duration,
-        done: impl FnOnce() + Send + 'static,
-    ) -> Self {
-        Self { tasks, lost, deadline, done: Some(Box::new(done)) }
-    }
-}
-
-impl Drop for Revocation {
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            done();
-        }
-    }
-}
-
-impl fmt::Debug for Revocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lost = if self.lost { ", lost" } else { "" };
-        write!(f, "Revocation({:?}{lost})", self.tasks)
-    }
-}
-
-/// A batch whose records a task can take one by one.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` has no values yet, only bytes",
-    label = "records are not decoded",
-    note = "decode them: `.json::<T>()` or `.decode(…)` of the source"
-)]
-pub trait Batch: Send + Sync + 'static {
-    /// The values of its records.
-    type Value: Send + 'static;
-
-    /// How many records there are.
-    fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Makes the record with this index, in order of the offsets. A task asks once for each.
-    fn get(&self, index: usize) -> Option<Incoming<Self::Value>>;
-
-    /// The record at an offset of this batch, unchanged as it was read; `None` if it is not in it.
-    fn dead_letter(
-        &self,
-        partition: Partition,
-        offset: i64,
-        reason: BadRecord,
-    ) -> Option<DeadLetter>;
-
-    /// Bytes that the batch holds on to.
-    fn bytes(&self) -> usize;
-}
-
-impl<B: Batch> Originals for B {
-    fn letter(&self, partition: Partition, offset: i64, reason: BadRecord) -> Option<DeadLetter> {
-        self.dead_letter(partition, offset, reason)
-    }
-}
-
-/// A record that comes out of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Incoming<T> {
-    /// Its offset.
-    pub offset: i64,
-    /// What it turned out to be.
-    pub content: Content<T>,
-}
-
-impl<T> Incoming<T> {
-    /// The record at this offset.
-    #[inline]
-    #[must_use]
-    pub fn new(offset: i64, content: Content<T>) -> Self {
-        Self { offset, content }
-    }
-}
-
-/// What a record turned out to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content<T> {
-    /// A value with its event time.
-    Value(T, Timestamp),
-    /// It does not decode.
-    Bad(BadRecord),
-    /// It has no value.
-    Tombstone,
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::dead_letter::{DeadLetter, Original};
-use crate::error::BadRecord;
+use crate::error::{BadRecord, Error};
 use crate::raw_record::{RawHeader, RawRecord};
 use crate::record::Origin;
 use crate::record::Partition;
@@ -180,6 +180,7 @@ impl RawBuffer {
     fn keep(&mut self, piece: &[u8]) -> (u32, u32) {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(piece);
+        // More than this is refused once the whole record is here.
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         (short(from), short(self.bytes.len()))
     }
@@ -212,7 +213,10 @@ impl RawBuffer {
     }
 
     fn piece(&self, (from, to): (u32, u32)) -> &[u8] {
-        self.bytes.get(from as usize..to as usize).unwrap_or_default()
+        self.bytes.get(from as usize..to as usize).unwrap_or_else(|| {
+            Error::broken("a piece of a record lies outside of its batch").spoil_epoch();
+            &[]
+        })
     }
 }
 
@@ -233,7 +237,10 @@ impl RawRecords for RawBuffer {
 
     fn headers(&self, index: usize) -> Headers {
         let (from, to) = self.records.get(index).map_or((0, 0), |entry| entry.headers);
-        let entries = self.headers.get(from as usize..to as usize).unwrap_or_default();
+        let entries = self.headers.get(from as usize..to as usize).unwrap_or_else(|| {
+            Error::broken("headers of a record lie outside of its batch").spoil_epoch();
+            &[]
+        });
         let header = |header: &HeaderEntry| {
             let name = String::from_utf8_lossy(self.piece(header.name)).into_owned();
             (name, header.value.map(|piece| self.piece(piece).to_vec()))

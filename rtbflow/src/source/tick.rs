@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::stream;
 
+use crate::bounded::offset_of;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::record::{Partition, Topic};
@@ -105,19 +106,13 @@ impl Source for TickSource {
         self.validate()?;
         let start = self.start.unwrap_or(Timestamp::from_millis(0));
         let dial = Dial { start_ms: start.as_millis(), interval_ms: self.interval_ms };
-        let (begins, skips) = (self.start, self.skip_missed);
+        let (begins, skips) = (self.start.is_some(), self.skip_missed);
         let event_time = Arc::new(EventTime::new(|tick: &Timestamp| *tick, Duration::ZERO));
         Ok(FixedFeed::new(vec![Partition::new(self.topic, 0)], move |_, from| {
             let now = context.clock.now();
-            let next = match from {
-                None if begins.is_some() => 0,
-                None => dial.last(now).max(0),
-                Some(from) if skips => dial.last(now).max(from),
-                Some(from) => from,
-            };
             let reader = TickReader {
                 dial,
-                next,
+                next: dial.first(now, from, (begins, skips)),
                 end: context.until_end.then(|| dial.last(now)),
                 clock: Arc::clone(&context.clock),
                 event_time: Arc::clone(&event_time),
@@ -147,6 +142,17 @@ impl Dial {
         )
     }
 
+    /// The number of the first tick that is read from an offset on: of the first that there is if it `begins`
+    /// somewhere, of the last if it `skips` those that were missed.
+    fn first(self, now: Timestamp, from: Option<i64>, (begins, skips): (bool, bool)) -> i64 {
+        match from {
+            None if begins => 0,
+            None => self.last(now).max(0),
+            Some(from) if skips => self.last(now).max(from),
+            Some(from) => from,
+        }
+    }
+
     /// The number of the last tick up to now.
     fn last(self, now: Timestamp) -> i64 {
         now.as_millis().saturating_sub(self.start_ms).div_euclid(self.interval_ms)
@@ -171,7 +177,7 @@ impl TickReader {
             let first = self.next;
             let ticks: Vec<_> =
                 (first..=due).take(MOST_RECORDS).map(|number| self.dial.time(number)).collect();
-            self.next = first.saturating_add(i64::try_from(ticks.len()).unwrap_or(i64::MAX));
+            self.next = first.saturating_add(offset_of(ticks.len()));
             let event_time = Arc::clone(&self.event_time);
             return Delivery::Batch(MemoryBatch::new(ticks, first, event_time, now));
         }

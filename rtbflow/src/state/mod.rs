@@ -19,7 +19,6 @@ mod format;
 mod frame;
 mod keyed_state;
 mod older;
-mod segment;
 mod snapshot;
 
 pub use bucket::Bucket;

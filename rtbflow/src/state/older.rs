@@ -18,7 +18,8 @@ pub(super) fn next_entry<E: Serialize + DeserializeOwned>(
     let before = *entries;
     let entry: E = rmp_serde::decode::from_read(&mut *entries)
         .map_err(|error| format!("it was stored as another type ({error})"))?;
-    let written = before.get(..before.len() - entries.len()).unwrap_or_default();
+    let written = before.get(..before.len() - entries.len());
+    let written = written.ok_or("more of it was read than there is")?;
     let again = rmp_serde::to_vec(&entry)
         .map_err(|error| format!("it was stored as another type ({error})"))?;
     if !same(written, &again) {

@@ -88,7 +88,7 @@ impl<T: Clone + Send + Sync + 'static> Writer for ChannelWriter<T> {
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
         async move {
             let mut sender = self.sender.lock().await;
-            for record in Rows::<T>::of(epochs, self.place) {
+            for record in Rows::<T>::of(epochs, self.place)? {
                 sender.send(record.clone()).await.map_err(|_| {
                     Error::permanent("write into a channel: whoever read it is gone")
                 })?;

@@ -124,11 +124,11 @@ impl<T: Clone + Send + Sync + 'static> Writer for Closure<T> {
     }
 
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
-        let records: Vec<Record<T>> = Rows::of(epochs, self.place).cloned().collect();
-        if records.is_empty() {
-            return future::ready(Ok(())).boxed();
+        match Rows::of(epochs, self.place).map(|rows| rows.cloned().collect::<Vec<_>>()) {
+            Ok(records) if records.is_empty() => future::ready(Ok(())).boxed(),
+            Ok(records) => (self.write)(records),
+            Err(error) => future::ready(Err(error)).boxed(),
         }
-        (self.write)(records)
     }
 }
 

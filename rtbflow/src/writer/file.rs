@@ -81,13 +81,24 @@ impl<T: Serialize + Clone + Send + Sync + 'static> JsonFiles<T> {
         Rows::new(self.place)
     }
 
-    fn write_epoch(&self, epoch: &Epoch) -> io::Result<()> {
-        let mut records = Rows::<T>::of(std::slice::from_ref(epoch), self.place).peekable();
-        if records.peek().is_none() {
+    /// Writes what an epoch has staged, if anything, into a file of its own.
+    fn write_epoch(&self, epoch: &Epoch) -> Result<()> {
+        let mut rows = Rows::<T>::of(std::slice::from_ref(epoch), self.place)?.peekable();
+        if rows.peek().is_none() {
             return Ok(());
         }
-        let commit = epoch.advances.first().map_or(0, |step| step.to.commit);
-        let name = format!("{}-{commit:020}", epoch.task.number);
+        let advance = epoch.advances.first();
+        let advance =
+            advance.ok_or_else(|| Error::broken("an epoch with rows is of no partition"))?;
+        let name = format!("{}-{:020}", epoch.task.number, advance.to.commit);
+        self.write_file(&name, rows).map_err(|error| self.failed(error))
+    }
+
+    fn write_file<'a>(
+        &self,
+        name: &str,
+        records: impl Iterator<Item = &'a Record<T>>,
+    ) -> io::Result<()> {
         let unfinished = self.folder.join(format!("{name}.unfinished"));
         let mut file = BufWriter::new(File::create(&unfinished)?);
         for Record { value, .. } in records {
@@ -96,6 +107,17 @@ impl<T: Serialize + Clone + Send + Sync + 'static> JsonFiles<T> {
         }
         file.into_inner()?.sync_all()?;
         fs::rename(&unfinished, self.folder.join(format!("{name}.jsonl")))
+    }
+}
+
+impl<T> JsonFiles<T> {
+    fn failed(&self, error: io::Error) -> Error {
+        let what = format!("write JSON lines into {}", self.folder.display());
+        // What has no JSON form has none the next time either; a full disk may have room again.
+        let useless =
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+        let error_of = if useless { Error::permanent } else { Error::transient };
+        error_of(what).because(error)
     }
 }
 
@@ -123,14 +145,7 @@ impl<T: Serialize + Clone + Send + Sync + 'static> Writer for JsonFiles<T> {
             return future::ready(Ok(())).boxed();
         }
         let written = epochs_with_rows.try_for_each(|epoch| self.write_epoch(epoch));
-        let written = written.and_then(|()| sync(&self.folder)).map_err(|error| {
-            let what = format!("write JSON lines into {}", self.folder.display());
-            // What has no JSON form has none the next time either; a full disk may have room again.
-            let useless =
-                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
-            let error_of = if useless { Error::permanent } else { Error::transient };
-            error_of(what).because(error)
-        });
+        let written = written.and_then(|()| sync(&self.folder).map_err(|error| self.failed(error)));
         future::ready(written).boxed()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::epoch::Epoch;
+use crate::error::{Error, Result};
 use crate::record::{Origin, Record};
 use crate::sink::Sink;
 use crate::staged::{Place, Staged, StagedRows};
@@ -33,9 +34,10 @@ use crate::staged::{Place, Staged, StagedRows};
 ///     }
 ///
 ///     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
-///         let sum: u64 = Rows::<u64>::of(epochs, self.0).map(|record| record.value).sum();
-///         self.1.fetch_add(sum, Ordering::Relaxed);
-///         async { Ok(()) }.boxed()
+///         let added = Rows::<u64>::of(epochs, self.0).map(|rows| {
+///             self.1.fetch_add(rows.map(|record| record.value).sum(), Ordering::Relaxed);
+///         });
+///         async { added }.boxed()
 ///     }
 /// }
 ///
@@ -78,13 +80,24 @@ impl<T: Clone + Send + Sync + 'static> Rows<T> {
     }
 
     /// The records that epochs have staged for a place, in order, but for those that were refused.
-    pub fn of(epochs: &[Epoch], place: Place) -> impl Iterator<Item = &Record<T>> {
-        let staged = epochs.iter().flat_map(move |epoch| epoch.staged_for(place));
-        staged
-            .filter_map(|staged| Some((staged, staged.batch::<SinkBatch<T>>()?)))
+    ///
+    /// # Errors
+    /// A permanent one if something else than [`Rows`] of this type is staged for the place: it would not be written.
+    pub fn of(epochs: &[Epoch], place: Place) -> Result<impl Iterator<Item = &Record<T>>> {
+        let staged = || epochs.iter().flat_map(move |epoch| epoch.staged_for(place));
+        if staged().any(|staged| staged.batch::<SinkBatch<T>>().is_none()) {
+            return Err(Error::permanent(format!(
+                "write rows of {} to {}: a sink has staged others for the same place; give each type of rows a place \
+                 and a writer of its own",
+                std::any::type_name::<T>(),
+                place.kind()
+            )));
+        }
+        let rows = staged().filter_map(|staged| Some((staged, staged.batch::<SinkBatch<T>>()?)));
+        Ok(rows
             .flat_map(|(staged, rows)| rows.iter().enumerate().map(move |row| (staged, row)))
             .filter(|(staged, (row, _))| !staged.is_refused(*row))
-            .map(|(_, (_, record))| record)
+            .map(|(_, (_, record))| record))
     }
 }
 
@@ -114,6 +127,8 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Rows<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::barrier::Gathered;
+    use crate::position::Task;
     use crate::testing::builders::record;
     use crate::testing::laws;
 
@@ -121,5 +136,18 @@ mod tests {
     fn keeps_the_laws_of_sinks() {
         let place = Place::new("test");
         laws::sink(|| Rows::new(place), &[record("a", 0), record("b", 1)]);
+    }
+
+    #[test]
+    fn rows_of_another_type_are_not_passed_over() {
+        let (place, mut gathered) = (Place::new("test"), Gathered::default());
+        let mut sink = Rows::new(place);
+        sink.write(&record(7_i64, 0));
+        sink.stage(&mut gathered.staged);
+        let epochs = [Epoch::new(Task { number: 0, of: 1 }, Vec::new(), gathered)];
+        assert_eq!(Rows::<i64>::of(&epochs, place).unwrap().count(), 1);
+        let error = Rows::<u8>::of(&epochs, place).map(drop).unwrap_err();
+        assert!(error.to_string().contains("write rows of u8 to test"), "{error}");
+        assert_eq!(Rows::<u8>::of(&epochs, Place::new("other")).unwrap().count(), 0);
     }
 }

@@ -71,11 +71,13 @@ impl<T: Clone + Send + Sync + 'static> Stdout<T> {
     }
 
     /// Prints what epochs have staged to `out`.
-    fn print(&self, epochs: &[Epoch], mut out: impl Write) -> io::Result<()> {
-        for Record { value, .. } in Rows::<T>::of(epochs, self.place) {
-            writeln!(out, "{}", (self.text)(value))?;
-        }
-        out.flush()
+    fn print(&self, epochs: &[Epoch], mut out: impl Write) -> Result<()> {
+        let mut rows = Rows::<T>::of(epochs, self.place)?;
+        let printed =
+            rows.try_for_each(|Record { value, .. }| writeln!(out, "{}", (self.text)(value)));
+        printed
+            .and_then(|()| out.flush())
+            .map_err(|error| Error::permanent("print to the standard output").because(error))
     }
 }
 
@@ -86,8 +88,6 @@ impl<T: Clone + Send + Sync + 'static> Writer for Stdout<T> {
 
     fn write<'a>(&'a self, epochs: &'a [Epoch]) -> BoxFuture<'a, Result<()>> {
         let printed = self.print(epochs, io::BufWriter::new(io::stdout().lock()));
-        let printed = printed
-            .map_err(|error| Error::permanent("print to the standard output").because(error));
         future::ready(printed).boxed()
     }
 }

@@ -47,7 +47,7 @@ impl Desk {
     }
 
     fn arrives(&self, lane: usize, arrival: Arrival<Written>) {
-        self.mailbox.lock().arrivals.push((lane, arrival));
+        self.mailbox.lock().arrive(lane, arrival).unwrap();
     }
 
     fn records(&self, lane: usize, first: i64, times: &[i64]) {

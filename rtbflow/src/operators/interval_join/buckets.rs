@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use super::keys::NONE;
+use crate::bounded::entry_number;
+use crate::error::Error;
 use crate::state::Bucket;
 
 /// A side's records are held in this many spans of time, and one more: a span is what is dropped at once.
@@ -46,11 +48,29 @@ impl TimeBucket {
     pub(super) fn add(&mut self, slot: u32) -> u32 {
         self.slots.push(slot);
         self.live_count += 1;
-        u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        entry_number(self.slots.len() - 1)
     }
 }
 
 impl TimeBucket {
+    /// How much changed that the log does not have: records that came, and those of the log that have got a partner
+    /// and are still there.
+    pub(super) fn changed(&mut self) -> usize {
+        let Self { slots, marks, .. } = self;
+        marks.retain(|number| slots.get(*number as usize) != Some(&NONE));
+        let fresh = slots.iter().skip(self.logged_count);
+        fresh.filter(|slot| **slot != NONE).count() + marks.len()
+    }
+
+    /// Gives the numbers of records that are gone, and that the log never had, to others.
+    pub(super) fn close_gaps(&mut self) {
+        let (mut number, kept) = (0, self.logged_count);
+        self.slots.retain(|slot| {
+            number += 1;
+            number <= kept || *slot != NONE
+        });
+    }
+
     /// Drops a record.
     pub(super) fn take(&mut self, number: u32) -> Option<u32> {
         let slot = self.slots.get_mut(number as usize).filter(|slot| **slot != NONE)?;
@@ -92,26 +112,40 @@ impl Buckets {
         self.open.get_mut(at)
     }
 
+    /// Where the bucket of a record that is held stands.
+    #[inline]
+    fn position_of(&self, timestamp: i64) -> Option<usize> {
+        let found = self.position(self.id(timestamp)).ok();
+        if found.is_none() {
+            Error::broken("a record is held whose bucket is not").spoil_epoch();
+        }
+        found
+    }
+
     #[inline]
     fn find(&mut self, timestamp: i64) -> Option<&mut TimeBucket> {
-        let at = self.position(self.id(timestamp)).ok()?;
+        let at = self.position_of(timestamp)?;
         self.open.get_mut(at)
     }
 
     /// Adds a record; returns its number in its bucket.
     #[inline]
     pub(super) fn add(&mut self, timestamp: i64, slot: u32) -> u32 {
-        self.open(self.id(timestamp)).map_or(NONE, |bucket| bucket.add(slot))
+        let Some(bucket) = self.open(self.id(timestamp)) else {
+            Error::broken("the bucket of a record was not opened").spoil_epoch();
+            return NONE;
+        };
+        bucket.add(slot)
     }
 
     /// Notes that a record is gone.
     pub(super) fn remove(&mut self, timestamp: i64, number: u32) {
-        if let Some(bucket) = self.find(timestamp) {
-            bucket.take(number);
+        if self.find(timestamp).and_then(|bucket| bucket.take(number)).is_none() {
+            Error::broken("a record goes that its bucket has not").spoil_epoch();
         }
     }
 
-    /// Drops the record with this number in a bucket.
+    /// Drops the record with this number in a bucket; `None` if the bucket is over.
     pub(super) fn take(&mut self, bucket: i64, number: u32) -> Option<u32> {
         let at = self.position(bucket).ok()?;
         self.open.get_mut(at)?.take(number)
@@ -119,7 +153,7 @@ impl Buckets {
 
     /// The bucket of a record, if the log has it.
     pub(super) fn logged(&self, timestamp: i64, number: u32) -> Option<i64> {
-        let bucket = self.open.get(self.position(self.id(timestamp)).ok()?)?;
+        let bucket = self.open.get(self.position_of(timestamp)?)?;
         ((number as usize) < bucket.logged_count).then_some(bucket.id)
     }
 

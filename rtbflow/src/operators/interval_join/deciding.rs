@@ -70,6 +70,7 @@ impl Deciding {
             return;
         }
         let mut entries = ChunkWriter::new(Format::new(version, GONE));
+        // What is not known to be there is written whole.
         self.gone.iter().skip(known.unwrap_or(0)).for_each(|gone| entries.put(gone));
         match known {
             None => snapshot.replace(gone, entries),

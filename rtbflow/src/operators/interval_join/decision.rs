@@ -7,6 +7,7 @@ use super::due::{Due, out_alone, passed, right_due};
 use super::logic::IntervalJoinLogic;
 use super::side::Slot;
 use super::{JoinKind, Narrow, Touch};
+use crate::error::Error;
 use crate::operators::Outbox;
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -34,10 +35,11 @@ where
         time: i64,
         key: Option<u32>,
         times: (i64, i64),
-    ) -> impl Iterator<Item = (u32, &Slot<R>)> {
-        self.right.between(&self.keys, key, times).filter(move |(_, slot)| {
-            let lives = |right| self.narrow.lives(left, right, time.abs_diff(slot.timestamp));
-            slot.value.as_ref().is_some_and(lives)
+    ) -> impl Iterator<Item = (u32, i64, &R)> {
+        self.right.between(&self.keys, key, times).filter_map(move |(at, slot)| {
+            let right = slot.value.as_ref()?;
+            let lives = self.narrow.lives(left, right, time.abs_diff(slot.timestamp));
+            lives.then_some((at, slot.timestamp, right))
         })
     }
 
@@ -48,7 +50,7 @@ where
             return interval.1;
         }
         let oldest = self.partners_of(left, time, Some(key), interval).last();
-        oldest.map_or(interval.1, |(_, partner)| partner.timestamp)
+        oldest.map_or(interval.1, |(_, timestamp, _)| timestamp)
     }
 
     /// A right record came that the left ones in `partners` may choose: those whose oldest partner it is are
@@ -56,12 +58,13 @@ where
     pub(super) fn overtake(&mut self, slot: u32, time: i64) {
         let older = self.right.older(slot);
         for at in &self.partners {
-            let Some(Slot { value: Some(left), timestamp, .. }) = self.left.get(*at) else {
+            let Some((slot, left)) = self.left.held(*at) else {
+                Error::broken("a partner is not held").spoil_epoch();
                 continue;
             };
-            let (low, _) = self.interval_of(left, *timestamp);
+            let (low, _) = self.interval_of(left, slot.timestamp);
             let is_older = |older: &Slot<R>| {
-                let apart = timestamp.abs_diff(older.timestamp);
+                let apart = slot.timestamp.abs_diff(older.timestamp);
                 let lives = |right| self.narrow.lives(left, right, apart);
                 low <= older.timestamp && older.value.as_ref().is_some_and(lives)
             };
@@ -114,29 +117,32 @@ where
             (Some(one), Some(other)) => {
                 one.0.cmp(&other.0).then_with(|| self.places.order(one.1, other.1))
             }
+            // What is gone decides nothing, wherever it stands.
             (one, other) => one.is_some().cmp(&other.is_some()),
         }
     }
 
     fn decide_left(&mut self, due: Due, out: &mut Outbox<J::Out>) {
-        let Some(slot) = self.left.get(due.slot) else { return };
-        let (time, key, Some(value)) = (slot.timestamp, slot.key(), &slot.value) else { return };
+        // What stood here when this was noted may be gone, and another record in its place.
+        let Some((slot, value)) = self.left.held(due.slot) else { return };
+        let (time, key) = (slot.timestamp, slot.key());
         let interval = self.interval_of(value, time);
         let has_partners = self.touch == Touch::All && slot.matched;
-        // What stood here when this was noted may be gone, and another record in its place.
         if has_partners || !self.passed(self.left_due(value, time, key)) {
             return;
         }
         if self.deciding.before.is_some() {
             self.deciding.gone.extend(self.left.logged(due.slot));
         }
-        if let Some(value) = self.left.remove(due.slot, &mut self.keys) {
-            self.decided |= self.deciding.before.is_none();
-            self.emit((value, time), Some(key), interval, out);
-        }
+        let Some(value) = self.left.remove(due.slot, &mut self.keys) else {
+            return Error::broken("a left record is decided that is not held").spoil_epoch();
+        };
+        self.decided |= self.deciding.before.is_none();
+        self.emit((value, time), Some(key), interval, out);
     }
 
     fn decide_right(&mut self, due: Due, out: &mut Outbox<J::Out>) {
+        // What stood here when this was noted may be gone.
         let Some(slot) = self.right.get(due.slot) else { return };
         let time = slot.timestamp;
         if slot.matched || !self.passed(right_due(self.touch, self.interval, time)) {
@@ -145,10 +151,11 @@ where
         if self.deciding.before.is_some() {
             self.deciding.gone.extend(self.right.logged(due.slot));
         }
-        if let Some(value) = self.right.remove(due.slot, &mut self.keys) {
-            self.decided |= self.deciding.before.is_none();
-            out_alone(J::right(value), time, out);
-        }
+        let Some(value) = self.right.remove(due.slot, &mut self.keys) else {
+            return Error::broken("a right record is decided that is not held").spoil_epoch();
+        };
+        self.decided |= self.deciding.before.is_none();
+        out_alone(J::right(value), time, out);
     }
 
     /// The partner of these times that a left record chooses.
@@ -159,12 +166,12 @@ where
         interval: (i64, i64),
     ) -> Option<(u32, i64, R)> {
         let mut partners = self.partners_of(left, time, key, interval);
-        let (at, slot) = match self.touch {
+        let chosen = match self.touch {
             Touch::All => None,
             Touch::Last => partners.next(),
             Touch::First => partners.last(),
-        }?;
-        Some((at, slot.timestamp, slot.value.clone()?))
+        };
+        chosen.map(|(at, timestamp, right)| (at, timestamp, right.clone()))
     }
 
     /// Emits a left record that is decided: with the partner of these times that it chooses, or alone.
@@ -200,29 +207,49 @@ where
         if self.left.settle() | self.right.settle() {
             self.deciding.forget();
         }
-        let lefts: Vec<u32> = self.left.all().collect();
-        for slot in lefts {
-            let Some(held) = self.left.get(slot) else { continue };
-            let waits = self.touch != Touch::All || (J::LEFT && !held.matched);
-            let Some(value) = held.value.as_ref().filter(|_| waits) else { continue };
-            let at = self.left_due(value, held.timestamp, held.key());
-            if self.passed(at) {
-                self.left.remove(slot, &mut self.keys);
-            } else {
-                self.due.push(Reverse(Due { at, is_right: false, slot }));
-            }
-        }
-        let rights: Vec<u32> = if J::RIGHT { self.right.all().collect() } else { Vec::new() };
-        for slot in rights {
-            let Some(held) = self.right.get(slot).filter(|held| !held.matched) else { continue };
-            let at = right_due(self.touch, self.interval, held.timestamp);
-            if self.passed(at) {
-                self.right.remove(slot, &mut self.keys);
-            } else {
-                self.due.push(Reverse(Due { at, is_right: true, slot }));
-            }
+        self.settle_lefts();
+        if J::RIGHT {
+            self.settle_rights();
         }
         self.resume();
+    }
+
+    /// Notes when each left record is decided; those that were are dropped.
+    fn settle_lefts(&mut self) {
+        let lefts: Vec<u32> = self.left.all().collect();
+        for slot in lefts {
+            let Some((held, value)) = self.left.held(slot) else {
+                Error::broken("a bucket has a left record that is not held").spoil_epoch();
+                continue;
+            };
+            if self.touch != Touch::All || (J::LEFT && !held.matched) {
+                let at = self.left_due(value, held.timestamp, held.key());
+                if self.passed(at) {
+                    self.left.remove(slot, &mut self.keys);
+                } else {
+                    self.due.push(Reverse(Due { at, is_right: false, slot }));
+                }
+            }
+        }
+    }
+
+    /// Notes when each right record is decided; those that were are dropped.
+    fn settle_rights(&mut self) {
+        let rights: Vec<u32> = self.right.all().collect();
+        for slot in rights {
+            let Some(held) = self.right.get(slot) else {
+                Error::broken("a bucket has a right record that is not held").spoil_epoch();
+                continue;
+            };
+            if !held.matched {
+                let at = right_due(self.touch, self.interval, held.timestamp);
+                if self.passed(at) {
+                    self.right.remove(slot, &mut self.keys);
+                } else {
+                    self.due.push(Reverse(Due { at, is_right: true, slot }));
+                }
+            }
+        }
     }
 
     /// The watermark decides records; before it, another held.
@@ -233,6 +260,7 @@ where
 
     /// Decides some; whether there may be more.
     pub(super) fn decide_more(&mut self, out: &mut Outbox<J::Out>) -> bool {
+        // Without it, no watermark decides anything at the moment.
         let Some(before) = self.deciding.before else { return false };
         let room = out.room();
         while out.len() < room {

@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::pages::Pages;
+use crate::error::Error;
 
 /// The number of nothing.
 pub(super) const NONE: u32 = u32::MAX;
@@ -17,7 +18,7 @@ const PARTS: usize = 64;
 pub(super) struct Keys<K> {
     entries: Pages<Entry<K>>,
     free: Vec<u32>,
-    index: Vec<HashTable<u32>>,
+    index: Box<[HashTable<u32>; PARTS]>,
     hasher: RandomState,
 }
 
@@ -29,7 +30,7 @@ struct Entry<K> {
 
 impl<K> Default for Keys<K> {
     fn default() -> Self {
-        let index = (0..PARTS).map(|_| HashTable::new()).collect();
+        let index = Box::new(std::array::from_fn(|_| HashTable::new()));
         Self { entries: Pages::default(), free: Vec::new(), index, hasher: RandomState::default() }
     }
 }
@@ -37,7 +38,8 @@ impl<K> Default for Keys<K> {
 /// The part of the index for a hash; a table uses the lowest and the highest bits itself.
 #[inline]
 fn part(hash: u64) -> usize {
-    usize::try_from(hash >> 40).unwrap_or(0) % PARTS
+    let [_, _, byte, ..] = hash.to_be_bytes();
+    usize::from(byte) % PARTS
 }
 
 impl<K: Hash + Eq> Keys<K> {
@@ -60,8 +62,9 @@ impl<K: Hash + Eq> Keys<K> {
         let entry = Entry { key: Some(key), newest: [NONE; 2] };
         let number = match self.free.pop() {
             Some(number) => {
-                if let Some(free) = self.entries.get_mut(number) {
-                    *free = entry;
+                match self.entries.get_mut(number) {
+                    Some(free) => *free = entry,
+                    None => Error::broken("a number is free that no key had").spoil_epoch(),
                 }
                 number
             }
@@ -70,10 +73,17 @@ impl<K: Hash + Eq> Keys<K> {
         let Self { entries, index, hasher, .. } = self;
         let of = |number: &u32| {
             let key = entries.get(*number).and_then(|entry| entry.key.as_ref());
-            key.map_or(0, |key| hasher.hash_one(key))
+            key.map_or_else(
+                || {
+                    Error::broken("the index has a key that is not held").spoil_epoch();
+                    0
+                },
+                |key| hasher.hash_one(key),
+            )
         };
-        if let Some(part) = index.get_mut(part(hash)) {
-            part.insert_unique(hash, number, of);
+        match index.get_mut(part(hash)) {
+            Some(part) => _ = part.insert_unique(hash, number, of),
+            None => Error::broken("a hash belongs to no part of the index").spoil_epoch(),
         }
         number
     }
@@ -88,26 +98,40 @@ impl<K: Hash + Eq> Keys<K> {
     #[inline]
     pub(super) fn newest(&self, number: u32, side: usize) -> u32 {
         let newest = self.entries.get(number).and_then(|entry| entry.newest.get(side));
-        newest.copied().unwrap_or(NONE)
+        let Some(newest) = newest else {
+            Error::broken("a number is that of no key").spoil_epoch();
+            return NONE;
+        };
+        *newest
     }
 
     /// Says which is the newest record of a side of a key. A key without any is dropped.
     #[inline]
     pub(super) fn set_newest(&mut self, number: u32, side: usize, newest: u32) {
-        let Some(entry) = self.entries.get_mut(number) else { return };
-        if let Some(of_side) = entry.newest.get_mut(side) {
-            *of_side = newest;
+        let entry = self.entries.get_mut(number);
+        match entry.and_then(|entry| entry.newest.get_mut(side)) {
+            Some(of_side) => *of_side = newest,
+            None => Error::broken("a number is that of no key").spoil_epoch(),
         }
-        if entry.newest == [NONE; 2]
-            && let Some(key) = entry.key.take()
-        {
-            let hash = self.hasher.hash_one(&key);
-            let part = self.index.get_mut(part(hash));
-            if let Some(Ok(entry)) = part.map(|part| part.find_entry(hash, |at| *at == number)) {
-                entry.remove();
+        if newest == NONE {
+            self.drop_if_empty(number);
+        }
+    }
+
+    /// Drops a key of which nothing is held any more.
+    fn drop_if_empty(&mut self, number: u32) {
+        let entry = self.entries.get_mut(number).filter(|entry| entry.newest == [NONE; 2]);
+        // Otherwise a record of the other side is held.
+        let Some(key) = entry.and_then(|entry| entry.key.take()) else { return };
+        let hash = self.hasher.hash_one(&key);
+        let part = self.index.get_mut(part(hash));
+        match part.map(|part| part.find_entry(hash, |at| *at == number)) {
+            Some(Ok(entry)) => _ = entry.remove(),
+            Some(Err(_)) | None => {
+                Error::broken("a key is held that the index has not").spoil_epoch()
             }
-            self.free.push(number);
         }
+        self.free.push(number);
     }
 }
 

@@ -10,16 +10,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::deciding::Deciding;
-use super::due::{Due, out_alone, passed, right_due};
+use super::due::{Due, passed, right_due};
 use super::keys::Keys;
-use super::places::{Places, RecordPlace};
-use super::side::{Held, Side, Slot};
+use super::places::Places;
+use super::side::Side;
 use super::{Bound, JoinKind, LateRecords, Narrow, Touch};
 use crate::chunk::Chunk;
 use crate::either::Either;
 use crate::error::Result;
 use crate::operators::{Logic, Outbox, Snapshot};
-use crate::record::{Origin, Record};
+use crate::record::Record;
 use crate::state::{ChunkReader, ChunkWriter, Format, short_name};
 use crate::time::Timestamp;
 
@@ -29,8 +29,8 @@ const WATERMARK: i64 = i64::MIN;
 /// Those of the watermark whose records are being decided, and of those that were.
 const DECIDING: i64 = i64::MIN + 1;
 const GONE: i64 = i64::MIN + 2;
-const LEFT: usize = 0;
-const RIGHT: usize = 1;
+pub(super) const LEFT: usize = 0;
+pub(super) const RIGHT: usize = 1;
 
 /// The logic behind [`Connected::interval_join`](crate::operators::Connected::interval_join).
 ///
@@ -142,168 +142,6 @@ where
             kind: PhantomData,
         }
     }
-
-    /// The times of the partners that a left record can have.
-    #[inline]
-    pub(super) fn interval_of(&self, left: &L, timestamp: i64) -> (i64, i64) {
-        let (mut lower, mut upper) = self.interval;
-        if let Some((from, to)) = self.narrow.interval(left) {
-            (lower, upper) = (lower.max(from.first_ms()), upper.min(to.last_ms()));
-        }
-        (timestamp.saturating_add(lower), timestamp.saturating_add(upper))
-    }
-
-    /// Of the times, those of which records of a side are still held.
-    #[inline]
-    fn held(&self, side: usize, (low, high): (i64, i64)) -> (i64, i64) {
-        let hold = self.hold.get(side).copied().unwrap_or(0);
-        (low.max(self.watermark.saturating_sub(hold)), high)
-    }
-
-    /// Whether a record is late, and what becomes of it then.
-    #[inline]
-    fn rejects(
-        &self,
-        side: usize,
-        timestamp: i64,
-        origin: Option<Origin>,
-        out: &mut Outbox<J::Out>,
-    ) -> bool {
-        let allowed = self.watermark.saturating_sub(self.allowed_lateness_ms);
-        let Some(LateRecords::Rejected(late)) = self.late.get(side) else { return false };
-        if timestamp >= allowed {
-            return false;
-        }
-        let at = Timestamp::from_millis;
-        let (time, watermark) = (at(timestamp), at(self.watermark));
-        out.late(*late, origin, at(allowed).since(time), || {
-            format!("its time is {time}, the watermark is {watermark}")
-        });
-        true
-    }
-
-    /// A left record came when the watermark had passed its interval: partners that it could have had may be
-    /// gone.
-    #[cold]
-    fn joins_behind(&self, timestamp: i64, origin: Option<Origin>, out: &mut Outbox<J::Out>) {
-        let (time, watermark) =
-            (Timestamp::from_millis(timestamp), Timestamp::from_millis(self.watermark));
-        out.behind(origin, watermark.since(time), || {
-            format!("its time is {time}, the watermark is {watermark}")
-        });
-    }
-
-    fn on_left(
-        &mut self,
-        value: L,
-        (time, origin): (i64, Option<Origin>),
-        place: RecordPlace,
-        out: &mut Outbox<J::Out>,
-    ) {
-        let key = (self.left_key)(&value);
-        let hash = self.keys.hash(&key);
-        let known = self.keys.find(hash, &key);
-        let interval = self.interval_of(&value, time);
-        if time < self.watermark
-            && self.passed(interval.1)
-            && self.late.first() == Some(&LateRecords::Joined)
-        {
-            self.joins_behind(time, origin, out);
-        }
-        let mut matched = false;
-        if self.touch == Touch::All {
-            let held = self.held(RIGHT, interval);
-            let mut partners = std::mem::take(&mut self.partners);
-            partners.clear();
-            partners.extend(self.partners_of(&value, time, known, held).map(|(at, _)| at));
-            self.partners = partners;
-            matched = !self.partners.is_empty();
-            for at in self.partners.iter().rev() {
-                let Some(Slot { value: Some(right), timestamp, .. }) = self.right.get(*at) else {
-                    continue;
-                };
-                let pair = J::pair(value.clone(), right.clone());
-                out.push(Record::derived(pair, Timestamp::from_millis(time.max(*timestamp))));
-                if J::RIGHT {
-                    self.right.mark(*at);
-                }
-            }
-        }
-        let decides = self.touch != Touch::All || (J::LEFT && !matched);
-        if decides && self.passed(interval.1) {
-            return self.emit((value, time), known, self.held(RIGHT, interval), out);
-        }
-        if time < self.held(LEFT, (time, time)).0 {
-            return;
-        }
-        let key = known.unwrap_or_else(|| self.keys.add(hash, key));
-        let at = if decides { self.left_due(&value, time, key) } else { i64::MAX };
-        let held = Held { value, timestamp: time, place, matched };
-        let slot = self.left.insert(held, key, &mut self.keys, &self.places);
-        if decides {
-            self.due.push(Reverse(Due { at, is_right: false, slot }));
-            self.decide(out);
-        }
-    }
-
-    fn on_right(&mut self, value: R, time: i64, place: RecordPlace, out: &mut Outbox<J::Out>) {
-        let key = (self.right_key)(&value);
-        let hash = self.keys.hash(&key);
-        let known = self.keys.find(hash, &key);
-        let (lower, upper) = self.interval;
-        let lefts = (time.saturating_sub(upper), time.saturating_sub(lower));
-        let held = self.held(LEFT, lefts);
-        let mut partners = std::mem::take(&mut self.partners);
-        partners.clear();
-        if self.touch != Touch::Last {
-            let reaches = |slot: &Slot<L>| {
-                slot.value.as_ref().is_some_and(|left| {
-                    let (low, high) = self.interval_of(left, slot.timestamp);
-                    let apart = time.abs_diff(slot.timestamp);
-                    low <= time && time <= high && self.narrow.lives(left, &value, apart)
-                })
-            };
-            let all = self.left.between(&self.keys, known, held);
-            partners.extend(all.filter(|(_, slot)| reaches(slot)).map(|(at, _)| at));
-        }
-        self.partners = partners;
-        let mut matched = false;
-        if self.touch == Touch::All {
-            matched = !self.partners.is_empty();
-            for at in self.partners.iter().rev() {
-                let Some(Slot { value: Some(left), timestamp, .. }) = self.left.get(*at) else {
-                    continue;
-                };
-                let pair = J::pair(left.clone(), value.clone());
-                out.push(Record::derived(pair, Timestamp::from_millis(time.max(*timestamp))));
-                if J::LEFT {
-                    self.left.mark(*at);
-                }
-            }
-        }
-        let due = right_due(self.touch, self.interval, time);
-        if J::RIGHT && !matched && self.passed(due) {
-            out_alone(J::right(value), time, out);
-            return;
-        }
-        if time < self.held(RIGHT, (time, time)).0 {
-            return;
-        }
-        let key = known.unwrap_or_else(|| self.keys.add(hash, key));
-        let held = Held { value, timestamp: time, place, matched };
-        let slot = self.right.insert(held, key, &mut self.keys, &self.places);
-        if self.supersedes {
-            let settled = self.watermark.saturating_sub(self.allowed_lateness_ms);
-            self.right.supersede(key, settled, &mut self.keys);
-        }
-        if J::RIGHT && !matched {
-            self.due.push(Reverse(Due { at: due, is_right: true, slot }));
-        }
-        if self.touch == Touch::First {
-            self.overtake(slot, time);
-            self.decide(out);
-        }
-    }
 }
 
 impl<K, L, R, F, G, J, N> Logic for IntervalJoinLogic<K, L, R, F, G, J, N>
@@ -325,8 +163,9 @@ where
     fn on_record(&mut self, record: Record<Either<L, R>>, out: &mut Outbox<Self::Out>) {
         let Record { value, timestamp, origin } = record;
         let time = timestamp.as_millis();
-        let side = if matches!(value, Either::Left(_)) { LEFT } else { RIGHT };
-        if self.rejects(side, time, origin, out) {
+        let late =
+            if matches!(value, Either::Left(_)) { self.late[LEFT] } else { self.late[RIGHT] };
+        if self.rejects(late, time, origin, out) {
             return;
         }
         let place = self.places.of(origin);
@@ -388,7 +227,8 @@ where
         if chunk.bucket == WATERMARK {
             let watermark =
                 ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
-            self.logged_watermark = watermark.unwrap_or(i64::MIN);
+            // A chunk without an entry, which none writes, says nothing.
+            self.logged_watermark = watermark.unwrap_or(self.logged_watermark);
             return Ok(());
         }
         let chunk = (chunk, &*format);

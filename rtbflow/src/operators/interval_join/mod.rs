@@ -26,6 +26,7 @@
 //! });
 //! ```
 
+mod arrival;
 mod bounds;
 mod buckets;
 mod deciding;
@@ -37,6 +38,7 @@ mod logic;
 mod pages;
 mod places;
 mod side;
+mod side_log;
 
 use std::fmt;
 use std::hash::Hash;

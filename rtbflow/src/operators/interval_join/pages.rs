@@ -1,5 +1,8 @@
 //! A vector that grows without moving what is in it.
 
+use crate::bounded::entry_number;
+use crate::error::Error;
+
 /// Entries of one page, as a power of two.
 const PAGE_BITS: u32 = 12;
 const PAGE: usize = 1 << PAGE_BITS;
@@ -34,10 +37,12 @@ impl<T> Pages<T> {
             self.0.push(Vec::with_capacity(room));
         }
         let before = (self.0.len() - 1) * PAGE;
-        let Some(page) = self.0.last_mut() else { return u32::MAX };
+        let Some(page) = self.0.last_mut() else {
+            Error::broken("an entry has no page to stand in").spoil_epoch();
+            return u32::MAX;
+        };
         page.push(entry);
-        // Four billion records of one task would not fit into memory.
-        u32::try_from(before + page.len() - 1).unwrap_or(u32::MAX)
+        entry_number(before + page.len() - 1)
     }
 }
 

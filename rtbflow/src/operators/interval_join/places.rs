@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::error::{Error, Result};
 use crate::record::{Origin, Partition, Topic};
 
 /// The number of no partition: an operator made the record.
@@ -39,8 +40,10 @@ impl Places {
             self.partitions.push(partition);
             self.partitions.len() - 1
         });
-        // A task has a few partitions, not tens of thousands.
-        u16::try_from(number).unwrap_or(NOWHERE)
+        match u16::try_from(number) {
+            Ok(number) if number < NOWHERE => number,
+            Ok(_) | Err(_) => too_many(number),
+        }
     }
 
     /// Which of two records of the same time is the older: made ones are, then it goes by partition and
@@ -67,11 +70,33 @@ impl Places {
     }
 
     /// A place from the log, whose partitions have these numbers here.
-    pub(super) fn restored(&mut self, partition: u16, offset: i64, numbers: &[u16]) -> RecordPlace {
-        let partition = numbers.get(usize::from(partition)).copied().unwrap_or(NOWHERE);
+    ///
+    /// # Errors
+    /// If it is of a partition that the log does not name.
+    pub(super) fn restored(
+        &mut self,
+        partition: u16,
+        offset: i64,
+        numbers: &[u16],
+    ) -> Result<RecordPlace> {
         if partition == NOWHERE {
             self.made = self.made.max(offset);
+            return Ok(RecordPlace { partition, offset });
         }
-        RecordPlace { partition, offset }
+        let known = numbers.get(usize::from(partition)).copied();
+        let partition = known.ok_or_else(|| {
+            Error::broken("a stored record is of a partition that its chunk does not name")
+        })?;
+        Ok(RecordPlace { partition, offset })
     }
+}
+
+/// A task has a few partitions, not tens of thousands: the epoch of one that has them is not committed.
+#[cold]
+fn too_many(number: usize) -> u16 {
+    Error::config(format!(
+        "join the records of {number} partitions in one task, of at most {NOWHERE}: let the source have more tasks"
+    ))
+    .spoil_epoch();
+    NOWHERE
 }

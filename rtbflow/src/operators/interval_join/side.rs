@@ -2,17 +2,11 @@
 
 use std::hash::Hash;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::buckets::Buckets;
 use super::keys::{Keys, NONE};
 use super::pages::Pages;
 use super::places::{Places, RecordPlace};
-use crate::chunk::Chunk;
-use crate::error::Result;
-use crate::operators::Snapshot;
-use crate::state::{ChunkReader, Format};
+use crate::error::Error;
 
 /// A record that is held.
 #[derive(Debug)]
@@ -20,14 +14,14 @@ pub(super) struct Slot<T> {
     /// `None` if the slot is free.
     pub(super) value: Option<T>,
     pub(super) timestamp: i64,
-    offset: i64,
+    pub(super) offset: i64,
     key: u32,
     /// The next newer and the next older record of its key; the next free slot if this one is free.
     newer: u32,
     older: u32,
     /// Its number in its bucket.
-    number: u32,
-    partition: u16,
+    pub(super) number: u32,
+    pub(super) partition: u16,
     /// Whether it has a partner.
     pub(super) matched: bool,
 }
@@ -55,19 +49,13 @@ pub(super) struct Held<T> {
 
 /// The records of one side.
 pub(super) struct Side<T> {
-    slots: Pages<Slot<T>>,
+    pub(super) slots: Pages<Slot<T>>,
     /// The first free slot.
     free: u32,
-    buckets: Buckets,
+    pub(super) buckets: Buckets,
     /// 0 for the left side, 1 for the right.
     side: usize,
 }
-
-/// What a chunk begins with: the time that those of its records count from, the partitions that they name by
-/// number, and which records of the chunks before it have got a partner.
-type Head<P> = (i64, Vec<(P, i32)>, Vec<u32>);
-/// A record in a chunk: time, partition, offset, whether it has a partner, value.
-type Entry<T> = (i64, u16, i64, bool, T);
 
 impl<T> Side<T> {
     /// An empty side, whose records are held for this long after their time.
@@ -78,6 +66,13 @@ impl<T> Side<T> {
     #[inline]
     pub(super) fn get(&self, slot: u32) -> Option<&Slot<T>> {
         self.slots.get(slot).filter(|slot| slot.value.is_some())
+    }
+
+    /// The record that is held there, and its value.
+    #[inline]
+    pub(super) fn held(&self, slot: u32) -> Option<(&Slot<T>, &T)> {
+        let slot = self.slots.get(slot)?;
+        Some((slot, slot.value.as_ref()?))
     }
 
     /// The next older record of the same key.
@@ -121,7 +116,7 @@ impl<T> Side<T> {
     }
 
     /// Puts a record into a free slot, outside of every order.
-    fn put(&mut self, held: Held<T>, key: u32) -> u32 {
+    pub(super) fn put(&mut self, held: Held<T>, key: u32) -> u32 {
         let Held { value, timestamp, place: RecordPlace { partition, offset }, matched } = held;
         let (value, number, newer, older) = (Some(value), NONE, NONE, NONE);
         let new = Slot { value, timestamp, offset, key, newer, older, number, partition, matched };
@@ -136,17 +131,20 @@ impl<T> Side<T> {
         }
     }
 
-    fn set_number(&mut self, slot: u32, number: u32) {
-        if let Some(slot) = self.slots.get_mut(slot) {
-            slot.number = number;
+    pub(super) fn set_number(&mut self, slot: u32, number: u32) {
+        match self.slots.get_mut(slot) {
+            Some(slot) => slot.number = number,
+            None => Error::broken("a record is in no slot").spoil_epoch(),
         }
     }
 
     /// Puts a record where it belongs among those of its key; of the same time and place the last is the
     /// newest.
     #[inline]
-    fn link<K: Hash + Eq>(&mut self, slot: u32, keys: &mut Keys<K>, places: &Places) {
-        let Some(new) = self.slots.get(slot) else { return };
+    pub(super) fn link<K: Hash + Eq>(&mut self, slot: u32, keys: &mut Keys<K>, places: &Places) {
+        let Some(new) = self.slots.get(slot) else {
+            return Error::broken("a record that came is in no slot").spoil_epoch();
+        };
         let key = new.key;
         let (mut newer, mut older) = (NONE, keys.newest(key, self.side));
         while let Some(other) = self.slots.get(older) {
@@ -163,6 +161,7 @@ impl<T> Side<T> {
     /// Makes two records of a key follow one another; nothing is newer than its newest.
     #[inline]
     fn join<K: Hash + Eq>(&mut self, newer: u32, older: u32, key: u32, keys: &mut Keys<K>) {
+        // Slots stay once they are made: `NONE` alone is the number of none.
         if let Some(slot) = self.slots.get_mut(older) {
             slot.newer = newer;
         }
@@ -183,6 +182,7 @@ impl<T> Side<T> {
     /// Drops the records of a key that are older than its newest one up to this time.
     pub(super) fn supersede<K: Hash + Eq>(&mut self, key: u32, until: i64, keys: &mut Keys<K>) {
         let newest = self.between(keys, Some(key), (i64::MIN, until)).next();
+        // All of them are later.
         let Some((newest, _)) = newest else { return };
         while let Some(older) = self.slots.get(newest).map(|slot| slot.older)
             && self.remove(older, keys).is_some()
@@ -191,6 +191,7 @@ impl<T> Side<T> {
 
     fn unlink<K: Hash + Eq>(&mut self, at: u32, keys: &mut Keys<K>) -> Option<T> {
         let free = self.free;
+        // `NONE` is what a bucket has of a record that is gone.
         let slot = self.slots.get_mut(at)?;
         let value = slot.value.take()?;
         let (newer, older, key) = (slot.newer, slot.older, slot.key);
@@ -203,9 +204,10 @@ impl<T> Side<T> {
     /// Notes that a record has a partner.
     #[inline]
     pub(super) fn mark(&mut self, slot: u32) {
-        if let Some(slot) = self.slots.get_mut(slot)
-            && !std::mem::replace(&mut slot.matched, true)
-        {
+        let Some(slot) = self.slots.get_mut(slot) else {
+            return Error::broken("a partner is in no slot").spoil_epoch();
+        };
+        if !std::mem::replace(&mut slot.matched, true) {
             self.buckets.mark(slot.timestamp, slot.number);
         }
     }
@@ -241,6 +243,7 @@ impl<T> Side<T> {
 
     /// Drops a record that was brought back.
     pub(super) fn forget<K: Hash + Eq>(&mut self, bucket: i64, number: u32, keys: &mut Keys<K>) {
+        // What was decided may be over since, with its bucket.
         if let Some(slot) = self.buckets.take(bucket, number) {
             self.unlink(slot, keys);
         }
@@ -253,117 +256,13 @@ impl<T> Side<T> {
         let foreign = self.buckets.take_foreign(|slot| slots.get(slot).map(|slot| slot.timestamp));
         let any = !foreign.is_empty();
         for slot in foreign.into_iter().flat_map(|bucket| bucket.slots) {
+            // What is gone is in no bucket.
             if let Some(timestamp) = self.get(slot).map(|slot| slot.timestamp) {
                 let number = self.buckets.add(timestamp, slot);
                 self.set_number(slot, number);
             }
         }
         any
-    }
-}
-
-impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
-    /// Hands over what changed; `renumbers` says whether records that the log has may get other numbers.
-    pub(super) fn snapshot(
-        &mut self,
-        (format, renumbers): (&Format, bool),
-        places: &Places,
-        snapshot: &mut Snapshot,
-    ) {
-        for bucket in self.buckets.ended.drain(..) {
-            snapshot.drop_bucket(bucket);
-        }
-        for bucket in &mut self.buckets.open {
-            if bucket.slots.len() == bucket.logged_count && bucket.marks.is_empty() {
-                continue;
-            }
-            let is_gone = |number: &u32| bucket.slots.get(*number as usize) == Some(&NONE);
-            bucket.marks.retain(|number| !is_gone(number));
-            let fresh = bucket.slots.iter().skip(bucket.logged_count);
-            let changed = fresh.filter(|slot| **slot != NONE).count() + bucket.marks.len();
-            if !renumbers {
-                bucket.log.restored(changed);
-            }
-            let rewrite =
-                renumbers && changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
-            if rewrite {
-                bucket.logged_count = 0;
-                bucket.marks.clear();
-            }
-            // What the log never had of the numbers is given to others.
-            let mut number = 0;
-            let kept = bucket.logged_count;
-            bucket.slots.retain(|slot| {
-                number += 1;
-                number <= kept || *slot != NONE
-            });
-            if changed == 0 {
-                continue;
-            }
-            let mut written = bucket.log.writer(format);
-            let first = bucket.slots.iter().find_map(|slot| self.slots.get(*slot));
-            let base = first.map_or(0, |slot| slot.timestamp);
-            let head: Head<&str> = (base, places.written(), std::mem::take(&mut bucket.marks));
-            written.put_head::<Head<String>>(&head);
-            for (number, at) in bucket.slots.iter().enumerate().skip(kept) {
-                let Some(slot) = self.slots.get_mut(*at) else { continue };
-                slot.number = u32::try_from(number).unwrap_or(NONE);
-                if let Some(value) = &slot.value {
-                    let since = slot.timestamp.wrapping_sub(base);
-                    let entry: Entry<&T> =
-                        (since, slot.partition, slot.offset, slot.matched, value);
-                    written.put_as::<Entry<T>>(&entry);
-                }
-            }
-            bucket.logged_count = bucket.slots.len();
-            if rewrite {
-                snapshot.replace(bucket.id, written);
-            } else {
-                snapshot.append(bucket.id, written);
-            }
-        }
-    }
-
-    /// Takes back a chunk.
-    pub(super) fn restore<K: Hash + Eq>(
-        &mut self,
-        (chunk, format): (&Chunk, &Format),
-        keys: &mut Keys<K>,
-        places: &mut Places,
-        key_of: impl Fn(&T) -> K,
-    ) -> Result<()> {
-        let mut entries = ChunkReader::open(chunk, format.clone())?;
-        let Some((base, partitions, marks)) = entries.next_head::<Head<String>>()? else {
-            return Ok(());
-        };
-        let numbers = places.numbers(&partitions);
-        let slots = self.buckets.open(chunk.bucket).map(|bucket| &bucket.slots);
-        for number in &marks {
-            let slot = slots.and_then(|slots| slots.get(*number as usize));
-            if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(*slot)) {
-                slot.matched = true;
-            }
-        }
-        let mut count = marks.len();
-        while let Some((since, partition, offset, matched, value)) =
-            entries.next_entry::<Entry<T>>()?
-        {
-            let (timestamp, place) =
-                (base.wrapping_add(since), places.restored(partition, offset, &numbers));
-            let key = keys.find_or_add(key_of(&value));
-            let slot = self.put(Held { value, timestamp, place, matched }, key);
-            if let Some(bucket) = self.buckets.open(chunk.bucket) {
-                let number = bucket.add(slot);
-                bucket.logged_count = bucket.slots.len();
-                self.set_number(slot, number);
-            }
-            self.link(slot, keys, places);
-            count += 1;
-        }
-        if let Some(bucket) = self.buckets.open(chunk.bucket) {
-            bucket.log.restored(count);
-        }
-        Ok(())
     }
 }
 

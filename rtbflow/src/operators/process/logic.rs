@@ -11,24 +11,24 @@ use crate::chunk::Chunk;
 use crate::error::Result;
 use crate::operators::process::timers::{Edit, Queue, TimeDomain};
 use crate::operators::process::turn::{Cause, KeyEntry};
-use crate::operators::process::{Process, Retention, Turn};
+use crate::operators::process::{Process, Retention};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{ChunkReader, ChunkWriter, Format, KeyedState, SlotId};
+use crate::state::{ChunkReader, ChunkWriter, Format, KeyedState};
 use crate::time::Timestamp;
 
 /// The logic behind [`KeyedFlow::process`](crate::KeyedFlow::process).
 pub(crate) struct ProcessLogic<K, T, F, P: Process<K, T>> {
     key: F,
-    retention: Retention,
-    process: P,
-    kept: KeyedState<K, KeyEntry<P::State>>,
-    event_timers: Queue,
-    wall_timers: Queue,
-    next_number: u64,
+    pub(super) retention: Retention,
+    pub(super) process: P,
+    pub(super) kept: KeyedState<K, KeyEntry<P::State>>,
+    pub(super) event_timers: Queue,
+    pub(super) wall_timers: Queue,
+    pub(super) next_number: u64,
     /// What the present turn did to the timers of its key.
-    edits: Vec<Edit>,
-    watermark: Timestamp,
+    pub(super) edits: Vec<Edit>,
+    pub(super) watermark: Timestamp,
     /// While event timers are worked off.
     working: Option<Working>,
     /// The same as the place knows it, with the watermark before.
@@ -95,83 +95,9 @@ where
         self.kept.len()
     }
 
-    /// The turn of a key that something is kept of.
-    fn turn(
-        &mut self,
-        slot: SlotId,
-        cause: Cause,
-        out: &mut Outbox<P::Output>,
-        act: impl FnOnce(&mut P, &mut Turn<'_, K, P::State, P::Output>),
-    ) {
-        let Self { process, kept, next_number, edits, watermark, .. } = self;
-        let Some((key, kept)) = kept.peek_mut(slot) else { return };
-        let (watermark, changed) = (*watermark, !matches!(cause, Cause::Record(_)));
-        let mut turn = Turn { key, kept, cause, watermark, out, edits, next_number, changed };
-        act(process, &mut turn);
-        if turn.changed {
-            self.settle(slot, cause.time(watermark));
-        }
-        self.apply(slot, out);
-    }
-
-    /// The turn of a record's key that nothing is kept of.
-    fn first_turn(&mut self, key: K, record: Record<T>, out: &mut Outbox<P::Output>) {
-        let (time, watermark) = (record.timestamp, self.watermark);
-        let mut new = KeyEntry::default();
-        let Self { process, next_number, edits, .. } = self;
-        let (key_of, kept, cause, changed) = (&key, &mut new, Cause::Record(time), false);
-        let mut turn =
-            Turn { key: key_of, kept, cause, watermark, out, edits, next_number, changed };
-        process.on_record(record, &mut turn);
-        if new.state.is_some() || !new.timers.is_empty() {
-            let slot = self.kept.insert(key, new, Timestamp::MIN);
-            self.settle(slot, time);
-            self.apply(slot, out);
-        }
-        // What is left was set and cancelled.
-        self.edits.clear();
-    }
-
-    /// Takes in what became of a key at its turn, which changed it.
-    fn settle(&mut self, slot: SlotId, time: Timestamp) {
-        self.kept.note_change(slot);
-        let (Some((_, kept)), Some(before)) = (self.kept.get(slot), self.kept.expires(slot)) else {
-            return;
-        };
-        let until = self.retention.until(time.max(self.watermark));
-        // A change that comes out of order does not take back what an earlier one has said.
-        let until = if before < Timestamp::MAX { until.max(before) } else { until };
-        let has_timers = !kept.timers.is_empty();
-        // What has expired goes now, and not with the next watermark: a restart would not wait for one.
-        if !has_timers && (kept.state.is_none() || until <= self.watermark) {
-            self.kept.remove(slot);
-        } else {
-            self.kept.expire(slot, until);
-        }
-    }
-
-    /// Takes in what became of its timers.
-    fn apply(&mut self, slot: SlotId, out: &mut Outbox<P::Output>) {
-        for edit in self.edits.drain(..) {
-            let (Edit::Set(timer) | Edit::Cancelled(timer)) = edit;
-            let queue = match timer.clock {
-                TimeDomain::Event => &mut self.event_timers,
-                TimeDomain::Wall => &mut self.wall_timers,
-            };
-            match edit {
-                Edit::Set(timer) => {
-                    queue.set(timer, slot);
-                    if timer.clock == TimeDomain::Wall {
-                        out.wake_at(timer.at);
-                    }
-                }
-                Edit::Cancelled(timer) => queue.cancel(timer),
-            }
-        }
-    }
-
     /// The turn of the next event timer that is due at this watermark; false if none is.
     fn work_off_one(&mut self, watermark: Timestamp, out: &mut Outbox<P::Output>) -> bool {
+        // No more are due.
         let Some((at, number, slot)) = self.event_timers.pop(watermark) else { return false };
         self.take(slot, number);
         self.turn(slot, Cause::EventTimer(at), out, |process, turn| {
@@ -208,13 +134,6 @@ where
         }
         self.watermark = watermark;
         self.kept.forget_where(watermark, |kept| kept.timers.is_empty());
-    }
-
-    /// A timer is no more, as its turn has come.
-    fn take(&mut self, slot: SlotId, number: u64) {
-        if let Some((_, kept)) = self.kept.peek_mut(slot) {
-            kept.timers.retain(|timer| timer.number != number);
-        }
     }
 }
 
@@ -280,6 +199,7 @@ where
     }
 
     fn more(&mut self, out: &mut Outbox<P::Output>) -> bool {
+        // Without it, no timers are being worked off.
         let Some(working) = self.working else { return false };
         let watermark = working.0;
         if let Some(held) = self.held.take().filter(|held| *held > Timestamp::MIN) {

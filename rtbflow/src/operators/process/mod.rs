@@ -9,6 +9,7 @@ mod logic;
 mod tests;
 mod timers;
 mod turn;
+mod turns;
 
 use std::hash::Hash;
 use std::time::Duration;

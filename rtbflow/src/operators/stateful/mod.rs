@@ -1,8 +1,10 @@
 //! The one poll loop behind all operators with state, and the contract of their logic.
 
+mod behind;
 mod logic;
 mod operator;
 mod outbox;
+mod passage;
 
 use crate::flow::{Elements, Flow};
 

@@ -17,15 +17,12 @@ use futures::Stream;
 use pin_project::pin_project;
 
 use crate::barrier::Barrier;
-use crate::chunk::Chunk;
 use crate::element::Element;
-use crate::error::Error;
 use crate::flow::Elements;
+use crate::operators::stateful::behind::{Behind, More, Ready, Resumed};
 use crate::operators::stateful::logic::Logic;
 use crate::operators::stateful::outbox::Outbox;
 use crate::record::Record;
-use crate::state::Snapshot;
-use crate::state::words;
 use crate::time::Timestamp;
 use crate::topology::Tip;
 
@@ -102,59 +99,6 @@ pub(super) struct Operator<L: Logic> {
     behind: Option<Behind<L::In>>,
 }
 
-/// What waits behind the outbox.
-enum Behind<T> {
-    /// A barrier passes on.
-    Passes(Barrier),
-    /// The logic may have more to emit.
-    More(More<T>),
-    /// An element that came while a barrier was looked for, and whether it was the last.
-    Next(Element<T>, bool),
-    /// The stream has ended.
-    Ended,
-}
-
-/// What follows when the logic has no more to emit.
-struct More<T> {
-    /// The watermark that it passes on then.
-    passed: Option<Timestamp>,
-    /// The record that came with it.
-    record: Option<Record<T>>,
-    /// What came while a barrier was looked for.
-    next: Option<Element<T>>,
-    ended: bool,
-}
-
-impl<T> More<T> {
-    fn new(passed: Option<Timestamp>, record: Option<Record<T>>) -> Self {
-        Self { passed, record, next: None, ended: false }
-    }
-
-    /// Whether a record waits, which a barrier must not overtake.
-    fn has_record(&self) -> bool {
-        self.record.is_some() || matches!(self.next, Some(Element::Record(..)))
-    }
-}
-
-/// Whether the logic can take the record that came.
-pub(super) enum Ready {
-    Yes,
-    /// Once it has emitted what the record's watermark made due; then this watermark holds.
-    After(Option<Timestamp>),
-}
-
-/// What becomes of an operator that had something behind its outbox.
-pub(super) enum Resumed<U> {
-    /// It goes on.
-    GoesOn,
-    /// This comes out.
-    Element(Element<U>),
-    /// It waits for the stream before it.
-    Waits,
-    /// It has ended.
-    Ended,
-}
-
 impl<L: Logic> Operator<L> {
     pub(super) fn new(name: &str, logic: L, tip: &Tip) -> Self {
         let mut operator = Self {
@@ -186,6 +130,7 @@ impl<L: Logic> Operator<L> {
             if self.logic.more(&mut self.out) {
                 return Ready::After(passed);
             }
+            // A logic that has one of its own passes none on.
             self.out.watermark = passed.unwrap_or(self.out.watermark);
         }
         Ready::Yes
@@ -240,37 +185,6 @@ impl<L: Logic> Operator<L> {
         self.pass(&barrier);
         self.note_due();
         self.behind = Some(Behind::Passes(barrier));
-    }
-
-    /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
-    fn pass(&mut self, barrier: &Barrier) {
-        let Self { logic, name, out, .. } = self;
-        if let Some(chunks) = barrier.restored(name) {
-            for chunk in &chunks {
-                if let Err(error) = logic.restore(chunk) {
-                    return barrier.fail(named(error, &chunks));
-                }
-            }
-            if barrier.is_last_restoring() {
-                logic.restored(out);
-            }
-            return;
-        }
-        let mut snapshot = Snapshot::new(Arc::clone(name));
-        logic.snapshot(&mut snapshot);
-        let (mut chunks, failure) = snapshot.finish();
-        let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
-        barrier.gather(|epoch| {
-            epoch.chunks.append(&mut chunks);
-            epoch.tally.merge(tally);
-            epoch.samples.merge(&samples);
-            epoch.behind += std::mem::take(&mut out.behind);
-            epoch.reject(out.rejects.drain(..));
-            epoch.refused.append(&mut out.refused);
-        });
-        if let Some(error) = failure {
-            barrier.fail(error);
-        }
     }
 
     /// The outbox is empty: goes on with what waited for that.
@@ -329,6 +243,28 @@ impl<L: Logic> Operator<L> {
         }
     }
 
+    /// A barrier has set out: takes it, if it passes between two results.
+    fn look<S>(
+        &mut self,
+        more: &mut More<L::In>,
+        stream: Pin<&mut S>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Barrier>>
+    where
+        S: Elements<Value = L::In>,
+    {
+        self.out.activity.await_barrier(true);
+        let found = look(more, stream, context);
+        self.out.activity.await_barrier(found.is_pending());
+        if let Poll::Ready(Some(barrier)) = &found {
+            self.barriers += 1;
+            self.pass(barrier);
+            // What goes by the wall clock has its turn when all is emitted.
+            self.out.wake_at(barrier.wall_clock());
+        }
+        found
+    }
+
     /// The logic emits more, unless a barrier passes before.
     fn go_on<S>(
         &mut self,
@@ -341,19 +277,12 @@ impl<L: Logic> Operator<L> {
     {
         let is_sent = L::RESUMES && self.out.activity.sent() > self.barriers;
         if is_sent && !more.ended && !more.has_record() {
-            self.out.activity.await_barrier(true);
-            let found = look(&mut more, stream, context);
-            self.out.activity.await_barrier(found.is_pending());
-            match found {
+            match self.look(&mut more, stream, context) {
                 Poll::Pending => {
                     self.behind = Some(Behind::More(more));
                     return Resumed::Waits;
                 }
                 Poll::Ready(Some(barrier)) => {
-                    self.barriers += 1;
-                    self.pass(&barrier);
-                    // What goes by the wall clock has its turn when all is emitted.
-                    self.out.wake_at(barrier.wall_clock());
                     self.behind = Some(Behind::More(more));
                     return Resumed::Element(Element::Barrier(barrier));
                 }
@@ -382,16 +311,6 @@ impl<L: Logic> Operator<L> {
             }
         }
         Resumed::GoesOn
-    }
-}
-
-/// An error of state that cannot be read, with what is stored: only one of an operator's chunks says it.
-fn named(error: Error, chunks: &[Chunk]) -> Error {
-    match chunks.iter().find_map(words) {
-        Some(stored) if error.is_config() && std::error::Error::source(&error).is_none() => {
-            error.because(format!("the operator's state was stored as `{stored}`"))
-        }
-        _ => error,
     }
 }
 

@@ -148,6 +148,7 @@ impl<U> Outbox<U> {
         by: Duration,
         reason: impl FnOnce() -> String,
     ) {
+        // Another operator accounts for it, or an operator has made it.
         let Some(at) = origin.filter(Origin::is_accountable) else { return };
         self.behind += 1;
         self.samples.late(at, Some(by), || {

@@ -111,6 +111,15 @@ impl<T> Aggregate<T> for Count {
     }
 }
 
+/// A count without that of a part of it.
+#[inline]
+pub(super) fn less(count: u64, part: u64) -> u64 {
+    count.checked_sub(part).unwrap_or_else(|| {
+        Error::broken("more records leave a window than are in it").spoil_epoch();
+        0
+    })
+}
+
 impl<T> Merge<T> for Count {
     const INVERTIBLE: bool = true;
 
@@ -119,7 +128,7 @@ impl<T> Merge<T> for Count {
     }
 
     fn remove(&self, from: &mut u64, part: &u64) {
-        *from = from.saturating_sub(*part);
+        *from = less(*from, *part);
     }
 }
 

@@ -36,7 +36,7 @@ impl<K, S> Closing<K, S> {
         before: usize,
     ) -> Self {
         let Open { window, logged, fresh, .. } = *open;
-        let (count, logged_count) = (entries.len(), fresh.saturating_sub(before));
+        let (count, logged_count) = (entries.len(), fresh - before);
         Self { window, entries, count, logged_count, before, unlogged: None, logged }
     }
 }
@@ -52,6 +52,7 @@ where
         let emitted = self.count - self.entries.len();
         let unlogged = self.unlogged.unwrap_or_else(|| {
             self.write_changed(format, snapshot);
+            // Those that the log has come first.
             emitted.saturating_sub(self.logged_count)
         });
         self.unlogged = Some(unlogged);

@@ -235,11 +235,15 @@ impl<S> Run<S> {
             self.parts.push_back(Stretch { from: self.count, window, state: aggregate.empty() });
         }
         self.count += 1;
-        let part = self.parts.back_mut()?;
+        let Some(part) = self.parts.back_mut() else {
+            Error::broken("a record has no stretch to belong to").spoil_epoch();
+            return None;
+        };
         part.window = Window { start: part.window.start.min(at), end: part.window.end.max(after) };
         aggregate.add(&mut part.state, record);
         // What lies before the window of the next result is not needed any more.
         let next_end = self.count.div_ceil(windows.slide) * windows.slide;
+        // Of the first windows, which have fewer records, all is.
         let needed = next_end.saturating_sub(windows.size);
         while self.parts.len() > 1 && self.parts.get(1).is_some_and(|next| next.from <= needed) {
             self.parts.pop_front();
@@ -247,24 +251,37 @@ impl<S> Run<S> {
         if !self.count.is_multiple_of(windows.slide) {
             return None;
         }
-        let first = self.parts.front()?;
-        let mut window = first.window;
-        let output = match self.parts.len() {
-            1 => made(window, &first.state),
-            _ => {
-                let mut state = aggregate.empty();
-                for part in &self.parts {
-                    merge(aggregate, &mut state, &part.state);
-                    window.start = window.start.min(part.window.start);
-                    window.end = window.end.max(part.window.end);
-                }
-                made(window, &state)
-            }
-        };
+        let due = self.whole((aggregate, merge), made);
         if windows.slide >= windows.size {
             self.parts.clear();
         }
-        Some((window, output))
+        due
+    }
+
+    /// What is made of all parts together.
+    fn whole<T, A, R>(
+        &self,
+        (aggregate, merge): (&A, fn(&A, &mut S, &S)),
+        made: impl FnOnce(Window, &S) -> R,
+    ) -> Option<(Window, R)>
+    where
+        A: Aggregate<T, State = S>,
+    {
+        let Some(first) = self.parts.front() else {
+            Error::broken("a window that is full has no records").spoil_epoch();
+            return None;
+        };
+        let mut window = first.window;
+        if self.parts.len() == 1 {
+            return Some((window, made(window, &first.state)));
+        }
+        let mut state = aggregate.empty();
+        for part in &self.parts {
+            merge(aggregate, &mut state, &part.state);
+            window.start = window.start.min(part.window.start);
+            window.end = window.end.max(part.window.end);
+        }
+        Some((window, made(window, &state)))
     }
 }
 
@@ -286,11 +303,11 @@ where
             let run = Run { count: 0, until, parts: VecDeque::new() };
             self.keys.insert(key, run, until)
         });
-        let Some((_, run)) = self.keys.peek_mut(slot) else { return };
+        let Some((key, run)) = self.keys.get_mut(slot) else {
+            return Error::broken("the key of a record was not added").spoil_epoch();
+        };
         run.until = run.until.max(until);
         let until = run.until;
-        self.keys.expire(slot, until);
-        let Some((key, run)) = self.keys.get_mut(slot) else { return };
         let aggregate = &self.aggregate;
         let due = run.add(&record, self.windows, (aggregate, self.merge), |window, state| {
             output((&*key, window), (aggregate, state), out)
@@ -299,6 +316,7 @@ where
             let windowed = Windowed { key: key.clone(), window, value };
             out.push(Record::derived(windowed, record.timestamp));
         }
+        self.keys.expire(slot, until);
     }
 
     fn on_watermark(

@@ -6,6 +6,7 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::hash::stable_hash;
 use crate::operators::window::aggregate::{Aggregate, Merge};
 use crate::record::Record;
@@ -141,9 +142,10 @@ impl Default for Registers {
 
 impl Registers {
     fn add(&mut self, hash: u64) {
-        let number = u16::try_from(hash >> (64 - PRECISION)).unwrap_or(0);
+        let [first, second, ..] = hash.to_be_bytes();
+        let number = u16::from_be_bytes([first, second]) >> (16 - PRECISION);
         let rest = hash << PRECISION | 1 << (PRECISION - 1);
-        let rank = u8::try_from(rest.leading_zeros() + 1).unwrap_or(u8::MAX);
+        let [rank, ..] = (rest.leading_zeros() + 1).to_le_bytes();
         self.raise(number, rank);
     }
 
@@ -154,19 +156,11 @@ impl Registers {
                 *known = rank.max(*known);
                 if ranks.len() > MOST_SPARSE {
                     let mut all = vec![0; REGISTERS];
-                    for (number, rank) in ranks {
-                        if let Some(known) = all.get_mut(usize::from(*number)) {
-                            *known = *rank;
-                        }
-                    }
+                    ranks.iter().for_each(|(number, rank)| raise(&mut all, *number, *rank));
                     self.0 = RegisterLayout::Dense(all);
                 }
             }
-            RegisterLayout::Dense(all) => {
-                if let Some(known) = all.get_mut(usize::from(number)) {
-                    *known = rank.max(*known);
-                }
-            }
+            RegisterLayout::Dense(all) => raise(all, number, rank),
         }
     }
 
@@ -188,16 +182,18 @@ impl Registers {
     /// How many registers have each rank.
     fn histogram(&self) -> [f64; 66] {
         let mut counts = [0.0; 66];
-        let mut count = |rank: u8, many: f64| {
-            if let Some(known) = counts.get_mut(usize::from(rank)) {
-                *known += many;
-            }
+        let mut count = |rank: u8, many: f64| match counts.get_mut(usize::from(rank)) {
+            Some(known) => *known += many,
+            None => Error::broken("a register has a rank that no hash has").spoil_epoch(),
         };
         match &self.0 {
             RegisterLayout::Sparse(ranks) => {
-                ranks.values().for_each(|rank| count(*rank, 1.0));
-                let zeros = u32::try_from(REGISTERS - ranks.len()).unwrap_or(0);
-                count(0, f64::from(zeros));
+                let mut zeros = f64::from(1_u32 << PRECISION);
+                for rank in ranks.values() {
+                    count(*rank, 1.0);
+                    zeros -= 1.0;
+                }
+                count(0, zeros);
             }
             RegisterLayout::Dense(all) => all.iter().for_each(|rank| count(*rank, 1.0)),
         }
@@ -215,6 +211,7 @@ impl Registers {
         let registers = f64::from(1_u32 << PRECISION);
         // The greatest rank: all bits behind the register's number are zero.
         let most = 64 - PRECISION as usize;
+        // Of ranks beyond the last there are none.
         let of = |rank: usize| counts.get(rank).copied().unwrap_or(0.0);
         let mut sum = registers * tau(1.0 - of(most + 1) / registers);
         for rank in (1..=most).rev() {
@@ -223,6 +220,15 @@ impl Registers {
         sum += registers * sigma(of(0) / registers);
         let estimate = registers * registers / (2.0 * std::f64::consts::LN_2) / sum;
         estimate.round() as u64
+    }
+}
+
+/// Raises one of all registers.
+#[inline]
+fn raise(all: &mut [u8], number: u16, rank: u8) {
+    match all.get_mut(usize::from(number)) {
+        Some(known) => *known = rank.max(*known),
+        None => Error::broken("a hash has a register that there is not").spoil_epoch(),
     }
 }
 

@@ -78,6 +78,7 @@ impl EarlyResults {
 
     /// Whether it is time, at a barrier.
     pub(crate) fn is_time(&mut self, wall_clock: Timestamp) -> bool {
+        // Otherwise nothing is emitted by the wall clock.
         let Early::Every(every) = self.when else { return false };
         let last = *self.last.get_or_insert(wall_clock);
         let is_time = self.unfinished || wall_clock >= last + every;

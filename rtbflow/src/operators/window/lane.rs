@@ -66,6 +66,7 @@ impl<S> Lane<S> {
     pub(crate) fn forget<T, A: Merge<T, State = S>>(&mut self, gone: i64, aggregate: &A) {
         self.slide((gone, gone), aggregate);
         while let Some(part) = self.parts.pop_until(gone) {
+            // Both stop at the most that they can be.
             self.unseen_count = self.unseen_count.saturating_sub(part.unseen_count);
             self.stacks.forget_first();
         }

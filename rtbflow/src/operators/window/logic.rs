@@ -13,17 +13,17 @@ use serde::de::DeserializeOwned;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Aggregate;
-use crate::operators::window::assign::Panes;
-use crate::operators::window::assign::{Aggregation, Apply, Assigner, Windows};
+use crate::operators::window::assign::{Aggregation, Apply, Assigner, Panes, Windows};
 use crate::operators::window::closing::Closing;
 use crate::operators::window::early::EarlyResults;
+use crate::operators::window::emitted::Emitted;
 use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::open::{Open, Slot};
-use crate::operators::window::results::{Out, output, result};
+use crate::operators::window::results::{Out, emit, output, result};
 use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
-use crate::state::{Bucket, ChunkReader, ChunkWriter, Format};
+use crate::state::{ChunkReader, ChunkWriter, Format};
 use crate::time::Timestamp;
 
 const VERSION: u16 = 2;
@@ -31,7 +31,6 @@ const VERSION: u16 = 2;
 const WATERMARK: i64 = i64::MIN;
 /// The bucket that says how much was emitted of windows that are being emitted.
 const EMITTED: i64 = i64::MIN + 1;
-const COUNTS: &str = "emitted results";
 
 /// The logic behind [`WindowedFlow::aggregate`](super::WindowedFlow::aggregate) for windows that each
 /// time belongs to exactly one of.
@@ -41,27 +40,26 @@ const COUNTS: &str = "emitted results";
 pub struct WindowLogic<K, T, F, W, A: Aggregate<T>> {
     key: F,
     windows: W,
-    aggregate: A,
+    pub(super) aggregate: A,
     format: Format,
-    panes: Panes,
+    pub(super) panes: Panes,
     /// How long a window that was emitted is kept, to be corrected.
-    kept: Duration,
-    early: EarlyResults,
+    pub(super) kept: Duration,
+    pub(super) early: EarlyResults,
     /// The last watermark that was reported.
-    watermark: Timestamp,
+    pub(super) watermark: Timestamp,
     logged_watermark: Timestamp,
     /// In order of their ends; mostly one or two.
-    open: Vec<Open<K, A::State>>,
+    pub(super) open: Vec<Open<K, A::State>>,
     /// The lowest watermark at which a window is emitted or dropped.
-    due: Timestamp,
+    pub(super) due: Timestamp,
     /// Windows that are over and still to be emitted.
-    closing: VecDeque<Closing<K, A::State>>,
-    /// By their ends, how many entries of the log of windows were emitted, as the place knows it.
-    emitted: Vec<(i64, usize)>,
+    pub(super) closing: VecDeque<Closing<K, A::State>>,
+    emitted: Emitted,
     /// Windows that the place still has and that are to be dropped there.
-    ended: Vec<i64>,
+    pub(super) ended: Vec<i64>,
     /// A window that is over, for the memory of its table.
-    spare: Option<Open<K, A::State>>,
+    pub(super) spare: Option<Open<K, A::State>>,
     values: PhantomData<fn(T)>,
 }
 
@@ -99,7 +97,7 @@ where
             open: Vec::new(),
             due: Timestamp::MAX,
             closing: VecDeque::new(),
-            emitted: Vec::new(),
+            emitted: Emitted::default(),
             ended: Vec::new(),
             spare: None,
             values: PhantomData,
@@ -121,7 +119,7 @@ where
 
     /// Whether windows that were emitted are kept.
     #[inline]
-    fn keeps(&self) -> bool {
+    pub(super) fn keeps(&self) -> bool {
         !self.kept.is_zero()
     }
 
@@ -146,196 +144,20 @@ where
         if passed && self.panes == Panes::Discarding {
             let mut state = self.aggregate.empty();
             self.aggregate.add(&mut state, &record);
-            if let Some(value) = output((&key, window), (&self.aggregate, &state), out) {
-                out.push(result::<K, T, W, A>(key, window, value));
-            }
-            return;
+            return emit::<K, T, W, A>((&key, window), (&self.aggregate, &state), out);
         }
         let at = self.open(window, passed);
         out.due_at(self.due);
-        let Some(open) = self.open.get_mut(at) else { return };
+        let Some(open) = self.open.get_mut(at) else {
+            return Error::broken("the window of a record was not opened").spoil_epoch();
+        };
         let position = open.add(key, &record, &self.aggregate);
         if passed {
-            if let Some((key, slot)) = open.keys.at(position)
-                && let Some(value) = output((key, window), (&self.aggregate, &slot.state), out)
-            {
-                out.push(result::<K, T, W, A>(key.clone(), window, value));
-            }
+            open.emit::<T, W, A>(position, &self.aggregate, out);
         } else {
             let early = (&self.early, self.panes);
-            early_after::<K, T, W, A>(open, position, early, &self.aggregate, out);
+            open.early_after::<T, W, A>(position, early, &self.aggregate, out);
         }
-    }
-
-    /// The watermark has risen: the windows that it passed are to be emitted, and those that are over
-    /// are dropped.
-    #[inline(never)]
-    fn pass(&mut self) {
-        let (watermark, kept) = (self.watermark, self.kept);
-        let over = self.open.partition_point(|open| open.window.end + kept <= watermark);
-        for mut open in self.open.drain(..over) {
-            if open.passed {
-                open.keys.drain().for_each(drop);
-                if open.logged {
-                    self.ended.push(open.window.end.as_millis());
-                }
-            } else {
-                let entries = open.keys.take();
-                self.closing.push_back(Closing::new(&open, entries, 0));
-            }
-            self.spare = Some(Open { keys: open.keys, ..Open::new(open.window) });
-        }
-        self.due = Timestamp::MAX;
-        for open in &mut self.open {
-            if open.window.end > watermark {
-                self.due = self.due.min(open.window.end);
-                continue;
-            }
-            self.due = self.due.min(open.window.end + kept);
-            if !std::mem::replace(&mut open.passed, true) {
-                open.unseen.clear();
-                open.unput = Some(0);
-            }
-        }
-    }
-
-    /// Emits what changed in open windows since they were last emitted early, as far as there is room for it;
-    /// returns whether that was all.
-    fn emit_early(&mut self, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
-        let most = out.room_at_barrier();
-        let mut all = true;
-        for open in self.open.iter_mut().filter(|open| !open.passed) {
-            let room = most.saturating_sub(out.len());
-            if room == 0 && (!open.keys.is_empty() || !open.unseen.is_empty()) {
-                all = false;
-                break;
-            }
-            if self.panes == Panes::Discarding {
-                for (key, slot) in open.keys.drain() {
-                    let made = (&self.aggregate, &slot.state);
-                    if let Some(value) = output((&key, open.window), made, out) {
-                        out.push(result::<K, T, W, A>(key, open.window, value));
-                    }
-                }
-                open.changed.clear();
-                open.unseen.clear();
-                open.fresh = 0;
-                if std::mem::take(&mut open.logged) {
-                    open.bucket = Bucket::default();
-                    self.ended.push(open.window.end.as_millis());
-                }
-                continue;
-            }
-            all &= open.unseen.len() <= room;
-            for position in open.unseen.drain(..room.min(open.unseen.len())) {
-                if let Some(slot) = open.keys.at_mut(position) {
-                    slot.unseen_count = 0;
-                }
-                let Some((key, slot)) = open.keys.at(position) else { continue };
-                let made = (&self.aggregate, &slot.state);
-                if let Some(value) = output((key, open.window), made, out) {
-                    out.push(result::<K, T, W, A>(key.clone(), open.window, value));
-                }
-            }
-        }
-        self.open.retain(|open| !open.keys.is_empty());
-        all
-    }
-
-    /// Emits some of a window that is kept.
-    fn emit_kept(&mut self, room: usize, out: &mut Outbox<Out<K, T, W, A>>) -> bool {
-        let Some(open) = self.open.iter_mut().find(|open| open.unput.is_some()) else {
-            return false;
-        };
-        let mut room = room;
-        let mut at = open.unput.unwrap_or(0);
-        while let Some((key, slot)) = open.keys.at(at).filter(|_| room > 0) {
-            at += 1;
-            if self.early.ends_with(slot.unseen_count) {
-                let made = (&self.aggregate, &slot.state);
-                if let Some(value) = output((key, open.window), made, out) {
-                    out.push(result::<K, T, W, A>(key.clone(), open.window, value));
-                }
-                room -= 1;
-            }
-        }
-        open.unput = (at < open.keys.len()).then_some(at);
-        // After a restart its watermark may not have been reported yet.
-        self.watermark = self.watermark.max(open.window.end);
-        true
-    }
-
-    /// Hands over how much was emitted of the windows that are being emitted, if the place knows otherwise.
-    fn write_emitted(&mut self, emitted: Vec<(i64, usize)>, snapshot: &mut Snapshot) {
-        if self.emitted == emitted {
-            return;
-        }
-        self.emitted = emitted;
-        if self.emitted.is_empty() {
-            return snapshot.drop_bucket(EMITTED);
-        }
-        let mut entries = ChunkWriter::new(Format::new(VERSION, COUNTS));
-        self.emitted.iter().for_each(|emitted| entries.put(emitted));
-        snapshot.replace(EMITTED, entries);
-    }
-
-    /// After a restart: this many entries of the log of a window were emitted, and the others are due.
-    fn resume(&mut self, end: i64, count: usize) {
-        let keeps = self.keeps();
-        let ends = |open: &Open<K, A::State>| open.window.end.as_millis() == end;
-        let Some(at) = self.open.iter().position(ends) else { return };
-        let Some(open) = self.open.get_mut(at) else { return };
-        if keeps {
-            open.unput = Some(count);
-            return;
-        }
-        let mut open = self.open.remove(at);
-        let mut entries = open.keys.take();
-        entries.by_ref().take(count).for_each(drop);
-        self.closing.push_back(Closing::new(&open, entries, count));
-    }
-
-    /// The watermark until whose windows all were emitted.
-    fn emitted_until(&self) -> Timestamp {
-        let kept = self.open.iter().filter(|open| open.unput.is_some()).map(|open| open.window.end);
-        let closing = self.closing.iter().map(|closing| closing.window.end);
-        let next = closing.chain(kept).min();
-        next.map_or(self.watermark, |end| self.watermark.min(end - Duration::from_millis(1)))
-    }
-}
-
-/// A record of the entry with this number was added to an open window, of which something may be emitted
-/// early.
-#[inline]
-fn early_after<K, T, W, A>(
-    open: &mut Open<K, A::State>,
-    position: usize,
-    (early, panes): (&EarlyResults, Panes),
-    aggregate: &A,
-    out: &mut Outbox<Out<K, T, W, A>>,
-) where
-    K: Hash + Eq + Clone + Serialize + Send + 'static,
-    T: Send + 'static,
-    W: Windows,
-    A: Aggregate<T>,
-{
-    if early.never() {
-        return;
-    }
-    let Some(slot) = open.keys.at_mut(position) else { return };
-    if early.count(&mut slot.unseen_count) {
-        slot.unseen_count = 0;
-        let Some((key, slot)) = open.keys.at(position) else { return };
-        if let Some(value) = output((key, open.window), (aggregate, &slot.state), out) {
-            out.push(result::<K, T, W, A>(key.clone(), open.window, value));
-        }
-        if panes == Panes::Discarding
-            && let Some(slot) = open.keys.at_mut(position)
-        {
-            slot.state = aggregate.empty();
-        }
-    } else if early.by_clock() && slot.unseen_count == 1 {
-        open.unseen.push(position);
     }
 }
 
@@ -360,7 +182,7 @@ where
             Some(open) if open.window.holds(record.timestamp) && !open.passed => {
                 let position = open.add((self.key)(&record.value), &record, &self.aggregate);
                 let early = (&self.early, self.panes);
-                early_after::<K, T, W, A>(open, position, early, &self.aggregate, out);
+                open.early_after::<T, W, A>(position, early, &self.aggregate, out);
             }
             _ => self.on_other_record(record, out),
         }
@@ -398,7 +220,10 @@ where
                 }
                 // Read where it stands: it need not be moved for that.
                 let value = output((key, *window), (&self.aggregate, &slot.state), out);
-                let Some((key, _)) = entries.next() else { break };
+                let Some((key, _)) = entries.next() else {
+                    Error::broken("an entry that was just read is gone").spoil_epoch();
+                    break;
+                };
                 if let Some(value) = value {
                     out.push(result::<K, T, W, A>(key, *window, value));
                 }
@@ -438,7 +263,7 @@ where
         let kept = self.open.iter().filter_map(|open| Some((open.window.end, open.unput?)));
         emitted.extend(kept.map(|(end, count)| (end.as_millis(), count)));
         emitted.retain(|(_, count)| *count > 0);
-        self.write_emitted(emitted, snapshot);
+        self.emitted.write(emitted, (EMITTED, VERSION), snapshot);
         // The end of all time is that of one run: another may go on from here.
         let watermark = self.emitted_until();
         if self.keeps() && watermark > self.logged_watermark && watermark < Timestamp::MAX {
@@ -451,32 +276,33 @@ where
 
     fn restore(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == EMITTED {
-            let mut entries = ChunkReader::open(chunk, Format::new(VERSION, COUNTS))?;
-            while let Some(emitted) = entries.next_entry()? {
-                self.emitted.push(emitted);
-            }
-            return Ok(());
+            return self.emitted.restore(VERSION, chunk);
         }
         if chunk.bucket == WATERMARK {
             let watermark =
                 ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+            // A chunk without an entry, which none writes, says nothing.
             self.watermark = watermark.unwrap_or(self.watermark);
             self.logged_watermark = self.watermark;
             return Ok(());
         }
         let mut entries = ChunkReader::open(chunk, self.format.clone())?;
-        let Some(first) = entries.next_head::<Timestamp>()? else { return Ok(()) };
-        let end = Timestamp::from_millis(chunk.bucket);
-        let at = self.open(Window { start: first, end }, false);
-        let Some(open) = self.open.get_mut(at) else { return Ok(()) };
-        open.read(&mut entries)
+        let Some(start) = entries.next_head::<Timestamp>()? else {
+            // A chunk without an entry: nothing is in the window.
+            return Ok(());
+        };
+        let at = self.open(Window { start, end: Timestamp::from_millis(chunk.bucket) }, false);
+        match self.open.get_mut(at) {
+            Some(open) => open.read(&mut entries),
+            None => Err(Error::broken("the window of a chunk was not opened")),
+        }
     }
 
     fn restored(&mut self, _out: &mut Outbox<Self::Out>) {
         // One that was reported before the state is reported again.
         self.watermark = self.logged_watermark;
         self.due = Timestamp::MAX;
-        for (end, count) in self.emitted.clone() {
+        for (end, count) in self.emitted.logged() {
             self.resume(end, count);
         }
         for open in &mut self.open {

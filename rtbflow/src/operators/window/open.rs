@@ -5,7 +5,7 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operators::Snapshot;
 use crate::operators::window::aggregate::Aggregate;
 use crate::operators::window::early::EarlyResults;
@@ -51,7 +51,10 @@ impl<K: Hash + Eq, S> Open<K, S> {
     {
         let empty = || Slot { state: aggregate.empty(), unseen_count: 0, changed: true };
         let (position, slot) = self.keys.entry(key, empty);
-        let Some(slot) = slot else { return position };
+        let Some(slot) = slot else {
+            Error::broken("a key was not added to its window").spoil_epoch();
+            return position;
+        };
         aggregate.add(&mut slot.state, record);
         if !slot.changed {
             slot.changed = true;
@@ -86,8 +89,9 @@ impl<K: Hash + Eq, S> Open<K, S> {
     fn unchanged(&mut self) {
         let fresh = std::mem::replace(&mut self.fresh, self.keys.len());
         for position in self.changed.drain(..).chain(fresh..self.keys.len()) {
-            if let Some(slot) = self.keys.at_mut(position) {
-                slot.changed = false;
+            match self.keys.at_mut(position) {
+                Some(slot) => slot.changed = false,
+                None => Error::broken("a key has changed that is not in its window").spoil_epoch(),
             }
         }
     }
@@ -116,8 +120,12 @@ where
             self.keys.iter().for_each(&mut put);
             snapshot.replace(bucket, entries);
         } else {
-            let changed = self.changed.iter().copied().chain(self.fresh..self.keys.len());
-            changed.filter_map(|position| self.keys.at(position)).for_each(&mut put);
+            for position in self.changed.iter().copied().chain(self.fresh..self.keys.len()) {
+                match self.keys.at(position) {
+                    Some(entry) => put(entry),
+                    None => Error::broken("a change is of no key of its window").spoil_epoch(),
+                }
+            }
             snapshot.append(bucket, entries);
         }
         self.unchanged();
@@ -141,10 +149,6 @@ where
     /// All of it is emitted early once more.
     pub(crate) fn all_unseen(&mut self, early: &EarlyResults) {
         self.unseen = (0..self.keys.len()).collect();
-        for position in 0..self.keys.len() {
-            if let Some(slot) = self.keys.at_mut(position) {
-                early.restored(&mut slot.unseen_count);
-            }
-        }
+        self.keys.values_mut().for_each(|slot| early.restored(&mut slot.unseen_count));
     }
 }

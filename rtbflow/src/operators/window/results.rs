@@ -54,6 +54,23 @@ where
     }
 }
 
+/// Emits what an aggregate makes of the state of a key, if it has a result; else a dead letter has it.
+#[inline]
+pub(crate) fn emit<K, T, W, A>(
+    (key, window): (&K, Window),
+    made: (&A, &A::State),
+    out: &mut Outbox<Out<K, T, W, A>>,
+) where
+    K: Clone + Serialize + Send + 'static,
+    T: Send + 'static,
+    W: Windows,
+    A: Aggregate<T>,
+{
+    if let Some(value) = output((key, window), made, out) {
+        out.push(result::<K, T, W, A>(key.clone(), window, value));
+    }
+}
+
 /// Makes a dead letter of what has no result.
 #[cold]
 #[inline(never)]
@@ -75,6 +92,7 @@ fn refuse<U>(
     let Window { start, end } = window;
     let whole = Whole { key, window_start: start.to_string(), window_end: end.to_string(), state };
     let of = format!("the window from {start} to {end}");
+    // A key or a state that JSON does not have, such as a map by pairs: the letter still says which window it was.
     let json = serde_json::to_vec(&whole).unwrap_or_else(|_| of.clone().into_bytes());
     let reason = BadRecord::new(format!("{of}: {}", reason.reason()));
     out.refuse(RefusedResult::new(json), reason);

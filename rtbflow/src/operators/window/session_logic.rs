@@ -6,8 +6,8 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -15,9 +15,10 @@ use crate::operators::window::aggregate::Merge;
 use crate::operators::window::assign::{Aggregation, Apply, Windows};
 use crate::operators::window::early::EarlyResults;
 use crate::operators::window::late_policy::LatePolicy;
-use crate::operators::window::results::{Out, output, result};
+use crate::operators::window::results::{Out, emit};
 use crate::operators::window::session::Session;
 use crate::operators::window::span::Window;
+use crate::operators::window::visits::{Visit, Visits, touch};
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
 use crate::state::{Format, KeyedState, SlotId};
@@ -40,67 +41,9 @@ pub struct SessionLogic<K, T, F, L, A: Merge<T>> {
     values: PhantomData<fn(T, L)>,
 }
 
-/// The sessions of a key.
-#[derive(Serialize, Deserialize)]
-struct Visits<S> {
-    /// The key's number in order of arrival.
-    arrival: u64,
-    /// In order of time; they do not touch.
-    visits: Vec<Visit<S>>,
-}
-
-/// One session.
-#[derive(Serialize, Deserialize)]
-struct Visit<S> {
-    window: Window,
-    state: S,
-    /// Whether the watermark passed its end, and it was emitted.
-    passed: bool,
-    /// How many records were not emitted early.
-    unseen_count: u32,
-    /// When it is looked at.
-    #[serde(skip)]
-    timer: Option<Timestamp>,
-}
-
 impl<K, T, F, L, A: Merge<T>> fmt::Debug for SessionLogic<K, T, F, L, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionLogic({} keys)", self.keys.len())
-    }
-}
-
-/// Whether two sessions are one.
-fn touch(one: &Window, other: &Window) -> bool {
-    one.start <= other.end && other.start <= one.end
-}
-
-impl<S> Visits<S> {
-    /// Adds a record to the session it belongs to, merging those that it bridges; says where that stands.
-    fn add<T, A>(&mut self, record: &Record<T>, own: Window, aggregate: &A) -> usize
-    where
-        A: Merge<T, State = S>,
-    {
-        let from = self.visits.partition_point(|visit| visit.window.end < own.start);
-        let to = self.visits.partition_point(|visit| visit.window.start <= own.end);
-        if from >= to {
-            let state = aggregate.empty();
-            let visit = Visit { window: own, state, passed: false, unseen_count: 0, timer: None };
-            self.visits.insert(from, visit);
-        }
-        let bridged: Vec<Visit<S>> = match to {
-            to if to > from + 1 => self.visits.drain(from + 1..to).collect(),
-            _ => Vec::new(),
-        };
-        let Some(visit) = self.visits.get_mut(from) else { return from };
-        aggregate.add(&mut visit.state, record);
-        visit.window.start = visit.window.start.min(own.start);
-        visit.window.end = visit.window.end.max(own.end);
-        for later in bridged {
-            aggregate.merge(&mut visit.state, &later.state);
-            visit.window.end = visit.window.end.max(later.window.end);
-            visit.unseen_count = visit.unseen_count.saturating_add(later.unseen_count);
-        }
-        from
     }
 }
 
@@ -131,25 +74,35 @@ where
         Windows::allowed_lateness(&self.windows)
     }
 
+    /// Whether a key has a session that goes on with one that lies there.
+    fn goes_on(&self, slot: Option<SlotId>, own: &Window) -> bool {
+        let visits = slot.and_then(|slot| self.keys.get(slot)).map(|(_, it)| &it.visits);
+        visits.is_some_and(|visits| visits.iter().any(|visit| touch(&visit.window, own)))
+    }
+
     /// Sees to it that a session is looked at when it is to be emitted, or to be dropped.
     fn arm(&mut self, slot: SlotId, at: usize) {
         let lateness = self.lateness();
-        let Some((_, visits)) = self.keys.peek_mut(slot) else { return };
-        let Some(visit) = visits.visits.get_mut(at) else { return };
+        let visits =
+            self.keys.peek_mut(slot).map(|(_, visits)| (visits.arrival, &mut visits.visits));
+        let visit = visits.and_then(|(arrival, visits)| Some((arrival, visits.get_mut(at)?)));
+        let Some((arrival, visit)) = visit else {
+            return Error::broken("a session is to be looked at that is not there").spoil_epoch();
+        };
         let due = if visit.passed { visit.window.end + lateness } else { visit.window.end };
         if visit.timer.is_none_or(|timer| timer > due) {
             visit.timer = Some(due);
-            self.timers.insert((due, visits.arrival, slot));
+            self.timers.insert((due, arrival, slot));
         }
     }
 
     fn emit(&self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
-        let Some((key, visits)) = self.keys.get(slot) else { return };
-        let Some(visit) = visits.visits.get(at) else { return };
+        let known = self.keys.get(slot);
+        let Some((key, visit)) = known.and_then(|(key, it)| Some((key, it.visits.get(at)?))) else {
+            return Error::broken("a session is to be emitted that is not there").spoil_epoch();
+        };
         let made = (&self.aggregate, &visit.state);
-        if let Some(value) = output((key, visit.window), made, out) {
-            out.push(result::<K, T, Session<L>, A>(key.clone(), visit.window, value));
-        }
+        emit::<K, T, Session<L>, A>((key, visit.window), made, out);
     }
 
     /// A timer is due: a session is emitted, dropped, or looked at later. Returns whether it was of one
@@ -161,10 +114,11 @@ where
     ) -> bool {
         let lateness = self.lateness();
         let visits = self.keys.peek_mut(slot).filter(|(_, visits)| visits.arrival == arrival);
-        let Some((_, visits)) = visits else { return false };
-        let due = |visit: &Visit<A::State>| visit.timer == Some(time);
-        let Some(at) = visits.visits.iter().position(due) else { return false };
-        let Some(visit) = visits.visits.get_mut(at) else { return false };
+        let mut visits = visits.into_iter().flat_map(|(_, it)| it.visits.iter_mut().enumerate());
+        let Some((at, visit)) = visits.find(|(_, visit)| visit.timer == Some(time)) else {
+            // The session went on and is looked at later, is one with another, or is over.
+            return false;
+        };
         visit.timer = None;
         let (before, end) = (visit.passed, visit.window.end);
         visit.passed |= end <= time;
@@ -185,7 +139,9 @@ where
 
     /// Forgets a session, and its key if it has no other.
     fn forget(&mut self, slot: SlotId, at: usize) {
-        let Some((_, visits)) = self.keys.get_mut(slot) else { return };
+        let Some((_, visits)) = self.keys.get_mut(slot) else {
+            return Error::broken("a session is over that is not there").spoil_epoch();
+        };
         visits.visits.remove(at);
         if visits.visits.is_empty() {
             self.keys.remove(slot);
@@ -195,10 +151,10 @@ where
     /// Emits the result of a session early.
     fn emit_early(&mut self, slot: SlotId, at: usize, out: &mut Outbox<Out<K, T, Session<L>, A>>) {
         self.emit(slot, at, out);
-        if let Some((_, visits)) = self.keys.get_mut(slot)
-            && let Some(visit) = visits.visits.get_mut(at)
-        {
-            visit.unseen_count = 0;
+        let visits = self.keys.get_mut(slot).map(|(_, visits)| &mut visits.visits);
+        match visits.and_then(|visits| visits.get_mut(at)) {
+            Some(visit) => visit.unseen_count = 0,
+            None => Error::broken("a session was emitted that is not there").spoil_epoch(),
         }
     }
 }
@@ -221,22 +177,21 @@ where
         let own = Window { start: record.timestamp, end: record.timestamp + self.windows.gap };
         let key = (self.key)(&record.value);
         let known = self.keys.find(&key);
-        if own.end + self.lateness() <= watermark {
-            let visits = known.and_then(|slot| self.keys.get(slot)).map(|(_, visits)| visits);
-            let goes_on =
-                visits.is_some_and(|it| it.visits.iter().any(|it| touch(&it.window, &own)));
-            if !goes_on {
-                return self.windows.late().late(record, own.end, self.lateness(), out);
-            }
+        if own.end + self.lateness() <= watermark && !self.goes_on(known, &own) {
+            return self.windows.late().late(record, own.end, self.lateness(), out);
         }
         let slot = known.unwrap_or_else(|| {
             self.arrivals += 1;
             let visits = Visits { arrival: self.arrivals, visits: Vec::new() };
             self.keys.insert(key, visits, Timestamp::MAX)
         });
-        let Some((_, visits)) = self.keys.get_mut(slot) else { return };
+        let Some((_, visits)) = self.keys.get_mut(slot) else {
+            return Error::broken("the key of a record was not added").spoil_epoch();
+        };
         let at = visits.add(&record, own, &self.aggregate);
-        let Some(visit) = visits.visits.get_mut(at) else { return };
+        let Some(visit) = visits.visits.get_mut(at) else {
+            return Error::broken("the session of a record was not added").spoil_epoch();
+        };
         visit.passed = visit.window.end <= watermark;
         if visit.passed {
             self.emit(slot, at, out);
@@ -286,6 +241,7 @@ where
             let unseen =
                 |it: &Visit<A::State>| it.timer == Some(time) && it.unseen_count > 0 && !it.passed;
             let at = visits.and_then(|(_, it)| it.visits.iter().position(unseen));
+            // Without it, nothing came since it was emitted, or the timer is of a session that is no more.
             if let Some(at) = at {
                 if out.len() >= most {
                     all = false;
@@ -313,14 +269,11 @@ where
             .collect();
         for (slot, visit_count, arrival) in slots {
             self.arrivals = self.arrivals.max(arrival);
-            for at in 0..visit_count {
-                if let Some((_, visits)) = self.keys.peek_mut(slot)
-                    && let Some(visit) = visits.visits.get_mut(at)
-                {
-                    self.early.restored(&mut visit.unseen_count);
-                }
-                self.arm(slot, at);
+            let visits = self.keys.peek_mut(slot).map(|(_, visits)| &mut visits.visits);
+            for visit in visits.into_iter().flatten() {
+                self.early.restored(&mut visit.unseen_count);
             }
+            (0..visit_count).for_each(|at| self.arm(slot, at));
         }
     }
 }

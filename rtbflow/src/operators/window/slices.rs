@@ -6,6 +6,7 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Error;
 use crate::operators::Snapshot;
 use crate::operators::window::lane::Lane;
 use crate::state::{Bucket, Format};
@@ -56,11 +57,15 @@ impl Slices {
             snapshot.drop_bucket(bucket);
         }
         for (end, changed) in self.changed(keys, changed) {
-            let Some(slice) = self.live.get_mut(&end) else { continue };
+            let Some(slice) = self.live.get_mut(&end) else {
+                Error::broken("a slice has changed that is over").spoil_epoch();
+                continue;
+            };
             let rewrites = slice.bucket.rewrites(slice.key_count, changed.len());
             let mut entries = slice.bucket.writer(format);
             let mut put = |(key, lane): &(K, Lane<S>)| {
                 let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
+                // Of a slice that is written anew not every key has a part.
                 if let Some(part) = part {
                     let entry = (key, lane.arrival, &part.state, part.unseen_count);
                     entries.put_as::<(K, u64, S, u32)>(&entry);
@@ -70,7 +75,12 @@ impl Slices {
                 keys.iter().for_each(&mut put);
                 snapshot.replace(end, entries);
             } else {
-                changed.into_iter().filter_map(|at| keys.at(at)).for_each(&mut put);
+                for at in changed {
+                    match keys.at(at) {
+                        Some(entry) => put(entry),
+                        None => Error::broken("a key has changed that is gone").spoil_epoch(),
+                    }
+                }
                 snapshot.append(end, entries);
             }
         }
@@ -84,7 +94,10 @@ impl Slices {
     ) -> BTreeMap<i64, Vec<usize>> {
         let mut of_slices: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         for at in changed {
-            let Some(lane) = keys.at_mut(at) else { continue };
+            let Some(lane) = keys.at_mut(at) else {
+                Error::broken("a key has changed that is not there").spoil_epoch();
+                continue;
+            };
             for part in lane.take_changed() {
                 part.changed = false;
                 let slice = self.live.entry(part.end).or_default();

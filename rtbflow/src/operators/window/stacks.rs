@@ -1,5 +1,6 @@
 //! The running state of one key in windows that slide: what one window takes over from the one before.
 
+use crate::error::Error;
 use crate::operators::window::aggregate::Merge;
 use crate::operators::window::parts::{Part, Parts};
 
@@ -37,7 +38,10 @@ impl<S> Stacks<S> {
 
     /// The first of the parts before the window is gone.
     pub(crate) fn forget_first(&mut self) {
-        self.before_count = self.before_count.saturating_sub(1);
+        match self.before_count.checked_sub(1) {
+            Some(before_count) => self.before_count = before_count,
+            None => Error::broken("a part is forgotten that lies in the window").spoil_epoch(),
+        }
     }
 
     /// Goes on to the window that begins behind the parts that end at `start`, and ends with those that
@@ -64,16 +68,20 @@ impl<S> Stacks<S> {
     {
         if A::INVERTIBLE && self.back_count > 1 {
             self.back_count -= 1;
-            if let Some(back) = &mut self.back {
-                aggregate.remove(back, &part.state);
-            }
-            return;
+            return match &mut self.back {
+                Some(back) => aggregate.remove(back, &part.state),
+                None => Error::broken("parts lie in a back stack that is empty").spoil_epoch(),
+            };
         }
         if self.front.is_empty() && self.back_count > 0 {
             // The oldest leaves at once: it needs no merged state.
             let stays = self.before_count + 1..self.before_count + self.back_count;
             let mut front: Vec<S> = Vec::with_capacity(self.back_count);
-            for part in stays.rev().filter_map(|at| parts.get(at)) {
+            for at in stays.rev() {
+                let Some(part) = parts.get(at) else {
+                    Error::broken("a part of the window is not there").spoil_epoch();
+                    continue;
+                };
                 let mut state = aggregate.empty();
                 aggregate.merge(&mut state, &part.state);
                 if let Some(later) = front.last() {
@@ -83,6 +91,7 @@ impl<S> Stacks<S> {
             }
             (self.front, self.back, self.back_count) = (front, None, 0);
         } else {
+            // Where it is empty, no window was emitted with the part yet.
             self.front.pop();
         }
     }

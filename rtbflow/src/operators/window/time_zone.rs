@@ -105,6 +105,7 @@ fn of(
         Error::config(format!("make windows of the {what} of time zone {time_zone:?} with {rules}"))
             .because(error)
     })?;
+    // Where the calendar ends, days are those of UTC.
     let window_of = move |at| window_of(&zone, at, days_of).unwrap_or_else(|_| day_of_utc(at));
     Ok(Calendar::of(format!("{what} of {time_zone}"), window_of))
 }

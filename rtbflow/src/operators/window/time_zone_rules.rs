@@ -88,6 +88,7 @@ impl TimeZoneRules {
 
 /// What the files that come with the zones say of their release.
 fn release(folder: &Path) -> Option<String> {
+    // A folder need not say it, and nothing depends on it but messages.
     let text = |name| fs::read_to_string(folder.join(name)).ok();
     let first = text("tzdata.zi").and_then(|text| {
         text.lines().next().and_then(|line| line.strip_prefix("# version ")).map(str::to_owned)

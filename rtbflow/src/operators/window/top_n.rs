@@ -57,7 +57,7 @@ impl<F> TopN<F> {
         let rank = (self.rank)(value);
         let at = best.partition_point(|known| (self.rank)(known) >= rank);
         if at < self.count {
-            best.truncate(self.count.saturating_sub(1));
+            best.truncate(self.count - 1);
             best.insert(at, value.clone());
         }
     }

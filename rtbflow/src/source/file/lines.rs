@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -17,9 +17,7 @@ pub(super) struct Lines {
     file: BufReader<File>,
     pub(super) line: Vec<u8>,
     /// Lines that were read ahead, and are the next.
-    behind: Vec<u8>,
-    /// How many bytes of them are not behind any more.
-    taken: usize,
+    behind: Cursor<Vec<u8>>,
     /// The number of the next line.
     pub(super) number: i64,
 }
@@ -29,7 +27,7 @@ impl Lines {
         let file = File::open(path)
             .map_err(|error| Error::config(format!("open {}", path.display())).because(error))?;
         let file = BufReader::with_capacity(READ_BYTES, file);
-        Ok(Self { file, line: Vec::new(), behind: Vec::new(), taken: 0, number: 0 })
+        Ok(Self { file, line: Vec::new(), behind: Cursor::default(), number: 0 })
     }
 
     /// Reads the next line. False at the end.
@@ -40,22 +38,16 @@ impl Lines {
 
     /// Reads on to the next end of a line.
     fn read_on(&mut self) -> io::Result<bool> {
-        let behind = self.behind.get(self.taken..).unwrap_or_default();
-        if !behind.is_empty() {
-            let end = memchr::memchr(b'\n', behind).map(|end| end + 1);
-            let line = behind.get(..end.unwrap_or(behind.len())).unwrap_or_default();
-            self.line.extend_from_slice(line);
-            self.taken += line.len();
-            if end.is_some() {
-                return Ok(true);
-            }
-            self.read_file()?;
+        let read = self.behind.read_until(b'\n', &mut self.line)?;
+        if read > 0 && self.line.ends_with(b"\n") {
             return Ok(true);
         }
-        self.read_file()
+        // Of the last of them, the end is still in the file.
+        Ok(self.read_file()? || read > 0)
     }
 
     fn read_file(&mut self) -> io::Result<bool> {
+        // One byte more than there may be, by which it is known that there are too many.
         let left = MOST_LINE_BYTES.saturating_sub(self.line.len() as u64) + 1;
         let read = self.file.by_ref().take(left).read_until(b'\n', &mut self.line)?;
         if self.line.len() as u64 > MOST_LINE_BYTES {
@@ -75,8 +67,7 @@ impl Lines {
         let found = self.read_line()?;
         let (first, mut scanned, mut scan) = (self.line.len(), 0, Scan::FieldStart);
         loop {
-            let rest = self.line.get(scanned..).unwrap_or_default();
-            scan = rest.iter().fold(scan, |scan, byte| scan.next(*byte));
+            scan = self.line.iter().skip(scanned).fold(scan, |scan, byte| scan.next(*byte));
             scanned = self.line.len();
             // Room for another line: one that is too long by itself is an error.
             let has_room = scanned as u64 <= MOST_LINE_BYTES / 2;
@@ -86,8 +77,8 @@ impl Lines {
         }
         if matches!(scan, Scan::Quoted | Scan::Bad) {
             let mut behind = self.line.split_off(first);
-            behind.extend_from_slice(self.behind.get(self.taken..).unwrap_or_default());
-            (self.behind, self.taken) = (behind, 0);
+            self.behind.read_to_end(&mut behind)?;
+            self.behind = Cursor::new(behind);
         }
         Ok(found)
     }

@@ -1,7 +1,6 @@
 //! Reads a value.
 
-use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, Visitor};
+use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::failure::FormatFailure;
@@ -10,7 +9,7 @@ use super::tags::*;
 /// Reads values that stand one after another.
 #[derive(Debug)]
 pub(crate) struct ValueDecoder<'de> {
-    input: Input<'de>,
+    pub(super) input: Input<'de>,
     /// The names of fields and variants, by their numbers; a new one stands where it is first used.
     names: Vec<&'de str>,
     /// As in the `Encoder`.
@@ -43,7 +42,7 @@ impl<'de> ValueDecoder<'de> {
         self.input.array()
     }
 
-    fn name(&mut self) -> Result<&'de str, FormatFailure> {
+    pub(super) fn name(&mut self) -> Result<&'de str, FormatFailure> {
         let number = self.input.size()?;
         if let Some(name) = self.names.get(number) {
             return Ok(name);
@@ -59,7 +58,7 @@ impl<'de> ValueDecoder<'de> {
 
     /// The tag of a value, behind the name of its type.
     #[inline]
-    fn tag(&mut self) -> Result<u8, FormatFailure> {
+    pub(super) fn tag(&mut self) -> Result<u8, FormatFailure> {
         loop {
             match self.input.byte()? {
                 NAMED => _ = self.name()?,
@@ -82,7 +81,7 @@ impl<'de> ValueDecoder<'de> {
     }
 
     /// How many parts a short or long form has.
-    fn parts(&mut self, tag: u8, short: u8) -> Result<usize, FormatFailure> {
+    pub(super) fn parts(&mut self, tag: u8, short: u8) -> Result<usize, FormatFailure> {
         match tag.checked_sub(short) {
             Some(few) if few < 16 => Ok(few.into()),
             _ => self.input.size(),
@@ -90,24 +89,24 @@ impl<'de> ValueDecoder<'de> {
     }
 
     #[inline]
-    fn seq<V: Visitor<'de>>(
+    pub(super) fn seq<V: Visitor<'de>>(
         &mut self,
         count: usize,
         visitor: V,
     ) -> Result<V::Value, FormatFailure> {
-        let mut parts = Parts { decoder: self, left: count, field: None, named: false };
+        let mut parts = PartsWriter { decoder: self, left: count, field: None, named: false };
         let value = visitor.visit_seq(&mut parts)?;
         parts.ended(count)?;
         Ok(value)
     }
 
     #[inline]
-    fn map<V: Visitor<'de>>(
+    pub(super) fn map<V: Visitor<'de>>(
         &mut self,
         (count, named): (usize, bool),
         visitor: V,
     ) -> Result<V::Value, FormatFailure> {
-        let mut parts = Parts { decoder: self, left: count, field: None, named };
+        let mut parts = PartsWriter { decoder: self, left: count, field: None, named };
         let value = visitor.visit_map(&mut parts)?;
         parts.ended(count)?;
         Ok(value)
@@ -278,141 +277,17 @@ impl<'de> Visitor<'de> for TextOnly {
 }
 
 /// The parts of a value that are still to be read.
-struct Parts<'a, 'de> {
-    decoder: &'a mut ValueDecoder<'de>,
-    left: usize,
+pub(super) struct PartsWriter<'a, 'de> {
+    pub(super) decoder: &'a mut ValueDecoder<'de>,
+    pub(super) left: usize,
     /// The field whose value is next.
-    field: Option<&'de str>,
+    pub(super) field: Option<&'de str>,
     /// Whether the keys are names.
-    named: bool,
-}
-
-impl Parts<'_, '_> {
-    fn ended(&self, count: usize) -> Result<(), FormatFailure> {
-        if self.left == 0 {
-            return Ok(());
-        }
-        Err(FormatFailure::new(format!("{} of {count} parts are not read", self.left)))
-    }
-}
-
-impl<'de> de::SeqAccess<'de> for &mut Parts<'_, 'de> {
-    type Error = FormatFailure;
-
-    #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, FormatFailure> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
-        self.left = left;
-        seed.deserialize(&mut *self.decoder).map(Some)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        // No more than there can be: a part has a byte at least.
-        Some(self.left.min(self.decoder.input.0.len()))
-    }
-}
-
-impl<'de> de::MapAccess<'de> for &mut Parts<'_, 'de> {
-    type Error = FormatFailure;
-
-    #[inline]
-    fn next_key_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, FormatFailure> {
-        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
-        self.left = left;
-        if !self.named {
-            return seed.deserialize(&mut *self.decoder).map(Some);
-        }
-        let name = self.decoder.name()?;
-        self.field = Some(name);
-        seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name)).map(Some)
-    }
-
-    #[inline]
-    fn next_value_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<T::Value, FormatFailure> {
-        let value = seed.deserialize(&mut *self.decoder);
-        value.map_err(|failure| match self.field {
-            Some(field) => failure.within(field),
-            None => failure,
-        })
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(self.decoder.input.0.len()))
-    }
+    pub(super) named: bool,
 }
 
 /// A variant whose name is next.
-struct Variant<'a, 'de> {
-    decoder: &'a mut ValueDecoder<'de>,
-    tag: u8,
-}
-
-impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = FormatFailure;
-    type Variant = Self;
-
-    fn variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<(T::Value, Self), FormatFailure> {
-        let name = self.decoder.name()?;
-        let variant = seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name))?;
-        Ok((variant, self))
-    }
-}
-
-impl Variant<'_, '_> {
-    fn is(&self, tag: u8) -> Result<(), FormatFailure> {
-        if self.tag == tag {
-            return Ok(());
-        }
-        Err(FormatFailure::new("the variant holds something else"))
-    }
-}
-
-impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = FormatFailure;
-
-    fn unit_variant(self) -> Result<(), FormatFailure> {
-        self.is(UNIT_VARIANT)
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, FormatFailure> {
-        self.is(NEWTYPE_VARIANT)?;
-        seed.deserialize(self.decoder)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        _len: usize,
-        visitor: V,
-    ) -> Result<V::Value, FormatFailure> {
-        self.is(TUPLE_VARIANT)?;
-        let tag = self.decoder.tag()?;
-        let count = self.decoder.parts(tag, SHORT_TUPLE)?;
-        self.decoder.seq(count, visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, FormatFailure> {
-        self.is(STRUCT_VARIANT)?;
-        let tag = self.decoder.tag()?;
-        let count = self.decoder.parts(tag, SHORT_STRUCT)?;
-        self.decoder.map((count, true), visitor)
-    }
+pub(super) struct Variant<'a, 'de> {
+    pub(super) decoder: &'a mut ValueDecoder<'de>,
+    pub(super) tag: u8,
 }

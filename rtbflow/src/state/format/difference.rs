@@ -98,7 +98,11 @@ impl<'a> TreeReader<'a> {
                 let before = self.input.0;
                 self.skip_number(tag)?;
                 let len = before.len() - self.input.0.len();
-                Tree::Leaf(tag, before.get(..len).unwrap_or_default())
+                let number = before.get(..len);
+                Tree::Leaf(
+                    tag,
+                    number.ok_or_else(|| FormatFailure::new("more was read than there is"))?,
+                )
             }
         })
     }

@@ -1,89 +1,16 @@
 //! Writes a value.
 
-use serde::ser::{self, Serialize, Serializer};
+use serde::ser::{Serialize, Serializer};
 
 use super::failure::FormatFailure;
+use super::names::Names;
 use super::tags::*;
-
-/// The names of fields and variants, by their numbers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Names<'n> {
-    known: Vec<&'n str>,
-    /// The one that mostly comes next.
-    next: usize,
-    /// Fields that were left out, of values that came back without them as they were.
-    left_out: Vec<(&'static str, &'static str)>,
-    /// Whether the value that is written leaves out another, or has a name that was not there before.
-    is_new: bool,
-}
-
-impl<'n> Names<'n> {
-    pub(crate) fn new(known: &[&'n str]) -> Self {
-        Self { known: known.to_vec(), ..Self::default() }
-    }
-
-    pub(crate) fn known(&self) -> &[&'n str] {
-        &self.known
-    }
-
-    /// A type and a field that it left out, if there was one.
-    pub(crate) fn left_out(&self) -> Option<(&'static str, &'static str)> {
-        self.left_out.first().copied()
-    }
-
-    /// Whether there was something new since this was last asked.
-    #[inline]
-    pub(crate) fn take_new(&mut self) -> bool {
-        std::mem::take(&mut self.is_new)
-    }
-
-    /// The number of a name; if it has none, the one that it is given.
-    #[inline]
-    fn number(&mut self, name: &'static str) -> Result<usize, usize> {
-        if let Some(next) = self.known.get(self.next)
-            && std::ptr::eq(*next, name)
-        {
-            self.next += 1;
-            return Ok(self.next - 1);
-        }
-        self.search(name)
-    }
-
-    #[inline(never)]
-    fn search(&mut self, name: &'static str) -> Result<usize, usize> {
-        let same = |known: &&str| std::ptr::eq(*known, name);
-        let found = self.known.iter().position(same);
-        let found = found.or_else(|| self.known.iter().position(|known| *known == name));
-        let number = found.unwrap_or(self.known.len());
-        self.next = number + 1;
-        match self.known.get_mut(number) {
-            // The same text may lie in several places: from now on it is found where it is asked for.
-            Some(known) => {
-                *known = name;
-                Ok(number)
-            }
-            None => {
-                self.known.push(name);
-                self.is_new = true;
-                Err(number)
-            }
-        }
-    }
-
-    /// Notes that a type leaves out a field.
-    fn leave_out(&mut self, of: &'static str, name: &'static str) {
-        if !self.left_out.contains(&(of, name)) {
-            self.left_out.push((of, name));
-            self.is_new = true;
-        }
-    }
-}
 
 /// Writes a value.
 #[derive(Debug)]
 pub(crate) struct Encoder<'a, 'n> {
-    bytes: &'a mut Vec<u8>,
-    names: &'a mut Names<'n>,
+    pub(super) bytes: &'a mut Vec<u8>,
+    pub(super) names: &'a mut Names<'n>,
     /// Whether its type is read by what comes: then types have their names too, and what has a form for
     /// people is written in that, as serde reads it so once it has looked at it.
     dynamic: bool,
@@ -96,7 +23,7 @@ impl<'a, 'n> Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn name(&mut self, name: &'static str) {
+    pub(super) fn name(&mut self, name: &'static str) {
         match self.names.number(name) {
             Ok(number) => put_unsigned(self.bytes, number as u64),
             Err(number) => {
@@ -143,7 +70,7 @@ impl<'a, 'n> Encoder<'a, 'n> {
     }
 
     #[inline]
-    fn again(&mut self) -> Encoder<'_, 'n> {
+    pub(super) fn again(&mut self) -> Encoder<'_, 'n> {
         Encoder { bytes: self.bytes, names: self.names, dynamic: self.dynamic }
     }
 }
@@ -311,6 +238,7 @@ impl<'a, 'n> Serializer for Encoder<'a, 'n> {
 
     #[inline]
     fn serialize_seq(mut self, len: Option<usize>) -> Result<PartsWriter<'a, 'n>, FormatFailure> {
+        // Its length is known at its end, and stands at its beginning then.
         let Some(len) = len else { return Ok(self.begin_open(SEQ, None)) };
         self.begin((SEQ, SHORT_SEQ), len);
         Ok(self.parts("", len))
@@ -389,118 +317,10 @@ fn fixed(bytes: &mut Vec<u8>, tag: u8, number: &[u8]) {
 /// What has parts, and of which some are written.
 #[derive(Debug)]
 pub(crate) struct PartsWriter<'a, 'n> {
-    encoder: Encoder<'a, 'n>,
+    pub(super) encoder: Encoder<'a, 'n>,
     /// Of which type or variant.
-    of: &'static str,
+    pub(super) of: &'static str,
     /// How many parts there are to be, or where their number belongs.
-    expected: Result<usize, usize>,
-    found: usize,
-}
-
-impl PartsWriter<'_, '_> {
-    #[inline]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
-        self.found += 1;
-        value.serialize(self.encoder.again())
-    }
-
-    #[inline]
-    fn field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), FormatFailure> {
-        self.encoder.name(name);
-        self.part(value).map_err(|failure| failure.within(name))
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), FormatFailure> {
-        match self.expected {
-            Ok(expected) if expected == self.found => Ok(()),
-            Ok(expected) => Err(FormatFailure::new(format!(
-                "its type says that {expected} parts follow, and writes {}",
-                self.found
-            ))),
-            Err(at) => {
-                let mut count = Vec::new();
-                put_unsigned(&mut count, self.found as u64);
-                self.encoder.bytes.splice(at..at, count);
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Parts without names.
-macro_rules! parts {
-    ($($trait:ident $method:ident),+) => {$(
-        impl ser::$trait for PartsWriter<'_, '_> {
-            type Ok = ();
-            type Error = FormatFailure;
-
-            #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
-                self.part(value)
-            }
-
-            #[inline]
-            fn end(self) -> Result<(), FormatFailure> {
-                PartsWriter::end(self)
-            }
-        }
-    )+};
-}
-parts!(
-    SerializeSeq serialize_element,
-    SerializeTuple serialize_element,
-    SerializeTupleStruct serialize_field,
-    SerializeTupleVariant serialize_field
-);
-
-/// Parts with names.
-macro_rules! fields {
-    ($($trait:ident),+) => {$(
-        impl ser::$trait for PartsWriter<'_, '_> {
-            type Ok = ();
-            type Error = FormatFailure;
-
-            #[inline]
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), FormatFailure> {
-                self.field(name, value)
-            }
-
-            fn skip_field(&mut self, name: &'static str) -> Result<(), FormatFailure> {
-                self.encoder.names.leave_out(self.of, name);
-                Ok(())
-            }
-
-            #[inline]
-            fn end(self) -> Result<(), FormatFailure> {
-                PartsWriter::end(self)
-            }
-        }
-    )+};
-}
-fields!(SerializeStruct, SerializeStructVariant);
-
-impl ser::SerializeMap for PartsWriter<'_, '_> {
-    type Ok = ();
-    type Error = FormatFailure;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), FormatFailure> {
-        self.part(key)
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FormatFailure> {
-        value.serialize(self.encoder.again())
-    }
-
-    fn end(self) -> Result<(), FormatFailure> {
-        PartsWriter::end(self)
-    }
+    pub(super) expected: Result<usize, usize>,
+    pub(super) found: usize,
 }

@@ -11,7 +11,7 @@ pub(crate) struct FormatFailure {
 }
 
 impl FormatFailure {
-    pub(super) fn new(reason: impl Into<String>) -> Self {
+    pub(in crate::state) fn new(reason: impl Into<String>) -> Self {
         Self { path: Vec::new(), reason: reason.into() }
     }
 

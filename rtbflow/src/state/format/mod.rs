@@ -5,19 +5,25 @@
 //! tag) can be, and a value that does not come back as it was is found by writing it once more.
 
 mod decode;
+mod decode_parts;
 mod difference;
 mod encode;
+mod encode_parts;
 mod failure;
+mod names;
+mod node;
 mod shape;
 mod tags;
 mod trace;
+mod trace_parts;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(super) use decode::ValueDecoder;
-pub(super) use encode::{Encoder, Names};
+pub(super) use encode::Encoder;
 pub(super) use failure::FormatFailure;
+pub(super) use names::Names;
 pub(super) use shape::Shape;
 pub(super) use tags::SHAPE;
 

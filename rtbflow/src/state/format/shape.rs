@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use super::trace::{Kind, Node, trace};
+use super::node::{Kind, Node};
+use super::trace::trace;
 use crate::hash::stable_hash;
 
 /// What the values of a type are made of.

@@ -4,92 +4,15 @@
 //! Each run goes down one way that was not gone yet, to one field, one variant, one element, until there is
 //! none. That the type may not like the values that it is given does not matter: by then it has asked.
 
-use serde::de::value::BorrowedStrDeserializer;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
 use super::failure::FormatFailure;
+use super::node::{Kind, Node};
 
 /// More runs than any type of a sane program takes.
 const MOST_RUNS: usize = 2_000;
 /// How often a type is gone into again within itself.
 const MOST_NESTED: usize = 2;
-
-/// A part of a type.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(super) kind: Kind,
-    pub(super) parts: Vec<Node>,
-    /// Whether there is nothing more to find out.
-    done: bool,
-    /// Whether no value that it was offered was taken.
-    refuses: bool,
-    /// How many values it was offered.
-    tried: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind {
-    Unset,
-    Leaf(&'static str),
-    Option,
-    Seq,
-    Map,
-    Newtype(&'static str),
-    Tuple(&'static str),
-    Struct(&'static str, &'static [&'static str]),
-    Enum(&'static str, &'static [&'static str]),
-    /// It is read by what comes.
-    Any,
-    /// A type within itself.
-    Recursive(&'static str),
-    /// There is no way to it.
-    Unknown,
-}
-
-impl Node {
-    fn new() -> Self {
-        Self { kind: Kind::Unset, parts: Vec::new(), done: false, refuses: false, tried: 0 }
-    }
-
-    /// Whether values are read by what comes, or nobody can say how.
-    pub(super) fn is_dynamic(&self) -> bool {
-        matches!(self.kind, Kind::Any | Kind::Unknown | Kind::Unset)
-            || self.parts.iter().any(Self::is_dynamic)
-    }
-
-    /// There is nothing more to find out, and no value.
-    fn close(&mut self, kind: Kind) -> FormatFailure {
-        (self.kind, self.done, self.refuses) = (kind, true, true);
-        FormatFailure::new("nothing to read")
-    }
-
-    /// It asks for this, and has this many parts. One that asks for another thing than before is not to be
-    /// known.
-    fn asks(&mut self, kind: Kind, parts: usize) -> Result<(), FormatFailure> {
-        if self.kind == Kind::Unset {
-            self.kind = kind;
-            self.parts.resize_with(parts, Self::new);
-            self.done = parts == 0;
-        }
-        if self.kind == kind { Ok(()) } else { Err(self.close(Kind::Unknown)) }
-    }
-
-    /// The first part that is not known yet.
-    fn open_part(&self) -> Option<usize> {
-        self.parts.iter().position(|part| !part.done)
-    }
-
-    /// A run has gone through it.
-    fn ran(&mut self, part: Option<usize>, took: bool) {
-        match part.and_then(|part| self.parts.get_mut(part)) {
-            // It was not asked for.
-            Some(part) if part.kind == Kind::Unset => drop(part.close(Kind::Unknown)),
-            Some(_) => {}
-            None => self.refuses |= !took,
-        }
-        self.done = self.open_part().is_none();
-    }
-}
 
 /// Finds out what a type is made of; `human` as by `is_human_readable`.
 pub(super) fn trace<T: DeserializeOwned>(human: bool) -> Node {
@@ -100,6 +23,7 @@ pub(super) fn trace<T: DeserializeOwned>(human: bool) -> Node {
         }
         let mut above = Vec::new();
         let tracer = Tracer { node: &mut root, above: &mut above, human };
+        // That it fails is the rule: what it has asked for until then is noted.
         let _ = T::deserialize(tracer);
         if root.kind == Kind::Unset {
             root.close(Kind::Unknown);
@@ -109,8 +33,8 @@ pub(super) fn trace<T: DeserializeOwned>(human: bool) -> Node {
 }
 
 /// Notes what a part is asked for.
-struct Tracer<'a> {
-    node: &'a mut Node,
+pub(super) struct Tracer<'a> {
+    pub(super) node: &'a mut Node,
     /// The types that this is a part of, by their names of fields or variants.
     above: &'a mut Vec<*const &'static str>,
     human: bool,
@@ -134,6 +58,7 @@ macro_rules! leaf {
             let values = $values;
             self.node.asks(Kind::Leaf($name), 0)?;
             let offered = values.get(self.node.tried).copied();
+            // It has taken none of them.
             let Some(value) = offered else { return Err(self.node.close(Kind::Leaf($name))) };
             let taken = visitor.$visit(value);
             self.node.tried += usize::from(taken.is_err());
@@ -275,8 +200,10 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self.within((name, variants), |tracer| {
             tracer.run(|tracer, part| {
                 let good = || tracer.node.parts.iter().position(|part| !part.refuses);
+                // Where none is good, any is refused.
                 let number = part.or_else(good).unwrap_or(0);
-                let name = variants.get(number).copied().unwrap_or_default();
+                let name =
+                    variants.get(number).ok_or_else(|| FormatFailure::new("no such variant"))?;
                 visitor.visit_enum(Variant { tracer, number, name })
             })
         })
@@ -285,14 +212,14 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
 impl<'a> Tracer<'a> {
     /// The tracer of a part.
-    fn part(&mut self, number: usize) -> Result<Tracer<'_>, FormatFailure> {
+    pub(super) fn part(&mut self, number: usize) -> Result<Tracer<'_>, FormatFailure> {
         let node =
             self.node.parts.get_mut(number).ok_or_else(|| FormatFailure::new("no such part"))?;
         Ok(Tracer { node, above: self.above, human: self.human })
     }
 
     /// Goes on to the first part that is not known; with none, to any value.
-    fn run<T>(
+    pub(super) fn run<T>(
         mut self,
         go: impl FnOnce(&mut Tracer<'_>, Option<usize>) -> Result<T, FormatFailure>,
     ) -> Result<T, FormatFailure> {
@@ -322,121 +249,16 @@ impl<'a> Tracer<'a> {
 }
 
 /// Hands parts over, with or without names.
-struct Parts<'t, 'a> {
-    tracer: &'t mut Tracer<'a>,
-    next: usize,
-    upto: usize,
-    fields: &'static [&'static str],
-}
-
-impl Parts<'_, '_> {
-    fn value<'de, T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, FormatFailure> {
-        let number = self.next;
-        self.next += 1;
-        let part = self.tracer.part(number)?;
-        let known = part.node.done;
-        let taken = seed.deserialize(part);
-        let node = &mut self.tracer.node;
-        if let Some(part) = node.parts.get_mut(number).filter(|part| part.kind == Kind::Unset) {
-            // Taken without a look.
-            part.close(if taken.is_ok() { Kind::Leaf("nothing") } else { Kind::Unknown });
-            part.refuses = taken.is_err();
-        }
-        if taken.is_err() && known && self.fields.is_empty() {
-            // There is no way to those behind it.
-            for part in node.parts.iter_mut().skip(number + 1).filter(|part| !part.done) {
-                part.close(Kind::Unknown);
-            }
-        }
-        taken
-    }
-}
-
-impl<'de> de::SeqAccess<'de> for Parts<'_, '_> {
-    type Error = FormatFailure;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, FormatFailure> {
-        if self.next < self.upto { self.value(seed).map(Some) } else { Ok(None) }
-    }
-}
-
-impl<'de> de::MapAccess<'de> for Parts<'_, '_> {
-    type Error = FormatFailure;
-
-    fn next_key_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, FormatFailure> {
-        if self.next >= self.upto {
-            return Ok(None);
-        }
-        if self.fields.is_empty() {
-            return self.value(seed).map(Some);
-        }
-        let name = self.fields.get(self.next).copied().unwrap_or_default();
-        seed.deserialize(BorrowedStrDeserializer::<FormatFailure>::new(name)).map(Some)
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<T::Value, FormatFailure> {
-        self.value(seed)
-    }
+pub(super) struct Parts<'t, 'a> {
+    pub(super) tracer: &'t mut Tracer<'a>,
+    pub(super) next: usize,
+    pub(super) upto: usize,
+    pub(super) fields: &'static [&'static str],
 }
 
 /// Hands a variant over.
-struct Variant<'t, 'a> {
-    tracer: &'t mut Tracer<'a>,
-    number: usize,
-    name: &'static str,
-}
-
-impl<'de, 't, 'a> de::EnumAccess<'de> for Variant<'t, 'a> {
-    type Error = FormatFailure;
-    type Variant = Self;
-
-    fn variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<(T::Value, Self), FormatFailure> {
-        let name = BorrowedStrDeserializer::<FormatFailure>::new(self.name);
-        Ok((seed.deserialize(name)?, self))
-    }
-}
-
-impl<'de> de::VariantAccess<'de> for Variant<'_, '_> {
-    type Error = FormatFailure;
-
-    fn unit_variant(self) -> Result<(), FormatFailure> {
-        self.tracer.part(self.number)?.node.asks(Kind::Leaf("unit"), 0)
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, FormatFailure> {
-        let part = self.tracer.part(self.number)?;
-        part.node.asks(Kind::Newtype(""), 1)?;
-        part.run(|tracer, _| seed.deserialize(tracer.part(0)?))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, FormatFailure> {
-        self.tracer.part(self.number)?.deserialize_tuple_struct("", len, visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, FormatFailure> {
-        self.tracer.part(self.number)?.deserialize_struct("", fields, visitor)
-    }
+pub(super) struct Variant<'t, 'a> {
+    pub(super) tracer: &'t mut Tracer<'a>,
+    pub(super) number: usize,
+    pub(super) name: &'static str,
 }

@@ -2,12 +2,10 @@
 
 mod line;
 mod outputs;
+mod pipeline;
 mod store;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 pub use line::Line;
@@ -15,9 +13,10 @@ pub use outputs::Outputs;
 pub use store::StateBucket;
 
 use line::Input;
+use pipeline::{build, gathered, poll};
 use store::DrivenStore;
 
-use crate::barrier::{Barrier, Gathered, Gathering, Tally};
+use crate::barrier::{Barrier, Tally};
 use crate::chunk::Chunk;
 use crate::clock::Clock;
 use crate::element::Element;
@@ -28,10 +27,7 @@ use crate::position::Task;
 use crate::testing::ManualClock;
 use crate::testing::builders::{at, read};
 use crate::time::Timestamp;
-use crate::topology::{Tip, Topology};
-
-/// How often a pipeline is polled that says itself that it can go on.
-const MOST_POLLS: usize = 10_000;
+use crate::topology::Topology;
 
 /// Drives a pipeline by hand, as one task, without a job, a server, or a runtime.
 ///
@@ -93,16 +89,6 @@ impl<T> fmt::Debug for TestDriver<T> {
     }
 }
 
-/// Tells whether a pipeline that waits has said that it can go on.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     /// A driver of a pipeline, which ends in sinks of its outputs. The closure is called once for each
     /// life of the pipeline and must build the same operators each time.
@@ -145,7 +131,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         driver.store = DrivenStore::holding(chunks);
         let (barrier, gathering) = Barrier::restoring(driver.clock.now(), driver.stored(), true);
         driver.input.put_first(barrier);
-        driver.poll();
+        poll(&mut driver.end);
         match gathering.finish()? {
             Ok(_) => Ok(driver),
             Err(_) => Err(Error::permanent("bring state back: an operator keeps the barrier")),
@@ -168,7 +154,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         let offset = self.input.records();
         let record = read(value, at.as_millis(), offset);
         self.input.put(Element::Record(record, self.input.watermark()));
-        self.poll();
+        poll(&mut self.end);
         if at != Timestamp::MIN && at - self.out_of_orderness > self.input.watermark() {
             self.advance_watermark(at - self.out_of_orderness);
         }
@@ -185,7 +171,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         let stands = self.input.watermark();
         assert!(to >= stands, "a watermark never falls, and this one stands at {stands}, not {to}");
         self.input.put(Element::Watermark(to));
-        self.poll();
+        poll(&mut self.end);
         self
     }
 
@@ -208,7 +194,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
     pub fn commit(&mut self) -> usize {
         let (barrier, gathering) = Barrier::new(self.clock.now());
         self.input.put(Element::Barrier(barrier));
-        self.poll();
+        poll(&mut self.end);
         let gathered = gathered(gathering);
         let rejects = gathered.rejects.clone();
         let epoch = Epoch::new(Task { number: 0, of: 1 }, Vec::new(), gathered);
@@ -245,7 +231,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         self.input.rewind(passed);
         self.end = build(&self.pipeline, &self.input, &self.outputs);
         self.restore();
-        self.poll();
+        poll(&mut self.end);
         self
     }
 
@@ -255,7 +241,7 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
         let chunks = self.store.chunks();
         let (barrier, gathering) = Barrier::restoring(self.clock.now(), chunks, true);
         self.input.put_first(barrier);
-        self.poll();
+        poll(&mut self.end);
         let _ = gathered(gathering);
     }
 
@@ -340,59 +326,6 @@ impl<T: Clone + Send + Unpin + 'static> TestDriver<T> {
             Ok((topology, _)) => topology,
             Err(error) => panic!("{error}"),
         }
-    }
-
-    /// Lets the pipeline take what was put in.
-    #[expect(clippy::panic, reason = "the test kit fails as assertions do")]
-    #[track_caller]
-    fn poll(&mut self) {
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut context = Context::from_waker(&waker);
-        for _ in 0..MOST_POLLS {
-            match self.end.poll_drain(&mut context) {
-                Poll::Ready(Ok(())) => panic!("an operator ended the flow before its source did"),
-                Poll::Ready(Err(error)) => panic!("{}", error.report()),
-                Poll::Pending if woken.0.swap(false, Ordering::Relaxed) => {}
-                Poll::Pending => return,
-            }
-        }
-        panic!("the pipeline says that it can go on, and does not");
-    }
-}
-
-/// Builds the pipeline once.
-#[expect(clippy::panic, reason = "the test kit fails as assertions do")]
-#[track_caller]
-fn build<T: Clone + Send + Unpin + 'static>(
-    pipeline: &dyn Fn(Flow<Line<T>>, &Outputs) -> End,
-    input: &Input<T>,
-    outputs: &Outputs,
-) -> End {
-    let flow = Flow { stream: input.line(), tip: Tip::source(&["test".into()]) };
-    let end = pipeline(flow, outputs);
-    let places = match end.tip.finish().fits() {
-        Ok((_, places)) => places,
-        Err(error) => panic!("{error}"),
-    };
-    for place in places {
-        let kind = place.kind();
-        assert!(
-            outputs.has(place),
-            "a sink writes to {kind}; end the flow in `outputs.sink(name)`"
-        );
-    }
-    end
-}
-
-/// What came with a barrier.
-#[expect(clippy::panic, reason = "the test kit fails as assertions do")]
-#[track_caller]
-fn gathered(gathering: Gathering) -> Gathered {
-    match gathering.finish() {
-        Ok(Ok(gathered)) => gathered,
-        Ok(Err(_)) => panic!("a barrier did not come out: an operator waits for something"),
-        Err(error) => panic!("{}", error.report()),
     }
 }
 

@@ -18,21 +18,26 @@
 //! place of their own.
 
 mod chance;
+mod failure;
 mod fault;
 mod group;
 mod life;
 mod log;
 mod place;
 mod run;
+mod scenario;
 mod server;
 mod simulation;
 mod source;
 mod truth;
+mod world;
 
 pub use chance::Chance;
+pub use failure::Failure;
 pub use fault::Fault;
 pub use log::{SimBatch, SimLog};
 pub use place::{Ledger, SimDeadLetters, SimPlace, Store};
-pub use run::{Conditions, Failure, Instance, Scenario, check, find, run};
+pub use run::{check, find, run};
+pub use scenario::{Conditions, Instance, Scenario};
 pub use simulation::{SimFlow, Simulation};
 pub use source::{SimFeed, SimSource};

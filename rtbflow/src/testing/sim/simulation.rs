@@ -11,7 +11,9 @@ use crate::error::Result;
 use crate::flow::{End, Flow};
 use crate::job::{Intake, Job, Report};
 use crate::position::JobName;
-use crate::testing::sim::run::{Failure, Instance, Scenario, check, difference, find};
+use crate::testing::sim::failure::{Failure, difference};
+use crate::testing::sim::run::{check, find};
+use crate::testing::sim::scenario::{Instance, Scenario};
 use crate::testing::sim::{Chance, Ledger, SimBatch, SimLog};
 
 /// What the simulation gives a pipeline.

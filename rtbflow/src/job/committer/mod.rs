@@ -1,20 +1,20 @@
 //! The one committer of a job: takes the epochs that are ready, of all tasks, and commits them, together where the
 //! place has one step for all of them, and each by itself where it does not.
 
+mod letters;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Either};
+use futures::future::Either;
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryFutureExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep};
 
-use crate::barrier::Reject;
-use crate::dead_letter::{DeadLetter, Original};
-use crate::epoch::{Anchor, DeadLetters, Epoch, Verdict, Writer};
-use crate::error::{BadRecord, Error, Result};
+use crate::epoch::{Anchor, Epoch, Verdict, Writer};
+use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
 use crate::job::measures::CommitMeasures;
@@ -24,26 +24,11 @@ use crate::job::refusing::refuse;
 use crate::job::report::Account;
 use crate::job::submission::{Group, Submission, first_of_each_task};
 use crate::position::{JobName, Position, Task};
-use crate::record::{Origin, Partition};
+use crate::record::Partition;
+pub(crate) use letters::{ReadAgain, Rejected};
 
 /// Epochs committed in one step.
 const MOST_EPOCHS: usize = 64;
-
-/// Where records go that cannot be used.
-#[derive(Clone, Default)]
-pub(crate) enum Rejected {
-    /// To a dead-letter topic.
-    Delivered(Arc<dyn DeadLetters>),
-    /// Nowhere; they are counted.
-    #[default]
-    Skipped,
-    /// The job ends with an error that names the record.
-    Fatal,
-}
-
-/// Reads records of the source again.
-pub(crate) type ReadAgain =
-    Box<dyn Fn(Vec<Origin>) -> BoxFuture<'static, Result<Vec<Option<Original>>>> + Send + Sync>;
 
 /// How far was committed, by partition.
 #[derive(Clone, Default)]
@@ -98,6 +83,8 @@ impl<A: Anchor> Committer<A> {
     /// # Errors
     /// If an epoch cannot be committed and trying again would not help.
     pub(crate) async fn run(self, mut submissions: mpsc::Receiver<Submission>) -> Result<()> {
+        // Where the place has one step for all, a second call would only wait for the first, and take from it the
+        // epochs that it could have had. Where each task has its own, each is a call, and none holds up another.
         let (calls, most) = match self.anchor.commits_apart() {
             true => (Semaphore::new(MOST_EPOCHS), 1),
             false => (Semaphore::new(1), MOST_EPOCHS),
@@ -105,6 +92,7 @@ impl<A: Anchor> Committer<A> {
         let (mut waiting, mut busy) = (Vec::new(), HashSet::new());
         let (mut under_way, mut open, mut asks) = (FuturesUnordered::new(), true, false);
         loop {
+            // A task has one epoch under way: its next one follows from it, and is ready when that is settled.
             let is_ready =
                 waiting.iter().any(|Submission { epoch, .. }| !busy.contains(&epoch.task));
             if is_ready && !asks {
@@ -112,6 +100,8 @@ impl<A: Anchor> Committer<A> {
                 asks = true;
                 under_way.push(Either::Left(turn(&calls).map_ok(CommitTurn::Fresh)));
             }
+            // What comes is taken in before what is under way is looked at: a turn that has come takes along all that
+            // is there, so that epochs which are ready together are committed together.
             tokio::select! {
                 biased;
                 // As many as each task may have under way.
@@ -119,11 +109,14 @@ impl<A: Anchor> Committer<A> {
                 Some(turn) = under_way.next() => match turn? {
                     CommitTurn::Fresh(call) => {
                         asks = false;
+                        // Gathered only now that it may be made: what came while it waited is in it.
                         let group = Group::new(first_of_each_task(&mut waiting, &mut busy, most));
                         under_way.push(Either::Right(self.commit(group, Some(call), &calls)));
                     }
                     CommitTurn::Tried { tasks, left } => {
                         busy.retain(|task| !tasks.contains(task));
+                        // What is left is tried again before anything newer of the same tasks: positions go on from
+                        // those before them.
                         for group in left {
                             busy.extend(group.tasks());
                             under_way.push(Either::Right(self.commit(group, None, &calls)));
@@ -170,6 +163,7 @@ impl<A: Anchor> Committer<A> {
         if group.epochs.is_empty() {
             return Ok(CommitTurn::Tried { tasks, left: Vec::new() });
         }
+        // From here on the place may be at work: how long it takes is what the size of epochs goes by.
         let started = Instant::now();
         let attempt = self.health.commits();
         let answer = self.attempt(&mut group).await;
@@ -180,23 +174,20 @@ impl<A: Anchor> Committer<A> {
                 let took = started.elapsed();
                 self.measures.group(took);
                 self.pace.committed(group.rows(), took);
+                // The tasks first: they go on while the place does what is left to be done.
                 self.acknowledge(group, verdicts)?;
                 self.follow_up().await?;
                 Ok(CommitTurn::Tried { tasks, left: Vec::new() })
             }
             Err(error) if !error.refusals().is_empty() => {
+                // Tried again at once, without these rows: each attempt has fewer, so that it comes to an end.
                 refuse(&mut group.epochs, error.refusals())?;
                 Ok(CommitTurn::Tried { tasks, left: vec![group] })
             }
             Err(error) if error.is_transient() => {
-                let (pause, is_away) = self.failed(&mut group, &error, started.elapsed());
-                if is_away {
-                    sleep(pause).await;
-                    drop(call);
-                } else {
-                    drop(call);
-                    sleep(pause).await;
-                }
+                let pause = self.failed(&mut group, &error, started.elapsed());
+                wait(pause, call).await;
+                // Only where the place was asked: what fails before it, such as a writer, fails for half of them too.
                 let half = if group.asked { group.split_off_half() } else { None };
                 Ok(CommitTurn::Tried { tasks, left: std::iter::once(group).chain(half).collect() })
             }
@@ -218,6 +209,7 @@ impl<A: Anchor> Committer<A> {
     /// be tried meanwhile: whatever is tried fails.
     fn failed(&self, group: &mut Group, error: &Error, took: Duration) -> (Duration, bool) {
         let mut outlook = self.outlook.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others were committed since it failed last: the place is there, and it is this group that waits for something.
         let passed_since = group.failed_behind.replace(outlook.commits);
         if passed_since.is_some_and(|commits| commits < outlook.commits) {
             self.health.one_not_committed(error);
@@ -225,6 +217,7 @@ impl<A: Anchor> Committer<A> {
             return (group.backoff.failed("commit", error).max(took), false);
         }
         self.health.not_committed(error);
+        // An epoch that is too large for the place's time is one reason why it fails: the next ones are smaller.
         if group.asked {
             self.pace.failed(group.rows());
         }
@@ -233,6 +226,9 @@ impl<A: Anchor> Committer<A> {
     }
 
     async fn attempt(&self, group: &mut Group) -> Result<Vec<Verdict>> {
+        // The order is what makes it exact: dead letters and what is written beside the place may be written twice, but
+        // never less than once, so they come before the commit. Once it is committed, nobody would write them again.
+        // One group at a time writes beside, as a writer's own order is that of its calls.
         let beside = self.beside.lock().await;
         self.deliver(&mut group.epochs).await?;
         let epochs = &group.epochs;
@@ -240,6 +236,7 @@ impl<A: Anchor> Committer<A> {
             writer.write(epochs).await?;
         }
         drop(beside);
+        // Before the call: an answer that is lost leaves the place asked.
         group.asked = true;
         self.anchor.commit(&self.job, epochs).await
     }
@@ -247,6 +244,13 @@ impl<A: Anchor> Committer<A> {
     /// Reports verdicts to those who wait for them.
     fn acknowledge(&self, group: Group, verdicts: Vec<Verdict>) -> Result<()> {
         let Group { epochs, waiting, .. } = group;
+        if verdicts.len() != epochs.len() {
+            return Err(Error::permanent(format!(
+                "commit {} epochs: the place answered with {} verdicts; this is a fault of the place's `Anchor`",
+                epochs.len(),
+                verdicts.len()
+            )));
+        }
         for ((epoch, verdict), (waiting, status)) in epochs.iter().zip(verdicts).zip(waiting) {
             if let Verdict::Committed(found) = verdict {
                 self.account.committed(epoch, found).map_err(Error::permanent)?;
@@ -260,54 +264,6 @@ impl<A: Anchor> Committer<A> {
         }
         Ok(())
     }
-
-    /// Delivers the dead letters of epochs and takes them out, so that none is delivered twice.
-    async fn deliver(&self, epochs: &mut [Epoch]) -> Result<()> {
-        self.read_again(epochs).await?;
-        let letters = epochs.iter().flat_map(|epoch| &epoch.dead_letters);
-        let count = letters.clone().count();
-        if count == 0 {
-            return Ok(());
-        }
-        match &self.rejected {
-            Rejected::Skipped => {}
-            Rejected::Fatal => {
-                if let Some(letter) = letters.into_iter().next() {
-                    return Err(Error::permanent(format!(
-                        "use the record of {}: {}; look at it, then skip it or send it to the dead-letter topic",
-                        letter.origin, letter.reason
-                    )));
-                }
-            }
-            Rejected::Delivered(to) => {
-                let letters: Vec<_> = letters.cloned().collect();
-                to.deliver(self.job.as_str(), &letters).await?;
-            }
-        }
-        self.measures.dead_letters(count);
-        epochs.iter_mut().for_each(|epoch| epoch.dead_letters.clear());
-        Ok(())
-    }
-
-    /// Reads the records again that are to be dead letters and were read in an earlier epoch.
-    async fn read_again(&self, epochs: &mut [Epoch]) -> Result<()> {
-        for epoch in epochs.iter_mut().filter(|epoch| !epoch.unread.is_empty()) {
-            let origins: Vec<_> = epoch.unread.iter().map(|reject| reject.origin).collect();
-            let mut found = (self.read_again)(origins).await?.into_iter();
-            for Reject { origin, reason } in epoch.unread.drain(..) {
-                let original = found.next().flatten();
-                let reason = match original {
-                    Some(_) => reason,
-                    None => {
-                        BadRecord::new(format!("{reason} (its source does not have it any more)"))
-                    }
-                };
-                let letter = DeadLetter::record(origin, original.unwrap_or_default(), reason);
-                epoch.dead_letters.push(letter);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What the committer goes on with.
@@ -316,6 +272,19 @@ enum CommitTurn<'a> {
     Fresh(SemaphorePermit<'a>),
     /// A group of these tasks was tried; what is left of it is tried again.
     Tried { tasks: Vec<Task>, left: Vec<Group> },
+}
+
+/// Waits before a group is tried again. `is_away` says whether the place is, and not this group the reason.
+async fn wait((pause, is_away): (Duration, bool), call: SemaphorePermit<'_>) {
+    if is_away {
+        // Nobody else is to ask a place that is away meanwhile.
+        sleep(pause).await;
+        drop(call);
+    } else {
+        // It is this group that fails: others take its turn while it waits.
+        drop(call);
+        sleep(pause).await;
+    }
 }
 
 /// Waits until a call may be made.

@@ -9,11 +9,12 @@
 //! none has renewed it by then, something may be on its way that does not arrive, and the task waits for
 //! it, so that what operators hold of the other partitions does not grow without an end.
 
-use std::collections::VecDeque;
+mod lane;
+mod mailbox;
+mod watermark;
+
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,93 +23,13 @@ use futures::Stream;
 use crate::activity::Activity;
 use crate::barrier::{Barrier, Class, Reject};
 use crate::element::Element;
-use crate::error::BadRecord;
-use crate::log::Log;
+use crate::error::{BadRecord, Error};
 use crate::position::Position;
 use crate::record::{Origin, Partition, Record, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
-
-/// What a task loop and the intake of its chain have in common.
-pub(crate) struct IntakeMailbox<B> {
-    shared: Arc<Mutex<Shared<B>>>,
-    /// Whether a barrier was put in that the intake has not seen.
-    rung: Arc<AtomicBool>,
-}
-
-impl<B> Clone for IntakeMailbox<B> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), rung: Arc::clone(&self.rung) }
-    }
-}
-
-pub(crate) struct Shared<B> {
-    /// What arrived, by the partition's number in the task.
-    pub(crate) arrivals: Vec<(usize, Arrival<B>)>,
-    /// The next barrier, sent before anything else.
-    pub(crate) barrier: Option<Barrier>,
-    /// The end of all time, sent once everything was taken.
-    pub(crate) close: bool,
-    /// The wall clock when the task loop last looked.
-    pub(crate) now: Timestamp,
-    /// Where the chain stands.
-    pub(crate) progress: Progress,
-}
-
-/// What arrives for one partition, in order.
-pub(crate) enum Arrival<B> {
-    Batch(Arc<B>),
-    AtEnd { asked: Timestamp, offset: i64 },
-    Reached { offset: i64, log: Option<Log>, anew: bool },
-    Finished,
-}
-
-/// Where the intake stands.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Progress {
-    /// Records taken since the last barrier.
-    pub(crate) taken: u64,
-    /// Records taken since the task began.
-    pub(crate) total: u64,
-    /// Whether everything that arrived was taken.
-    pub(crate) drained: bool,
-    /// Whether all partitions are finished and the last watermark has been sent.
-    pub(crate) closed: bool,
-    /// Batches not wholly taken, by partition.
-    pub(crate) queued: Vec<usize>,
-    /// The watermark.
-    pub(crate) watermark: Option<Timestamp>,
-    /// Offset and event time of each partition when the last barrier passed.
-    pub(crate) at_barrier: Vec<Standing>,
-    /// Records taken between the last two barriers, and tombstones among them.
-    pub(crate) taken_at_barrier: (u64, u64),
-}
-
-/// Where a partition stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) offset: Option<i64>,
-    pub(crate) event_time: Option<Timestamp>,
-    /// Which log the offset is of.
-    pub(crate) log: Option<Log>,
-    /// Records taken between the last two barriers.
-    pub(crate) taken: u64,
-    /// Batches wholly taken since the task began.
-    pub(crate) consumed: u64,
-}
-
-impl<B> IntakeMailbox<B> {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared<B>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts in a barrier: it goes out before the next record, also where an operator holds the chain back
-    /// and more records are at hand.
-    pub(crate) fn send(&self, barrier: Barrier) {
-        self.lock().barrier = Some(barrier);
-        self.rung.store(true, Ordering::Relaxed);
-    }
-}
+use lane::PartitionLane;
+pub(crate) use mailbox::{Arrival, IntakeMailbox, Progress, Standing};
 
 /// The source of a task's chain: what a pipeline closure is given.
 pub struct Intake<B: Batch> {
@@ -145,34 +66,6 @@ pub(crate) struct Bounds {
     pub(crate) max_ahead: Option<Duration>,
 }
 
-/// One partition of the task.
-struct PartitionLane<B> {
-    partition: Partition,
-    out_of_orderness: Duration,
-    queue: VecDeque<Arrival<B>>,
-    /// Index of the next record in the batch at the front.
-    index: usize,
-    offset: Option<i64>,
-    event_time: Option<Timestamp>,
-    log: Option<Log>,
-    idle: Option<Idle>,
-    finished: bool,
-    /// Records taken since the last barrier.
-    taken: u64,
-    consumed: u64,
-}
-
-/// A partition that is proved to stand at its end.
-#[derive(Clone, Copy)]
-struct Idle {
-    since: Timestamp,
-    /// When it was proved last.
-    proved: Timestamp,
-    event_time: Option<Timestamp>,
-    /// Whether it has stood there long enough to hold nothing back.
-    ticks: bool,
-}
-
 impl<B: Batch> fmt::Debug for Intake<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.lanes.iter().map(|lane| lane.partition)).finish()
@@ -187,30 +80,11 @@ impl<B: Batch> Intake<B> {
         out_of_orderness: impl Fn(Topic) -> Duration,
         (now, activity): (Timestamp, Activity),
     ) -> (Self, IntakeMailbox<B>) {
-        let lanes: Vec<PartitionLane<B>> = positions
-            .iter()
-            .map(|(partition, position)| PartitionLane {
-                partition: *partition,
-                out_of_orderness: out_of_orderness(partition.topic),
-                queue: VecDeque::new(),
-                index: 0,
-                offset: position.offset,
-                event_time: position.event_time,
-                log: position.log,
-                idle: None,
-                finished: false,
-                taken: 0,
-                consumed: 0,
-            })
-            .collect();
-        let shared = Shared {
-            arrivals: Vec::new(),
-            barrier: None,
-            close: false,
-            now,
-            progress: Progress { queued: vec![0; lanes.len()], ..Progress::default() },
+        let lane = |(partition, position): &(Partition, Position)| {
+            PartitionLane::new(*partition, position, out_of_orderness(partition.topic))
         };
-        let mailbox = IntakeMailbox { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() };
+        let lanes: Vec<PartitionLane<B>> = positions.iter().map(lane).collect();
+        let mailbox = IntakeMailbox::new(lanes.len(), now);
         let intake = Self {
             mailbox: mailbox.clone(),
             activity,
@@ -236,18 +110,22 @@ impl<B: Batch> Intake<B> {
         let mailbox = self.mailbox.clone();
         let mut shared = mailbox.lock();
         self.fresh = false;
-        mailbox.rung.store(false, Ordering::Relaxed);
+        mailbox.quiet();
         self.latest = self.bounds.max_ahead.map_or(Timestamp::MAX, |most| shared.now + most);
         self.fresh_from = shared.now - self.bounds.idle_timeout;
         for (lane, arrival) in shared.arrivals.drain(..) {
-            if let Some(lane) = self.lanes.get_mut(lane) {
-                lane.queue.push_back(arrival);
+            match self.lanes.get_mut(lane) {
+                Some(lane) => lane.queue.push_back(arrival),
+                None => Error::broken("a batch is of no partition of the task").spoil_epoch(),
             }
         }
         shared.progress.drained = false;
         let barrier = shared.barrier.take()?;
+        // The watermark waits for the state: what it makes due is not back before the last of these barriers.
         self.restoring &= barrier.is_restoring() && !barrier.is_last_restoring();
         if !barrier.is_restoring() {
+            // Where the partitions stand is read in the same step in which the barrier goes out: the epoch's
+            // positions are exactly those of the records before it.
             let taken = self.taken();
             let standings = self.lanes.iter_mut().map(PartitionLane::pass);
             shared.progress.at_barrier = standings.collect();
@@ -270,9 +148,11 @@ impl<B: Batch> Intake<B> {
     fn report(&mut self) -> bool {
         let mailbox = self.mailbox.clone();
         let mut shared = mailbox.lock();
+        // They came since it was looked into: to wait now would be to wait beside them.
         if !shared.arrivals.is_empty() || shared.barrier.is_some() {
             return true;
         }
+        // The end of all time comes last, once and behind every record: whatever is still open closes by it.
         let finished = self.lanes.iter().all(|lane| lane.finished);
         if shared.close && finished && !self.closed {
             self.closed = true;
@@ -296,12 +176,14 @@ impl<B: Batch> Intake<B> {
     /// if nothing can be taken now.
     #[inline]
     fn lane(&mut self) -> Option<usize> {
+        // Most tasks have one partition, for which nothing has to be compared.
         if let [lane] = &mut *self.lanes {
             return lane.settle(self.bounds.idle_timeout, &mut self.stale).then_some(0);
         }
         let mut lowest: Option<(usize, Option<Timestamp>, bool)> = None;
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let has = lane.settle(self.bounds.idle_timeout, &mut self.stale);
+            // One that has nothing and may still bring something earlier holds back all others.
             if !has && (lane.finished || lane.stood_at_end(self.fresh_from)) {
                 continue;
             }
@@ -316,7 +198,12 @@ impl<B: Batch> Intake<B> {
     #[inline]
     fn take(&mut self, number: usize) -> Option<Record<B::Value>> {
         let lane = self.lanes.get_mut(number)?;
-        let Some(Arrival::Batch(batch)) = lane.queue.front() else { return None };
+        let Some(Arrival::Batch(batch)) = lane.queue.front() else {
+            // Dropped, so that the poll ends behind which the epoch is found spoilt.
+            lane.queue.pop_front();
+            Error::broken("a record is to be taken where there is no batch").spoil_epoch();
+            return None;
+        };
         let incoming = batch.get(lane.index);
         lane.index += 1;
         if lane.index == batch.len() {
@@ -326,7 +213,11 @@ impl<B: Batch> Intake<B> {
             self.batch_taken(number);
         }
         let lane = self.lanes.get_mut(number)?;
-        let Incoming { offset, content } = incoming?;
+        let Some(Incoming { offset, content }) = incoming else {
+            no_record(lane.partition);
+            return None;
+        };
+        // Where a fetch begins before the position, these were taken before.
         if lane.offset.is_some_and(|next| offset < next) {
             return None;
         }
@@ -360,126 +251,25 @@ impl<B: Batch> Intake<B> {
     fn batch_taken(&mut self, number: usize) {
         let taken = self.taken();
         let mut shared = self.mailbox.lock();
-        if let Some(queued) = shared.progress.queued.get_mut(number) {
-            *queued = queued.saturating_sub(1);
+        let queued = shared.progress.queued.get_mut(number);
+        match queued.and_then(|queued| Some((queued.checked_sub(1)?, queued))) {
+            Some((left, queued)) => *queued = left,
+            None => Error::broken("a batch was taken that was not queued").spoil_epoch(),
         }
         shared.progress.total += taken - self.reported;
         shared.progress.taken = taken;
         drop(shared);
         self.reported = taken;
     }
-
-    /// Takes into the watermark what was taken since. Whether it may have risen.
-    #[inline]
-    fn raise_watermark(&mut self) -> bool {
-        if self.restoring || !std::mem::take(&mut self.stale) {
-            return false;
-        }
-        let mut lowest: Option<Timestamp> = None;
-        for lane in &self.lanes {
-            match lane.event_time {
-                Some(event_time) => {
-                    let own = event_time - lane.out_of_orderness;
-                    lowest = Some(lowest.map_or(own, |lowest| lowest.min(own)));
-                }
-                None if lane.idle.is_some_and(|idle| idle.ticks) || lane.finished => {}
-                None => return false,
-            }
-        }
-        self.watermark = self.watermark.max(lowest);
-        true
-    }
-
-    /// The watermark, if results are due by it: were it to come with the record behind it, no barrier could
-    /// pass before the last of them, since that record was taken.
-    #[inline]
-    fn due_watermark(&mut self) -> Option<Timestamp> {
-        let risen = self.raise_watermark().then_some(self.watermark).flatten();
-        let due = risen.filter(|watermark| self.activity.is_due(*watermark))?;
-        if self.sent >= self.watermark {
-            return None;
-        }
-        self.activity.alone();
-        self.sent = self.watermark;
-        Some(due)
-    }
-
-    /// The watermark, if it was not sent on by itself: before the chain waits, and before a barrier.
-    fn unsent_watermark(&mut self) -> Option<Timestamp> {
-        self.raise_watermark();
-        if self.restoring || self.watermark <= self.sent {
-            return None;
-        }
-        self.sent = self.watermark;
-        self.watermark
-    }
 }
 
-impl<B: Batch> PartitionLane<B> {
-    /// Where it stands as a barrier passes.
-    fn pass(&mut self) -> Standing {
-        Standing {
-            offset: self.offset,
-            event_time: self.event_time,
-            log: self.log,
-            taken: std::mem::take(&mut self.taken),
-            consumed: self.consumed,
-        }
-    }
-
-    /// Takes in what stands before the next record. Whether there is a record.
-    #[inline]
-    fn settle(&mut self, idle_timeout: Duration, stale: &mut bool) -> bool {
-        loop {
-            match self.queue.front() {
-                Some(Arrival::Batch(batch)) if !batch.is_empty() => {
-                    self.idle = None;
-                    return true;
-                }
-                Some(Arrival::Batch(_)) => self.consumed += 1,
-                Some(Arrival::AtEnd { asked, offset }) => {
-                    let (asked, offset) = (*asked, *offset);
-                    self.at_end(asked, offset, idle_timeout);
-                    *stale = true;
-                }
-                Some(Arrival::Reached { offset, log, anew }) => {
-                    let stood = self.offset.filter(|_| !anew);
-                    self.offset = Some(stood.map_or(*offset, |next| next.max(*offset)));
-                    self.log = *log;
-                }
-                Some(Arrival::Finished) => {
-                    self.finished = true;
-                    *stale = true;
-                }
-                None => return false,
-            }
-            self.queue.pop_front();
-        }
-    }
-
-    /// Whether it was proved to stand at its end at this time or later.
-    #[inline]
-    fn stood_at_end(&self, since: Timestamp) -> bool {
-        self.idle.is_some_and(|idle| idle.proved >= since)
-    }
-
-    /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
-    /// time grows by the wall time since, from where it stood, never beyond the wall clock.
-    fn at_end(&mut self, asked: Timestamp, offset: i64, idle_timeout: Duration) {
-        self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
-        let event_time = self.event_time;
-        let first = Idle { since: asked, proved: asked, event_time, ticks: false };
-        let idle = self.idle.get_or_insert(first);
-        idle.proved = idle.proved.max(asked);
-        if asked < idle.since + idle_timeout {
-            return;
-        }
-        idle.ticks = true;
-        if let Some(stood) = idle.event_time {
-            let ticked = (stood + asked.since(idle.since + idle_timeout)).min(asked);
-            self.event_time = self.event_time.max(Some(ticked));
-        }
-    }
+/// A batch does not have a record that it says it has: a fault of the source, by which a record would be lost.
+#[cold]
+fn no_record(partition: Partition) {
+    Error::permanent(format!(
+        "take a record of {partition}: its batch has fewer than its `len` says; this is a fault of the source's `Batch`"
+    ))
+    .spoil_epoch();
 }
 
 impl<B: Batch> Stream for Intake<B> {
@@ -488,8 +278,12 @@ impl<B: Batch> Stream for Intake<B> {
     #[inline]
     fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        // The order: a barrier first, so that an epoch ends when the task says so and not when records run out;
+        // before it the watermark that holds, which belongs to the epoch as it may make results due; then records,
+        // each with the watermark before it; and when there are none, the watermark alone and the report.
         loop {
-            if this.mailbox.rung.load(Ordering::Relaxed) && !this.fresh {
+            // The bell is one load without a lock: this is done for each record.
+            if this.mailbox.is_rung() && !this.fresh {
                 this.fresh = true;
                 if let Some(watermark) = this.unsent_watermark() {
                     return Poll::Ready(Some(Element::Watermark(watermark)));
@@ -514,6 +308,7 @@ impl<B: Batch> Stream for Intake<B> {
                 return Poll::Ready(Some(Element::Watermark(watermark)));
             }
             let closed = this.closed;
+            // Nobody is woken: the task loop polls the chain again whenever it has put something in.
             if !this.report() {
                 return Poll::Pending;
             }

@@ -1,5 +1,9 @@
 //! One run over an opened source: its tasks, their committer, and the events that start and end them.
 
+mod releasing;
+mod starting;
+mod unsettled;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -12,24 +16,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
-use crate::alarm::Alarm;
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::Job;
-use crate::job::claiming::{Claimed, Claiming};
+use crate::job::claiming::Claiming;
 use crate::job::committer::{Committed, Committer};
 use crate::job::health::Tasks;
 use crate::job::intake::Intake;
-use crate::job::measures::{CommitMeasures, TaskMeasures};
+use crate::job::measures::CommitMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
 use crate::job::submission::Submission;
-use crate::job::task::{TaskLoop, TaskPartition, Work};
-use crate::position::{Position, Task};
-use crate::record::Partition;
-use crate::source::{Assignment, Batch, Feed, Revocation, Source, SourceEvent, TaskInput};
-use crate::topology::Tip;
+use crate::position::Task;
+use crate::source::{Batch, Feed, Source, SourceEvent};
+use unsettled::Unsettled;
 
 /// Epochs that may wait for the committer, of all tasks.
 const MOST_SUBMISSIONS: usize = 256;
@@ -70,25 +71,6 @@ pub(crate) struct Running<S: Source, A, P> {
     tell: Interval,
 }
 
-/// What a committer has under way whose tasks are gone.
-#[derive(Default)]
-pub(crate) struct Unsettled(JoinSet<Result<()>>);
-
-impl Unsettled {
-    /// Waits until nothing is left whose outcome is not known; for as long as the place is away. Cancel safe.
-    ///
-    /// # Errors
-    /// If something cannot be committed for good.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
-        while let Some(ended) = self.0.join_next().await {
-            ended.map_err(|error| {
-                Error::permanent("run the committer: it panicked").because(error)
-            })??;
-        }
-        Ok(())
-    }
-}
-
 /// A task at work. Dropping `finish` makes it finish its epoch and end.
 struct Handle {
     finish: oneshot::Sender<()>,
@@ -116,30 +98,7 @@ where
         let committed = Committed::default();
         let pace = Pace::new(job.anchor.aim());
         let mut committer = JoinSet::new();
-        committer.spawn(
-            Committer {
-                job: job.setup.name.clone(),
-                anchor: job.anchor.clone(),
-                writers: job.setup.writers.clone(),
-                rejected: job.setup.rejected(),
-                account: account.clone(),
-                committed: committed.clone(),
-                measures: CommitMeasures::new(&job.setup.name),
-                health: job.setup.health.clone(),
-                notes: job.setup.notes.clone(),
-                pace: pace.clone(),
-                read_again: Box::new({
-                    let job = Arc::clone(&job);
-                    move |origins| {
-                        let job = Arc::clone(&job);
-                        async move { job.source.read_again(&origins).await }.boxed()
-                    }
-                }),
-                beside: tokio::sync::Mutex::default(),
-                outlook: Mutex::default(),
-            }
-            .run(submissions),
-        );
+        committer.spawn(Self::committer(&job, &account, &committed, &pace).run(submissions));
         let mut tell = interval(TELL_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -158,6 +117,33 @@ where
             heard: false,
             fences: Vec::new(),
             tell,
+        }
+    }
+
+    fn committer(
+        job: &Arc<Job<S, A, P>>,
+        account: &Account,
+        committed: &Committed,
+        pace: &Pace,
+    ) -> Committer<A> {
+        let source = Arc::clone(job);
+        Committer {
+            job: job.setup.name.clone(),
+            anchor: job.anchor.clone(),
+            writers: job.setup.writers.clone(),
+            rejected: job.setup.rejected(),
+            account: account.clone(),
+            committed: committed.clone(),
+            measures: CommitMeasures::new(&job.setup.name),
+            health: job.setup.health.clone(),
+            notes: job.setup.notes.clone(),
+            pace: pace.clone(),
+            read_again: Box::new(move |origins| {
+                let job = Arc::clone(&source);
+                async move { job.source.read_again(&origins).await }.boxed()
+            }),
+            beside: tokio::sync::Mutex::default(),
+            outlook: Mutex::default(),
         }
     }
 
@@ -180,13 +166,16 @@ where
                 self.ended.abort_all();
                 let claimed = self.tasks_being_claimed();
                 let deadline = Instant::now() + CLOSE_DEADLINE;
+                // Whatever this says, the run ends with the error that ended it.
                 let _ = self.release(&claimed, Vec::new(), deadline).await;
                 let Self { feed, committer, commits, ended, .. } = self;
                 drop((commits, ended));
                 let mut unsettled = Unsettled(committer);
                 // While the partitions are held nobody else claims them.
                 let settled = timeout_at(deadline, unsettled.settle()).await;
+                // A source that does not close in time is left to its own time-outs.
                 let _ = timeout(CLOSE_DEADLINE, feed.close()).await;
+                // That the time is up is no answer: whoever leads the job goes on to settle it.
                 let error = settled.unwrap_or(Ok(())).err().unwrap_or(error);
                 Err((error, unsettled))
             }
@@ -202,6 +191,9 @@ where
             }
             let claims: OptionFuture<_> = self.claiming.front_mut().map(Claiming::claimed).into();
             let fenced = self.fences.first().map(|fence| fence.until);
+            // In this order: to stop comes before all, and an error of the committer before what follows from it in the
+            // tasks. Tasks that have ended come before events of the source, as a revocation waits for tasks; claims
+            // before events, as a task that is claimed may be revoked by the next.
             tokio::select! {
                 biased;
                 () = &mut shutdown => return Ok(()),
@@ -238,98 +230,14 @@ where
         }
     }
 
-    /// Begins to claim the positions of an assignment.
-    fn claim(&mut self, assignment: Assignment<S::Batch>) {
-        self.assigned = self.job.setup.settings.until_end && assignment.tasks.is_empty();
-        self.heard = true;
-        tracing::info!(job = %self.job.setup.name, tasks = ?assignment, "assigned");
-        let (job, anchor) = (self.job.setup.name.clone(), self.job.anchor.clone());
-        self.claiming.push_back(Claiming::new(job, anchor, assignment));
-    }
-
-    /// The positions are claimed: the tasks begin.
-    fn begin(&mut self, claimed: Vec<Claimed>) -> Result<()> {
-        let Some(mut claiming) = self.claiming.pop_front() else { return Ok(()) };
-        let mut begin: Vec<(Partition, Position)> = Vec::new();
-        let tasks = std::mem::take(&mut claiming.assignment.tasks);
-        for (input, positions) in tasks.into_iter().zip(claimed) {
-            let positions = positions.filter(|_| !claiming.has_revoked(input.task));
-            let Some(positions) = positions else { continue };
-            let partitions = input.partitions.iter().map(|input| input.partition);
-            let positions: Vec<_> = partitions.zip(positions).collect();
-            begin.extend(&positions);
-            self.spawn(input, &positions)?;
-        }
-        claiming.assignment.begin(begin);
-        Ok(())
-    }
-
-    fn spawn(
-        &mut self,
-        input: TaskInput<S::Batch>,
-        positions: &[(Partition, Position)],
-    ) -> Result<()> {
-        let TaskInput { task, partitions } = input;
-        let alarm = Alarm::new(|duration| tokio::time::sleep(duration).boxed());
-        let (job, tip) = (Arc::clone(&self.job), Tip::rung_by(alarm, &self.job.source.topics()));
-        let out_of_orderness = |topic| job.source.out_of_orderness(topic);
-        let activity = tip.activity();
-        let (intake, mailbox) = Intake::new(
-            positions,
-            job.bounds(),
-            out_of_orderness,
-            (job.setup.clock.now(), activity.clone()),
-        );
-        let end = (job.pipeline)(Flow { stream: intake, tip });
-        end.tip.finish().fits()?;
-        let (finish, finished) = oneshot::channel();
-        let status = Arc::new(Status::default());
-        let owned = partitions.iter().map(|input| input.partition);
-        let measures = TaskMeasures::new(&job.setup.name, task, owned);
-        let inputs = partitions.into_iter().zip(positions).map(|(input, (partition, position))| {
-            TaskPartition {
-                partition: *partition,
-                deliveries: Some(input.deliveries),
-                position: *position,
-                kept: VecDeque::new(),
-                released: 0,
-            }
-        });
-        let mut run = TaskLoop {
-            task,
-            settings: job.setup.settings,
-            clock: Arc::clone(&job.setup.clock),
-            end,
-            mailbox,
-            activity,
-            inputs: inputs.collect(),
-            commits: self.commits.clone(),
-            finish: finished.fuse(),
-            status: Arc::clone(&status),
-            pace: self.pace.clone(),
-            measures,
-            work: Work::new(&job.setup.renames),
-        };
-        let restoring = job.setup.health.restoring();
-        let abort = self.ended.spawn(async move {
-            let restored = run.restore(&job.setup.name, &job.anchor).await;
-            drop(restoring);
-            match restored? {
-                true => run.run().await,
-                false => Ok(()),
-            }
-        });
-        self.account.begin(task, Arc::clone(&status));
-        self.tasks.insert(task, Handle { finish, abort, status });
-        let apart = self.job.anchor.commits_apart();
-        self.pace.share(if apart { 1 } else { self.tasks.len() });
-        Ok(())
-    }
-
     fn task_ended(&mut self, (life, answer): Ended) -> Result<()> {
         let mut lives = self.tasks.iter();
         let Some(task) = lives.find_map(|(task, at)| (at.abort.id() == life).then_some(*task))
         else {
+            // It was released before it ended: what it has not committed, its next owner reads.
+            if let Err(error) = answer {
+                tracing::warn!(error = %error.report(), "a task that was given back has ended with an error");
+            }
             return Ok(());
         };
         self.tasks.remove(&task);
@@ -349,98 +257,6 @@ where
         }
     }
 
-    /// Releases tasks: they finish their epochs and commit, unless another may own them already.
-    async fn revoke(&mut self, revocation: Revocation) -> Result<()> {
-        let Revocation { tasks, lost, deadline, .. } = &revocation;
-        tracing::info!(job = %self.job.setup.name, ?tasks, lost, "revoked");
-        self.assigned = false;
-        let fenced = self.fences.len();
-        self.fences.retain(|fence| !tasks.contains(&fence.task));
-        if self.fences.len() < fenced {
-            tracing::warn!(
-                "the source revoked partitions while this instance did not answer: what it has not \
-                 committed is dropped, and it joins the group again"
-            );
-        }
-        let handles: Vec<(Task, Handle)> =
-            tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
-        let deadline = if *lost { Duration::ZERO } else { *deadline };
-        let finished = self.release(tasks, handles, Instant::now() + deadline).await;
-        tasks.iter().for_each(|task| self.account.release(*task));
-        self.heard &= !self.tasks.is_empty();
-        finished
-    }
-
-    fn tasks_being_claimed(&self) -> Vec<Task> {
-        let assignments = self.claiming.iter().map(|claiming| &claiming.assignment);
-        assignments.flat_map(|assignment| &assignment.tasks).map(|input| input.task).collect()
-    }
-
-    /// Releases tasks until a deadline, of those that are claimed as well as of those that are at work.
-    async fn release(
-        &mut self,
-        tasks: &[Task],
-        handles: Vec<(Task, Handle)>,
-        deadline: Instant,
-    ) -> Result<()> {
-        for claiming in &self.claiming {
-            claiming.revoke(tasks.iter().copied());
-        }
-        // Only of the first any claim has set out.
-        let mut first = self.claiming.pop_front();
-        let settle = OptionFuture::from(first.as_mut().map(|first| first.settle(deadline)));
-        let (finished, settled) = futures::join!(self.finish(handles, deadline), settle);
-        if let Some(first) = first {
-            self.claiming.push_front(first);
-        }
-        if let Some(claimed) = settled.flatten()
-            && self.claiming.front().is_some_and(|first| !first.is_revoked())
-        {
-            self.begin(claimed?)?;
-        }
-        self.claiming.retain(|claiming| !claiming.is_revoked());
-        finished
-    }
-
-    /// Makes tasks finish until a deadline; what does not make it is dropped.
-    async fn finish(&mut self, handles: Vec<(Task, Handle)>, deadline: Instant) -> Result<()> {
-        let mut waiting: Vec<(Task, AbortHandle, Arc<Status>)> = Vec::new();
-        for (task, Handle { finish, abort, status }) in handles {
-            drop(finish);
-            waiting.push((task, abort, status));
-        }
-        while !waiting.is_empty() {
-            let Ok(Some(ended)) = timeout_at(deadline, self.ended.join_next_with_id()).await else {
-                break;
-            };
-            let (life, answer) = joined(ended)?;
-            let at = waiting.iter().position(|(_, abort, _)| abort.id() == life);
-            match (at.map(|at| waiting.swap_remove(at)), answer) {
-                (None, answer) => self.backlog.push_back((life, answer)),
-                (Some(_), Ok(())) => {}
-                (Some((task, ..)), Err(error)) if error.is_fenced() || error.is_transient() => {
-                    tracing::warn!(
-                        %task,
-                        error = %error.report(),
-                        "drop the last epochs of a task that ends: their commit failed; its next owner \
-                         reads their records again"
-                    );
-                }
-                (Some(_), Err(error)) => return Err(error),
-            }
-        }
-        for (task, abort, status) in waiting {
-            tracing::warn!(
-                %task,
-                records = status.pending(),
-                "drop what a task that ends did not commit within the deadline: its next owner reads \
-                 it again"
-            );
-            abort.abort();
-        }
-        Ok(())
-    }
-
     /// Ends the run in good order.
     async fn stop(mut self) -> Result<()> {
         let deadline = Instant::now() + self.job.setup.settings.stop_deadline;
@@ -452,6 +268,7 @@ where
         let answer = match timeout_at(deadline, self.committer.join_next()).await {
             Ok(Some(Ok(answer))) => answer,
             Ok(Some(Err(error))) => Err(Error::permanent("run the committer").because(error)),
+            // The time is up, which `release` has reported: the next run finds out what the place has.
             Ok(None) | Err(_) => Ok(()),
         };
         self.feed.committed(&self.committed.take());

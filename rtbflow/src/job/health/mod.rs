@@ -90,6 +90,39 @@ pub(crate) enum Tasks {
     Held(usize),
 }
 
+impl Phase {
+    /// Whether the job runs.
+    fn runs(&self) -> Result<(), Unhealthy> {
+        match self {
+            Self::New => Err(unhealthy(format_args!("the job has not started"))),
+            Self::Starting(doing, None) => Err(unhealthy(format_args!("starting: {doing}"))),
+            Self::Starting(doing, Some(error)) => {
+                Err(unhealthy(format_args!("starting: {doing}: {error}")))
+            }
+            Self::Ended(error) => Err(ended(error.as_deref())),
+            Self::Running(_) => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Whether it has a task whose state is there, or stands by.
+    fn can_commit(&self) -> Result<(), Unhealthy> {
+        match self.tasks {
+            Tasks::Awaited => Err(unhealthy(format_args!(
+                "no task is assigned yet: the source has not said what this instance has to read"
+            ))),
+            Tasks::Claiming => Err(unhealthy(format_args!(
+                "the positions of the assigned tasks are being claimed"
+            ))),
+            Tasks::Held(tasks) if tasks > 0 && self.restoring >= tasks => {
+                Err(unhealthy(format_args!("the state of {tasks} tasks is being restored")))
+            }
+            Tasks::Held(_) => Ok(()),
+        }
+    }
+}
+
 /// Held while the state of a task is restored.
 #[derive(Debug)]
 pub(crate) struct Restoring(Health);
@@ -97,7 +130,8 @@ pub(crate) struct Restoring(Health);
 impl Drop for Restoring {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.restoring = state.restoring.saturating_sub(1);
+        // Each of these has added one.
+        state.restoring -= 1;
     }
 }
 
@@ -108,6 +142,7 @@ pub(crate) struct Attempt(Health, Instant);
 impl Drop for Attempt {
     fn drop(&mut self) {
         let mut state = self.0.lock();
+        // One that began before the last start of the job is not counted any more.
         if let Some(at) = state.attempts.iter().position(|began| *began == self.1) {
             state.attempts.swap_remove(at);
         }
@@ -145,17 +180,7 @@ impl Health {
     /// With the reason if it cannot commit now.
     pub fn ready(&self) -> Result<(), Unhealthy> {
         let state = self.lock();
-        match &state.phase {
-            Phase::New => return Err(unhealthy(format_args!("the job has not started"))),
-            Phase::Starting(doing, None) => {
-                return Err(unhealthy(format_args!("starting: {doing}")));
-            }
-            Phase::Starting(doing, Some(error)) => {
-                return Err(unhealthy(format_args!("starting: {doing}: {error}")));
-            }
-            Phase::Ended(error) => return Err(ended(error.as_deref())),
-            Phase::Running(_) => {}
-        }
+        state.phase.runs()?;
         if let Some((since, error)) = &state.failing {
             let seconds = since.elapsed().as_secs();
             return Err(unhealthy(format_args!("commits have failed for {seconds} s: {error}")));
@@ -171,18 +196,7 @@ impl Health {
                 taken.as_secs()
             )));
         }
-        match state.tasks {
-            Tasks::Awaited => Err(unhealthy(format_args!(
-                "no task is assigned yet: the source has not said what this instance has to read"
-            ))),
-            Tasks::Claiming => Err(unhealthy(format_args!(
-                "the positions of the assigned tasks are being claimed"
-            ))),
-            Tasks::Held(tasks) if tasks > 0 && state.restoring >= tasks => {
-                Err(unhealthy(format_args!("the state of {tasks} tasks is being restored")))
-            }
-            Tasks::Held(_) => Ok(()),
-        }
+        state.can_commit()
     }
 
     /// How long ago the last commit was; before the first, how long ago the job began. `None` before that.
@@ -207,6 +221,7 @@ impl Health {
 
     /// What it does before it runs has failed, and is tried again.
     pub(crate) fn not_started(&self, error: &Error) {
+        // A job that has ended meanwhile says why that was.
         if let Phase::Starting(_, last) = &mut self.lock().phase {
             *last = Some(error.report());
         }
@@ -284,97 +299,4 @@ fn ended(error: Option<&str>) -> Unhealthy {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    fn why(answer: Result<(), Unhealthy>) -> String {
-        answer.map_or_else(|why| why.reason().to_owned(), |()| "fine".to_owned())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_ready_when_its_tasks_can_commit() {
-        let health = Health::default();
-        health.starting("prepare the place");
-        health.not_started(&Error::transient("connect to the place").because("refused"));
-        assert_eq!(
-            why(health.ready()),
-            "starting: prepare the place: connect to the place: refused"
-        );
-        health.turned(Tasks::Awaited);
-        assert!(why(health.ready()).contains("no task is assigned yet"));
-        health.turned(Tasks::Claiming);
-        assert!(why(health.ready()).contains("claimed"));
-        let (one, other) = (health.restoring(), health.restoring());
-        health.turned(Tasks::Held(2));
-        assert!(why(health.ready()).contains("restored"));
-        drop(one);
-        assert_eq!(why(health.ready()), "fine");
-        drop(other);
-        health.turned(Tasks::Held(0));
-        assert_eq!(why(health.ready()), "fine", "it stands by");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_not_ready_while_commits_fail_or_do_not_come_back() {
-        let health = Health::default();
-        health.starting("open the source");
-        health.turned(Tasks::Held(1));
-        let attempt = health.commits();
-        advance(LONGEST_COMMIT).await;
-        assert_eq!(why(health.ready()), "fine");
-        advance(Duration::from_secs(2)).await;
-        assert!(why(health.ready()).contains("under way for 7 s"), "{:?}", health.ready());
-        drop(attempt);
-        health.not_committed(&Error::transient("commit to the place"));
-        advance(Duration::from_secs(3)).await;
-        health.not_committed(&Error::transient("commit again"));
-        assert_eq!(why(health.ready()), "commits have failed for 3 s: commit again");
-        assert_eq!(why(health.live()), "fine", "no restart would help");
-        assert_eq!(health.commit_age(), Some(Duration::from_secs(10)));
-        health.one_not_committed(&Error::transient("commit one"));
-        assert_eq!(why(health.ready()), "commits have failed for 3 s: commit one");
-        health.committed();
-        health.one_not_committed(&Error::transient("commit one"));
-        assert_eq!(
-            (why(health.ready()), health.commit_age()),
-            ("fine".into(), Some(Duration::ZERO))
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_nothing_is_committed_the_place_is_asked() {
-        let health = Health::default();
-        health.starting("open the source");
-        health.turned(Tasks::Held(1));
-        assert!(!health.is_quiet());
-        advance(QUIET).await;
-        assert!(health.is_quiet());
-        health.probed(Some(&Error::transient("reach the place").because("refused")));
-        assert_eq!(why(health.ready()), "the place does not answer: reach the place: refused");
-        health.probed(None);
-        assert_eq!(why(health.ready()), "fine");
-        health.probed(Some(&Error::transient("reach the place")));
-        let attempt = health.commits();
-        assert!(!health.is_quiet(), "the commit will tell");
-        drop(attempt);
-        health.committed();
-        assert_eq!(why(health.ready()), "fine");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_alive_until_it_ends_or_its_loop_stops_turning() {
-        let health = Health::default();
-        assert_eq!(why(health.live()), "fine");
-        health.turned(Tasks::Held(1));
-        advance(LONGEST_SILENCE).await;
-        assert_eq!(why(health.live()), "fine");
-        advance(Duration::from_secs(1)).await;
-        assert!(why(health.live()).contains("stuck"));
-        health.ended(Some(&Error::permanent("run the pipeline")));
-        assert!(why(health.live()).contains("run the pipeline"));
-        health.ended(None);
-        assert_eq!(why(health.ready()), "the job has ended");
-    }
-}
+mod tests;

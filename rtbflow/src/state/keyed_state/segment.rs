@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Error;
 use crate::state::{Bucket, ChunkWriter, Format, Snapshot};
 use crate::time::Timestamp;
 
@@ -50,13 +51,28 @@ impl<K, V> Default for Segment<K, V> {
 }
 
 impl<K, V> Segment<K, V> {
-    /// Notes that a slot changed.
-    pub(super) fn change(&mut self, number: u32) {
-        if let Some(slot) = self.slots.get_mut(number as usize)
-            && !std::mem::replace(&mut slot.changed, true)
-        {
+    /// Notes that a slot changed; `None` if it was never used.
+    pub(super) fn change(&mut self, number: u32) -> Option<()> {
+        let slot = self.slots.get_mut(number as usize)?;
+        if !std::mem::replace(&mut slot.changed, true) {
             self.changed.push(number);
         }
+        Some(())
+    }
+
+    /// Another slot, which was never used.
+    pub(super) fn unused(&mut self) -> usize {
+        self.slots.push(Slot { entry: None, changed: false });
+        self.slots.len() - 1
+    }
+
+    /// Puts an entry into a slot; false if there is no such slot.
+    #[must_use]
+    pub(super) fn put(&mut self, number: u32, entry: Entry<K, V>) -> bool {
+        let slot = self.slots.get_mut(number as usize);
+        let is_there = slot.map(|slot| slot.entry = Some(entry)).is_some();
+        self.live += usize::from(is_there);
+        is_there
     }
 }
 
@@ -97,24 +113,35 @@ where
             snapshot.replace(bucket, entries);
             self.logged = true;
         } else {
-            let mut entries = self.bucket.writer(format);
-            // What was removed first: a key may have come back.
-            for key in &self.removed {
-                entries.put_as::<Written<K, V>>(&(key, None::<(&V, i64)>));
-            }
-            for number in &self.changed {
-                let slot = self.slots.get_mut(*number as usize);
-                if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
-                    entry.write(&mut entries);
-                }
-            }
-            snapshot.append(bucket, entries);
+            snapshot.append(bucket, self.write_changes(format));
             self.logged = true;
         }
+        self.unchanged();
+    }
+
+    fn write_changes(&mut self, format: &Format) -> ChunkWriter {
+        let mut entries = self.bucket.writer(format);
+        // What was removed first: a key may have come back.
+        for key in &self.removed {
+            entries.put_as::<Written<K, V>>(&(key, None::<(&V, i64)>));
+        }
+        for number in &self.changed {
+            let slot = self.slots.get_mut(*number as usize);
+            // What changed and was removed since has no entry: it is among those that were removed.
+            if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
+                entry.write(&mut entries);
+            }
+        }
+        entries
+    }
+
+    /// What changed was handed over.
+    fn unchanged(&mut self) {
         self.removed.clear();
         for number in self.changed.drain(..) {
-            if let Some(slot) = self.slots.get_mut(number as usize) {
-                slot.changed = false;
+            match self.slots.get_mut(number as usize) {
+                Some(slot) => slot.changed = false,
+                None => Error::broken("a slot has changed that is not there").spoil_epoch(),
             }
         }
     }

@@ -1,0 +1,131 @@
+//! One partition of a task: what has arrived of it, and where it stands.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::job::intake::mailbox::{Arrival, Standing};
+use crate::log::Log;
+use crate::position::Position;
+use crate::record::Partition;
+use crate::source::Batch;
+use crate::time::Timestamp;
+
+/// One partition of the task.
+pub(super) struct PartitionLane<B> {
+    pub(super) partition: Partition,
+    pub(super) out_of_orderness: Duration,
+    pub(super) queue: VecDeque<Arrival<B>>,
+    /// Index of the next record in the batch at the front.
+    pub(super) index: usize,
+    pub(super) offset: Option<i64>,
+    pub(super) event_time: Option<Timestamp>,
+    pub(super) log: Option<Log>,
+    pub(super) idle: Option<Idle>,
+    pub(super) finished: bool,
+    /// Records taken since the last barrier.
+    pub(super) taken: u64,
+    pub(super) consumed: u64,
+}
+
+/// A partition that is proved to stand at its end.
+#[derive(Clone, Copy)]
+pub(super) struct Idle {
+    since: Timestamp,
+    /// When it was proved last.
+    proved: Timestamp,
+    pub(super) event_time: Option<Timestamp>,
+    /// Whether it has stood there long enough to hold nothing back.
+    pub(super) ticks: bool,
+}
+
+impl<B: Batch> PartitionLane<B> {
+    /// A partition at this position, out of order by at most this much.
+    pub(super) fn new(
+        partition: Partition,
+        position: &Position,
+        out_of_orderness: Duration,
+    ) -> Self {
+        Self {
+            partition,
+            out_of_orderness,
+            queue: VecDeque::new(),
+            index: 0,
+            offset: position.offset,
+            event_time: position.event_time,
+            log: position.log,
+            idle: None,
+            finished: false,
+            taken: 0,
+            consumed: 0,
+        }
+    }
+
+    /// Where it stands as a barrier passes.
+    pub(super) fn pass(&mut self) -> Standing {
+        Standing {
+            offset: self.offset,
+            event_time: self.event_time,
+            log: self.log,
+            taken: std::mem::take(&mut self.taken),
+            consumed: self.consumed,
+        }
+    }
+
+    /// Takes in what stands before the next record. Whether there is a record.
+    #[inline]
+    pub(super) fn settle(&mut self, idle_timeout: Duration, stale: &mut bool) -> bool {
+        loop {
+            match self.queue.front() {
+                Some(Arrival::Batch(batch)) if !batch.is_empty() => {
+                    self.idle = None;
+                    return true;
+                }
+                // An empty one counts as taken: the task loop keeps batches by their number.
+                Some(Arrival::Batch(_)) => self.consumed += 1,
+                Some(Arrival::AtEnd { asked, offset }) => {
+                    let (asked, offset) = (*asked, *offset);
+                    self.at_end(asked, offset, idle_timeout);
+                    *stale = true;
+                }
+                Some(Arrival::Reached { offset, log, anew }) => {
+                    // An offset never goes back, but in a log that was made anew.
+                    let stood = self.offset.filter(|_| !anew);
+                    self.offset = Some(stood.map_or(*offset, |next| next.max(*offset)));
+                    self.log = *log;
+                }
+                Some(Arrival::Finished) => {
+                    self.finished = true;
+                    *stale = true;
+                }
+                None => return false,
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// Whether it was proved to stand at its end at this time or later.
+    #[inline]
+    pub(super) fn stood_at_end(&self, since: Timestamp) -> bool {
+        self.idle.is_some_and(|idle| idle.proved >= since)
+    }
+
+    /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
+    /// time grows by the wall time since, from where it stood, never beyond the wall clock.
+    fn at_end(&mut self, asked: Timestamp, offset: i64, idle_timeout: Duration) {
+        self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
+        let event_time = self.event_time;
+        let first = Idle { since: asked, proved: asked, event_time, ticks: false };
+        let idle = self.idle.get_or_insert(first);
+        idle.proved = idle.proved.max(asked);
+        // One that is slow for a moment must not move time on: what it has not handed over would be late.
+        if asked < idle.since + idle_timeout {
+            return;
+        }
+        idle.ticks = true;
+        // Without a record it has no event time that could grow, and holds nothing back by being idle.
+        if let Some(stood) = idle.event_time {
+            let ticked = (stood + asked.since(idle.since + idle_timeout)).min(asked);
+            self.event_time = self.event_time.max(Some(ticked));
+        }
+    }
+}
