@@ -1,5 +1,5 @@
-//! The rules of the house that the compiler does not know: who may know whom, how a file begins and is called, and
-//! which words are not used.
+//! The rules of the house that the compiler does not know: who may know whom, how a file begins and is called, how long
+//! it is, and which words are not used.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 #![expect(clippy::panic, reason = "a source that does not parse fails the test")]
@@ -12,6 +12,7 @@ mod contracts;
 mod listing;
 mod operators;
 mod places;
+mod sizes;
 mod words;
 
 use std::fs;
@@ -28,6 +29,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "activity",
             "alarm",
             "barrier",
+            "bounded",
             "broken",
             "chunk",
             "clock",
@@ -59,7 +61,7 @@ const CONNECTORS_KNOW: usize = 1;
 /// Rooms in which nothing waits and nothing is spawned, and what they must not name therefore.
 const STILL: &[(&str, &[&str])] = &[
     // A source waits by its nature; none of them starts anything.
-    ("source/stream.rs", &["tokio::task", "tokio::spawn"]),
+    ("source/stream", &["tokio::task", "tokio::spawn"]),
     ("source/tick.rs", &["tokio::task", "tokio::spawn"]),
     ("source", &["tokio"]),
     ("state", &["tokio"]),
