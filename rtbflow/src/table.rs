@@ -148,7 +148,7 @@ impl<K: Hash + Eq, V> Table<K, V> {
     }
 
     /// All values, in order of insertion, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.entries.iter_mut().map(|(_, value)| value)
     }
 

@@ -196,34 +196,36 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
     if !valid {
         return None;
     }
-    let mut at = 19;
-    let mut ms = 0;
-    if text.get(at) == Some(&b'.') {
-        at += 1;
-        let from = at;
-        while let Some(digit) = text.get(at).map(|c| c.wrapping_sub(b'0')).filter(|d| *d <= 9) {
-            // What is finer than a millisecond is cut.
-            ms += i64::from(digit) * [100, 10, 1].get(at - from).copied().unwrap_or(0);
-            at += 1;
-        }
-        if at == from {
-            return None;
-        }
-    }
-    let zone_ms = match (text.get(at)?, text.len() - at) {
-        (b'Z' | b'z', 1) => 0,
-        (sign @ (b'+' | b'-'), 6) => {
-            let (hours, minutes) = (digits(text, at + 1, 2)?, digits(text, at + 4, 2)?);
-            expect(at + 3, b':')?;
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            (hours * 60 + minutes) * if *sign == b'+' { 60_000 } else { -60_000 }
-        }
-        _ => return None,
-    };
+    let (ms, zone) = fraction(text.get(19..)?)?;
+    let zone_ms = zone_ms(zone)?;
     let seconds = (hour * 60 + minute) * 60 + second;
     Some(Timestamp(days_from_civil(year, month, day) * DAY_MS + seconds * 1000 + ms - zone_ms))
+}
+
+/// The milliseconds behind the seconds, if there are any, and what follows.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    // Whole seconds.
+    let Some(digits) = text.strip_prefix(b".") else { return Some((0, text)) };
+    let count = digits.iter().take_while(|c| c.is_ascii_digit()).count();
+    let (fraction, rest) = digits.split_at_checked(count).filter(|_| count > 0)?;
+    // What is finer than a millisecond is cut.
+    let each = fraction.iter().zip([100, 10, 1]);
+    Some((each.map(|(digit, worth)| i64::from(digit - b'0') * worth).sum(), rest))
+}
+
+/// How far a time zone is ahead.
+#[inline]
+fn zone_ms(zone: &[u8]) -> Option<i64> {
+    match zone {
+        [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let (hours, minutes) = (digits(zone, 1, 2)?, digits(zone, 4, 2)?);
+            let ms = (hours * 60 + minutes) * if *sign == b'+' { 60_000 } else { -60_000 };
+            (hours <= 23 && minutes <= 59).then_some(ms)
+        }
+        _ => None,
+    }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {

@@ -64,24 +64,7 @@ impl Epoch {
 pub(crate) fn refuse(epochs: &mut [Epoch], refusals: &[Refusal]) -> Result<()> {
     let mut left_out = 0;
     for (number, epoch) in epochs.iter_mut().enumerate() {
-        let mut records: BTreeMap<Origin, BadRecord> = BTreeMap::new();
-        for refusal in refusals.iter().filter(|refusal| refusal.epoch == number) {
-            // A batch that the epoch does not have: if the place names nothing else, that is its fault, see below.
-            let Some(staged) = epoch.staged.get_mut(refusal.staged) else { continue };
-            match staged.origin(refusal.row) {
-                Some(origin) => {
-                    records.entry(origin).or_insert_with(|| refusal.reason.clone());
-                }
-                None if staged.refuse(refusal.row) => {
-                    left_out += 1;
-                    let result = staged.result(refusal.row);
-                    epoch.refuse_result(result, refusal.reason.clone());
-                }
-                // Left out already, or none of the batch.
-                None => {}
-            }
-        }
-        left_out += refuse_records(epoch, &records);
+        left_out += refuse_rows(epoch, refusals.iter().filter(|refusal| refusal.epoch == number));
     }
     if let Some(error) = spoiler() {
         return Err(error);
@@ -93,6 +76,29 @@ pub(crate) fn refuse(epochs: &mut [Epoch], refusals: &[Refusal]) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Leaves out the rows of one epoch. Returns how many, with those of the same records.
+fn refuse_rows<'a>(epoch: &mut Epoch, refusals: impl Iterator<Item = &'a Refusal>) -> usize {
+    let mut left_out = 0;
+    let mut records: BTreeMap<Origin, BadRecord> = BTreeMap::new();
+    for refusal in refusals {
+        // A batch that the epoch does not have: if the place names nothing else, that is its fault.
+        let Some(staged) = epoch.staged.get_mut(refusal.staged) else { continue };
+        match staged.origin(refusal.row) {
+            Some(origin) => {
+                records.entry(origin).or_insert_with(|| refusal.reason.clone());
+            }
+            None if staged.refuse(refusal.row) => {
+                left_out += 1;
+                let result = staged.result(refusal.row);
+                epoch.refuse_result(result, refusal.reason.clone());
+            }
+            // Left out already, or none of the batch.
+            None => {}
+        }
+    }
+    left_out + refuse_records(epoch, &records)
 }
 
 /// Leaves out all rows of these records. Returns how many rows.

@@ -50,14 +50,13 @@ impl<S, U> fmt::Debug for InOrder<S, U> {
     }
 }
 
-impl<S, U> Stream for InOrder<S, U>
+impl<S, U> InOrder<S, U>
 where
     S: Elements<Value = Answer<U>>,
     U: Send + 'static,
 {
-    type Item = Element<Result<U, Failed>>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    /// Takes in what comes, as far as there is room; what has nothing before it passes at once.
+    fn fill(self: Pin<&mut Self>, context: &mut Context<'_>) -> Option<Element<Result<U, Failed>>> {
         let mut this = self.project();
         while !*this.ended && !*this.watermark_waits && this.queue.len() < *this.most {
             let element = match this.stream.as_mut().poll_next(context) {
@@ -85,11 +84,27 @@ where
                 Err(other) => other,
             };
             if this.queue.is_empty() {
-                return Poll::Ready(Some(passing));
+                return Some(passing);
             }
             *this.watermark_waits = matches!(passing, Element::Watermark(_));
             this.queue.push_back(ready(passing).boxed());
         }
+        None
+    }
+}
+
+impl<S, U> Stream for InOrder<S, U>
+where
+    S: Elements<Value = Answer<U>>,
+    U: Send + 'static,
+{
+    type Item = Element<Result<U, Failed>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(passing) = self.as_mut().fill(context) {
+            return Poll::Ready(Some(passing));
+        }
+        let this = self.project();
         let element = match this.queue.poll_next_unpin(context) {
             Poll::Ready(Some(element)) => element,
             Poll::Ready(None) if *this.ended => return Poll::Ready(None),

@@ -67,7 +67,7 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                     }
                     Err(reason) => match record.origin {
                         Some(origin) => {
-                            this.rejects.push((Reject { origin, reason }, Class::DeadLettered));
+                            this.rejects.push((Reject { origin, reason }, Class::DeadLettered))
                         }
                         None => {
                             this.refused.push((this.sink.result(&record), reason));

@@ -127,43 +127,9 @@ impl<B: Send + 'static> FixedFeed<B> {
     ) -> Result<FixedFeed<Either<B, C>>> {
         let (left, mut begin_left) = inputs(self.assignment, Either::Left)?;
         let (right, mut begin_right) = inputs(other.assignment, Either::Right)?;
-        let topics = |inputs: &[PartitionInput<Either<B, C>>]| {
-            let mut counts: Vec<(Topic, u32)> = Vec::new();
-            for PartitionInput { partition: Partition { topic, .. }, .. } in inputs {
-                match counts.iter_mut().find(|(known, _)| known == topic) {
-                    Some((_, count)) => *count += 1,
-                    None => counts.push((*topic, 1)),
-                }
-            }
-            counts
-        };
-        let (mut counts, others) = (topics(&left), topics(&right));
-        if let Some((topic, _)) = others.iter().find(|other| counts.iter().any(|c| c.0 == other.0))
-        {
-            return Err(Error::config(format!(
-                "read topic {topic} together with itself: read it once and split the flow"
-            )));
-        }
-        counts.extend(others);
-        let layout = Layout::new(counts)
-            .ok_or_else(|| Error::config("read two sources together: neither has partitions"))?;
-        let mut inputs: Vec<_> = left.into_iter().chain(right).collect();
-        let mut take = |partition: Partition| match inputs
-            .iter()
-            .position(|input| input.partition == partition)
-        {
-            Some(at) => Ok(inputs.swap_remove(at)),
-            None => Err(Error::config(format!(
-                "read two sources together: there is no {partition}; number the partitions of each topic from 0 on, \
-                 without a gap"
-            ))),
-        };
-        let tasks = (0..layout.tasks()).filter_map(|number| layout.task(number));
-        let tasks = tasks.map(|(task, members)| {
-            let partitions = members.into_iter().map(&mut take).collect::<Result<_>>()?;
-            Ok(TaskInput { task, partitions })
-        });
-        let assignment = Assignment::new(tasks.collect::<Result<_>>()?, move |positions| {
+        let layout = layout(&left, &right)?;
+        let tasks = co_groups(&layout, left.into_iter().chain(right).collect())?;
+        let assignment = Assignment::new(tasks, move |positions| {
             begin_left(positions.clone());
             begin_right(positions);
         });
@@ -208,6 +174,57 @@ fn inputs<B: Send + 'static, C: Send + 'static>(
         PartitionInput { partition, deliveries: deliveries.boxed() }
     });
     Ok((inputs.collect(), Box::new(move |positions| assignment.begin(positions))))
+}
+
+/// The topics of partitions, each with the count of them.
+fn topics<B>(inputs: &[PartitionInput<B>]) -> Vec<(Topic, u32)> {
+    let mut counts: Vec<(Topic, u32)> = Vec::new();
+    for PartitionInput { partition: Partition { topic, .. }, .. } in inputs {
+        match counts.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((*topic, 1)),
+        }
+    }
+    counts
+}
+
+/// The co-groups of the partitions of two sources.
+///
+/// # Errors
+/// If both have partitions of one topic, or none has any.
+fn layout<B>(left: &[PartitionInput<B>], right: &[PartitionInput<B>]) -> Result<Layout> {
+    let (mut counts, others) = (topics(left), topics(right));
+    if let Some((topic, _)) = others.iter().find(|other| counts.iter().any(|c| c.0 == other.0)) {
+        return Err(Error::config(format!(
+            "read topic {topic} together with itself: read it once and split the flow"
+        )));
+    }
+    counts.extend(others);
+    let layout = Layout::new(counts);
+    layout.ok_or_else(|| Error::config("read two sources together: neither has partitions"))
+}
+
+/// The tasks of a layout, each with its partitions.
+///
+/// # Errors
+/// If one is not there: another would be read by no task.
+fn co_groups<B>(layout: &Layout, mut inputs: Vec<PartitionInput<B>>) -> Result<Vec<TaskInput<B>>> {
+    let mut take = |partition: Partition| {
+        let at = inputs.iter().position(|input| input.partition == partition);
+        let at = at.ok_or_else(|| {
+            Error::config(format!(
+                "read two sources together: there is no {partition}; number the partitions of each topic from 0 on, \
+                 without a gap"
+            ))
+        })?;
+        Ok(inputs.swap_remove(at))
+    };
+    let tasks = (0..layout.tasks()).filter_map(|number| layout.task(number));
+    let tasks = tasks.map(|(task, members)| {
+        let partitions = members.into_iter().map(&mut take).collect::<Result<_>>()?;
+        Ok(TaskInput { task, partitions })
+    });
+    tasks.collect()
 }
 
 impl<B: Send + 'static> Feed for FixedFeed<B> {

@@ -102,19 +102,13 @@ impl Source for TickSource {
     async fn open(&self, context: Context) -> Result<Self::Feed> {
         let start = self.start.unwrap_or(Timestamp::from_millis(0));
         let dial = Dial { start_ms: start.as_millis(), interval_ms: self.interval_ms };
-        let (begins, skips) = (self.start, self.skip_missed);
+        let (begins, skips) = (self.start.is_some(), self.skip_missed);
         let event_time = Arc::new(EventTime::new(|tick: &Timestamp| *tick, Duration::ZERO));
         Ok(FixedFeed::new(vec![Partition::new(self.topic, 0)], move |_, from| {
             let now = context.clock.now();
-            let next = match from {
-                None if begins.is_some() => 0,
-                None => dial.last(now).max(0),
-                Some(from) if skips => dial.last(now).max(from),
-                Some(from) => from,
-            };
             let reader = Reader {
                 dial,
-                next,
+                next: dial.first(now, from, (begins, skips)),
                 end: context.until_end.then(|| dial.last(now)),
                 clock: Arc::clone(&context.clock),
                 event_time: Arc::clone(&event_time),
@@ -142,6 +136,17 @@ impl Dial {
         Timestamp::from_millis(
             self.start_ms.saturating_add(number.saturating_mul(self.interval_ms)),
         )
+    }
+
+    /// The number of the first tick that is read from an offset on: of the first that there is if it `begins`
+    /// somewhere, of the last if it `skips` those that were missed.
+    fn first(self, now: Timestamp, from: Option<i64>, (begins, skips): (bool, bool)) -> i64 {
+        match from {
+            None if begins => 0,
+            None => self.last(now).max(0),
+            Some(from) if skips => self.last(now).max(from),
+            Some(from) => from,
+        }
     }
 
     /// The number of the last tick up to now.

@@ -185,16 +185,8 @@ impl<A: Anchor> Committer<A> {
                 Ok(Turn::Tried { tasks, left: vec![group] })
             }
             Err(error) if error.is_transient() => {
-                let (pause, is_away) = self.failed(&mut group, &error, started.elapsed());
-                if is_away {
-                    // Nobody else is to ask a place that is away meanwhile.
-                    sleep(pause).await;
-                    drop(call);
-                } else {
-                    // It is this group that fails: others take its turn while it waits.
-                    drop(call);
-                    sleep(pause).await;
-                }
+                let pause = self.failed(&mut group, &error, started.elapsed());
+                wait(pause, call).await;
                 // Only where the place was asked: what fails before it, such as a writer, fails for half of them too.
                 let half = if group.asked { group.split_off_half() } else { None };
                 Ok(Turn::Tried { tasks, left: std::iter::once(group).chain(half).collect() })
@@ -280,6 +272,19 @@ enum Turn<'a> {
     Fresh(SemaphorePermit<'a>),
     /// A group of these tasks was tried; what is left of it is tried again.
     Tried { tasks: Vec<Task>, left: Vec<Group> },
+}
+
+/// Waits before a group is tried again. `is_away` says whether the place is, and not this group the reason.
+async fn wait((pause, is_away): (Duration, bool), call: SemaphorePermit<'_>) {
+    if is_away {
+        // Nobody else is to ask a place that is away meanwhile.
+        sleep(pause).await;
+        drop(call);
+    } else {
+        // It is this group that fails: others take its turn while it waits.
+        drop(call);
+        sleep(pause).await;
+    }
 }
 
 /// Waits until a call may be made.

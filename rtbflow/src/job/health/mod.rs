@@ -90,6 +90,39 @@ pub(crate) enum Tasks {
     Held(usize),
 }
 
+impl Phase {
+    /// Whether the job runs.
+    fn runs(&self) -> Result<(), Unhealthy> {
+        match self {
+            Self::New => Err(unhealthy(format_args!("the job has not started"))),
+            Self::Starting(doing, None) => Err(unhealthy(format_args!("starting: {doing}"))),
+            Self::Starting(doing, Some(error)) => {
+                Err(unhealthy(format_args!("starting: {doing}: {error}")))
+            }
+            Self::Ended(error) => Err(ended(error.as_deref())),
+            Self::Running(_) => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Whether it has a task whose state is there, or stands by.
+    fn can_commit(&self) -> Result<(), Unhealthy> {
+        match self.tasks {
+            Tasks::Awaited => Err(unhealthy(format_args!(
+                "no task is assigned yet: the source has not said what this instance has to read"
+            ))),
+            Tasks::Claiming => Err(unhealthy(format_args!(
+                "the positions of the assigned tasks are being claimed"
+            ))),
+            Tasks::Held(tasks) if tasks > 0 && self.restoring >= tasks => {
+                Err(unhealthy(format_args!("the state of {tasks} tasks is being restored")))
+            }
+            Tasks::Held(_) => Ok(()),
+        }
+    }
+}
+
 /// Held while the state of a task is restored.
 #[derive(Debug)]
 pub(crate) struct Restoring(Health);
@@ -147,17 +180,7 @@ impl Health {
     /// With the reason if it cannot commit now.
     pub fn ready(&self) -> Result<(), Unhealthy> {
         let state = self.lock();
-        match &state.phase {
-            Phase::New => return Err(unhealthy(format_args!("the job has not started"))),
-            Phase::Starting(doing, None) => {
-                return Err(unhealthy(format_args!("starting: {doing}")));
-            }
-            Phase::Starting(doing, Some(error)) => {
-                return Err(unhealthy(format_args!("starting: {doing}: {error}")));
-            }
-            Phase::Ended(error) => return Err(ended(error.as_deref())),
-            Phase::Running(_) => {}
-        }
+        state.phase.runs()?;
         if let Some((since, error)) = &state.failing {
             let seconds = since.elapsed().as_secs();
             return Err(unhealthy(format_args!("commits have failed for {seconds} s: {error}")));
@@ -173,18 +196,7 @@ impl Health {
                 taken.as_secs()
             )));
         }
-        match state.tasks {
-            Tasks::Awaited => Err(unhealthy(format_args!(
-                "no task is assigned yet: the source has not said what this instance has to read"
-            ))),
-            Tasks::Claiming => Err(unhealthy(format_args!(
-                "the positions of the assigned tasks are being claimed"
-            ))),
-            Tasks::Held(tasks) if tasks > 0 && state.restoring >= tasks => {
-                Err(unhealthy(format_args!("the state of {tasks} tasks is being restored")))
-            }
-            Tasks::Held(_) => Ok(()),
-        }
+        state.can_commit()
     }
 
     /// How long ago the last commit was; before the first, how long ago the job began. `None` before that.

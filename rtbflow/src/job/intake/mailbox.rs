@@ -116,6 +116,14 @@ impl<B> Mailbox<B> {
         Self { shared: Arc::new(Mutex::new(shared)), rung: Arc::default() }
     }
 
+    /// Where each partition stood as the last barrier passed; how many records were taken before it, and how many of
+    /// these were skipped.
+    pub(crate) fn take_standings(&self) -> (Vec<Standing>, (u64, u64)) {
+        let mut shared = self.lock();
+        let progress = &mut shared.progress;
+        (std::mem::take(&mut progress.at_barrier), std::mem::take(&mut progress.taken_at_barrier))
+    }
+
     /// Whether a barrier was put in that was not taken out.
     #[inline]
     pub(super) fn is_rung(&self) -> bool {

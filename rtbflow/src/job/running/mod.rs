@@ -98,30 +98,7 @@ where
         let committed = Committed::default();
         let pace = Pace::new(job.anchor.aim());
         let mut committer = JoinSet::new();
-        committer.spawn(
-            Committer {
-                job: job.name.clone(),
-                anchor: job.anchor.clone(),
-                writers: job.writers.clone(),
-                rejected: job.rejected.clone(),
-                account: account.clone(),
-                committed: committed.clone(),
-                measures: CommitMeasures::new(&job.name),
-                health: job.health.clone(),
-                notes: job.notes.clone(),
-                pace: pace.clone(),
-                read_again: Box::new({
-                    let job = Arc::clone(&job);
-                    move |origins| {
-                        let job = Arc::clone(&job);
-                        async move { job.source.read_again(&origins).await }.boxed()
-                    }
-                }),
-                beside: tokio::sync::Mutex::default(),
-                outlook: Mutex::default(),
-            }
-            .run(submissions),
-        );
+        committer.spawn(Self::committer(&job, &account, &committed, &pace).run(submissions));
         let mut tell = interval(TELL_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -140,6 +117,33 @@ where
             heard: false,
             fences: Vec::new(),
             tell,
+        }
+    }
+
+    fn committer(
+        job: &Arc<Job<S, A, P>>,
+        account: &Account,
+        committed: &Committed,
+        pace: &Pace,
+    ) -> Committer<A> {
+        let source = Arc::clone(job);
+        Committer {
+            job: job.name.clone(),
+            anchor: job.anchor.clone(),
+            writers: job.writers.clone(),
+            rejected: job.rejected.clone(),
+            account: account.clone(),
+            committed: committed.clone(),
+            measures: CommitMeasures::new(&job.name),
+            health: job.health.clone(),
+            notes: job.notes.clone(),
+            pace: pace.clone(),
+            read_again: Box::new(move |origins| {
+                let job = Arc::clone(&source);
+                async move { job.source.read_again(&origins).await }.boxed()
+            }),
+            beside: tokio::sync::Mutex::default(),
+            outlook: Mutex::default(),
         }
     }
 

@@ -111,15 +111,17 @@ where
                 (Some(_), Err(error)) => return Err(error),
             }
         }
-        for (task, abort, status) in waiting {
-            tracing::warn!(
-                %task,
-                records = status.pending(),
-                "drop what a task that ends did not commit within the deadline: its next owner reads \
-                 it again"
-            );
-            abort.abort();
-        }
+        waiting.into_iter().for_each(give_up);
         Ok(())
     }
+}
+
+/// Drops a task whose deadline has passed.
+fn give_up((task, abort, status): (Task, AbortHandle, Arc<Status>)) {
+    tracing::warn!(
+        %task,
+        records = status.pending(),
+        "drop what a task that ends did not commit within the deadline: its next owner reads it again"
+    );
+    abort.abort();
 }

@@ -30,14 +30,7 @@ impl<B: Batch> TaskLoop<B> {
 
     fn build(&mut self, mut gathered: Gathered) -> Result<Option<Epoch>> {
         self.work.moves.join(&mut gathered.chunks, self.work.progress.closed);
-        let (standings, (records_in, skipped)) = {
-            let mut shared = self.mailbox.lock();
-            let progress = &mut shared.progress;
-            (
-                std::mem::take(&mut progress.at_barrier),
-                std::mem::take(&mut progress.taken_at_barrier),
-            )
-        };
+        let (standings, (records_in, skipped)) = self.mailbox.take_standings();
         if standings.len() != self.inputs.len() {
             return Err(Error::broken("a barrier has passed that does not say where it was sent"));
         }
@@ -45,10 +38,8 @@ impl<B: Batch> TaskLoop<B> {
         let originals = self.inputs.iter().flat_map(Input::originals).collect();
         self.release(&standings);
         let advances = self.advances(&standings);
-        let idle = records_in == 0 && gathered.chunks.is_empty() && gathered.staged.is_empty();
-        let idle = idle && gathered.rejects.is_empty() && gathered.refused.is_empty();
         // An epoch that changes nothing would cost a commit for nothing: the next one goes on from the same positions.
-        if idle && !advances.iter().any(has_moved) {
+        if records_in == 0 && is_idle(&gathered) && !advances.iter().any(has_moved) {
             return Ok(None);
         }
         for (input, advance) in self.inputs.iter_mut().zip(&advances) {
@@ -91,6 +82,12 @@ impl<B: Batch> TaskLoop<B> {
         };
         self.inputs.iter().zip(standings).map(advance).collect()
     }
+}
+
+/// Whether nothing was made before the barrier.
+fn is_idle(gathered: &Gathered) -> bool {
+    let changed = !gathered.chunks.is_empty() || !gathered.staged.is_empty();
+    !changed && gathered.rejects.is_empty() && gathered.refused.is_empty()
 }
 
 /// Whether an advance has to be committed though nothing was read.

@@ -30,7 +30,7 @@ use crate::job::report::Status;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
 use crate::position::Task;
-use crate::source::{Batch, Delivery};
+use crate::source::Batch;
 pub(crate) use work::{Input, Work};
 
 /// Batches of one partition at hand in the chain.
@@ -165,27 +165,15 @@ impl<B: Batch> TaskLoop<B> {
             }
             // Nothing has come.
             let Poll::Ready(delivery) = deliveries.poll_next_unpin(context) else { continue };
-            let arrival = match delivery.transpose()? {
-                Some(Delivery::Batch(batch)) => {
-                    let batch = Arc::new(batch);
-                    self.work.kept_bytes += batch.bytes();
-                    input.kept.push_back(Arc::clone(&batch));
-                    Arrival::Batch(batch)
-                }
-                Some(Delivery::AtEnd { asked, offset }) => Arrival::AtEnd { asked, offset },
-                Some(Delivery::Reached { offset, log, anew }) => {
-                    Arrival::Reached { offset, log, anew }
-                }
-                Some(Delivery::Finished) => {
-                    input.deliveries = None;
-                    Arrival::Finished
-                }
-                // That nobody hands over anything any more says nothing about the partition.
-                None => {
-                    input.deliveries = None;
-                    continue;
-                }
+            // That nobody hands over anything any more says nothing about the partition.
+            let Some(delivery) = delivery.transpose()? else {
+                input.deliveries = None;
+                continue;
             };
+            let arrival = input.take(delivery);
+            if let Arrival::Batch(batch) = &arrival {
+                self.work.kept_bytes += batch.bytes();
+            }
             shared.arrive(number, arrival)?;
             fed = true;
         }

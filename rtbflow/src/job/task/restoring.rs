@@ -4,11 +4,11 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::barrier::{Barrier, Gathering};
-use crate::epoch::Anchor;
+use crate::epoch::{Anchor, ChunkPage};
 use crate::error::{Error, Result};
-use crate::job::backoff::Backoff;
+use crate::job::backoff::retried;
 use crate::job::task::{TaskLoop, ended_early};
-use crate::position::JobName;
+use crate::position::{JobName, Task};
 use crate::source::Batch;
 
 impl<B: Batch> TaskLoop<B> {
@@ -19,29 +19,13 @@ impl<B: Batch> TaskLoop<B> {
     /// If the state does not fit the pipeline.
     pub(crate) async fn restore<A: Anchor>(&mut self, job: &JobName, anchor: &A) -> Result<bool> {
         let mut from = None;
-        let mut backoff = Backoff::new();
         let (mut bytes, mut chunks) = (0, 0);
         loop {
-            let read = async {
-                let page = anchor.restore(job, self.task, from.clone()).await;
-                if let Err(error) = &page
-                    && error.is_transient()
-                {
-                    backoff.wait("restore state", error).await;
-                }
-                page
-            };
             let page = tokio::select! {
                 biased;
                 _ = &mut self.finish => return Ok(false),
-                page = read => page,
+                page = read(job, anchor, self.task, from) => page?,
             };
-            let page = match page {
-                // The same page is asked for again: the chain has all before it, and nothing of it.
-                Err(error) if error.is_transient() => continue,
-                page => page?,
-            };
-            backoff.succeeded("restore state");
             chunks += page.chunks.len();
             bytes += page.chunks.iter().map(crate::chunk::Chunk::len).sum::<usize>();
             from = page.next;
@@ -77,4 +61,15 @@ impl<B: Batch> TaskLoop<B> {
         })
         .await
     }
+}
+
+/// Reads a page of a task's state, for as long as it takes.
+async fn read<A: Anchor>(
+    job: &JobName,
+    anchor: &A,
+    task: Task,
+    from: Option<String>,
+) -> Result<ChunkPage> {
+    // The same page is asked for again: the chain has all before it, and nothing of it.
+    retried(None, "restore state", || anchor.restore(job, task, from.clone())).await
 }

@@ -12,7 +12,7 @@ use crate::barrier::Gathering;
 use crate::dead_letter::Originals;
 use crate::epoch::Verdict;
 use crate::error::Result;
-use crate::job::intake::Progress;
+use crate::job::intake::{Arrival, Progress};
 use crate::job::renaming::{Moves, Renames};
 use crate::position::Position;
 use crate::record::Partition;
@@ -37,6 +37,23 @@ pub(crate) struct Input<B> {
 }
 
 impl<B: Batch> Input<B> {
+    /// Takes in what came, as the chain is given it.
+    pub(super) fn take(&mut self, delivery: Delivery<B>) -> Arrival<B> {
+        match delivery {
+            Delivery::Batch(batch) => {
+                let batch = Arc::new(batch);
+                self.kept.push_back(Arc::clone(&batch));
+                Arrival::Batch(batch)
+            }
+            Delivery::AtEnd { asked, offset } => Arrival::AtEnd { asked, offset },
+            Delivery::Reached { offset, log, anew } => Arrival::Reached { offset, log, anew },
+            Delivery::Finished => {
+                self.deliveries = None;
+                Arrival::Finished
+            }
+        }
+    }
+
     /// The batches at hand, for what may have to be cut out of them until their epoch is committed.
     pub(super) fn originals(&self) -> impl Iterator<Item = (Partition, Arc<dyn Originals>)> {
         self.kept.iter().map(|batch| (self.partition, Arc::clone(batch) as Arc<dyn Originals>))

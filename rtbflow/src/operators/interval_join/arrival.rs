@@ -94,26 +94,8 @@ where
         {
             self.joins_behind(time, origin, out);
         }
-        let mut matched = false;
-        if self.touch == Touch::All {
-            let held = self.held(self.hold[RIGHT], interval);
-            let mut partners = std::mem::take(&mut self.partners);
-            partners.clear();
-            partners.extend(self.partners_of(&value, time, known, held).map(|(at, ..)| at));
-            self.partners = partners;
-            matched = !self.partners.is_empty();
-            for at in self.partners.iter().rev() {
-                let Some((slot, right)) = self.right.held(*at) else {
-                    Error::broken("a partner is not held").spoil_epoch();
-                    continue;
-                };
-                let pair = J::pair(value.clone(), right.clone());
-                out.push(Record::derived(pair, Timestamp::from_millis(time.max(slot.timestamp))));
-                if J::RIGHT {
-                    self.right.mark(*at);
-                }
-            }
-        }
+        let matched =
+            self.touch == Touch::All && self.pair_left((&value, time), known, interval, out);
         let decides = self.touch != Touch::All || (J::LEFT && !matched);
         if decides && self.passed(interval.1) {
             return self.emit((value, time), known, self.held(self.hold[RIGHT], interval), out);
@@ -131,42 +113,40 @@ where
         }
     }
 
+    /// Emits a left record with each of its partners, the oldest first. Whether it has any.
+    #[inline]
+    fn pair_left(
+        &mut self,
+        (value, time): (&L, i64),
+        key: Option<u32>,
+        interval: (i64, i64),
+        out: &mut Outbox<J::Out>,
+    ) -> bool {
+        let held = self.held(self.hold[RIGHT], interval);
+        let mut partners = std::mem::take(&mut self.partners);
+        partners.clear();
+        partners.extend(self.partners_of(value, time, key, held).map(|(at, ..)| at));
+        self.partners = partners;
+        for at in self.partners.iter().rev() {
+            let Some((slot, right)) = self.right.held(*at) else {
+                Error::broken("a partner is not held").spoil_epoch();
+                continue;
+            };
+            let pair = J::pair(value.clone(), right.clone());
+            out.push(Record::derived(pair, Timestamp::from_millis(time.max(slot.timestamp))));
+            if J::RIGHT {
+                self.right.mark(*at);
+            }
+        }
+        !self.partners.is_empty()
+    }
+
     pub(super) fn on_right(&mut self, value: R, time: i64, place: Place, out: &mut Outbox<J::Out>) {
         let key = (self.right_key)(&value);
         let hash = self.keys.hash(&key);
         let known = self.keys.find(hash, &key);
-        let (lower, upper) = self.interval;
-        let lefts = (time.saturating_sub(upper), time.saturating_sub(lower));
-        let held = self.held(self.hold[LEFT], lefts);
-        let mut partners = std::mem::take(&mut self.partners);
-        partners.clear();
-        if self.touch != Touch::Last {
-            let reaches = |slot: &Slot<L>| {
-                slot.value.as_ref().is_some_and(|left| {
-                    let (low, high) = self.interval_of(left, slot.timestamp);
-                    let apart = time.abs_diff(slot.timestamp);
-                    low <= time && time <= high && self.narrow.lives(left, &value, apart)
-                })
-            };
-            let all = self.left.between(&self.keys, known, held);
-            partners.extend(all.filter(|(_, slot)| reaches(slot)).map(|(at, _)| at));
-        }
-        self.partners = partners;
-        let mut matched = false;
-        if self.touch == Touch::All {
-            matched = !self.partners.is_empty();
-            for at in self.partners.iter().rev() {
-                let Some((slot, left)) = self.left.held(*at) else {
-                    Error::broken("a partner is not held").spoil_epoch();
-                    continue;
-                };
-                let pair = J::pair(left.clone(), value.clone());
-                out.push(Record::derived(pair, Timestamp::from_millis(time.max(slot.timestamp))));
-                if J::LEFT {
-                    self.left.mark(*at);
-                }
-            }
-        }
+        self.find_lefts((&value, time), known);
+        let matched = self.touch == Touch::All && self.pair_right((&value, time), out);
         let due = right_due(self.touch, self.interval, time);
         if J::RIGHT && !matched && self.passed(due) {
             out_alone(J::right(value), time, out);
@@ -189,5 +169,44 @@ where
             self.overtake(slot, time);
             self.decide(out);
         }
+    }
+
+    /// Finds the left records that reach a right one, the newest first; none where each waits for its newest partner.
+    #[inline]
+    fn find_lefts(&mut self, (value, time): (&R, i64), key: Option<u32>) {
+        let (lower, upper) = self.interval;
+        let lefts = (time.saturating_sub(upper), time.saturating_sub(lower));
+        let held = self.held(self.hold[LEFT], lefts);
+        let mut partners = std::mem::take(&mut self.partners);
+        partners.clear();
+        if self.touch != Touch::Last {
+            let reaches = |slot: &Slot<L>| {
+                slot.value.as_ref().is_some_and(|left| {
+                    let (low, high) = self.interval_of(left, slot.timestamp);
+                    let apart = time.abs_diff(slot.timestamp);
+                    low <= time && time <= high && self.narrow.lives(left, value, apart)
+                })
+            };
+            let all = self.left.between(&self.keys, key, held);
+            partners.extend(all.filter(|(_, slot)| reaches(slot)).map(|(at, _)| at));
+        }
+        self.partners = partners;
+    }
+
+    /// Emits a right record with each of the left ones that were found, the oldest first. Whether there are any.
+    #[inline]
+    fn pair_right(&mut self, (value, time): (&R, i64), out: &mut Outbox<J::Out>) -> bool {
+        for at in self.partners.iter().rev() {
+            let Some((slot, left)) = self.left.held(*at) else {
+                Error::broken("a partner is not held").spoil_epoch();
+                continue;
+            };
+            let pair = J::pair(left.clone(), value.clone());
+            out.push(Record::derived(pair, Timestamp::from_millis(time.max(slot.timestamp))));
+            if J::LEFT {
+                self.left.mark(*at);
+            }
+        }
+        !self.partners.is_empty()
     }
 }

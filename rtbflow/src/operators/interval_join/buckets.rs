@@ -53,6 +53,24 @@ impl TimeBucket {
 }
 
 impl TimeBucket {
+    /// How much changed that the log does not have: records that came, and those of the log that have got a partner
+    /// and are still there.
+    pub(super) fn changed(&mut self) -> usize {
+        let Self { slots, marks, .. } = self;
+        marks.retain(|number| slots.get(*number as usize) != Some(&NONE));
+        let fresh = slots.iter().skip(self.logged_count);
+        fresh.filter(|slot| **slot != NONE).count() + marks.len()
+    }
+
+    /// Gives the numbers of records that are gone, and that the log never had, to others.
+    pub(super) fn close_gaps(&mut self) {
+        let (mut number, kept) = (0, self.logged_count);
+        self.slots.retain(|slot| {
+            number += 1;
+            number <= kept || *slot != NONE
+        });
+    }
+
     /// Drops a record.
     pub(super) fn take(&mut self, number: u32) -> Option<u32> {
         let slot = self.slots.get_mut(number as usize).filter(|slot| **slot != NONE)?;

@@ -207,6 +207,15 @@ where
         if self.left.settle() | self.right.settle() {
             self.deciding.forget();
         }
+        self.settle_lefts();
+        if J::RIGHT {
+            self.settle_rights();
+        }
+        self.resume();
+    }
+
+    /// Notes when each left record is decided; those that were are dropped.
+    fn settle_lefts(&mut self) {
         let lefts: Vec<u32> = self.left.all().collect();
         for slot in lefts {
             let Some((held, value)) = self.left.held(slot) else {
@@ -222,7 +231,11 @@ where
                 }
             }
         }
-        let rights: Vec<u32> = if J::RIGHT { self.right.all().collect() } else { Vec::new() };
+    }
+
+    /// Notes when each right record is decided; those that were are dropped.
+    fn settle_rights(&mut self) {
+        let rights: Vec<u32> = self.right.all().collect();
         for slot in rights {
             let Some(held) = self.right.get(slot) else {
                 Error::broken("a bucket has a right record that is not held").spoil_epoch();
@@ -237,7 +250,6 @@ where
                 }
             }
         }
-        self.resume();
     }
 
     /// The watermark decides records; before it, another held.

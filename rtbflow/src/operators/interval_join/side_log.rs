@@ -5,14 +5,16 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::keys::{Keys, NONE};
+use super::buckets::TimeBucket;
+use super::keys::Keys;
+use super::pages::Pages;
 use super::places::Places;
 use super::side::{Held, Side, Slot};
 use crate::bounded::entry_number;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::Snapshot;
-use crate::state::{Format, Reader};
+use crate::state::{Format, Reader, Writer};
 
 /// What a chunk begins with: the time that those of its records count from, the partitions that they name by
 /// number, and which records of the chunks before it have got a partner.
@@ -35,10 +37,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
             if bucket.slots.len() == bucket.logged_count && bucket.marks.is_empty() {
                 continue;
             }
-            let is_gone = |number: &u32| bucket.slots.get(*number as usize) == Some(&NONE);
-            bucket.marks.retain(|number| !is_gone(number));
-            let fresh = bucket.slots.iter().skip(bucket.logged_count);
-            let changed = fresh.filter(|slot| **slot != NONE).count() + bucket.marks.len();
+            let changed = bucket.changed();
             if !renumbers {
                 bucket.log.restored(changed);
             }
@@ -48,41 +47,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
                 bucket.logged_count = 0;
                 bucket.marks.clear();
             }
-            // What the log never had of the numbers is given to others.
-            let mut number = 0;
-            let kept = bucket.logged_count;
-            bucket.slots.retain(|slot| {
-                number += 1;
-                number <= kept || *slot != NONE
-            });
+            bucket.close_gaps();
             if changed == 0 {
                 continue;
             }
-            let mut written = bucket.log.writer(format);
-            let first = bucket.slots.iter().find_map(|slot| self.slots.get(*slot));
-            let base = first.map_or(0, |slot| slot.timestamp);
-            let head: Head<&str> = (base, places.written(), std::mem::take(&mut bucket.marks));
-            written.put_head::<Head<String>>(&head);
-            for (number, at) in bucket.slots.iter().enumerate().skip(kept) {
-                let Some(Slot {
-                    value: Some(value),
-                    number: known,
-                    timestamp,
-                    offset,
-                    partition,
-                    matched,
-                    ..
-                }) = self.slots.get_mut(*at)
-                else {
-                    Error::broken("a bucket has a record that is not held").spoil_epoch();
-                    continue;
-                };
-                *known = entry_number(number);
-                let since = timestamp.wrapping_sub(base);
-                let entry: Entry<&T> = (since, *partition, *offset, *matched, value);
-                written.put_as::<Entry<T>>(&entry);
-            }
-            bucket.logged_count = bucket.slots.len();
+            let written = write(bucket, &mut self.slots, format, places);
             if rewrite {
                 snapshot.replace(bucket.id, written);
             } else {
@@ -90,7 +59,6 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
             }
         }
     }
-
     /// Takes back a chunk.
     pub(super) fn restore<K: Hash + Eq>(
         &mut self,
@@ -106,12 +74,8 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
         };
         let numbers = places.numbers(&partitions);
         let opened = || Error::broken("the bucket of a chunk was not opened");
-        let slots = &self.buckets.open(chunk.bucket).ok_or_else(opened)?.slots;
-        for number in &marks {
-            let slot = slots.get(*number as usize).and_then(|slot| self.slots.get_mut(*slot));
-            let slot = slot.ok_or_else(|| Error::broken("a partner was stored of no record"))?;
-            slot.matched = true;
-        }
+        let bucket = self.buckets.open(chunk.bucket).ok_or_else(opened)?;
+        restore_marks(&marks, bucket, &mut self.slots)?;
         let mut count = marks.len();
         while let Some((since, partition, offset, matched, value)) =
             entries.next_entry::<Entry<T>>()?
@@ -130,4 +94,49 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
         self.buckets.open(chunk.bucket).ok_or_else(opened)?.log.restored(count);
         Ok(())
     }
+}
+
+/// These records of the chunks before have got a partner.
+fn restore_marks<T>(marks: &[u32], bucket: &TimeBucket, slots: &mut Pages<Slot<T>>) -> Result<()> {
+    for number in marks {
+        let slot = bucket.slots.get(*number as usize).and_then(|slot| slots.get_mut(*slot));
+        slot.ok_or_else(|| Error::broken("a partner was stored of no record"))?.matched = true;
+    }
+    Ok(())
+}
+
+/// Writes what the log of a bucket does not have of it.
+fn write<T: Serialize + DeserializeOwned + 'static>(
+    bucket: &mut TimeBucket,
+    slots: &mut Pages<Slot<T>>,
+    format: &Format,
+    places: &Places,
+) -> Writer {
+    let mut written = bucket.log.writer(format);
+    let first = bucket.slots.iter().find_map(|slot| slots.get(*slot));
+    let base = first.map_or(0, |slot| slot.timestamp);
+    let head: Head<&str> = (base, places.written(), std::mem::take(&mut bucket.marks));
+    written.put_head::<Head<String>>(&head);
+    for (number, at) in bucket.slots.iter().enumerate().skip(bucket.logged_count) {
+        let slot = slots.get_mut(*at);
+        let Some(Slot {
+            value: Some(value),
+            number: known,
+            timestamp,
+            offset,
+            partition,
+            matched,
+            ..
+        }) = slot
+        else {
+            Error::broken("a bucket has a record that is not held").spoil_epoch();
+            continue;
+        };
+        *known = entry_number(number);
+        let since = timestamp.wrapping_sub(base);
+        let entry: Entry<&T> = (since, *partition, *offset, *matched, value);
+        written.put_as::<Entry<T>>(&entry);
+    }
+    bucket.logged_count = bucket.slots.len();
+    written
 }

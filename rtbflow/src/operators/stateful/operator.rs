@@ -243,6 +243,28 @@ impl<L: Logic> Operator<L> {
         }
     }
 
+    /// A barrier has set out: takes it, if it passes between two results.
+    fn look<S>(
+        &mut self,
+        more: &mut More<L::In>,
+        stream: Pin<&mut S>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Barrier>>
+    where
+        S: Elements<Value = L::In>,
+    {
+        self.out.activity.await_barrier(true);
+        let found = look(more, stream, context);
+        self.out.activity.await_barrier(found.is_pending());
+        if let Poll::Ready(Some(barrier)) = &found {
+            self.barriers += 1;
+            self.pass(barrier);
+            // What goes by the wall clock has its turn when all is emitted.
+            self.out.wake_at(barrier.wall_clock());
+        }
+        found
+    }
+
     /// The logic emits more, unless a barrier passes before.
     fn go_on<S>(
         &mut self,
@@ -255,19 +277,12 @@ impl<L: Logic> Operator<L> {
     {
         let is_sent = L::RESUMES && self.out.activity.sent() > self.barriers;
         if is_sent && !more.ended && !more.has_record() {
-            self.out.activity.await_barrier(true);
-            let found = look(&mut more, stream, context);
-            self.out.activity.await_barrier(found.is_pending());
-            match found {
+            match self.look(&mut more, stream, context) {
                 Poll::Pending => {
                     self.behind = Some(Behind::More(more));
                     return Resumed::Waits;
                 }
                 Poll::Ready(Some(barrier)) => {
-                    self.barriers += 1;
-                    self.pass(&barrier);
-                    // What goes by the wall clock has its turn when all is emitted.
-                    self.out.wake_at(barrier.wall_clock());
                     self.behind = Some(Behind::More(more));
                     return Resumed::Element(Element::Barrier(barrier));
                 }

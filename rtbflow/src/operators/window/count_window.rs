@@ -225,27 +225,37 @@ impl<S> Run<S> {
         if !self.count.is_multiple_of(windows.slide) {
             return None;
         }
+        let due = self.whole((aggregate, merge), made);
+        if windows.slide >= windows.size {
+            self.parts.clear();
+        }
+        due
+    }
+
+    /// What is made of all parts together.
+    fn whole<T, A, R>(
+        &self,
+        (aggregate, merge): (&A, fn(&A, &mut S, &S)),
+        made: impl FnOnce(Window, &S) -> R,
+    ) -> Option<(Window, R)>
+    where
+        A: Aggregate<T, State = S>,
+    {
         let Some(first) = self.parts.front() else {
             Error::broken("a window that is full has no records").spoil_epoch();
             return None;
         };
         let mut window = first.window;
-        let output = match self.parts.len() {
-            1 => made(window, &first.state),
-            _ => {
-                let mut state = aggregate.empty();
-                for part in &self.parts {
-                    merge(aggregate, &mut state, &part.state);
-                    window.start = window.start.min(part.window.start);
-                    window.end = window.end.max(part.window.end);
-                }
-                made(window, &state)
-            }
-        };
-        if windows.slide >= windows.size {
-            self.parts.clear();
+        if self.parts.len() == 1 {
+            return Some((window, made(window, &first.state)));
         }
-        Some((window, output))
+        let mut state = aggregate.empty();
+        for part in &self.parts {
+            merge(aggregate, &mut state, &part.state);
+            window.start = window.start.min(part.window.start);
+            window.end = window.end.max(part.window.end);
+        }
+        Some((window, made(window, &state)))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::operators::window::early::EarlyResults;
 use crate::operators::window::emitted::Emitted;
 use crate::operators::window::late_policy::LatePolicy;
 use crate::operators::window::open::{Open, Slot};
-use crate::operators::window::results::{Out, output, result};
+use crate::operators::window::results::{Out, emit, output, result};
 use crate::operators::window::span::Window;
 use crate::operators::{Logic, Outbox, Snapshot};
 use crate::record::Record;
@@ -145,10 +145,7 @@ where
         if passed && self.panes == Panes::Discarding {
             let mut state = self.aggregate.empty();
             self.aggregate.add(&mut state, &record);
-            if let Some(value) = output((&key, window), (&self.aggregate, &state), out) {
-                out.push(result::<K, T, W, A>(key, window, value));
-            }
-            return;
+            return emit::<K, T, W, A>((&key, window), (&self.aggregate, &state), out);
         }
         let at = self.open(window, passed);
         out.due_at(self.due);

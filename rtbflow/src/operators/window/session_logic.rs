@@ -74,6 +74,12 @@ where
         Windows::allowed_lateness(&self.windows)
     }
 
+    /// Whether a key has a session that goes on with one that lies there.
+    fn goes_on(&self, slot: Option<SlotId>, own: &Window) -> bool {
+        let visits = slot.and_then(|slot| self.keys.get(slot)).map(|(_, it)| &it.visits);
+        visits.is_some_and(|visits| visits.iter().any(|visit| touch(&visit.window, own)))
+    }
+
     /// Sees to it that a session is looked at when it is to be emitted, or to be dropped.
     fn arm(&mut self, slot: SlotId, at: usize) {
         let lateness = self.lateness();
@@ -171,13 +177,8 @@ where
         let own = Window { start: record.timestamp, end: record.timestamp + self.windows.gap };
         let key = (self.key)(&record.value);
         let known = self.keys.find(&key);
-        if own.end + self.lateness() <= watermark {
-            let visits = known.and_then(|slot| self.keys.get(slot)).map(|(_, visits)| visits);
-            let goes_on =
-                visits.is_some_and(|it| it.visits.iter().any(|it| touch(&it.window, &own)));
-            if !goes_on {
-                return self.windows.late().late(record, own.end, self.lateness(), out);
-            }
+        if own.end + self.lateness() <= watermark && !self.goes_on(known, &own) {
+            return self.windows.late().late(record, own.end, self.lateness(), out);
         }
         let slot = known.unwrap_or_else(|| {
             self.arrivals += 1;

@@ -23,6 +23,22 @@ pub(super) fn checksum(version: u16, entries: &[u8]) -> u32 {
     checksum.finalize()
 }
 
+/// The version that a chunk says, its entries and, if it has them, what it holds in words; `None` if it is torn or
+/// damaged.
+pub(super) fn unframe(bytes: &[u8]) -> Option<(u16, &[u8], Option<&str>)> {
+    let (header, entries) = bytes.split_at_checked(HEADER_BYTES)?;
+    let (version, found) = header.split_first_chunk()?;
+    let version = u16::from_be_bytes(*version);
+    if found != checksum(version, entries).to_be_bytes() {
+        return None;
+    }
+    let (entries, words) = match version & IN_WORDS {
+        0 => (entries, None),
+        _ => split_words(entries)?,
+    };
+    Some((version, entries, words))
+}
+
 /// What a chunk holds, if it says so in words.
 pub(crate) fn words(chunk: &Chunk) -> Option<&str> {
     let (Change::Append(bytes) | Change::Replace(bytes)) = &chunk.change else {
@@ -35,7 +51,7 @@ pub(crate) fn words(chunk: &Chunk) -> Option<&str> {
 }
 
 /// What stands at the end of a chunk, in words.
-pub(super) fn split_words(entries: &[u8]) -> Option<(&[u8], Option<&str>)> {
+fn split_words(entries: &[u8]) -> Option<(&[u8], Option<&str>)> {
     let (rest, len) = entries.split_last_chunk()?;
     let (entries, words) =
         rest.split_at_checked(rest.len().checked_sub(u16::from_be_bytes(*len).into())?)?;

@@ -9,9 +9,7 @@ use crate::chunk::{Change, Chunk};
 use crate::error::{Error, Result};
 use crate::state::format::{Decoder, SHAPE, Shape, compare};
 use crate::state::frame::format::{Entries, Format, mark, ways_out};
-use crate::state::frame::header::{
-    CURRENT, EMPTIED_AT_END, HEADER_BYTES, IN_WORDS, VERSIONS, checksum, split_words,
-};
+use crate::state::frame::header::{CURRENT, EMPTIED_AT_END, VERSIONS, unframe};
 use crate::state::older;
 
 /// Reads the entries of one chunk.
@@ -50,55 +48,47 @@ impl<'a> Reader<'a> {
     /// says what can be done.
     pub fn open(chunk: &'a Chunk, format: impl Into<Format>) -> Result<Self> {
         let format = format.into();
-        let decoder = |entries| Decoder::new(entries, Vec::new(), false);
         let (name, bucket) = (&*chunk.operator, chunk.bucket);
-        let bytes: &[u8] = match &chunk.change {
-            Change::Append(bytes) | Change::Replace(bytes) => bytes,
-            Change::Drop => {
-                return Ok(Self {
-                    format,
-                    entries: None,
-                    decoder: decoder(&[]),
-                    older: None,
-                    words: None,
-                    emptied_at_end: false,
-                    name,
-                    bucket,
-                });
-            }
+        let (Change::Append(bytes) | Change::Replace(bytes)) = &chunk.change else {
+            // The bucket has ended: there is nothing in it.
+            return Ok(Self::of(format, chunk, &[]));
         };
-        let what = format!("restore state of operator {name:?}, bucket {bucket}");
-        let torn = || {
+        let what = || format!("restore state of operator {name:?}, bucket {bucket}");
+        let (found, entries, words) = unframe(bytes).ok_or_else(|| {
             Error::permanent(format!(
-                "{what}: the chunk is torn or damaged ({} bytes); bring the place back from a copy, or reset the \
-                 job, which removes its positions, state and results",
+                "{}: the chunk is torn or damaged ({} bytes); bring the place back from a copy, or reset the job, which \
+                 removes its positions, state and results",
+                what(),
                 bytes.len()
             ))
-        };
-        let (header, entries) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(torn)?;
-        let (found, found_checksum) = header.split_at_checked(2).ok_or_else(torn)?;
-        let found = u16::from_be_bytes(found.try_into().map_err(|_| torn())?);
-        if found_checksum != checksum(found, entries).to_be_bytes() {
-            return Err(torn());
-        }
-        let (entries, words) = match found & IN_WORDS {
-            0 => (entries, None),
-            _ => split_words(entries).ok_or_else(torn)?,
-        };
+        })?;
         let older = (found & CURRENT == 0).then_some(entries);
         let emptied_at_end = found & EMPTIED_AT_END != 0;
         let known = if older.is_some() { format.older_version } else { format.version };
         if found & VERSIONS != known {
             let words = words.map(|words| format!(" `{words}`")).unwrap_or_default();
             return Err(Error::config(format!(
-                "{what}: it was stored as{words} version {}, and this program has `{}` version {known}; {}",
+                "{}: it was stored as{words} version {}, and this program has `{}` version {known}; {}",
+                what(),
                 found & VERSIONS,
                 format.of,
                 ways_out(emptied_at_end)
             )));
         }
-        let decoder = decoder(entries);
-        Ok(Self { format, entries: None, decoder, older, words, emptied_at_end, name, bucket })
+        Ok(Self { older, words, emptied_at_end, ..Self::of(format, chunk, entries) })
+    }
+
+    fn of(format: Format, chunk: &'a Chunk, entries: &'a [u8]) -> Self {
+        Self {
+            format,
+            entries: None,
+            decoder: Decoder::new(entries, Vec::new(), false),
+            older: None,
+            words: None,
+            emptied_at_end: false,
+            name: &chunk.operator,
+            bucket: chunk.bucket,
+        }
     }
 
     /// The next entry; `None` after the last.

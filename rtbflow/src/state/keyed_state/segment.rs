@@ -113,21 +113,30 @@ where
             snapshot.replace(bucket, entries);
             self.logged = true;
         } else {
-            let mut entries = self.bucket.writer(format);
-            // What was removed first: a key may have come back.
-            for key in &self.removed {
-                entries.put_as::<Written<K, V>>(&(key, None::<(&V, i64)>));
-            }
-            for number in &self.changed {
-                let slot = self.slots.get_mut(*number as usize);
-                // What changed and was removed since has no entry: it is among those that were removed.
-                if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
-                    entry.write(&mut entries);
-                }
-            }
-            snapshot.append(bucket, entries);
+            snapshot.append(bucket, self.write_changes(format));
             self.logged = true;
         }
+        self.unchanged();
+    }
+
+    fn write_changes(&mut self, format: &Format) -> Writer {
+        let mut entries = self.bucket.writer(format);
+        // What was removed first: a key may have come back.
+        for key in &self.removed {
+            entries.put_as::<Written<K, V>>(&(key, None::<(&V, i64)>));
+        }
+        for number in &self.changed {
+            let slot = self.slots.get_mut(*number as usize);
+            // What changed and was removed since has no entry: it is among those that were removed.
+            if let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) {
+                entry.write(&mut entries);
+            }
+        }
+        entries
+    }
+
+    /// What changed was handed over.
+    fn unchanged(&mut self) {
         self.removed.clear();
         for number in self.changed.drain(..) {
             match self.slots.get_mut(number as usize) {
