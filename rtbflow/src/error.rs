@@ -85,7 +85,7 @@ impl Error {
     /// use rtbflow::{BadRecord, Error};
     ///
     /// let reason = BadRecord::new("value too long for type character varying(10)");
-    /// let error = Error::refused(vec![Refusal { epoch: 0, staged: 1, row: 17, reason }]);
+    /// let error = Error::refused(vec![Refusal::new(0, 1, 17, reason)]);
     /// assert_eq!(error.refusals().len(), 1);
     /// assert!(!error.is_transient());
     /// ```

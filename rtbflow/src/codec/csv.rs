@@ -46,7 +46,7 @@ impl<T> fmt::Debug for Csv<T> {
 /// #[derive(serde::Deserialize)]
 /// struct Click { price: Option<i64>, campaign: String }
 ///
-/// let record = |value| RawRecord { offset: 0, timestamp: Timestamp::MIN, key: None, value: Some(value) };
+/// let record = |value| RawRecord::new(0, Timestamp::MIN, None, Some(value));
 /// let clicks = csv::<Click>(["campaign", "price"]);
 /// let click = clicks.decode(&record(b"\"spring, late\",7"))?;
 /// assert_eq!((click.campaign.as_str(), click.price), ("spring, late", Some(7)));

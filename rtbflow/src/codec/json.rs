@@ -42,7 +42,7 @@ impl<T> fmt::Debug for Json<T> {
 /// #[derive(serde::Deserialize)]
 /// struct Click { price: i64 }
 ///
-/// let record = |value| RawRecord { offset: 0, timestamp: Timestamp::MIN, key: None, value: Some(value) };
+/// let record = |value| RawRecord::new(0, Timestamp::MIN, None, Some(value));
 /// assert_eq!(json::<Click>().decode(&record(br#"{"price": 7, "more": []}"#))?.price, 7);
 /// assert!(json::<Click>().decode(&record(br#"{"price": 7.0}"#)).is_err());
 /// # Ok::<(), rtbflow::BadRecord>(())

@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 ///     fn get(&self, index: usize) -> Option<RawRecord<'_>> {
 ///         let line = self.0.get(index)?;
 ///         let (offset, timestamp) = (i64::try_from(index).ok()?, Timestamp::MIN);
-///         Some(RawRecord { offset, timestamp, key: None, value: Some(line.as_bytes()) })
+///         Some(RawRecord::new(offset, timestamp, None, Some(line.as_bytes())))
 ///     }
 ///     fn headers(&self, _index: usize) -> Headers {
 ///         Headers::new()
