@@ -60,16 +60,19 @@ impl Session {
         self.lengths = Some((positions, lengths));
         let mut chunks = VecDeque::from(chunks);
         if let Some(mark) = from {
-            let bad = || {
-                let (task, job) = (target.task, target.job);
-                Error::permanent(format!(
-                    "restore state of task {task} of job {job} from Kafka: {mark:?} does not mark a page of state"
-                ))
-            };
-            let left: usize = mark.parse().map_err(|_| bad())?;
             warn!(task = %target.task, "the changelog is read again: a page was lost");
-            chunks.drain(..chunks.len().checked_sub(left).ok_or_else(bad)?);
+            // The mark is how many chunks were left.
+            let before = mark.parse().ok().and_then(|left| chunks.len().checked_sub(left));
+            chunks.drain(..before.ok_or_else(|| no_mark(target, mark))?);
         }
         Ok(chunks)
     }
+}
+
+#[cold]
+fn no_mark(target: &Target<'_>, mark: &str) -> Error {
+    let (task, job) = (target.task, target.job);
+    Error::permanent(format!(
+        "restore state of task {task} of job {job} from Kafka: {mark:?} does not mark a page of state"
+    ))
 }

@@ -122,7 +122,9 @@ impl Options {
     /// # Errors
     /// If the URL or the file of authorities cannot be used.
     pub fn build(self) -> Result<Postgres> {
+        self.check()?;
         let Address { mut config, mut trust, ca_file, names_mode, options } = self.url?;
+        // Whoever names authorities means that the server has to prove who it is, unless the URL says otherwise.
         if self.ca_file.is_some() && !names_mode {
             trust = Trust::Verified;
             config.ssl_mode(SslMode::Require);
@@ -139,15 +141,6 @@ impl Options {
                 Some(tls::connector(trust, self.ca_file.or(ca_file.map(PathBuf::from)).as_deref())?)
             }
         };
-        for (what, timeout) in
-            [("connect_timeout", self.connect_timeout), ("call_timeout", self.call_timeout)]
-        {
-            if timeout.is_zero() {
-                return Err(Error::config(format!(
-                    "set the {what} of Postgres: it must not be zero"
-                )));
-            }
-        }
         if config.get_application_name().is_none() {
             config.application_name("rtbflow");
         }
@@ -161,6 +154,17 @@ impl Options {
         let (name, connect_timeout) = (name(&config), self.connect_timeout);
         let server = Server { config, tls, name, connect_timeout, settings };
         Ok(Postgres::new(server, self.call_timeout, self.creates_tables))
+    }
+
+    fn check(&self) -> Result<()> {
+        let timeouts =
+            [("connect_timeout", self.connect_timeout), ("call_timeout", self.call_timeout)];
+        match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
+            None => Ok(()),
+            Some((what, _)) => {
+                Err(Error::config(format!("set the {what} of Postgres: it must not be zero")))
+            }
+        }
     }
 }
 

@@ -82,35 +82,13 @@ impl Options {
     /// # Errors
     /// If the URL, which the error does not repeat, or the file of authorities cannot be used.
     pub fn build(self) -> Result<Redis> {
-        // The cause is left out: it might quote the URL, and with it the password.
-        let unreadable = |_| {
-            Error::config(
-                "read the URL of Redis: redis[s]://[user:password@]host[:port][/database] is expected, with \
-                 special characters of the password percent-encoded",
-            )
-        };
-        let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
-        let client = match self.ca_file {
-            Some(_) if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) => {
-                return Err(Error::config(
-                    "use a file of certificate authorities for Redis: the URL asks for no TLS; let it begin \
-                     with rediss:// instead of redis://",
-                ));
+        let client = self.client()?;
+        for (what, is_zero) in
+            [("call_timeout", self.call_timeout.is_zero()), ("page_bytes", self.page_bytes == 0)]
+        {
+            if is_zero {
+                return Err(Error::config(format!("set the {what} of Redis: it must not be zero")));
             }
-            Some(path) => {
-                let attempted = format!("read the certificate authorities in {}", path.display());
-                let pem = std::fs::read(&path)
-                    .map_err(|cause| Error::config(&attempted).because(cause))?;
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, certificates)
-                    .map_err(|cause| Error::config(attempted).because(cause))?
-            }
-            None => Client::open(info).map_err(unreadable)?,
-        };
-        if self.call_timeout.is_zero() || self.page_bytes == 0 {
-            return Err(Error::config(
-                "set the `call_timeout` or the `page_bytes` of Redis: it must not be zero",
-            ));
         }
         // Another one may be installed already, which will do as well.
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -130,6 +108,30 @@ impl Options {
                 may_write: AtomicBool::new(false),
             }),
         })
+    }
+
+    fn client(&self) -> Result<Client> {
+        // The cause is left out: it might quote the URL, and with it the password.
+        let unreadable = |_| {
+            Error::config(
+                "read the URL of Redis: redis[s]://[user:password@]host[:port][/database] is expected, with \
+                 special characters of the password percent-encoded",
+            )
+        };
+        let info = self.url.as_str().into_connection_info().map_err(unreadable)?;
+        let Some(path) = &self.ca_file else { return Client::open(info).map_err(unreadable) };
+        // Without TLS the authorities would prove nothing, and nobody would notice.
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Err(Error::config(
+                "use a file of certificate authorities for Redis: the URL asks for no TLS; let it begin \
+                 with rediss:// instead of redis://",
+            ));
+        }
+        let attempted = format!("read the certificate authorities in {}", path.display());
+        let pem = std::fs::read(path).map_err(|cause| Error::config(&attempted).because(cause))?;
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+        Client::build_with_tls(info, certificates)
+            .map_err(|cause| Error::config(attempted).because(cause))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rtbflow::Error;
 use rtbflow::epoch::Anchor;
+use rtbflow::sink::Sink;
 use rtbflow_sinks::postgres::Postgres;
 
 use super::schema::{Owner, Schema, job, record, server, url};
@@ -71,19 +72,23 @@ async fn a_table_or_column_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_put_together_wrongly_says_so_at_its_first_commit() {
+async fn a_sink_that_is_put_together_wrongly_says_so_and_commits_nothing() {
     let schema = Schema::new().await;
     let postgres = schema.place().await;
+    postgres.create_table("create table t (n bigint)").await.unwrap();
     let mut owner = Owner::claim(&postgres, 0, 1).await;
+    let says = |error: Error, what: &str| {
+        assert!(error.is_config() && error.to_string().contains(what), "{error:?}");
+    };
+    // A job asks before it reads; what is written all the same is an error as well.
     let mut no_name = postgres.insert("").bigint("n", |n: &i64| *n);
-    let error = owner.write(&mut no_name, &[record(1, 0, 0)]).await.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("table"), "{error:?}");
-    let mut twice = postgres.insert("t").bigint("n", |n: &i64| *n).bigint("n", |n| *n);
-    let error = owner.write(&mut twice, &[record(1, 0, 0)]).await.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("twice"), "{error:?}");
+    says(no_name.validate().unwrap_err(), "table");
+    owner.write(&mut no_name, &[record(1, 0, 0)]).await.unwrap_err();
+    let twice = postgres.insert("t").bigint("n", |n: &i64| *n).bigint("n", |n| *n);
+    says(twice.validate().unwrap_err(), "twice");
     let mut no_key = postgres.upsert("t").add("n", |n: &i64| *n);
-    let error = owner.write(&mut no_key, &[record(1, 0, 0)]).await.unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("key"), "{error:?}");
+    says(no_key.validate().unwrap_err(), "key");
+    owner.write(&mut no_key, &[record(1, 0, 0)]).await.unwrap_err();
 }
 
 #[tokio::test]

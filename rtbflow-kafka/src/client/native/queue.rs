@@ -91,16 +91,11 @@ impl Queue {
     /// Takes what is there, at most this many messages, without waiting.
     pub(crate) fn take(&mut self, most: usize, range: OffsetRange) -> Taken {
         let mut taken = Taken::none(range);
-        let count = self.fill(most);
-        let (mut list, mut bytes) = (Vec::with_capacity(count.unwrap_or_default()), 0);
-        // Below 0 librdkafka says that it failed: nothing was taken then, and nothing is known of what is there.
-        match count {
-            Some(count) => taken.count = count,
-            None => {
-                taken.failure =
-                    Some(PartitionFailure::of("a batch call on a partition's queue failed"))
-            }
+        match self.fill(most) {
+            Ok(count) => taken.count = count,
+            Err(failure) => taken.failure = Some(failure),
         }
+        let (mut list, mut bytes) = (Vec::with_capacity(taken.count), 0);
         for slot in self.buffer.iter_mut().take(taken.count) {
             // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
             // buffer, so that each message has one owner.
@@ -125,8 +120,8 @@ impl Queue {
         taken
     }
 
-    /// Lets librdkafka write messages into the buffer; says how many, unless it failed.
-    fn fill(&mut self, most: usize) -> Option<usize> {
+    /// Lets librdkafka write messages into the buffer; says how many.
+    fn fill(&mut self, most: usize) -> Result<usize, PartitionFailure> {
         let most = most.min(self.buffer.len());
         // SAFETY: the buffer has room for `most` pointers. The queue holds messages of partitions only,
         // never the consumer's events, so no rebalance can be swallowed here.
@@ -134,7 +129,9 @@ impl Queue {
             let (queue, buffer) = (self.native.as_ptr(), self.buffer.as_mut_ptr());
             sys::rd_kafka_consume_batch_queue(queue, 0, buffer, most)
         };
-        usize::try_from(count).ok().map(|count| count.min(most))
+        // Below 0 it says that it failed: nothing was taken, and nothing is known of what is there.
+        let failed = |_| PartitionFailure::of("a batch call on a partition's queue failed");
+        usize::try_from(count).map(|count| count.min(most)).map_err(failed)
     }
 }
 
