@@ -15,6 +15,7 @@ mod watermark;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::position::Position;
 use crate::record::{Origin, Partition, Record, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
+use crate::topology::unnamed;
 use lane::PartitionLane;
 pub(crate) use mailbox::{Arrival, IntakeMailbox, Progress, Standing};
 
@@ -48,6 +50,8 @@ pub struct Intake<B: Batch> {
     /// Whether the watermark may have risen.
     stale: bool,
     rejects: Vec<(Reject, Class)>,
+    /// What it is called in measurements.
+    operator: Arc<str>,
     /// How many of the records taken since the last barrier were reported to the task loop.
     reported: u64,
     skipped: u64,
@@ -96,6 +100,7 @@ impl<B: Batch> Intake<B> {
             sent: None,
             stale: true,
             rejects: Vec::new(),
+            operator: unnamed(0, "source"),
             reported: 0,
             skipped: 0,
             closed: false,
@@ -134,7 +139,7 @@ impl<B: Batch> Intake<B> {
             shared.progress.taken = 0;
             self.reported = 0;
             let rejects = std::mem::take(&mut self.rejects);
-            barrier.gather(|epoch| epoch.reject(rejects));
+            barrier.gather_of(&self.operator, |epoch| epoch.reject(rejects));
         }
         Some(barrier)
     }

@@ -90,6 +90,8 @@ where
 pub(super) struct Operator<L: Logic> {
     pub(super) logic: L,
     pub(super) name: Arc<str>,
+    /// What it is called in measurements: the same, unless it has none.
+    pub(super) operator: Arc<str>,
     pub(super) out: Outbox<L::Out>,
     /// The watermark that the logic knows.
     watermark: Timestamp,
@@ -104,6 +106,7 @@ impl<L: Logic> Operator<L> {
         let mut operator = Self {
             logic,
             name: name.into(),
+            operator: tip.operator(),
             out: Outbox { lag_ms: tip.lag_ms(), ..Outbox::new(tip.activity()) },
             watermark: Timestamp::MIN,
             barriers: 0,

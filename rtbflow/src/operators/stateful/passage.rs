@@ -12,7 +12,7 @@ use crate::state::{Snapshot, words};
 impl<L: Logic> Operator<L> {
     /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
     pub(super) fn pass(&mut self, barrier: &Barrier) {
-        let Self { logic, name, out, .. } = self;
+        let Self { logic, name, operator, out, .. } = self;
         if let Some(chunks) = barrier.restored(name) {
             for chunk in &chunks {
                 if let Err(error) = logic.restore(chunk) {
@@ -28,7 +28,8 @@ impl<L: Logic> Operator<L> {
         logic.snapshot(&mut snapshot);
         let (mut chunks, failure) = snapshot.finish();
         let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
-        barrier.gather(|epoch| {
+        barrier.gather_of(operator, |epoch| {
+            epoch.results += std::mem::take(&mut out.results);
             epoch.chunks.append(&mut chunks);
             epoch.tally.merge(tally);
             epoch.samples.merge(&samples);
