@@ -112,7 +112,8 @@ impl<S, A, P> Job<S, A, P> {
         let ended = tokio::select! {
             biased;
             error = at_once => Err(error),
-            ended = job.lead(&mut shutdown) => ended,
+            // On the heap, so that who awaits a job has no large future of it.
+            ended = Box::pin(job.lead(&mut shutdown)) => ended,
         };
         watch.end(ended)
     }
