@@ -73,10 +73,47 @@ impl Tally {
         self.dead_lettered += other.dead_lettered;
     }
 
+    /// What was counted since it stood so.
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            filtered: self.filtered - earlier.filtered,
+            late: self.late - earlier.late,
+            duplicates: self.duplicates - earlier.duplicates,
+            dead_lettered: self.dead_lettered - earlier.dead_lettered,
+        }
+    }
+
     /// All records counted.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.filtered + self.late + self.duplicates + self.dead_lettered
+    }
+}
+
+/// What one operator has counted of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Results that it has emitted, if it keeps state.
+    pub(crate) results: u64,
+    /// How records ended there.
+    pub(crate) tally: Tally,
+    /// Results that it could not have, or that its place never takes.
+    pub(crate) results_refused: u64,
+    /// Records that it used though they came behind the watermark.
+    pub(crate) behind: u64,
+}
+
+impl Counts {
+    const NONE: Self = Self { results: 0, tally: Tally::NONE, results_refused: 0, behind: 0 };
+
+    /// What was counted since they stood so.
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            results: self.results - earlier.results,
+            tally: self.tally.since(earlier.tally),
+            results_refused: self.results_refused - earlier.results_refused,
+            behind: self.behind - earlier.behind,
+        }
     }
 }
 
@@ -116,9 +153,18 @@ pub struct Gathered {
     pub samples: Samples,
     /// Records that were used though they came behind the watermark.
     pub behind: u64,
+    /// Results that operators with state have emitted.
+    pub(crate) results: u64,
+    /// What of all this each operator has counted, as the topology calls it.
+    pub(crate) operators: Vec<(Arc<str>, Counts)>,
 }
 
 impl Gathered {
+    fn counts(&self) -> Counts {
+        let (results, results_refused) = (self.results, self.refused.len() as u64);
+        Counts { results, tally: self.tally, results_refused, behind: self.behind }
+    }
+
     /// Takes records for the dead-letter topic, each with the class it is accounted for in.
     pub fn reject(&mut self, rejects: impl IntoIterator<Item = (Reject, Class)>) {
         for (reject, class) in rejects {
@@ -227,6 +273,18 @@ impl Barrier {
         put(&mut lock(&self.shared).gathered);
     }
 
+    /// As [`gather`](Self::gather), and keeps what this operator has counted of it.
+    pub(crate) fn gather_of(&self, operator: &Arc<str>, put: impl FnOnce(&mut Gathered)) {
+        self.gather(|gathered| {
+            let before = gathered.counts();
+            put(gathered);
+            let counted = gathered.counts().since(before);
+            if counted != Counts::NONE {
+                gathered.operators.push((Arc::clone(operator), counted));
+            }
+        });
+    }
+
     /// Spoils the epoch: it will not be committed and the task ends with this error.
     pub fn fail(&self, error: Error) {
         lock(&self.shared).failure.get_or_insert(error);
@@ -325,6 +383,25 @@ mod tests {
         let gathering = gathering.finish().unwrap().unwrap_err();
         other.complete();
         assert_eq!(gathering.finish().unwrap().unwrap().tally.late, 2);
+    }
+
+    #[test]
+    fn what_an_operator_counts_is_kept_beside_all() {
+        let (barrier, gathering) = Barrier::new(NOW);
+        barrier.gather(|epoch| epoch.tally.add(Class::Late, 2));
+        barrier.gather_of(&"b".into(), |epoch| {
+            epoch.tally.add(Class::Late, 1);
+            epoch.results += 3;
+        });
+        barrier.gather_of(&"c".into(), |_| {});
+        barrier.complete();
+        let gathered = gathering.finish().unwrap().unwrap();
+        assert_eq!((gathered.tally.late, gathered.results), (3, 3));
+        let tally = Tally { late: 1, ..Tally::NONE };
+        assert_eq!(
+            gathered.operators,
+            [("b".into(), Counts { results: 3, tally, ..Counts::NONE })]
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Topology {
 struct Node {
     kind: &'static str,
     label: String,
+    /// What its measurements are labelled by.
+    operator: Arc<str>,
     before: Vec<usize>,
 }
 
@@ -71,6 +73,11 @@ impl fmt::Display for Topology {
         }
         Ok(())
     }
+}
+
+/// What a node without a name is called: as [`Topology`] prints it.
+pub(crate) fn unnamed(node: usize, kind: &str) -> Arc<str> {
+    format!("#{node} {kind}").into()
 }
 
 /// A flow's end so far: the node that was added last, and what all flows of one pipeline share.
@@ -136,8 +143,19 @@ impl Tip {
     }
 
     fn add(&self, kind: &'static str, label: String, before: Vec<usize>) -> Self {
+        let operator = unnamed(self.drawn().topology.nodes.len(), kind);
+        self.add_operator(kind, label, operator, before)
+    }
+
+    fn add_operator(
+        &self,
+        kind: &'static str,
+        label: String,
+        operator: Arc<str>,
+        before: Vec<usize>,
+    ) -> Self {
         let mut drawn = self.drawn();
-        drawn.topology.nodes.push(Node { kind, label, before });
+        drawn.topology.nodes.push(Node { kind, label, operator, before });
         let (shared, node) = (Arc::clone(&self.shared), drawn.topology.nodes.len() - 1);
         Self { shared, node, lag_ms: self.lag_ms }
     }
@@ -184,7 +202,7 @@ impl Tip {
         }
         drop(drawn);
         let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        self.add(kind, format!("{name:?}{detail}"), vec![self.node])
+        self.add_operator(kind, format!("{name:?}{detail}"), name.into(), vec![self.node])
     }
 
     /// The operator that was added last is refused for each of these reasons.
@@ -213,6 +231,16 @@ impl Tip {
         }
         drop(drawn);
         self.add("sink", label, vec![self.node])
+    }
+
+    /// What the operator that was added last is called in measurements: by its name, or as in the topology.
+    pub(crate) fn operator(&self) -> Arc<str> {
+        let drawn = self.drawn();
+        drawn
+            .topology
+            .nodes
+            .get(self.node)
+            .map_or_else(|| "".into(), |node| Arc::clone(&node.operator))
     }
 
     /// What wakes operators.
@@ -263,6 +291,19 @@ mod tests {
         let (topology, _) = left.join("union", &right).finish().fits().unwrap();
         assert!(topology.to_string().ends_with("#4 union <- #2, #3\n"), "{topology}");
         assert!(topology.mermaid().contains("n3 --> n4"));
+    }
+
+    #[test]
+    fn an_operator_is_measured_by_its_name_or_as_it_is_printed() {
+        let source = Tip::source(&[]);
+        let filter = source.then("filter");
+        let sink = filter.then_named("window", "performance", "").end(Vec::new());
+        assert_eq!(
+            [source, filter, sink].map(|tip| tip.operator()),
+            ["#0 source", "#1 filter", "#3 sink"].map(Arc::from)
+        );
+        let named = Tip::source(&[]).then_named("window", "performance", "tumbling 5m");
+        assert_eq!(&*named.operator(), "performance");
     }
 
     #[test]

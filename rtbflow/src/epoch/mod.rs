@@ -48,7 +48,7 @@ pub use crate::log::{Log, TopicId};
 pub use crate::position::{JobName, Position, Task};
 pub use crate::refused_result::RefusedResult;
 
-use crate::barrier::{Gathered, Reject, Samples, Tally};
+use crate::barrier::{Counts, Gathered, Reject, Samples, Tally};
 use crate::chunk::Chunk;
 use crate::dead_letter::Originals;
 use crate::error::{Error, Result};
@@ -126,13 +126,25 @@ pub struct Epoch {
     pub results_refused: u64,
     /// Records that were used though they came behind the watermark.
     pub behind: u64,
+    /// What of all this each operator has counted.
+    pub(crate) operators: Vec<(Arc<str>, Counts)>,
 }
 
 impl Epoch {
     /// An epoch of these parts.
     #[must_use]
     pub fn new(task: Task, advances: Vec<Advance>, gathered: Gathered) -> Self {
-        let Gathered { chunks, staged, rejects, refused, tally, samples, behind } = gathered;
+        let Gathered {
+            chunks,
+            staged,
+            rejects,
+            refused,
+            tally,
+            samples,
+            behind,
+            operators,
+            results: _,
+        } = gathered;
         let mut epoch = Self {
             task,
             advances,
@@ -147,6 +159,7 @@ impl Epoch {
             samples,
             results_refused: 0,
             behind,
+            operators,
         };
         for (result, reason) in refused {
             epoch.refuse_result(result, reason);

@@ -28,6 +28,7 @@ use crate::position::Position;
 use crate::record::{Origin, Partition, Record, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::time::Timestamp;
+use crate::topology::unnamed;
 
 /// What a task loop and the intake of its chain have in common.
 pub(crate) struct IntakeMailbox<B> {
@@ -127,6 +128,8 @@ pub struct Intake<B: Batch> {
     /// Whether the watermark may have risen.
     stale: bool,
     rejects: Vec<(Reject, Class)>,
+    /// What it is called in measurements.
+    operator: Arc<str>,
     /// How many of the records taken since the last barrier were reported to the task loop.
     reported: u64,
     skipped: u64,
@@ -222,6 +225,7 @@ impl<B: Batch> Intake<B> {
             sent: None,
             stale: true,
             rejects: Vec::new(),
+            operator: unnamed(0, "source"),
             reported: 0,
             skipped: 0,
             closed: false,
@@ -256,7 +260,7 @@ impl<B: Batch> Intake<B> {
             shared.progress.taken = 0;
             self.reported = 0;
             let rejects = std::mem::take(&mut self.rejects);
-            barrier.gather(|epoch| epoch.reject(rejects));
+            barrier.gather_of(&self.operator, |epoch| epoch.reject(rejects));
         }
         Some(barrier)
     }

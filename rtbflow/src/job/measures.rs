@@ -1,13 +1,17 @@
 //! What a job measures. Handles are made once, so that measuring an epoch costs no more than adding.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::barrier::Tally;
+use crate::barrier::{Counts, Tally};
+use crate::chunk::Chunk;
 use crate::epoch::Epoch;
 use crate::job::intake::Standing;
 use crate::job::report::Report;
+use crate::job::state_size::StateSize;
 use crate::position::{JobName, Task};
 use crate::record::Partition;
 use crate::time::Timestamp;
@@ -18,6 +22,39 @@ pub(crate) struct TaskMeasures {
     rows: Histogram,
     watermark: Gauge,
     in_flight: Gauge,
+    state: StateMeasures,
+}
+
+/// The state of a task's operators.
+struct StateMeasures {
+    job: String,
+    task: String,
+    size: StateSize,
+    gauges: BTreeMap<Arc<str>, Gauge>,
+}
+
+impl StateMeasures {
+    /// Chunks were read back from the place, or go there.
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
+    fn add(&mut self, chunks: &[Chunk]) {
+        self.size.add(chunks);
+        for (operator, bytes) in self.size.iter() {
+            let gauge = self.gauges.entry(Arc::clone(operator)).or_insert_with(|| {
+                let (job, task) = (self.job.clone(), self.task.clone());
+                let operator = operator.to_string();
+                gauge!("rtbflow_operator_state_bytes", "job" => job, "task" => task, "operator" => operator)
+            });
+            gauge.set(bytes as f64);
+        }
+    }
+}
+
+impl Drop for TaskMeasures {
+    /// Another instance may have the task now: sums over instances have to be right.
+    fn drop(&mut self) {
+        self.in_flight.set(0.0);
+        self.state.gauges.values().for_each(|gauge| gauge.set(0.0));
+    }
 }
 
 impl TaskMeasures {
@@ -29,14 +66,21 @@ impl TaskMeasures {
         let (job, task) = (job.to_string(), task.number.to_string());
         let records = partitions.map(|Partition { topic, number }| {
             let (topic, partition) = (topic.name(), number.to_string());
-            counter!("rtbflow_records_total", "job" => job.clone(), "topic" => topic, "partition" => partition)
+            let (job, task) = (job.clone(), task.clone());
+            counter!("rtbflow_records_total", "job" => job, "task" => task, "topic" => topic, "partition" => partition)
         });
         Self {
             records: records.collect(),
-            rows: histogram!("rtbflow_epoch_rows", "job" => job.clone()),
+            rows: histogram!("rtbflow_epoch_rows", "job" => job.clone(), "task" => task.clone()),
             watermark: gauge!("rtbflow_watermark_seconds", "job" => job.clone(), "task" => task.clone()),
-            in_flight: gauge!("rtbflow_epochs_in_flight", "job" => job.clone(), "task" => task),
+            in_flight: gauge!("rtbflow_epochs_in_flight", "job" => job.clone(), "task" => task.clone()),
+            state: StateMeasures { job, task, size: StateSize::default(), gauges: BTreeMap::new() },
         }
+    }
+
+    /// State was read back.
+    pub(crate) fn restored(&mut self, chunks: &[Chunk]) {
+        self.state.add(chunks);
     }
 
     /// This many epochs are on their way to the place.
@@ -48,13 +92,14 @@ impl TaskMeasures {
     /// An epoch was built.
     #[expect(clippy::cast_precision_loss, reason = "a metric is a float; 2^53 is far away")]
     pub(crate) fn epoch(
-        &self,
+        &mut self,
         epoch: &Epoch,
         standings: &[Standing],
         watermark: Option<Timestamp>,
     ) {
         let rows: usize = epoch.staged.iter().map(|staged| staged.rows).sum();
         self.rows.record(rows as f64);
+        self.state.add(&epoch.chunks);
         for (records, standing) in self.records.iter().zip(standings) {
             records.increment(standing.taken);
         }
@@ -64,8 +109,27 @@ impl TaskMeasures {
     }
 }
 
+/// What an operator's count is called, and how it is found.
+type OperatorCount = (&'static str, fn(&Counts) -> u64);
+
+/// What each operator counts.
+const OPERATOR_COUNTS: [OperatorCount; 7] = [
+    ("rtbflow_operator_results_total", |counts| counts.results),
+    ("rtbflow_operator_filtered_total", |counts| counts.tally.filtered),
+    ("rtbflow_operator_late_total", |counts| counts.tally.late),
+    ("rtbflow_operator_duplicates_total", |counts| counts.tally.duplicates),
+    ("rtbflow_operator_dead_lettered_total", |counts| counts.tally.dead_lettered),
+    ("rtbflow_operator_results_refused_total", |counts| counts.results_refused),
+    ("rtbflow_operator_behind_total", |counts| counts.behind),
+];
+
+/// The counters of one operator: of what it has counted at least once, since most count little of all this.
+type OperatorCounters = [Option<Counter>; OPERATOR_COUNTS.len()];
+
 /// What the committer measures.
 pub(crate) struct CommitMeasures {
+    job: String,
+    operators: Mutex<HashMap<Arc<str>, OperatorCounters>>,
     seconds: Histogram,
     commits: Counter,
     rows: Counter,
@@ -76,10 +140,12 @@ impl CommitMeasures {
     pub(crate) fn new(job: &JobName) -> Self {
         let job = job.to_string();
         Self {
+            operators: Mutex::default(),
             seconds: histogram!("rtbflow_commit_seconds", "job" => job.clone()),
             commits: counter!("rtbflow_commits_total", "job" => job.clone()),
             rows: counter!("rtbflow_rows_out_total", "job" => job.clone()),
-            dead_letters: counter!("rtbflow_dead_letters_total", "job" => job),
+            dead_letters: counter!("rtbflow_dead_letters_total", "job" => job.clone()),
+            job,
         }
     }
 
@@ -92,6 +158,19 @@ impl CommitMeasures {
     pub(crate) fn epoch(&self, epoch: &Epoch, found: Tally) {
         self.commits.increment(1);
         self.rows.increment(epoch.rows_out(found));
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        for (operator, counts) in &epoch.operators {
+            let counters = operators.entry(Arc::clone(operator)).or_default();
+            for (counter, (name, count)) in counters.iter_mut().zip(OPERATOR_COUNTS) {
+                let count = count(counts);
+                if count > 0 {
+                    let (job, operator) = (&self.job, &**operator);
+                    counter
+                        .get_or_insert_with(|| counter!(name, "job" => job.clone(), "operator" => operator.to_owned()))
+                        .increment(count);
+                }
+            }
+        }
     }
 
     /// This many dead letters were delivered, or skipped.

@@ -29,6 +29,7 @@ mod settings;
 mod setup;
 mod share;
 mod signals;
+mod state_size;
 mod submission;
 mod task;
 #[cfg(test)]

@@ -146,6 +146,7 @@ impl<B: Batch> TaskLoop<B> {
             bytes += page.chunks.iter().map(crate::chunk::Chunk::len).sum::<usize>();
             from = page.next;
             let last = from.is_none();
+            self.measures.restored(&page.chunks);
             let named = self.work.moves.restored(page.chunks)?;
             let (barrier, gathering) = Barrier::restoring(self.clock.now(), named, last);
             self.mailbox.send(barrier);

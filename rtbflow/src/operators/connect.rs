@@ -84,8 +84,8 @@ where
         G: Fn(&S2::Value) -> K + Send + 'static,
     {
         let tip = self.tip.join("connect", &other.tip);
-        let left = Stateless::new(self.stream, Map(Either::Left));
-        let right = Stateless::new(other.stream, Map(Either::Right));
+        let left = Stateless::new(self.stream, Map(Either::Left), &tip);
+        let right = Stateless::new(other.stream, Map(Either::Right), &tip);
         let stream = Union::new(left, right);
         Connected { stream, left_key: self.key, right_key: other.key, tip }
     }

@@ -1,5 +1,7 @@
 //! Sends the records that failed a step to the dead-letter topic.
 
+use std::sync::Arc;
+
 use crate::barrier::{Barrier, Class, Reject};
 use crate::error::BadRecord;
 use crate::flow::{Elements, Flow};
@@ -58,9 +60,9 @@ impl<T: Send + 'static> StatelessStep<Result<T, BadRecord>> for DeadLetterStep {
         }
     }
 
-    fn pass(&mut self, barrier: &Barrier) {
+    fn pass(&mut self, barrier: &Barrier, operator: &Arc<str>) {
         if !self.rejects.is_empty() {
-            barrier.gather(|epoch| epoch.reject(self.rejects.drain(..)));
+            barrier.gather_of(operator, |epoch| epoch.reject(self.rejects.drain(..)));
         }
     }
 }

@@ -152,9 +152,9 @@ impl<S: Elements> Flow<S> {
     {
         let tip = self.tip.then(kind);
         tip.check([settings]);
-        let asked = InOrder::new(Stateless::new(self.stream, ask), calls.at_most);
+        let asked = InOrder::new(Stateless::new(self.stream, ask, &tip), calls.at_most);
         let settle = Settle { rejects: Vec::new(), failure: None, activity: tip.activity() };
-        Flow { stream: Stateless::new(asked, settle), tip }
+        Flow { stream: Stateless::new(asked, settle, &tip), tip }
     }
 }
 
@@ -212,9 +212,9 @@ impl<U: Send + 'static> StatelessStep<Result<U, Failed>> for Settle {
         Outcome::Rejected
     }
 
-    fn pass(&mut self, barrier: &Barrier) {
+    fn pass(&mut self, barrier: &Barrier, operator: &Arc<str>) {
         if !self.rejects.is_empty() {
-            barrier.gather(|epoch| epoch.reject(self.rejects.drain(..)));
+            barrier.gather_of(operator, |epoch| epoch.reject(self.rejects.drain(..)));
         }
         if let Some(error) = self.failure.take() {
             barrier.fail(error);

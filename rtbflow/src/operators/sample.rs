@@ -43,7 +43,7 @@ where
         })]);
         let (key, one_in) = (self.key, u64::from(one_in));
         let kept = move |value: &S::Value| stable_hash(&key(value)).is_multiple_of(one_in);
-        Flow { stream: Stateless::new(self.stream, Filter(kept)), tip }
+        Flow { stream: Stateless::new(self.stream, Filter(kept), &tip), tip }
     }
 }
 

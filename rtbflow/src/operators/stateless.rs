@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::Stream;
 use pin_project::pin_project;
 
-use crate::barrier::{Barrier, Class};
+use crate::barrier::{Barrier, Class, Gathered};
 use crate::element::Element;
 use crate::flow::{Elements, Flow};
 use crate::record::Record;
 use crate::time::Timestamp;
+use crate::topology::Tip;
 
 /// What an operator without state does with each record.
 pub(super) trait StatelessStep<V>: Send + 'static {
@@ -29,7 +31,7 @@ pub(super) trait StatelessStep<V>: Send + 'static {
 
     /// A barrier passes: what is known of the records before it belongs to its epoch.
     #[inline]
-    fn pass(&mut self, _: &Barrier) {}
+    fn pass(&mut self, _: &Barrier, _operator: &Arc<str>) {}
 }
 
 /// What becomes of a record in a [`StatelessStep`].
@@ -48,12 +50,14 @@ pub(super) struct Stateless<S, T> {
     #[pin]
     stream: S,
     step: T,
+    /// What it is called in measurements.
+    operator: Arc<str>,
     filtered: u64,
 }
 
 impl<S, T> Stateless<S, T> {
-    pub(super) fn new(stream: S, step: T) -> Self {
-        Self { stream, step, filtered: 0 }
+    pub(super) fn new(stream: S, step: T, tip: &Tip) -> Self {
+        Self { stream, step, operator: tip.operator(), filtered: 0 }
     }
 }
 
@@ -64,7 +68,8 @@ impl<S: Elements> Flow<S> {
         kind: &'static str,
         step: T,
     ) -> Flow<Stateless<S, T>> {
-        Flow { stream: Stateless::new(self.stream, step), tip: self.tip.then(kind) }
+        let tip = self.tip.then(kind);
+        Flow { stream: Stateless::new(self.stream, step, &tip), tip }
     }
 }
 
@@ -111,9 +116,11 @@ where
                     filtered += std::mem::take(this.filtered);
                     if filtered > 0 {
                         let filtered = std::mem::take(&mut filtered);
-                        barrier.gather(|epoch| epoch.tally.add(Class::Filtered, filtered));
+                        let count =
+                            |epoch: &mut Gathered| epoch.tally.add(Class::Filtered, filtered);
+                        barrier.gather_of(this.operator, count);
                     }
-                    this.step.pass(&barrier);
+                    this.step.pass(&barrier, this.operator);
                     Some(Element::Barrier(barrier))
                 }
                 None => None,

@@ -1,6 +1,7 @@
 //! Ends a flow in a sink.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
@@ -23,13 +24,14 @@ impl<S: Elements> Flow<S> {
     pub fn to<K: Sink<S::Value>>(self, sink: K) -> End {
         let tip = self.tip.end(sink.places());
         tip.check([sink.validate()]);
-        let activity = tip.activity();
+        let (activity, operator) = (tip.activity(), tip.operator());
         let drain = Box::pin(Drained {
             stream: self.stream,
             sink,
             rejects: Vec::new(),
             refused: Vec::new(),
             activity,
+            operator,
         });
         End { drain, tip }
     }
@@ -43,6 +45,8 @@ struct Drained<S, K> {
     rejects: Vec<(Reject, Class)>,
     refused: Vec<(RefusedResult, BadRecord)>,
     activity: Activity,
+    /// What it is called in measurements.
+    operator: Arc<str>,
 }
 
 impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
@@ -75,7 +79,7 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
                 },
                 Some(Element::Watermark(_)) => {}
                 Some(Element::Barrier(barrier)) => {
-                    barrier.gather(|epoch| {
+                    barrier.gather_of(this.operator, |epoch| {
                         this.sink.stage(&mut epoch.staged);
                         epoch.reject(this.rejects.drain(..));
                         epoch.refused.append(this.refused);

@@ -80,8 +80,8 @@ where
         let both = BothSides { sides: PhantomData };
         let Flow { stream, tip } =
             KeyedFlow { stream, key, tip }.window(windows).aggregate(name, both);
-        let stream = Stateless::new(stream, FlatMap::new(Pairs::new));
-        Flow { stream, tip: tip.then("window_join") }
+        let tip = tip.then("window_join");
+        Flow { stream: Stateless::new(stream, FlatMap::new(Pairs::new), &tip), tip }
     }
 }
 

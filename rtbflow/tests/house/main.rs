@@ -10,6 +10,7 @@ mod code;
 mod connectors;
 mod contracts;
 mod listing;
+mod metrics;
 mod names;
 mod operators;
 mod places;

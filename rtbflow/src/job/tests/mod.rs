@@ -3,6 +3,7 @@
 mod commits;
 mod ending;
 mod events;
+mod measured;
 mod portions;
 mod taking;
 mod turns;

@@ -193,7 +193,7 @@ where
         }))
     }
 
-    fn pass(&mut self, barrier: &Barrier) {
+    fn pass(&mut self, barrier: &Barrier, _: &Arc<str>) {
         self.age(barrier.wall_clock());
     }
 }

@@ -93,6 +93,8 @@ where
 pub(super) struct Operator<L: Logic> {
     pub(super) logic: L,
     pub(super) name: Arc<str>,
+    /// What it is called in measurements: the same, unless it has none.
+    operator: Arc<str>,
     pub(super) out: Outbox<L::Out>,
     /// The watermark that the logic knows.
     watermark: Timestamp,
@@ -160,6 +162,7 @@ impl<L: Logic> Operator<L> {
         let mut operator = Self {
             logic,
             name: name.into(),
+            operator: tip.operator(),
             out: Outbox { lag_ms: tip.lag_ms(), ..Outbox::new(tip.activity()) },
             watermark: Timestamp::MIN,
             barriers: 0,
@@ -244,7 +247,7 @@ impl<L: Logic> Operator<L> {
 
     /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
     fn pass(&mut self, barrier: &Barrier) {
-        let Self { logic, name, out, .. } = self;
+        let Self { logic, name, operator, out, .. } = self;
         if let Some(chunks) = barrier.restored(name) {
             for chunk in &chunks {
                 if let Err(error) = logic.restore(chunk) {
@@ -260,7 +263,8 @@ impl<L: Logic> Operator<L> {
         logic.snapshot(&mut snapshot);
         let (mut chunks, failure) = snapshot.finish();
         let (tally, samples) = (std::mem::take(&mut out.tally), std::mem::take(&mut out.samples));
-        barrier.gather(|epoch| {
+        barrier.gather_of(operator, |epoch| {
+            epoch.results += std::mem::take(&mut out.results);
             epoch.chunks.append(&mut chunks);
             epoch.tally.merge(tally);
             epoch.samples.merge(&samples);

@@ -22,6 +22,8 @@ pub struct Outbox<U> {
     pub(super) rejects: Vec<(Reject, Class)>,
     pub(super) tally: Tally,
     pub(super) behind: u64,
+    /// Results since the last barrier.
+    pub(super) results: u64,
     pub(super) refused: Vec<(RefusedResult, BadRecord)>,
     pub(super) samples: Samples,
     pub(super) activity: Activity,
@@ -62,6 +64,7 @@ impl<U> Outbox<U> {
             rejects,
             tally,
             behind: 0,
+            results: 0,
             refused: Vec::new(),
             samples,
             activity,
@@ -74,6 +77,7 @@ impl<U> Outbox<U> {
     /// Sends a record on.
     #[inline]
     pub fn push(&mut self, record: Record<U>) {
+        self.results += 1;
         self.elements.push_back(Queued::Record(record, self.watermark));
     }
 
