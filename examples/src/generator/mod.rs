@@ -16,7 +16,7 @@ use std::time::Duration;
 use rtbflow::Timestamp;
 
 use crate::topics::SystemTopic;
-use dice::Dice;
+pub use dice::Dice;
 use market::{Campaign, Market};
 
 /// What to generate.

@@ -4,24 +4,31 @@ use std::io::IsTerminal;
 
 use rtbflow::{Error, Result};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Starts writing logs to stderr, `verbose` times more than usual unless `RUST_LOG` says otherwise.
 ///
 /// # Errors
 /// If `RUST_LOG` is not a filter, or logs are written already.
 pub fn start_logs(verbose: u8) -> Result<()> {
-    start(directives(verbose))
+    start(directives(verbose), std::io::stderr, std::io::stderr().is_terminal())
 }
 
-/// As [`start_logs`], a step quieter: for a program that shows what happens in its own way.
+/// As [`start_logs`], a step quieter and elsewhere: for a program that shows what happens in its own way.
 ///
 /// # Errors
 /// As [`start_logs`].
-pub fn start_quiet_logs(verbose: u8) -> Result<()> {
-    verbose.checked_sub(1).map_or_else(|| start("warn"), start_logs)
+pub fn start_quiet_logs<W>(verbose: u8, writer: W) -> Result<()>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    start(verbose.checked_sub(1).map_or("warn", directives), writer, false)
 }
 
-fn start(usual: &str) -> Result<()> {
+fn start<W>(usual: &str, writer: W, is_colourful: bool) -> Result<()>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)
             .map_err(|error| Error::config("read RUST_LOG").because(error))?,
@@ -29,8 +36,8 @@ fn start(usual: &str) -> Result<()> {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(is_colourful)
         .try_init()
         .map_err(|error| Error::config("start the logs").because(error))
 }

@@ -58,7 +58,7 @@ where
         Err(help) => return print(&help.to_string()),
     };
     match start(&options.common).and_then(|runtime| {
-        let shutdown = on_signal()?;
+        let shutdown = on_signal(signals::LONGEST_SHUTDOWN, || {})?;
         let ended = runtime.block_on(run(options, shutdown));
         // What still runs on a blocking thread has nothing more to commit.
         runtime.shutdown_background();

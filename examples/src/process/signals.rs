@@ -14,19 +14,19 @@ use tokio::sync::oneshot;
 /// Ready when the process is asked to end.
 pub type Shutdown = Shared<BoxFuture<'static, ()>>;
 
-/// An end in order takes no longer than this, however the servers are; ten seconds are promised.
-const LONGEST_SHUTDOWN: Duration = Duration::from_millis(9_500);
+/// An end in order of a pipeline takes no longer than this, however the servers are; ten seconds are promised.
+pub(super) const LONGEST_SHUTDOWN: Duration = Duration::from_millis(9_500);
 
 const INTERRUPTED: i32 = 130;
 const TERMINATED: i32 = 143;
 const FAILED: i32 = 1;
 
-/// Takes SIGTERM and Ctrl-C from here on: the first makes the future ready, the second ends the process,
-/// as does the time.
+/// Takes SIGTERM and Ctrl-C from here on: the first makes the future ready, the second ends the process, and
+/// so does the end of the `longest` time from the first. `leave` is called before the process ends like that.
 ///
 /// # Errors
 /// If the system refuses.
-pub fn on_signal() -> Result<Shutdown> {
+pub fn on_signal(longest: Duration, leave: fn()) -> Result<Shutdown> {
     let failed = |error| Error::permanent("take signals").because(error);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -43,14 +43,15 @@ pub fn on_signal() -> Result<Shutdown> {
             let _ = ask.send(());
             let code = tokio::select! {
                 code = next(&mut terminate, &mut interrupt) => code,
-                () = tokio::time::sleep(LONGEST_SHUTDOWN) => {
+                () = tokio::time::sleep(longest) => {
                     tracing::error!(
-                        "not ended after {LONGEST_SHUTDOWN:?}: giving up what is not committed; \
+                        "not ended after {longest:?}: giving up what is not committed; \
                          it is read again after the next start"
                     );
                     FAILED
                 }
             };
+            leave();
             std::process::exit(code);
         });
     };

@@ -46,7 +46,8 @@ impl Asker {
         let list = partitions(topics, Offset::Invalid)?;
         let ask = move |client: &BaseConsumer| client.committed_offsets(list, LONGEST_QUESTION);
         let committed = self.ask("ask Kafka how far a group is", ask).await?;
-        let position = |(at, next)| (at, PartitionPosition { next, event_time: None });
+        let position =
+            |(at, next)| (at, PartitionPosition { next, ..PartitionPosition::default() });
         Ok(offsets(&committed).map(position).collect())
     }
 

@@ -6,7 +6,11 @@
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rtbflow::{Error, Result};
-use rtbflow_examples::topics::SystemTopic;
+use rtbflow_examples::topics::{SystemTopic, specs};
+use rtbflow_kafka::Kafka;
+
+/// Just above the three seconds for which the one in this process lets the first of a group wait.
+const SHORT_SESSION: &str = "session.timeout.ms=3100";
 
 /// Where records go through.
 pub(crate) enum Broker {
@@ -36,6 +40,12 @@ impl Broker {
         Ok(Self::Mock { cluster })
     }
 
+    /// A Kafka that runs already; makes the topics that are missing there.
+    pub(crate) async fn real(servers: &str) -> Result<Self> {
+        Kafka::new(servers).create_topics(&specs(&SystemTopic::ALL, &[])).await?;
+        Ok(Self::Real { servers: servers.to_owned() })
+    }
+
     /// Its bootstrap servers.
     pub(crate) fn servers(&self) -> String {
         match self {
@@ -49,12 +59,14 @@ impl Broker {
         matches!(self, Self::Real { .. })
     }
 
-    /// The options that a pipeline needs beside the servers.
+    /// The options that a pipeline needs beside the servers, so that one that was killed comes back soon: a
+    /// real Kafka knows it by its name, the one in this process waits until the session of the dead is over.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        match self {
-            Self::Mock { .. } => Vec::new(),
-            Self::Real { .. } => vec!["--create-topics".to_owned()],
-        }
+        let options: &[&str] = match self {
+            Self::Mock { .. } => &["--kafka-option", SHORT_SESSION],
+            Self::Real { .. } => &["--instance", "demo"],
+        };
+        options.iter().copied().map(str::to_owned).collect()
     }
 }
 

@@ -6,28 +6,30 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use rtbflow::job::Report;
 use rtbflow::{Clock, Error, Result, SystemClock};
 use rtbflow_examples::generator::{Generator, Plan};
-use rtbflow_examples::process::{Outcome, Shutdown, accounting_line};
-use rtbflow_examples::topics::SystemTopic;
-use tokio::sync::oneshot;
+use rtbflow_examples::process::Shutdown;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::asker::Asker;
 use crate::campaigns::Campaigns;
-use crate::ledger::{Conclusions, Ledger};
-use crate::observer::{MOST_AHEAD, Observed, Observer, Running, Shared, ended_early};
+use crate::chaos::{Chaos, Kills, Victim};
+use crate::ledger::Ledger;
+use crate::observer::{MOST_AHEAD, Observer, Running, ended_early};
 use crate::options::DemoOptions;
-use crate::pipelines::all;
-use crate::proof::Proof;
+use crate::pipelines::{Role, all};
+use crate::progress::Watched;
+use crate::proof::{Proof, windows};
+use crate::reader::Reader;
 use crate::stage::Stage;
-use crate::traffic::{Sender, Sent};
-use crate::view::{View, grouped, tables};
+use crate::traffic::{Sender, Sent, Shared};
+use crate::view::{View, accounts, conclusions, findings, survived};
+use crate::worker::{Account, supervise};
 
 const PACE: Duration = Duration::from_millis(10);
-const LONGEST_STOP: Duration = Duration::from_secs(10);
+/// A little more than one of them may take.
+const LONGEST_STOP: Duration = Duration::from_secs(12);
 const CAMPAIGNS_SHOWN: usize = 10;
 const GROUPS_SHOWN: usize = 3;
 const RANKS_SHOWN: isize = 5;
@@ -45,76 +47,75 @@ pub(crate) async fn perform(options: &DemoOptions, asked: Shutdown) -> Result<bo
     let ledger = Ledger::open(&stage.places.postgres, stage.schema.as_deref()).await?;
     ledger.announce(&generator.budgets()).await?;
     let campaigns = Campaigns::open(&stage.places.redis, plan.campaigns).await?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped: Shutdown = stopped.map(|_| ()).boxed().shared();
-    let sent = Arc::new(Sent::default());
-    let shared = Arc::new(Shared::default());
-    let mut running = JoinSet::new();
-    let mut observed = Vec::new();
-    for ready in all(&stage.places, &stopped)? {
-        let name = ready.pipeline.name;
-        observed.push(Observed::new(&ready, &stage.places.kafka)?);
-        running.spawn(ready.run.map(move |outcome| (name, outcome)));
-    }
+    let roles = all(&stage.places);
+    let reader = Arc::new(Reader::new(&stage.places, &roles, ledger, campaigns)?);
+    let (sent, shared, kills) =
+        (Arc::new(Sent::default()), Arc::new(Shared::default()), Arc::new(Kills::default()));
     let sender = Sender::new(&stage.places.kafka, Arc::clone(&sent))?;
-    let ends = Asker::new(&stage.places.kafka, "rtbflow-demo")?;
+    let begun = Instant::now();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (mut running, victims) = start(&roles, &stopped.map(drop).boxed().shared());
     let traffic =
         tokio::spawn(send_all(options.clone(), generator, sender, Arc::clone(&shared), asked));
-    let observer = Observer { view, ledger, campaigns, observed, ends, sent, shared };
-    let observer = observer.until_read(traffic, &mut running).await?;
+    let chaos = Chaos {
+        victims,
+        reader: Arc::clone(&reader),
+        kills: Arc::clone(&kills),
+        shared: Arc::clone(&shared),
+        begun,
+    };
+    let watched = roles.into_iter().map(Watched::new).collect();
+    let duration = options.duration;
+    let mut observer = Observer { view, reader, watched, sent, shared, kills, begun, duration };
+    tokio::try_join!(observer.until_read(traffic, &mut running), chaos.run(options))?;
     drop(stop);
-    let accounts = all_ended(&mut running).await?;
-    let proved = tell(observer, &accounts).await?;
+    let ended = all_ended(&mut running).await?;
+    let proved = tell(observer, &ended).await?;
     if let Some(schema) = &stage.schema {
         View::new().say(&format!("  the tables are in the schema {schema}\n"));
     }
     Ok(proved)
 }
 
+/// Starts a process for each pipeline; who can kill them.
+fn start(roles: &[Role], stop: &Shutdown) -> (Running, Vec<Victim>) {
+    let mut running = JoinSet::new();
+    let mut victims = Vec::new();
+    for role in roles {
+        let (killer, kills) = mpsc::channel(1);
+        victims.push((role.clone(), killer));
+        let (name, run) = (role.name(), supervise(role.clone(), kills, stop.clone()));
+        running.spawn(run.map(move |ended| (name, ended)));
+    }
+    (running, victims)
+}
+
 /// The end report; whether everything is where it belongs.
-async fn tell(observer: Observer, accounts: &[(&'static str, Report)]) -> Result<bool> {
-    let Observer { view, ledger, mut campaigns, observed, sent, .. } = observer;
+async fn tell(mut observer: Observer, ended: &[(&'static str, Account)]) -> Result<bool> {
+    let kills = observer.kills.all();
+    observer.view.close(&kills);
+    let Observer { view, reader, sent, .. } = &observer;
+    let Reader { ledger, campaigns, .. } = &**reader;
     let best = campaigns.most_seen(CAMPAIGNS_SHOWN).await?;
-    view.say(&tables(&best, &campaigns.rankings(GROUPS_SHOWN, RANKS_SHOWN).await?));
+    view.say(&findings(&best, &campaigns.rankings(GROUPS_SHOWN, RANKS_SHOWN).await?));
     view.say(&conclusions(ledger.outcome().await?));
+    view.say(&accounts(ended, &kills));
+    let unread = observer.unread().await?;
+    for (name, records) in &unread {
+        view.say(&format!("  {name} HAS {records} RECORDS LEFT TO READ\n"));
+    }
+    let sent = sent.all();
     let mut books = ledger.books().await?;
     books.spent = campaigns.spent().await?;
-    let proof = Proof::of(&sent.all(), &books);
-    let mut complete = true;
-    view.say("\nwhat became of every record\n");
-    for (name, account) in accounts {
-        view.say(&format!("  {}", accounting_line(name, account)));
-        // What is sent is known of all topics but the one that a pipeline writes.
-        let Some(observed) = observed.iter().find(|observed| observed.is_named(name)) else {
-            continue;
-        };
-        let topics = observed.reads();
-        let counted: u64 = topics.iter().map(|topic| sent.count(*topic)).sum();
-        if !topics.contains(&SystemTopic::CompensationEvents) && account.records_in() < counted {
-            complete = false;
-            view.say(&format!("    {counted} RECORDS WERE SENT\n"));
-        }
-    }
-    view.say(&proof.text());
-    let failed = sent.failed();
+    books.windows = campaigns.windows(&windows(&sent).into_keys().collect::<Vec<_>>()).await?;
+    let proof = Proof::of(&sent, &books);
+    view.say(&proof.text(&survived(&kills)));
+    let failed = observer.sent.failed();
     if failed > 0 {
         view.say(&format!("  {failed} records could not be sent\n"));
     }
-    Ok(proof.holds() && complete && failed == 0)
-}
-
-fn conclusions(found: Conclusions) -> String {
-    let Conclusions { conversions, attributed, delay_ms, warned, exhausted, paused } = found;
-    format!(
-        "\nconversions and budgets\n  {} conversions, {} of them led to by a click, half of those within {} min of it\n  \
-         {} budgets reached 80 %, {} were used up, {} campaigns paused\n",
-        grouped(conversions),
-        grouped(attributed),
-        grouped(delay_ms / 60_000),
-        grouped(warned),
-        grouped(exhausted),
-        grouped(paused)
-    )
+    let are_back = kills.iter().all(|kill| kill.outage.is_some());
+    Ok(proof.holds() && unread.is_empty() && are_back && failed == 0)
 }
 
 /// Event time runs `speed` times as fast as the clock, and ends at the present.
@@ -156,18 +157,17 @@ async fn send_all(
         Either::Right(((), _)) => Ok(()),
     };
     let finished = sender.finish(LONGEST_STOP).await;
-    shared.is_over.store(true, Ordering::Relaxed);
+    shared.end();
     ended.and(finished)
 }
 
 /// Waits for all pipelines; their accounts.
-async fn all_ended(running: &mut Running) -> Result<Vec<(&'static str, Report)>> {
+async fn all_ended(running: &mut Running) -> Result<Vec<(&'static str, Account)>> {
     let all = async {
         let mut accounts = Vec::new();
         while let Some(ended) = running.join_next().await {
             match ended {
-                Ok((name, Ok(Outcome::Ran(account)))) => accounts.push((name, account)),
-                Ok((_, Ok(Outcome::Described(_)))) => {}
+                Ok((name, Ok(account))) => accounts.push((name, account)),
                 early => return Err(ended_early(early)),
             }
         }

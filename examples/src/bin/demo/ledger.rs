@@ -69,7 +69,7 @@ impl Ledger {
         if !row.try_get(0).map_err(failed)? {
             return Ok(Positions::new());
         }
-        let positions = "select topic, partition, coalesce(next_offset, 0), event_time_ms \
+        let positions = "select topic, partition, coalesce(next_offset, 0), event_time_ms, owner \
                          from rtbflow_positions where job = $1";
         let rows = self.client.query(positions, &[&group]).await.map_err(failed)?;
         let mut positions = Positions::new();
@@ -77,7 +77,12 @@ impl Ledger {
             let topic: &str = row.try_get(0).map_err(failed)?;
             let event_time: Option<i64> = row.try_get(3).map_err(failed)?;
             let event_time = event_time.map(Timestamp::from_millis);
-            let position = PartitionPosition { next: row.try_get(2).map_err(failed)?, event_time };
+            let owner: i64 = row.try_get(4).map_err(failed)?;
+            let position = PartitionPosition {
+                next: row.try_get(2).map_err(failed)?,
+                event_time,
+                owner: Some(owner.cast_unsigned()),
+            };
             if let Some(topic) = SystemTopic::named(topic) {
                 positions.insert((topic, row.try_get(1).map_err(failed)?), position);
             }

@@ -1,23 +1,31 @@
-//! The main job as a demonstration: traffic, the pipelines, a live view, and the proof of the money.
+//! The main job as a demonstration: traffic, the pipelines, who kills them, a live view, and the proof of
+//! the money.
 
+mod arrivals;
 mod asker;
 mod broker;
 mod campaigns;
+mod chaos;
 mod course;
 mod ledger;
+mod logs;
 mod observer;
 mod options;
 mod pipelines;
 mod progress;
 mod proof;
+mod reader;
+mod role;
 mod servers;
 mod stage;
 mod traffic;
 mod untransacted;
 mod view;
+mod worker;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use rtbflow::{Error, Result};
@@ -25,8 +33,16 @@ use rtbflow_examples::process::{exit_code, exit_message, on_signal, start_quiet_
 
 use options::DemoOptions;
 
+/// When it is interrupted, what was sent is still read and proved, though a pipeline may just have been
+/// killed. `./dev` waits for a second longer.
+const LONGEST_END: Duration = Duration::from_secs(14);
+
 fn main() -> ExitCode {
+    if let Some(ended) = role::run() {
+        return ended;
+    }
     let options = DemoOptions::parse();
+    view::leave_on_panic();
     let ended = start(&options);
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -41,12 +57,12 @@ fn main() -> ExitCode {
 
 /// Runs the demonstration; whether the proof holds.
 fn start(options: &DemoOptions) -> Result<bool> {
-    start_quiet_logs(options.verbose)?;
+    start_quiet_logs(options.verbose, || logs::Lines)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::permanent("start the runtime's threads").because(error))?;
-    let asked = on_signal()?;
+    let asked = on_signal(LONGEST_END, view::leave)?;
     let ended = runtime.block_on(course::perform(options, asked));
     runtime.shutdown_background();
     ended

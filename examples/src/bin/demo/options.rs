@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::Parser;
 use rtbflow_examples::options::{Secret, parse_duration};
 
-/// Generates seeded traffic of the system, runs the pipelines, shows what they do, and proves the money.
+/// Generates seeded traffic of the system, runs the pipelines, kills one of them, and proves the money.
 ///
+/// Each pipeline is a process of its own, so that a kill is one: SIGKILL, in the middle of whatever it does.
 /// Without URLs it starts a private Redis and a private Postgres, which end with it, and a Kafka that
 /// lives in this process.
 #[derive(Debug, Clone, Parser)]
@@ -23,6 +24,10 @@ pub(crate) struct DemoOptions {
     /// How long traffic is generated
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) duration: Duration,
+
+    /// Kills the pipelines again and again, as long as there is traffic; otherwise one of them, once
+    #[arg(long)]
+    pub(crate) chaos: bool,
 
     /// How many times faster than the clock event time runs; it ends at the present
     #[arg(long, value_name = "TIMES", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=3_600))]

@@ -23,6 +23,11 @@ pub(crate) struct Row {
 /// What was clicked by whom, and the end of the window.
 pub(crate) type Repeated = (String, String, Timestamp);
 
+/// A campaign, and when its window begins.
+pub(crate) type CampaignWindow = (String, Timestamp);
+/// The clicks of windows, and what they cost.
+pub(crate) type Windows = HashMap<CampaignWindow, (i64, i64)>;
+
 /// The books as they stand.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Books {
@@ -38,6 +43,8 @@ pub(crate) struct Books {
     pub(crate) unequal: usize,
     /// What the budgets' counters add up to.
     pub(crate) spent: i64,
+    /// What was counted in windows that are over.
+    pub(crate) windows: Windows,
 }
 
 /// The money, added up from both ends.
@@ -61,6 +68,9 @@ pub(crate) struct Proof {
     ledger: i64,
     unequal: usize,
     spent: i64,
+    /// Windows that are over, and those whose clicks or cost were counted otherwise.
+    windows: usize,
+    wrong_windows: usize,
 }
 
 impl Proof {
@@ -90,6 +100,12 @@ impl Proof {
         }
         proof.unknown = books.charges.keys().filter(|at| !sent.clicks.contains_key(at)).count();
         proof.compare_refunds(sent, books);
+        let windows = windows(sent);
+        proof.windows = windows.len();
+        let differs = |(window, counted): &(&CampaignWindow, &(i64, i64))| {
+            books.windows.get(*window) != Some(*counted)
+        };
+        proof.wrong_windows = windows.iter().filter(differs).count();
         proof
     }
 
@@ -114,10 +130,11 @@ impl Proof {
             && self.unequal == 0
             && self.balances == self.ledger
             && (!ours || self.balances == self.refunded - self.prices && self.spent == self.prices)
+            && (!ours || self.wrong_windows == 0)
     }
 
-    /// What was found, for the terminal.
-    pub(crate) fn text(&self) -> String {
+    /// What was found, for the terminal; and what was survived until then.
+    pub(crate) fn text(&self, survived: &str) -> String {
         let verdict = if self.holds() { "the money is right" } else { "THE MONEY IS WRONG" };
         let others = match self.unknown {
             0 => String::new(),
@@ -128,7 +145,9 @@ impl Proof {
              {:>16}  {} clicks sent; {} have no row in the ledger, {} a wrong one\n  \
              {:>16}  {} refunds of repeated clicks; {} are missing, {} are wrong\n  \
              {:>16}  all balances; the ledger adds up to {}; {} advertisers differ\n  \
-             {:>16}  spent, as the budgets count it\n{others}  \
+             {:>16}  spent, as the budgets count it\n  \
+             {:>16}  windows of campaigns are over; {} count other clicks or costs\n  \
+             {survived}{others}  \
              opening 0 {:+} charged {:+} refunded = {}: {verdict}\n",
             grouped(-self.prices),
             self.clicks,
@@ -142,11 +161,33 @@ impl Proof {
             grouped(self.ledger),
             self.unequal,
             grouped(self.spent),
+            self.windows,
+            self.wrong_windows,
             -self.prices,
             self.refunded,
             self.balances,
         )
     }
+}
+
+/// When the window of a click begins.
+fn window_of(click: &Click) -> Timestamp {
+    let size = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(click.timestamp.as_millis().div_euclid(size) * size)
+}
+
+/// What was clicked and charged, by campaign and window: those that no partition still adds to.
+pub(crate) fn windows(sent: &Records) -> Windows {
+    let earliest = sent.event_times.values().min().copied();
+    let mut windows = Windows::new();
+    for click in sent.clicks.values() {
+        let start = window_of(click);
+        if earliest.is_some_and(|earliest| start + WINDOW + OUT_OF_ORDERNESS <= earliest) {
+            let window = windows.entry((click.charge.campaign_id.clone(), start)).or_default();
+            *window = (window.0 + 1, window.1 + click.charge.amount);
+        }
+    }
+    windows
 }
 
 /// What repeats of a click must have led to.
@@ -161,9 +202,7 @@ struct Expected {
 fn repeats(sent: &Records) -> HashMap<Repeated, Expected> {
     let mut windows: BTreeMap<Repeated, Vec<(Timestamp, Stored, &Click)>> = BTreeMap::new();
     for (at, click) in &sent.clicks {
-        let size = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-        let start = click.timestamp.as_millis().div_euclid(size) * size;
-        let end = Timestamp::from_millis(start) + WINDOW;
+        let end = window_of(click) + WINDOW;
         let key = (click.charge.device_id.clone(), click.charge.ad_id.clone(), end);
         windows.entry(key).or_default().push((click.timestamp, *at, click));
     }
@@ -217,6 +256,7 @@ mod tests {
             ledger: -15,
             unequal: 0,
             spent: 35,
+            windows: [(("campaign_1".to_owned(), Timestamp::from_millis(0)), (2, 30))].into(),
         }
     }
 
@@ -224,9 +264,10 @@ mod tests {
     fn the_money_is_right() {
         let proof = Proof::of(&sent(), &books());
         assert!(proof.holds(), "{proof:?}");
-        assert!(
-            proof.text().contains("opening 0 -35 charged +20 refunded = -15: the money is right")
-        );
+        let text = proof.text("9 kills\n");
+        assert!(text.contains("opening 0 -35 charged +20 refunded = -15: the money is right"));
+        assert!(text.contains("\n  9 kills\n"), "{text}");
+        assert!(text.contains("1  windows of campaigns are over; 0 count other"), "{text}");
     }
 
     #[test]
@@ -236,7 +277,7 @@ mod tests {
             change(&mut books);
             Proof::of(&sent(), &books)
         };
-        let errors: [fn(&mut Books); 8] = [
+        let errors: [fn(&mut Books); 10] = [
             |books| drop(books.charges.remove(&(0, 1))),
             |books| drop(books.charges.insert((0, 1), row(-21))),
             |books| books.refunds.clear(),
@@ -245,10 +286,12 @@ mod tests {
             |books| books.unequal = 1,
             |books| (books.balances, books.ledger) = (-14, -14),
             |books| books.spent = 34,
+            |books| books.windows.clear(),
+            |books| books.windows.values_mut().for_each(|(clicks, _)| *clicks += 1),
         ];
         for error in errors {
             let proof = change(error);
-            assert!(!proof.holds() && proof.text().contains("WRONG"), "{proof:?}");
+            assert!(!proof.holds() && proof.text("").contains("WRONG"), "{proof:?}");
         }
     }
 }

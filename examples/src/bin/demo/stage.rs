@@ -41,7 +41,7 @@ impl Stage {
             }
         };
         let broker = match &options.real_kafka {
-            Some(servers) => Broker::Real { servers: servers.clone() },
+            Some(servers) => Broker::real(servers).await?,
             None => Broker::mock()?,
         };
         let private =
@@ -53,6 +53,7 @@ impl Stage {
             redis,
             postgres,
             group_prefix: (!private).then_some(unique),
+            verbose: options.verbose,
         };
         Ok(Self { broker, places, schema, servers })
     }

@@ -1,8 +1,9 @@
 //! Sends the generated traffic and remembers every charge by where its click was stored.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -12,6 +13,37 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rtbflow::{Error, Result, Timestamp};
 use rtbflow_examples::generator::{Charge, Generated};
 use rtbflow_examples::topics::SystemTopic;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::arrivals::Arrivals;
+use crate::progress::{Ends, Positions};
+
+/// What the traffic and those who look at it know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) allowed: AtomicU64,
+    pub(crate) event_time_ms: AtomicI64,
+    is_over: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Nothing is sent any more.
+    pub(crate) fn end(&self) {
+        self.is_over.send_replace(true);
+    }
+
+    /// Whether nothing is sent any more.
+    pub(crate) fn is_over(&self) -> bool {
+        *self.is_over.borrow()
+    }
+
+    /// Waits until nothing is sent any more.
+    pub(crate) async fn over(&self) {
+        // An error would say that the sender is gone, which is here.
+        let _ = self.is_over.subscribe().wait_for(|is_over| *is_over).await;
+    }
+}
 
 /// Where a record of ad-events is stored.
 pub(crate) type Stored = (i32, i64);
@@ -28,6 +60,7 @@ pub(crate) struct Click {
 pub(crate) struct Sent {
     failed: AtomicU64,
     stored: Mutex<Records>,
+    arrivals: Mutex<Arrivals>,
 }
 
 /// The records that are stored.
@@ -44,6 +77,25 @@ pub(crate) struct Records {
 impl Sent {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What others have sent is known by where the topics end.
+    pub(crate) fn note(&self, ends: &Ends) {
+        let now = Instant::now();
+        let others = ends
+            .iter()
+            .filter(|((topic, _), end)| *topic == SystemTopic::CompensationEvents && **end > 0);
+        let mut arrivals = self.arrivals();
+        others.for_each(|(at, end)| arrivals.note(*at, end - 1, now));
+    }
+
+    /// For how long the oldest record has been waiting that a pipeline has not committed.
+    pub(crate) fn behind(&self, positions: &Positions, ends: &Ends) -> Duration {
+        self.arrivals().behind(positions, ends, Instant::now())
     }
 
     /// Records that were not stored.
@@ -63,6 +115,7 @@ impl Sent {
 
     fn stored(&self, at: Stored, record: OnItsWay) {
         let OnItsWay { topic, timestamp, is_usable, charge } = record;
+        self.arrivals().note((topic, at.0), at.1, Instant::now());
         let mut records = self.records();
         *records.counts.entry(topic).or_default() += 1;
         if topic != SystemTopic::AdEvents || !is_usable {
@@ -135,7 +188,7 @@ impl Sender {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     next = back;
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err((error, _)) => {
                     return Err(Error::permanent("send a record to Kafka").because(error));
@@ -145,7 +198,7 @@ impl Sender {
     }
 
     /// Waits until everything is stored.
-    pub(crate) async fn finish(self, within: std::time::Duration) -> Result<()> {
+    pub(crate) async fn finish(self, within: Duration) -> Result<()> {
         let flush = tokio::task::spawn_blocking(move || self.producer.flush(within));
         let flushed =
             flush.await.map_err(|error| Error::permanent("send to Kafka").because(error))?;

@@ -1,9 +1,9 @@
 //! The statement of `duplicate-clicks` for a Kafka without transactions, such as the one in this process.
 //!
-//! Positions and open windows are kept in memory, and refunds are written before they move there: right for
-//! one instance that nobody kills. Kafka itself is the place in the pipeline as it is run otherwise.
+//! Positions and open windows are kept in Postgres, and refunds are written before they move there: killed
+//! in between, it sends some of them again, and `compensation-worker` pays none twice. Kafka itself is the
+//! place in the pipeline as it is run otherwise.
 
-use rtbflow::epoch::Memory;
 use rtbflow::{Job, Result};
 use rtbflow_examples::duplicate_clicks::duplicate_clicks;
 use rtbflow_examples::events::{Compensation, ad_clicks};
@@ -17,13 +17,14 @@ use rtbflow_examples::topics::SystemTopic;
 pub(crate) async fn run(options: Options<NoMore>, shutdown: Shutdown) -> Result<Outcome> {
     let common = options.common;
     let launch = Launch::new(DUPLICATES, &common)?;
+    let postgres = common.to_postgres()?.build()?;
     let writer = launch.kafka().writer();
     let ads = launch
         .source(SystemTopic::AdEvents, ad_clicks())
         .event_time(|ad| ad.timestamp, common.out_of_orderness);
     let job = Job::new(&common.group)?
         .source(ads)
-        .anchor(Memory::new())
+        .anchor(postgres)
         .writer(writer.clone())
         .max_ahead(common.max_ahead)
         .pipeline(move |ads| {
