@@ -21,8 +21,8 @@ const INTERRUPTED: i32 = 130;
 const TERMINATED: i32 = 143;
 const FAILED: i32 = 1;
 
-/// Takes SIGTERM and Ctrl-C from here on: the first makes the future ready, the second ends the process,
-/// as does the time. `leave` runs just before it.
+/// Takes SIGTERM and Ctrl-C from here on: the first makes the future ready, the second ends the process, and
+/// so does the end of the `longest` time from the first. `leave` is called before the process ends like that.
 ///
 /// # Errors
 /// If the system refuses.

@@ -6,6 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use rtbflow::{Error, Result};
 use rtbflow_examples::process::Shutdown;
 use serde::Deserialize;
@@ -64,10 +66,13 @@ struct Life {
     name: &'static str,
     child: Child,
     /// What it has written on its standard output, once that is closed.
-    said: oneshot::Receiver<String>,
-    /// The last line that it has logged.
-    complaint: oneshot::Receiver<String>,
+    said: Heard,
+    /// The last line that it has logged, once it has ended.
+    complaint: Heard,
 }
+
+/// What a thread hears of a process until its end; empty if the thread is gone.
+type Heard = Shared<BoxFuture<'static, String>>;
 
 impl Life {
     /// Starts this program once more, under the pipeline's name. Ctrl-C in the terminal does not reach it.
@@ -103,7 +108,7 @@ impl Life {
     /// Waits until it ends by itself, which it should not.
     async fn ended(&mut self) -> Error {
         // Only the end of the process closes its standard output.
-        let _ = (&mut self.said).await;
+        let _ = self.said.clone().await;
         match self.reaped(LONGEST_DEATH).await {
             Ok(status) => self.unexpected(status).await,
             Err(error) => error,
@@ -124,13 +129,12 @@ impl Life {
     /// Ends it in order: its account.
     async fn stop(mut self) -> Result<Account> {
         drop(self.child.stdin.take());
-        let Ok(said) = timeout(LONGEST_STOP, &mut self.said).await else {
+        let Ok(said) = timeout(LONGEST_STOP, self.said.clone()).await else {
             let attempt = format!("stop {} within {LONGEST_STOP:?}", self.name);
             return Err(Error::permanent(attempt));
         };
         let status = self.reaped(LONGEST_DEATH).await?;
-        let account = said.ok().and_then(|said| account(&said));
-        match account {
+        match account(&said) {
             Some(account) if status.success() => Ok(account),
             Some(_) | None => Err(self.unexpected(status).await),
         }
@@ -149,9 +153,8 @@ impl Life {
         }
     }
 
-    async fn unexpected(&mut self, status: ExitStatus) -> Error {
-        let complaint = timeout(LONGEST_DEATH, &mut self.complaint).await;
-        let complaint = complaint.ok().and_then(std::result::Result::ok).unwrap_or_default();
+    async fn unexpected(&self, status: ExitStatus) -> Error {
+        let complaint = timeout(LONGEST_DEATH, self.complaint.clone()).await.unwrap_or_default();
         let ended = Error::permanent(format!("keep {} running: it ended ({status})", self.name));
         if complaint.is_empty() { ended } else { ended.because(complaint) }
     }
@@ -173,13 +176,13 @@ fn account(said: &str) -> Option<Account> {
 fn in_a_thread(
     name: &'static str,
     read: impl FnOnce() -> String + Send + 'static,
-) -> Result<oneshot::Receiver<String>> {
+) -> Result<Heard> {
     let (send, receive) = oneshot::channel();
     let thread = thread::Builder::new().name(name.to_owned());
     // Nobody may listen any more.
     let spawned = thread.spawn(move || drop(send.send(read())));
     spawned.map_err(|error| Error::permanent(format!("listen to {name}")).because(error))?;
-    Ok(receive)
+    Ok(receive.map(std::result::Result::unwrap_or_default).boxed().shared())
 }
 
 #[cfg(test)]

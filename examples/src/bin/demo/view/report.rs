@@ -78,7 +78,7 @@ pub(crate) fn survived(kills: &[Kill]) -> String {
     let shortest = outages().min().map_or_else(String::new, seconds);
     let longest = outages().max().unwrap_or(Duration::ZERO);
     let rest = match (kills.len(), lost) {
-        (0, _) => "s: the traffic ended before a pipeline was at work".to_owned(),
+        (0, _) => "s: the traffic ended before one was due".to_owned(),
         (1, 0) => format!(" (SIGKILL) survived; commits again after {shortest}"),
         (_, 0) => {
             format!("s (SIGKILL) survived; commits again after {shortest} to {}", seconds(longest))
@@ -152,7 +152,7 @@ mod tests {
         };
         let lost = Kill { outage: None, ..kill(0) };
         for (kills, expected) in [
-            (vec![], " 0  kills: the traffic ended before a pipeline was at work\n"),
+            (vec![], " 0  kills: the traffic ended before one was due\n"),
             (vec![kill(1_200)], " 1  kill (SIGKILL) survived; commits again after 1.2 s\n"),
             (
                 vec![kill(1_200), kill(900)],
