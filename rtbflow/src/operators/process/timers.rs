@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// Which clock a timer goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename = "TimeDomain")] // As it is called in state that is stored.
+#[serde(rename = "Clock")] // As it is called in state that is stored.
 pub(super) enum TimeDomain {
     Event,
     Wall,

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// What is kept for a key.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename = "KeyEntry")] // As it is called in state that is stored.
+#[serde(rename = "Kept")] // As it is called in state that is stored.
 pub(super) struct KeyEntry<V> {
     pub(super) state: Option<V>,
     pub(super) timers: Vec<Timer>,
