@@ -85,7 +85,7 @@ impl Pair {
         let kind = other.kind();
         // Both are at work, on whatever is on its way now.
         read_on(stage, kind, &traffic.sent()).await;
-        let before = frozen.said("running: assigned");
+        let before = frozen.said("assigned job=");
         proxy.freeze();
         let already = traffic.sent().records;
         until("a commit is on its way", async || {
@@ -124,7 +124,7 @@ async fn read_on(stage: &Stage, kind: Kind, sent: &Sent) {
 /// Wakes a frozen instance; whether it takes part again. If not, it says that it is fenced and ends.
 async fn wake(frozen: &Worker, assignments: usize) -> bool {
     frozen.signal("CONT");
-    let assigned = |log: &str| log.matches("running: assigned").count() > assignments;
+    let assigned = |log: &str| log.matches("assigned job=").count() > assignments;
     let ends = |log: &str| log.contains(": error: ");
     frozen.until("assigned again, or an error", |log| assigned(log) || ends(log)).await;
     let log = frozen.log();

@@ -285,7 +285,7 @@ impl Drop for Worker {
 
 /// The tasks of the last assignment in a log.
 fn tasks(log: &str) -> Vec<u32> {
-    let assigned = log.lines().rev().find(|line| line.contains("running: assigned"));
+    let assigned = log.lines().rev().find(|line| line.contains("assigned job="));
     let Some((_, tasks)) = assigned.and_then(|line| line.split_once("tasks=[")) else {
         return Vec::new();
     };
