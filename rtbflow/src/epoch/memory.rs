@@ -129,6 +129,7 @@ impl Held {
         }
         let mut found = Tally::NONE;
         for staged in epoch.staged_for(place) {
+            // Whether it is one was asked before anything was applied: see `violations`.
             if let Some(batch) = staged.batch::<CollectedBatch>() {
                 found.merge(batch.apply(staged.refused()));
             }
@@ -187,7 +188,7 @@ impl Anchor for Memory {
         let MemoryStore { jobs, commits } = &mut *store;
         let held = jobs.entry(job.clone()).or_default();
         // Looked for before anything is applied: a refusal says that nothing was.
-        let refusals = violations(self.place, epochs, held);
+        let refusals = violations(self.place, epochs, held)?;
         if !refusals.is_empty() {
             return Err(Error::refused(refusals));
         }
@@ -225,30 +226,42 @@ impl Anchor for Memory {
 }
 
 /// The rows that are against a constraint, of epochs that would be applied.
-fn violations(place: Place, epochs: &[Epoch], held: &Held) -> Vec<Refusal> {
+///
+/// # Errors
+/// If something is staged for this place that no sink of its own has made: its rows would be lost.
+fn violations(place: Place, epochs: &[Epoch], held: &Held) -> Result<Vec<Refusal>> {
     let mut refusals = Vec::new();
     for (number, epoch) in epochs.iter().enumerate() {
         if epoch.step(|partition| held.positions.get(&partition)) != Step::Apply {
             continue;
         }
         for (at, staged) in epoch.staged.iter().enumerate() {
-            let batch = staged.batch::<CollectedBatch>().filter(|_| staged.place == place);
-            for (row, reason) in batch.map(CollectedBatch::violations).unwrap_or_default() {
+            if staged.place != place {
+                continue;
+            }
+            let batch = staged.batch::<CollectedBatch>().ok_or_else(|| {
+                Error::permanent(
+                    "commit to memory what no sink of this place has staged: let its `Collected` make the sink",
+                )
+            })?;
+            for (row, reason) in batch.violations() {
                 if !staged.is_refused(row) {
                     refusals.push(Refusal { epoch: number, staged: at, row, reason });
                 }
             }
         }
     }
-    refusals
+    Ok(refusals)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
+    use crate::barrier::Gathered;
+    use crate::epoch::Advance;
+    use crate::record::{Partition, Record, Topic};
     use crate::sink::Sink;
-    use crate::staged::Staged;
+    use crate::staged::{Staged, StagedRows};
     use crate::testing::builders::record;
     use crate::testing::laws::{self, AnchorUnderTest};
 
@@ -280,6 +293,26 @@ mod tests {
         async fn total(&self) -> i64 {
             self.1.values().iter().sum()
         }
+    }
+
+    struct Foreign;
+
+    impl StagedRows for Foreign {}
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_sink_of_its_own_has_staged_is_an_error_and_moves_nothing() {
+        let (place, job) = (Memory::new(), JobName::new("foreign").unwrap());
+        let task = Task { number: 0, of: 1 };
+        let partition = Partition::new(Topic::new("numbers"), 0);
+        place.claim(&job, &Claim::new(task, vec![partition], 1)).await.unwrap();
+        let from = place.positions(&job).get(&partition).copied().unwrap_or_default();
+        let to = Position { offset: Some(5), ..from };
+        let advances = vec![Advance::new(partition, from, to)];
+        let mut epoch = Epoch::new(task, advances, Gathered::default());
+        epoch.staged.push(Staged::new(place.place(), 1, Foreign));
+        let error = place.commit(&job, &[epoch]).await.unwrap_err();
+        assert!(error.to_string().contains("no sink of this place"), "{error:?}");
+        assert_eq!(place.positions(&job).get(&partition).copied().unwrap_or_default(), from);
     }
 
     #[tokio::test(start_paused = true)]
