@@ -46,20 +46,17 @@ fn committed(topic: &str, count: usize) -> BTreeMap<(String, String), u64> {
 }
 
 /// Each broker in turn is taken away and comes back; each partition moves on within the promised time.
-async fn each_in_turn(
-    (moved, traffic): (&Moved, &Traffic),
-    brokers: &Brokers,
-    take: impl Fn(&Brokers, i32),
-) {
-    moved.all(PARTITIONS, traffic, SOON).await;
+async fn each_in_turn(moved: &Moved, brokers: &Brokers, take: impl Fn(&Brokers, i32)) {
+    let count = usize::try_from(PARTITIONS).unwrap();
+    moved.all(count, SOON).await;
     for node in NODES {
         take(brokers, node);
-        let waited = moved.all(PARTITIONS, traffic, LONGEST_SILENCE).await;
+        let waited = moved.all(count, LONGEST_SILENCE).await;
         println!("without broker {node} each partition went on after {waited:?}");
-        let again = moved.all(PARTITIONS, traffic, LONGEST_SILENCE).await;
+        let again = moved.all(count, LONGEST_SILENCE).await;
         println!("and then after {again:?}");
         tokio::task::block_in_place(|| brokers.recover());
-        moved.all(PARTITIONS, traffic, LONGEST_SILENCE).await;
+        moved.all(count, LONGEST_SILENCE).await;
     }
 }
 
@@ -92,7 +89,7 @@ async fn outage(name: &str, take: impl Fn(&Brokers, i32)) {
         .await
     });
     let traffic = Traffic::begin(&input, PARTITIONS);
-    each_in_turn((&moved, &traffic), &brokers, take).await;
+    each_in_turn(&moved, &brokers, take).await;
     let written = traffic.end().await;
     moved.reach(&written, SOON).await;
     drop(stop);

@@ -1,12 +1,11 @@
 //! Traffic into the partitions of a topic, by a producer that finds new leaders quickly.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rtbflow::{Clock, SystemClock, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -15,8 +14,6 @@ use crate::brokers::addresses;
 /// Records that rise by one, ten a second into each partition, until it ends.
 pub(crate) struct Traffic {
     writing: Arc<AtomicBool>,
-    /// When the brokers acknowledged records, by partition.
-    acknowledged: Vec<Arc<Mutex<Vec<Timestamp>>>>,
     written: Vec<JoinHandle<u64>>,
 }
 
@@ -31,11 +28,9 @@ impl Traffic {
             .set("topic.metadata.refresh.interval.ms", "1000");
         let producer: FutureProducer = config.create().unwrap();
         let writing = Arc::new(AtomicBool::new(true));
-        let acknowledged: Vec<_> = (0..partitions).map(|_| Arc::default()).collect();
-        let write = |(partition, acknowledged): (i32, &Arc<Mutex<Vec<Timestamp>>>)| {
+        let write = |partition| {
             let (producer, writing, topic) =
                 (producer.clone(), Arc::clone(&writing), topic.to_owned());
-            let acknowledged = Arc::clone(acknowledged);
             tokio::spawn(async move {
                 let mut tick = interval(Duration::from_millis(100));
                 tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,21 +41,13 @@ impl Traffic {
                     let record =
                         FutureRecord::<str, str>::to(&topic).partition(partition).payload(&value);
                     producer.send(record, Duration::from_secs(120)).await.unwrap();
-                    acknowledged.lock().unwrap().push(SystemClock.now());
                     next += 1;
                 }
                 next
             })
         };
-        let written = (0..partitions).zip(&acknowledged).map(write).collect();
-        Self { writing, acknowledged, written }
-    }
-
-    /// When the brokers acknowledged the first record of a partition after this time; `None` if they have not.
-    pub(crate) fn acknowledged_after(&self, partition: i32, time: Timestamp) -> Option<Timestamp> {
-        let partition = self.acknowledged.get(usize::try_from(partition).unwrap()).unwrap();
-        let times = partition.lock().unwrap();
-        times.iter().copied().find(|at| *at > time)
+        let written = (0..partitions).map(write).collect();
+        Self { writing, written }
     }
 
     /// Stops; how many records were written into each partition.
