@@ -110,20 +110,10 @@ impl Brokers {
             self.start(node);
         }
         let deadline = SystemClock.now() + LONGEST_RECOVERY;
-        while !self.are_well() {
+        // Each is asked: one that was frozen says for a while what was so before.
+        while !addresses().split(',').all(sees_all_copies) {
             assert!(SystemClock.now() < deadline, "the brokers are not well again");
         }
-    }
-
-    fn are_well(&self) -> bool {
-        let mut config = ClientConfig::new();
-        let asking: BaseConsumer = config.set("bootstrap.servers", addresses()).create().unwrap();
-        let Ok(metadata) = asking.fetch_metadata(None, Duration::from_secs(2)) else {
-            return false;
-        };
-        let brokers: BTreeSet<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
-        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        brokers.len() == NODES.len() && partitions.all(|at| at.isr().len() == at.replicas().len())
     }
 
     /// The leaders of a topic's partitions.
@@ -134,6 +124,20 @@ impl Brokers {
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         partitions.map(|at| at.leader()).collect()
     }
+}
+
+/// Whether the broker at this address knows of all brokers, and of a copy of each partition on each that is as far
+/// as its leader.
+fn sees_all_copies(address: &str) -> bool {
+    let mut config = ClientConfig::new();
+    // A new client knows this one alone, and so asks this one.
+    let asking: BaseConsumer = config.set("bootstrap.servers", address).create().unwrap();
+    let Ok(metadata) = asking.fetch_metadata(None, Duration::from_secs(2)) else {
+        return false;
+    };
+    let brokers: BTreeSet<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+    let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    brokers.len() == NODES.len() && partitions.all(|at| at.isr().len() == at.replicas().len())
 }
 
 impl Drop for Brokers {
