@@ -272,6 +272,29 @@ enum Hidden {
     Large(u16),
 }
 
+/// As it was before there were small ones.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum WithoutSmall {
+    Large(u16),
+}
+
+/// Writes something and reads nothing.
+#[derive(Debug)]
+struct Blind;
+
+impl Serialize for Blind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(7)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blind {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct OneWay {
     #[serde(serialize_with = "as_text")]
@@ -301,6 +324,32 @@ fn what_would_not_come_back_is_refused_with_its_field() {
     is_refused(&[OneWay { at: 5 }], "field `at`: cannot be read back");
     // serde keeps no number of this width while it looks at what comes.
     is_refused(&[Wide::Number(5)], "cannot be read back");
+}
+
+#[test]
+fn each_of_what_is_read_by_what_comes_is_checked_as_it_is_written() {
+    let mut writer = ChunkWriter::new(1);
+    (0..100).for_each(|small| writer.put(&Hidden::Small(small)));
+    writer.put(&Hidden::Large(5));
+    let error = writer.finish().unwrap_err().report();
+    assert!(error.contains("was a u16 and comes back as a u8"), "{error}");
+    let mut writer = ChunkWriter::new(1);
+    writer.put(&Blind);
+    let error = writer.finish().unwrap_err().report();
+    assert!(error.contains("is not read to its end"), "{error}");
+}
+
+#[test]
+fn what_another_program_would_read_as_something_else_is_refused_as_it_is_read() {
+    let mut writer = ChunkWriter::new(1);
+    writer.put(&WithoutSmall::Large(500));
+    writer.put(&WithoutSmall::Large(5));
+    let chunk = chunk(writer.finish().unwrap());
+    let mut reader = ChunkReader::open(&chunk, 1).unwrap();
+    assert!(matches!(reader.next_entry::<Hidden>(), Ok(Some(Hidden::Large(500)))));
+    let error = reader.next_entry::<Hidden>().unwrap_err();
+    assert!(error.is_config(), "{error:?}");
+    assert!(error.report().contains("was a u16 and comes back as a u8"), "{error:?}");
 }
 
 #[test]
@@ -342,6 +391,11 @@ fn what_was_stored_by_position_is_taken_whole_and_refused_where_a_field_was_left
     for value in [bid(None, Some(5), &[6]), bid(Some(5), None, &[6])] {
         assert!(read(&value).unwrap_err().is_config());
     }
+    // A count is no share, though it could be read as one.
+    let count = by_position(&500_u64);
+    let share = ChunkReader::open(&count, 1).unwrap().only_entry::<f64>();
+    let error = share.unwrap_err().report();
+    assert!(error.contains("stored as another type"), "{error}");
 }
 
 #[test]

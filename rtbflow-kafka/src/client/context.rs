@@ -259,3 +259,72 @@ impl ConsumerContext for Callbacks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::set_default;
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Counts the warnings and errors that are logged on this thread.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicU64>);
+
+    impl Warnings {
+        fn count(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_broker_that_is_away_has_one_line_whatever_its_clients_say_of_it() {
+        let (warnings, outages) = (Warnings::default(), Arc::<Outages>::default());
+        let _logging = set_default(warnings.clone());
+        let client = |name| Callbacks::new(name, Secrets::default(), false, Arc::clone(&outages));
+        let clients = ["reader", "anchor", "ends"].map(client);
+        for client in &clients {
+            for _ in 0..20 {
+                for (level, facility) in [
+                    (RDKafkaLogLevel::Error, "FAIL"),
+                    (RDKafkaLogLevel::Warning, "REQTMOUT"),
+                    (RDKafkaLogLevel::Warning, "GETPID"),
+                ] {
+                    client.log(level, facility, "[thrd:a:1/1]: a:1/1: Connection refused");
+                }
+                for code in AWAY {
+                    client.error(KafkaError::Global(*code), "a:1/1: Connection refused");
+                }
+            }
+        }
+        assert_eq!(warnings.count(), 1);
+        // What is wrong otherwise is said each time.
+        let [client, ..] = clients;
+        client.error(KafkaError::Global(RDKafkaErrorCode::TopicAuthorizationFailed), "ads");
+        client.log(RDKafkaLogLevel::Error, "SASL", "no mechanism");
+        assert_eq!(warnings.count(), 3);
+    }
+}

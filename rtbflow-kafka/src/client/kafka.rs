@@ -284,6 +284,25 @@ mod tests {
     }
 
     #[test]
+    fn every_client_finds_new_leaders_by_itself_and_soon_gives_up_a_broker_that_is_silent() {
+        let kafka = Kafka::new("a:1");
+        for role in [Role::Consumer, Role::Producer] {
+            let config = kafka.config(role, &[]).unwrap();
+            let ms = |key| config.get(key).unwrap().parse::<u64>().unwrap();
+            // Together they are less than a task may be silent for: 35 s.
+            assert!(ms("topic.metadata.refresh.interval.ms") <= 5_000);
+            assert!(ms("metadata.max.age.ms") <= 10_000 && ms("socket.timeout.ms") <= 10_000);
+        }
+        let slow = kafka.option("socket.timeout.ms", "60000");
+        let config = slow.config(Role::Consumer, &[]).unwrap();
+        assert_eq!(
+            config.get("socket.timeout.ms"),
+            Some("60000"),
+            "whoever says otherwise gets it"
+        );
+    }
+
+    #[test]
     fn a_wrong_option_is_a_configuration_error_that_names_it() {
         for (key, value) in [("no.such.option", "1"), ("session.timeout.ms", "soon")] {
             let error = Kafka::new("a:1").option(key, value).validate().unwrap_err();

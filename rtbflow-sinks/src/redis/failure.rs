@@ -51,15 +51,16 @@ const NO_PASSWORD: &str = "give a password in the URL: redis://user:password@hos
 const RIGHTS: &str = "allow the user what the documentation of `redis` lists, on the keys of the results and on \
                       rtbflow:*";
 
-/// What the server answers to a command that the user may not run, or that it does not know.
+/// What the server answers to a command that the user may not run, or that it does not know; small and in capitals, as
+/// servers have it one way or the other.
 const FORBIDDEN: [&str; 7] = [
     "NOPERM",
     "user executing the script can",
     "ACL failure",
     "no permissions",
-    "unknown command",
-    "Unknown Redis command",
-    "Unknown Valkey command",
+    "nknown command",
+    "nknown Redis command",
+    "nknown Valkey command",
 ];
 
 const BAD_CERTIFICATE: &str =
@@ -178,6 +179,30 @@ mod tests {
             assert!(error.is_transient(), "{line}: {error:?}");
             assert!(error.report().contains("127.0.0.1:6379"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_command_that_may_not_be_run_or_is_not_known_is_found_so_on_all_servers() {
+        for text in [
+            // Redis up to 7.0, and since; Valkey.
+            "@user_script: 1: The user executing the script can't run this command or subcommand",
+            "ERR The user executing the script can't access at least one of the keys mentioned",
+            "ERR ACL failure in script: User job has no permissions to run the 'set' command",
+            "ERR ACL failure in script: No permissions to access a key",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "@user_script: 1: Unknown Redis command called from Lua script",
+            "ERR Unknown Redis command called from script",
+            "ERR Unknown command called from script",
+            "ERR unknown command 'COPY', with args beginning with: ",
+        ] {
+            assert!(is_forbidden(text), "{text}");
+            let error = forbidden("commit", text, "SET", "a", true);
+            assert!(
+                error.is_transient() && error.report().contains("rename no commands"),
+                "{text}"
+            );
+        }
+        assert!(!is_forbidden("OOM command not allowed when used memory > 'maxmemory'."));
     }
 
     #[test]

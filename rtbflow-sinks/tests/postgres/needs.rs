@@ -40,7 +40,8 @@ async fn claimed(schema: &Schema) -> i64 {
 async fn all_that_is_missing_is_one_list_and_nothing_is_read() {
     let schema = Schema::new().await;
     let postgres = schema.place().await;
-    let tables = "create table t (n text, filled int not null, \"when\" timestamptz, id serial);
+    let tables =
+        "create table t (n text, filled int not null, \"when\" timestamptz, flag bool, id serial);
         create table u (k bigint, v bigint)";
     postgres.create_table(tables).await.unwrap();
     let error = run(&postgres, |postgres| {
@@ -64,7 +65,8 @@ async fn all_that_is_missing_is_one_list_and_nothing_is_read() {
     postgres.create_table("alter table t alter filled set default 0").await.unwrap();
     let another = schema.place().await;
     let error = run(&another, |postgres| {
-        let types = postgres.insert("t").bigint("n", |n: &i64| *n).bigint("when", |n| *n);
+        let types = postgres.insert("t").bigint("n", |n: &i64| *n);
+        let types = types.bigint("when", |n| *n).bigint("flag", |n| *n);
         let function = postgres
             .transact("count", |_, _: Records<'_, i64>| Box::pin(async { Ok(()) }))
             .runs("select cnt from u where k = any($1)", &[Value::array::<i64>([])])
@@ -77,10 +79,11 @@ async fn all_that_is_missing_is_one_list_and_nothing_is_read() {
     assert_lists(
         error.await,
         &[
-            "3 things do not fit the pipeline",
+            "4 things do not fit the pipeline",
             "column \"when\" is of type timestamp with time zone but expression is of type bigint",
-            "(2) run \"count\": make the table fit the pipeline: ERROR 42703",
-            "(3) note: create the table, or correct the search_path: ERROR 42P01",
+            "column \"flag\" is of type boolean but expression is of type bigint",
+            "(3) run \"count\": make the table fit the pipeline: ERROR 42703",
+            "(4) note: create the table, or correct the search_path: ERROR 42P01",
         ],
     );
     assert_eq!(claimed(&schema).await, 0);

@@ -236,6 +236,21 @@ async fn rights_that_are_taken_away_are_waited_for_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_command_that_the_server_does_not_know_is_no_fault_of_a_record() {
+    let server = PrivateServer::start(&["--rename-command", "ZADD", ""]).await;
+    let redis = Redis::connect_to(server.url()).build().unwrap();
+    let namespace = Namespace::over(redis, &server.url(), "unknown").await;
+    let mut owner = namespace.claim(0).await;
+    let epoch = owner.epoch(namespace.stage_with(|namespace, to| {
+        to.increment(namespace.key("hash"), "n", 1).add_member(namespace.key("scores"), "m", 1.0);
+    }));
+    let error = owner.commit(&epoch).await.unwrap_err();
+    assert!(error.is_config() && error.refusals().is_empty(), "{error:?}");
+    assert!(error.report().contains("ZADD") && error.report().contains("rename"), "{error:?}");
+    assert!(namespace.hash("hash").await.is_empty(), "nothing of it is left");
+}
+
+#[tokio::test]
 async fn a_first_commit_without_rights_is_a_configuration_error_and_moves_nothing() {
     let stage = Stage::new("first").await;
     let namespace = &stage.namespace;

@@ -7,9 +7,10 @@ local guard = (function()
   local protected, find = redis.pcall, string.find
   local POSITIONS, ASIDE = KEYS[1], KEYS[4]
 
-  -- What the server refuses for reasons of its own, whatever the data are.
-  local OWN = { '^NOPERM', '^OOM ', '^READONLY', '^MISCONF', '^NOREPLICAS', '^MASTERDOWN', '^LOADING', '^BUSY',
-    'user executing the script can', 'ACL failure', 'nknown %a+ command', 'nknown command' }
+  -- What the server answers to a script for reasons of its own, whatever the data are: that its user may not run a
+  -- command or use a key (Redis up to 7.0, and since), that there is no such command (Redis, and Valkey). Whether
+  -- anything may be written at all is known by then: it is full, read-only or away for the whole script or not at all.
+  local OWN = { 'user executing the script can', 'ACL failure', 'nknown %a+ command', 'nknown command' }
   local guard = { unable = nil, operation = 0 }
 
   -- A command has failed: for the server's own reasons, so that nothing of the script stays, or for what it is,

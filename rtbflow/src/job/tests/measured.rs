@@ -1,24 +1,32 @@
 //! What a job measures: by which labels, and that each operator's counts are those of the account.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
 };
+use tokio::time::sleep;
 
 use crate::either::Either::{self, Left, Right};
 use crate::epoch::Memory;
-use crate::error::BadRecord;
+use crate::error::{BadRecord, Error, Result};
+use crate::job::tests::Written;
 use crate::job::{Job, Report};
 use crate::operators::interval_join::{Bound, IntervalJoin};
 use crate::operators::window::{Count, Late, Tumbling, Windowed};
-use crate::record::Record;
+use crate::position::{Position, Task};
+use crate::record::{Partition, Record, Topic};
 use crate::sink::{Collect, Sink};
-use crate::source::MemorySource;
+use crate::source::{
+    Assignment, Content, Context, Delivery, Feed, MemorySource, PartitionInput, Source,
+    SourceEvent, TaskInput,
+};
 use crate::staged::{Place, Staged};
 use crate::testing::builders::at;
 
@@ -46,6 +54,16 @@ impl Recorded {
             (*kind, key.name().to_owned(), labels.collect(), value.load(Ordering::Relaxed))
         });
         series.collect()
+    }
+
+    /// The value of a metric of a job.
+    fn of_job(&self, job: &str, name: &str) -> u64 {
+        let is_it = |found: &str, labels: &BTreeMap<String, String>| {
+            found == name && labels.len() == 1 && labels.get("job").is_some_and(|of| of == job)
+        };
+        let mut series = self.series().into_iter();
+        let found = series.find(|(_, found, labels, _)| is_it(found, labels));
+        found.unwrap_or_else(|| panic!("{job} has no {name}")).3
     }
 
     /// The values of a metric by operator.
@@ -140,14 +158,82 @@ async fn joined() -> Report {
     job.until_end(true).run_until(std::future::pending()).await.unwrap()
 }
 
-/// What two jobs measure.
-fn recorded() -> (Recorded, Report, Report) {
+/// A source of a record and one without a value. It fails after a second, and is opened again.
+#[derive(Default)]
+struct FailsOnce(AtomicBool);
+
+struct Opened {
+    fails: bool,
+    is_assigned: bool,
+}
+
+impl Source for FailsOnce {
+    type Batch = Written;
+    type Feed = Opened;
+
+    fn topics(&self) -> Vec<String> {
+        vec!["test".into()]
+    }
+
+    async fn open(&self, _: Context) -> Result<Opened> {
+        Ok(Opened { fails: !self.0.swap(true, Ordering::Relaxed), is_assigned: false })
+    }
+}
+
+impl Feed for Opened {
+    type Batch = Written;
+
+    async fn next(&mut self) -> Result<SourceEvent<Written>> {
+        if std::mem::replace(&mut self.is_assigned, true) {
+            if !self.fails {
+                return pending().await;
+            }
+            sleep(Duration::from_secs(1)).await;
+            return Err(Error::transient("read"));
+        }
+        let records = vec![(0, Content::Value(1, at(1))), (1, Content::Tombstone)];
+        let both = Delivery::Batch(Written { records, bytes: 1 });
+        let deliveries = stream::iter([Ok(both)]).chain(stream::pending()).boxed();
+        let partition = Partition::new(Topic::new("test"), 0);
+        let partitions = vec![PartitionInput { partition, deliveries }];
+        let task = TaskInput { task: Task { number: 0, of: 1 }, partitions };
+        Ok(SourceEvent::Assigned(Assignment::new(vec![task], |_| {})))
+    }
+
+    fn committed(&mut self, _: &[(Partition, Position)]) {}
+
+    async fn close(self) {}
+}
+
+/// A job that starts anew once, has nothing to commit for nearly a minute then, and is ready for it.
+async fn restarted(recorded: &Recorded) -> Report {
+    let place = Memory::new();
+    let out = place.collected();
+    let job = Job::new("restarted").source(FailsOnce::default()).anchor(place);
+    let job = job.pipeline(move |numbers| numbers.to(out.sink()));
+    let minute = async {
+        sleep(Duration::from_secs(60)).await;
+        let gauge = |name| f64::from_bits(recorded.of_job("restarted", name));
+        assert_eq!(gauge("rtbflow_ready"), 1.0);
+        assert!((50.0..=60.0).contains(&gauge("rtbflow_commit_age_seconds")));
+    };
+    job.run_until(minute).await.unwrap()
+}
+
+/// What three jobs measure, and their accounts by their names.
+fn recorded() -> (Recorded, [(&'static str, Report); 3]) {
     let recorded = Recorded::default();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-    let run = || runtime.block_on(async { (seconds().await, joined().await) });
-    let (seconds, joined) = with_local_recorder(&recorded, run);
-    (recorded, seconds, joined)
+    let run = || {
+        runtime.block_on(async {
+            let (seconds, joined) = (seconds().await, joined().await);
+            let restarted = restarted(&recorded).await;
+            [("seconds", seconds), ("joined", joined), ("restarted", restarted)]
+        })
+    };
+    let reports = with_local_recorder(&recorded, run);
+    (recorded, reports)
 }
 
 fn of<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
@@ -156,7 +242,7 @@ fn of<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 
 #[test]
 fn each_operator_counts_its_own() {
-    let (recorded, seconds, joined) = recorded();
+    let (recorded, [(_, seconds), (_, joined), _]) = recorded();
     assert_eq!((seconds.filtered, seconds.dead_lettered), (10, 10));
     assert_eq!((seconds.duplicates, seconds.late, seconds.decoded), (2, 1, 80));
     let count = |what: &str| recorded.by_operator(&format!("rtbflow_operator_{what}_total"));
@@ -176,6 +262,30 @@ fn each_operator_counts_its_own() {
         state.values().all(|bytes| f64::from_bits(*bytes) == 0.0),
         "the tasks have ended: {state:?}"
     );
+}
+
+#[test]
+fn each_class_of_the_account_is_a_counter() {
+    type Class = (&'static str, fn(&Report) -> u64);
+    const CLASSES: [Class; 9] = [
+        ("decoded", |report| report.decoded),
+        ("filtered", |report| report.filtered),
+        ("late", |report| report.late),
+        ("duplicates", |report| report.duplicates),
+        ("dead_lettered", |report| report.dead_lettered),
+        ("skipped", |report| report.skipped),
+        ("results_refused", |report| report.results_refused),
+        ("behind", |report| report.behind),
+        ("restarts", |report| report.restarts),
+    ];
+    let (recorded, reports) = recorded();
+    for (class, count) in CLASSES {
+        for (job, report) in &reports {
+            let found = recorded.of_job(job, &format!("rtbflow_{class}_total"));
+            assert_eq!(found, count(report), "{class} of {job}");
+        }
+        assert!(reports.iter().any(|(_, report)| count(report) > 0), "there is none: {class}");
+    }
 }
 
 /// A row of the page: more labels than the job's, and the kind.

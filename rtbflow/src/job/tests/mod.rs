@@ -1,10 +1,12 @@
 //! Tests of the task loop and its intake: records as they would come, written down.
 
+mod ahead;
 mod commits;
 mod ending;
 mod events;
 mod measured;
 mod portions;
+mod said;
 mod taking;
 mod turns;
 

@@ -201,6 +201,10 @@ mod tests {
         is("America/Santiago", 2024, &[("2024-04-06T03:00:00Z", 25), ("2024-09-08T04:00:00Z", 23)]);
         // Half an hour more, and half an hour less.
         is("Australia/Lord_Howe", 2024, &[("2024-10-05T13:30:00Z", 23)]);
+        // They went forward from half past eleven: what they show first of the day is half past midnight.
+        let days = Calendar::daily_by(&TimeZoneRules::bundled(), "America/Toronto").unwrap();
+        let day = days.late(Late::Drop).window_of(time("1919-03-31T12:00:00Z"));
+        assert_eq!(day.start, time("1919-03-31T04:30:00Z"));
         // A whole day was left out.
         let days = windows(
             Calendar::daily("Pacific/Apia").unwrap().late(Late::Drop),

@@ -132,6 +132,8 @@ async fn one_bad_row_of_csv_is_one_dead_letter() {
         ("\"wi\nde\",1", 0),
         ("\"wide,1\nx\"y,2", 2),
         ("\"a\nb\nc", 3),
+        // Such as inches: what stands between two of them is not a field.
+        ("5\",1\nwide,2\n6\",3", 2),
     ] {
         let (folder, place) = (Folder::new(), Memory::new());
         let out = place.collected();
