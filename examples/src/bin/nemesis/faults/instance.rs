@@ -1,0 +1,94 @@
+//! Instances are killed, frozen, restarted and made more and fewer.
+
+use std::time::Duration;
+
+use super::{Fault, Scene};
+use crate::Fallible;
+use crate::pipelines::{Kind, SESSION_MS};
+
+/// Between two of a series.
+const PAUSE: Duration = Duration::from_millis(400);
+/// Long enough for a rebalance to begin, not to end.
+const STORM_PAUSE: Duration = Duration::from_millis(700);
+const STORMS: usize = 5;
+
+pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
+    match fault {
+        Fault::Killed => killed(scene).await?,
+        Fault::Frozen => frozen(scene).await?,
+        Fault::Storm => storm(scene).await?,
+        Fault::Scaled => scaled(scene).await?,
+        _ => restarted(scene).await?,
+    }
+    Ok(())
+}
+
+/// Two of each pipeline, one after the other, in any order.
+async fn killed(scene: &mut Scene<'_>) -> Fallible {
+    let mut left: Vec<Kind> = Kind::ALL.into_iter().chain(Kind::ALL).collect();
+    while !left.is_empty() {
+        let kind = left.swap_remove(scene.dice.index(left.len()));
+        scene.fleet.kill_one(kind, scene.dice).await?;
+        let pause = Duration::from_millis(scene.dice.below(800));
+        scene.fleet.wait(pause).await?;
+    }
+    Ok(())
+}
+
+async fn frozen(scene: &mut Scene<'_>) -> Fallible {
+    for kind in Kind::ALL {
+        if let Some(at) = scene.fleet.one_of(kind, scene.dice) {
+            scene.fleet.freeze(at);
+        }
+    }
+    scene.fleet.wait(Duration::from_millis(SESSION_MS)).await
+}
+
+pub(super) fn end(scene: &mut Scene<'_>) -> Fallible {
+    scene.fleet.thaw();
+    Ok(())
+}
+
+/// One more joins and one leaves again, faster than the group comes to rest.
+async fn storm(scene: &mut Scene<'_>) -> Fallible {
+    for _ in 0..STORMS {
+        for kind in Kind::ALL {
+            scene.fleet.add(kind)?;
+        }
+        scene.fleet.wait(STORM_PAUSE).await?;
+        for kind in Kind::ALL {
+            if let Some(at) = scene.fleet.one_of(kind, scene.dice) {
+                scene.fleet.kill(at).await?;
+            }
+        }
+        scene.findings.count("rebalances forced by storms", 14);
+        scene.fleet.wait(STORM_PAUSE).await?;
+    }
+    scene.fleet.shrink(2).await;
+    Ok(())
+}
+
+async fn scaled(scene: &mut Scene<'_>) -> Fallible {
+    scene.fleet.shrink(1).await;
+    scene.fleet.wait(5 * PAUSE).await?;
+    scene.fleet.want(5);
+    scene.fleet.fill()?;
+    scene.fleet.wait(20 * PAUSE).await?;
+    scene.fleet.shrink(2).await;
+    Ok(())
+}
+
+async fn restarted(scene: &mut Scene<'_>) -> Fallible {
+    for kind in Kind::ALL {
+        let count = scene.fleet.of(kind).len();
+        for _ in 0..count {
+            // The oldest is the first; the one that comes in its place is the last.
+            if let Some(at) = scene.fleet.of(kind).first().copied() {
+                scene.fleet.stop(at).await?;
+                scene.fleet.fill()?;
+            }
+            scene.fleet.wait(PAUSE).await?;
+        }
+    }
+    Ok(())
+}
