@@ -14,6 +14,7 @@ use rtbflow_kafka::Kafka;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::{self, Contents};
+use crate::coda::Coda;
 use crate::faults::{Fault, Scene};
 use crate::findings::Findings;
 use crate::fleet::Fleet;
@@ -107,7 +108,8 @@ impl Run<'_> {
         let faults = self.faults()?;
         findings.enter(self.topology.name(), "start");
         let prefix = format!("nemesis-{}-{}", SystemClock.now().as_millis(), self.number);
-        let mut world = World::start(self.topology, folder, &prefix).await?;
+        let has_clock = faults.contains(&Fault::ClockJumps);
+        let mut world = World::start(self.topology, folder, &prefix, has_clock).await?;
         versions.push(report::versions(&world).await);
         make_topics(world.brokers.addresses()).await?;
         let per_day = f64::from(options.rate) * self.time().as_secs_f64() / DAYS;
@@ -144,7 +146,7 @@ impl Run<'_> {
         }
         findings.enter(self.topology.name(), "what is left");
         say("  the rest is read");
-        let (history, sender) = traffic.end().await?;
+        let (mut history, sender) = traffic.end().await?;
         fleet.end().await;
         drop(silence);
         for kind in Kind::ALL {
@@ -168,6 +170,17 @@ impl Run<'_> {
         checker::check(&contents, &fleet).await?;
         findings.done();
         drop(watch);
+        if options.faults.is_empty() {
+            say("  what has to be refused");
+            let coda = Coda {
+                brokers: world.brokers.addresses(),
+                places: &world.places,
+                folder,
+                findings,
+                topology: self.topology.name(),
+            };
+            coda.play(&mut history, &sender).await?;
+        }
         Ok(())
     }
 

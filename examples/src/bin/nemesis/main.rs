@@ -2,6 +2,7 @@
 //! schedule of faults, and a checker of all that they leave, which shares no code with them.
 
 mod checker;
+mod coda;
 mod course;
 mod faults;
 mod findings;

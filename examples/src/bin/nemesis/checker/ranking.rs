@@ -106,6 +106,12 @@ pub(super) async fn check(
     }
     let mut found = hashes(redis, "rtb:campaign:*").await?;
     for (key, hash) in &mut found {
+        // A time may have more digits than it needs.
+        if let Some(at) = hash.get_mut("event_timestamp")
+            && let Ok(parsed) = at.parse::<jiff::Timestamp>()
+        {
+            *at = parsed.to_string();
+        }
         // A score is compared by itself.
         match (hash.remove("score"), scores.get(key)) {
             (None, None) => {}

@@ -24,6 +24,13 @@ pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
     match fault {
         Fault::BrokerKilled => brokers.stop(any, "KILL").await?,
         Fault::BrokerFrozen => brokers.signal(any, "STOP")?,
+        Fault::BrokerFull => brokers.fill_disk(any)?,
+        Fault::LeadersMoved => {
+            brokers.stop(any, "TERM").await?;
+            brokers.start(any)?;
+            brokers.recover().await?;
+            brokers.elect_preferred().await?;
+        }
         Fault::LeaderKilled => {
             let leader = brokers.leader("ad-events", 0).await?;
             brokers.stop(leader, "KILL").await?;

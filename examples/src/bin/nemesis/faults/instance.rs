@@ -1,5 +1,6 @@
 //! Instances are killed, frozen, restarted and made more and fewer.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Fault, Scene};
@@ -11,6 +12,8 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// Long enough for a rebalance to begin, not to end.
 const STORM_PAUSE: Duration = Duration::from_millis(700);
 const STORMS: usize = 5;
+/// Between two jumps: they look at it once a second.
+const CLOCK_STANDS: Duration = Duration::from_secs(4);
 
 pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
     match fault {
@@ -18,6 +21,7 @@ pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
         Fault::Frozen => frozen(scene).await?,
         Fault::Storm => storm(scene).await?,
         Fault::Scaled => scaled(scene).await?,
+        Fault::ClockJumps => clock(scene).await?,
         _ => restarted(scene).await?,
     }
     Ok(())
@@ -42,6 +46,23 @@ async fn frozen(scene: &mut Scene<'_>) -> Fallible {
         }
     }
     scene.fleet.wait(Duration::from_millis(SESSION_MS)).await
+}
+
+/// The wall clock of all instances jumps by an hour, both ways, and comes back.
+async fn clock(scene: &mut Scene<'_>) -> Fallible {
+    if scene.world.places.environment.is_empty() {
+        return Err("libfaketime is not installed".into());
+    }
+    for offset in ["+3600", "-3600", "+0"] {
+        std::fs::write(clock_file(&scene.world.folder), offset)?;
+        scene.fleet.wait(CLOCK_STANDS).await?;
+    }
+    Ok(())
+}
+
+/// What the instances' clocks go by.
+pub(crate) fn clock_file(folder: &Path) -> PathBuf {
+    folder.join("clock")
 }
 
 pub(super) fn end(scene: &mut Scene<'_>) -> Fallible {

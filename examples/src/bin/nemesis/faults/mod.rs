@@ -6,6 +6,8 @@ mod line;
 mod postgres;
 mod redis;
 
+pub(crate) use instance::clock_file;
+
 use std::time::Duration;
 
 use rtbflow_examples::generator::Dice;
@@ -25,7 +27,9 @@ pub(crate) enum Fault {
     Storm,
     Scaled,
     Restarted,
+    ClockJumps,
     // Of Postgres.
+    PostgresFull,
     PostgresImmediate,
     PostgresFrozen,
     Terminated,
@@ -59,6 +63,8 @@ pub(crate) enum Fault {
     BrokerKilled,
     BrokerFrozen,
     BrokersRolled,
+    BrokerFull,
+    LeadersMoved,
     LeaderKilled,
     CoordinatorKilled,
     TransactionsKilled,
@@ -80,6 +86,8 @@ impl Fault {
         (Self::Storm, "rebalance storm"),
         (Self::Scaled, "scaled 1, 5, 2"),
         (Self::Restarted, "instances restarted one by one"),
+        (Self::ClockJumps, "clock jumps by an hour"),
+        (Self::PostgresFull, "disk full under Postgres"),
         (Self::PostgresImmediate, "Postgres stopped -m immediate"),
         (Self::PostgresFrozen, "Postgres frozen"),
         (Self::Terminated, "backends terminated"),
@@ -110,6 +118,8 @@ impl Fault {
         (Self::BrokerKilled, "broker killed"),
         (Self::BrokerFrozen, "broker frozen"),
         (Self::BrokersRolled, "brokers restarted one by one"),
+        (Self::BrokerFull, "disk full under Kafka"),
+        (Self::LeadersMoved, "leaders moved"),
         (Self::LeaderKilled, "partition leader killed"),
         (Self::CoordinatorKilled, "group coordinator killed"),
         (Self::TransactionsKilled, "transaction coordinator killed"),
@@ -142,7 +152,8 @@ impl Fault {
             Self::LeaderKilled | Self::CoordinatorKilled | Self::TransactionsKilled => {
                 topology.has_cluster()
             }
-            Self::TwoAway | Self::BrokersRolled => topology.has_cluster(),
+            Self::TwoAway | Self::BrokersRolled | Self::LeadersMoved => topology.has_cluster(),
+            Self::PostgresFull => topology == Topology::One,
             Self::FailedOver => topology.has_standby(),
             Self::PoolerRestarted => {
                 matches!(topology, Topology::Session | Topology::Transaction | Topology::Haproxy)
@@ -163,6 +174,7 @@ impl Fault {
             Self::LeaderKilled | Self::CoordinatorKilled | Self::TransactionsKilled => (36, true),
             Self::TwoAway => (15, false),
             Self::Frozen => (10, true),
+            Self::ClockJumps => (1, true),
             _ => (6, false),
         };
         (Duration::from_secs(seconds), goes_on)
@@ -171,10 +183,14 @@ impl Fault {
     /// Begins.
     pub(crate) async fn begin(self, scene: &mut Scene<'_>) -> Fallible {
         match self {
-            Self::Killed | Self::Frozen | Self::Storm | Self::Scaled | Self::Restarted => {
-                instance::begin(self, scene).await
-            }
+            Self::Killed
+            | Self::Frozen
+            | Self::Storm
+            | Self::Scaled
+            | Self::Restarted
+            | Self::ClockJumps => instance::begin(self, scene).await,
             Self::PostgresImmediate
+            | Self::PostgresFull
             | Self::PostgresFrozen
             | Self::Terminated
             | Self::TableLocked
@@ -193,6 +209,8 @@ impl Fault {
             Self::BrokerKilled
             | Self::BrokerFrozen
             | Self::BrokersRolled
+            | Self::BrokerFull
+            | Self::LeadersMoved
             | Self::LeaderKilled
             | Self::CoordinatorKilled
             | Self::TransactionsKilled
@@ -205,9 +223,10 @@ impl Fault {
     pub(crate) async fn end(self, scene: &mut Scene<'_>) -> Fallible {
         match self {
             Self::Frozen => instance::end(scene),
-            Self::PostgresImmediate | Self::PostgresFrozen | Self::RightsTaken => {
-                postgres::end(self, scene).await
-            }
+            Self::PostgresImmediate
+            | Self::PostgresFull
+            | Self::PostgresFrozen
+            | Self::RightsTaken => postgres::end(self, scene).await,
             Self::RedisKilled
             | Self::RedisFrozen
             | Self::RedisFull
@@ -216,6 +235,8 @@ impl Fault {
             Self::BrokerKilled
             | Self::BrokerFrozen
             | Self::BrokersRolled
+            | Self::BrokerFull
+            | Self::LeadersMoved
             | Self::LeaderKilled
             | Self::CoordinatorKilled
             | Self::TransactionsKilled

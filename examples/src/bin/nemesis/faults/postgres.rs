@@ -21,6 +21,7 @@ const TERMINATE: &str =
 pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
     match fault {
         Fault::PostgresImmediate => scene.world.postgres.stop_immediately().await,
+        Fault::PostgresFull => scene.world.postgres.fill_disk()?,
         Fault::PostgresFrozen => scene.world.postgres.signal_all("STOP"),
         Fault::Terminated => {
             let admin = scene.world.postgres.admin().await?;
@@ -57,6 +58,7 @@ pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
 pub(super) async fn end(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
     match fault {
         Fault::PostgresImmediate => scene.world.postgres.start().await,
+        Fault::PostgresFull => scene.world.postgres.empty_disk().await,
         Fault::PostgresFrozen => {
             scene.world.postgres.signal_all("CONT");
             Ok(())

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::process::{Process, command, signal};
@@ -25,6 +26,8 @@ pub(crate) struct Brokers {
     names: Vec<String>,
     /// Those that were started again.
     again: Vec<Process>,
+    /// One that may write no more.
+    full: Option<usize>,
 }
 
 fn variable(name: &str) -> Fallible<String> {
@@ -45,7 +48,7 @@ impl Brokers {
             (variable("RTBFLOW_TEST_KAFKA")?, ["kafka"].as_slice())
         };
         let names = names.iter().map(|&name| name.to_owned()).collect();
-        Ok(Self { addresses, folder, names, again: Vec::new() })
+        Ok(Self { addresses, folder, names, again: Vec::new(), full: None })
     }
 
     /// Their addresses.
@@ -79,6 +82,13 @@ impl Brokers {
         }
     }
 
+    /// From now on a broker cannot write beyond this size of a file: to it, its disk is full.
+    pub(crate) fn fill_disk(&mut self, node: usize) -> Fallible {
+        self.full = Some(node);
+        let pid = self.pid(node).ok_or("the broker is not there")?;
+        limit_files(pid, "4096")
+    }
+
     /// Ends a broker by this signal, and waits until it is gone.
     pub(crate) async fn stop(&mut self, node: usize, name: &str) -> Fallible {
         self.signal(node, name)?;
@@ -110,6 +120,9 @@ impl Brokers {
 
     /// Waits until all are there, and each partition has all its copies.
     pub(crate) async fn recover(&mut self) -> Fallible {
+        if let Some(node) = self.full.take().filter(|node| self.pid(*node).is_some()) {
+            self.stop(node, "KILL").await?;
+        }
         for node in self.all() {
             if self.pid(node).is_some() {
                 self.signal(node, "CONT")?;
@@ -156,11 +169,25 @@ impl Brokers {
         tokio::task::spawn_blocking(look).await?
     }
 
-    /// The folder with Kafka's own programs, and the Java that runs them.
-    pub(crate) fn tool(&self, class: &str) -> Fallible<Command> {
-        let mut command = Command::new(variable("RTBFLOW_NEMESIS_JAVA")?);
-        command.args(["-Xmx128m", "-cp", &variable("RTBFLOW_NEMESIS_JARS")?, class]);
-        command.args(["--bootstrap-server", &self.addresses]);
-        Ok(command)
+    /// Has each partition led by the first of those that have it again, as an operator does after a restart.
+    pub(crate) async fn elect_preferred(&self) -> Fallible {
+        let address = self.addresses.split(',').next().unwrap_or_default();
+        let mut broker = TcpStream::connect(address).await?;
+        // ElectLeaders in its first version: of all partitions, within 30 s.
+        let mut request: Vec<u8> = vec![0, 43, 0, 0, 0, 0, 0, 1, 0, 7];
+        request.extend(b"nemesis");
+        request.extend((-1_i32).to_be_bytes());
+        request.extend(30_000_i32.to_be_bytes());
+        let length = u32::try_from(request.len())?;
+        broker.write_all(&[&length.to_be_bytes(), request.as_slice()].concat()).await?;
+        let answer = tokio::time::timeout(LONGEST_RECOVERY, broker.read_u32()).await??;
+        if answer > 4 { Ok(()) } else { Err("no leaders were elected".into()) }
     }
+}
+
+/// The bytes that a process may write into one file, from now on.
+pub(crate) fn limit_files(pid: u32, bytes: &str) -> Fallible {
+    let mut limit = std::process::Command::new("prlimit");
+    limit.args(["--pid", &pid.to_string(), &format!("--fsize={bytes}")]);
+    if limit.status()?.success() { Ok(()) } else { Err("prlimit is refused".into()) }
 }

@@ -15,6 +15,9 @@ const LONGEST_START: Duration = Duration::from_secs(60);
 const LONGEST_STOP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
+/// What takes all room.
+const FILLED: &str = "filled";
+
 /// What is there before the pipelines: their role, their database, and the API server's table.
 const CAMPAIGNS: &str = "create table campaigns (campaign_id text primary key, advertiser_id text, \
      daily_budget bigint, status text, paused_reason text, updated_at timestamptz)";
@@ -60,6 +63,8 @@ impl Postgres {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=300",
+            "max_wal_size=128MB",
+            "wal_keep_size=64MB",
             "timezone=UTC",
             "fsync=on",
             "log_line_prefix=%m [%p] ",
@@ -68,6 +73,30 @@ impl Postgres {
         }
         let process = Process::new(name, line, folder)?.user(not_root()).last_signal("QUIT");
         Ok(Self { programs, data, port, process })
+    }
+
+    /// Fills the disk that its data are on, which is its own.
+    pub(crate) fn fill_disk(&self) -> Fallible {
+        let folder = self.data.parent().unwrap_or(&self.data);
+        let mounts = std::fs::read_to_string("/proc/mounts")?;
+        let own = format!(" {} tmpfs ", folder.display());
+        if !mounts.contains(&own) {
+            return Err("its data have no disk of their own (that takes root)".into());
+        }
+        let mut fill = std::process::Command::new("dd");
+        fill.args(["if=/dev/zero", "bs=64k", &format!("of={}", folder.join(FILLED).display())]);
+        // It ends when nothing more fits in.
+        fill.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status()?;
+        Ok(())
+    }
+
+    /// There is room again; a server that has given up is started.
+    pub(crate) async fn empty_disk(&mut self) -> Fallible {
+        std::fs::remove_file(self.data.parent().unwrap_or(&self.data).join(FILLED))?;
+        if self.process.ended().is_some() || self.process.pid().is_none() {
+            self.start().await?;
+        }
+        Ok(())
     }
 
     /// Starts a new one, with the role and the database of the pipelines.
@@ -140,11 +169,6 @@ impl Postgres {
     /// Ends it as `pg_ctl stop -m immediate` does: without a checkpoint, and its sessions with it.
     pub(crate) async fn stop_immediately(&mut self) {
         self.process.stop("QUIT", LONGEST_STOP).await;
-    }
-
-    /// Ends it as `pg_ctl stop -m fast` does.
-    pub(crate) async fn stop_fast(&mut self) {
-        self.process.stop("INT", LONGEST_STOP).await;
     }
 
     /// Freezes or thaws the server with all that it has started.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 
 use super::process::{Process, command, free_port};
@@ -13,6 +13,7 @@ use crate::Fallible;
 const LONGEST_START: Duration = Duration::from_secs(30);
 const LONGEST_STOP: Duration = Duration::from_secs(10);
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
+const LONGEST_READ: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A server.
@@ -93,7 +94,9 @@ impl Redis {
 /// A connection to this address.
 pub(crate) async fn connect(address: &str) -> Fallible<MultiplexedConnection> {
     let client = redis::Client::open(format!("redis://{address}/"))?;
-    let connect = client.get_multiplexed_async_connection();
+    // The client's own limit is half a second.
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(LONGEST_READ));
+    let connect = client.get_multiplexed_async_connection_with_config(&config);
     Ok(tokio::time::timeout(LONGEST_ANSWER, connect).await??)
 }
 

@@ -12,6 +12,7 @@ use super::process::{command, free_port};
 use super::relay::Relay;
 use super::{Brokers, Postgres, Process, Redis};
 use crate::Fallible;
+use crate::faults::clock_file;
 use crate::pipelines::Places;
 use crate::topology::Topology;
 
@@ -39,15 +40,45 @@ pub(crate) struct World {
     sentinel: Option<(u16, Process)>,
     redis_relay: Relay,
     copies: u32,
+    /// Of Postgres; the last to go.
+    _disk: Option<Disk>,
+}
+
+/// A small disk of a server's own, in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where we may not make one.
+    fn mount(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).ok()?;
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=700m", "tmpfs"]).arg(folder);
+        let mounted = mount.stderr(std::process::Stdio::null()).status().ok()?;
+        mounted.success().then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What is mounted for good is seen in the system's list of mounts.
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
 }
 
 impl World {
     /// Starts them. What is beside the nemesis's own folder are the brokers.
-    pub(crate) async fn start(topology: Topology, folder: &Path, prefix: &str) -> Fallible<Self> {
+    pub(crate) async fn start(
+        topology: Topology,
+        folder: &Path,
+        prefix: &str,
+        has_clock: bool,
+    ) -> Fallible<Self> {
         std::fs::create_dir_all(folder)?;
         let brokers = Brokers::find(topology.has_cluster())?;
         let kafka_line =
             if topology.has_cluster() { None } else { Some(kafka_line(&brokers).await?) };
+        let disk =
+            (topology == Topology::One).then(|| Disk::mount(&folder.join("postgres"))).flatten();
         let postgres = Postgres::create("postgres", &folder.join("postgres")).await?;
         let postgres_relay = Relay::to(&postgres.address()).await?;
         let (_, port) =
@@ -82,7 +113,7 @@ impl World {
             postgres: format!("postgres://{ROLE}@{}/rtb", postgres_line.address()),
             redis: format!("redis://{}/", redis_line.address()),
             prefix: prefix.to_owned(),
-            environment: Vec::new(),
+            environment: if has_clock { clock(folder)? } else { Vec::new() },
         };
         let mut world = Self {
             topology,
@@ -101,6 +132,7 @@ impl World {
             sentinel: None,
             redis_relay,
             copies: 0,
+            _disk: disk,
         };
         if topology.has_standby() {
             world.follow().await?;
@@ -211,4 +243,26 @@ async fn kafka_line(brokers: &Brokers) -> Fallible<Proxy> {
     let line = Proxy::to(server.clone()).await?;
     line.translate(named(&server), named(&line.address().to_string()));
     Ok(line)
+}
+
+/// Has instances go by a clock of their own, which faults set; nothing where that is not installed.
+fn clock(folder: &Path) -> Fallible<Vec<(String, String)>> {
+    let found =
+        ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"].iter().find_map(|libraries| {
+            let library = format!("{libraries}/faketime/libfaketimeMT.so.1");
+            Path::new(&library).exists().then_some(library)
+        });
+    let Some(library) = found else { return Ok(Vec::new()) };
+    let file = clock_file(folder);
+    std::fs::write(&file, "+0")?;
+    let file = file.display().to_string();
+    let variables = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", &file),
+        ("FAKETIME_CACHE_DURATION", "1"),
+        // Only the wall clock jumps.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
