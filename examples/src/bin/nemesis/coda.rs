@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::Fallible;
 use crate::findings::Findings;
 use crate::instance::{Instance, LONGEST_STOP};
+use crate::load::stretched;
 use crate::pipelines::{Kind, Places};
 use crate::traffic::{History, Sender};
 
@@ -44,7 +45,8 @@ impl Coda<'_> {
     async fn ends(&self, kind: Kind, number: u32, code: i32, names: &[&str]) -> Fallible {
         let more: &[&str] = if code == 0 { &["--until-end"] } else { &[] };
         let mut instance = self.start(kind, number, more)?;
-        let ended = instance.process.end(LONGEST_REFUSAL).await.map(|status| status.code());
+        let ended =
+            instance.process.end(stretched(LONGEST_REFUSAL)).await.map(|status| status.code());
         let missing: Vec<_> = names.iter().filter(|name| instance.said(name) == 0).collect();
         if ended != Some(Some(code)) || !missing.is_empty() {
             let words = instance.process.last_words();
@@ -64,27 +66,7 @@ impl Coda<'_> {
 
     /// Does all of it.
     pub(crate) async fn play(&self, history: &mut History, sender: &Sender) -> Fallible {
-        self.findings.enter(self.topology, "partitions added");
-        self.leave_state(history, sender).await?;
-        let ads = SystemTopic::AdEvents.name();
         let options = AdminOptions::new().operation_timeout(Some(SOON));
-        let more = NewPartitions::new(ads, 9);
-        for answer in self.admin()?.create_partitions([&more], &options).await? {
-            answer.map_err(|(topic, error)| format!("add partitions to {topic}: {error}"))?;
-        }
-        self.until_partitions(ads, 9).await?;
-        self.ends(Kind::Duplicates, 1, REFUSED, &["reset"]).await?;
-        // One that keeps nothing but positions goes on.
-        self.ends(Kind::Balance, 2, 0, &[]).await?;
-
-        self.findings.enter(self.topology, "retention past a position");
-        for _ in 0..MORE {
-            sender.send(&history.next()).await?;
-        }
-        sender.flush().await?;
-        self.delete_all_records(ads).await?;
-        self.ends(Kind::Balance, 3, REFUSED, &[ads, "begin-anew"]).await?;
-
         self.findings.enter(self.topology, "topic made anew");
         let conversions = SystemTopic::ConversionEvents.name();
         for answer in self.admin()?.delete_topics(&[conversions], &options).await? {
@@ -101,7 +83,27 @@ impl Coda<'_> {
             sleep(POLL).await;
         }
         self.until_partitions(conversions, 4).await?;
-        self.ends(Kind::Matching, 4, REFUSED, &[conversions, "begin-anew"]).await
+        self.ends(Kind::Matching, 4, REFUSED, &[conversions, "begin-anew"]).await?;
+
+        self.findings.enter(self.topology, "partitions added");
+        self.leave_state(history, sender).await?;
+        let ads = SystemTopic::AdEvents.name();
+        let more = NewPartitions::new(ads, 9);
+        for answer in self.admin()?.create_partitions([&more], &options).await? {
+            answer.map_err(|(topic, error)| format!("add partitions to {topic}: {error}"))?;
+        }
+        self.until_partitions(ads, 9).await?;
+        self.ends(Kind::Duplicates, 1, REFUSED, &["reset"]).await?;
+        // One that keeps nothing but positions goes on.
+        self.ends(Kind::Balance, 2, 0, &[]).await?;
+
+        self.findings.enter(self.topology, "retention past a position");
+        for _ in 0..MORE {
+            sender.send(&history.next()).await?;
+        }
+        sender.flush().await?;
+        self.delete_all_records(ads).await?;
+        self.ends(Kind::Balance, 3, REFUSED, &[ads, "begin-anew"]).await
     }
 
     /// S4 reads some more, and ends with windows that are open.

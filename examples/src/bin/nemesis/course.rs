@@ -18,6 +18,7 @@ use crate::coda::Coda;
 use crate::faults::{Fault, Scene};
 use crate::findings::Findings;
 use crate::fleet::Fleet;
+use crate::load::{self, stretched};
 use crate::options::NemesisOptions;
 use crate::pipelines::Kind;
 use crate::positions::{Primaries, Reader};
@@ -198,12 +199,13 @@ impl Run<'_> {
         silence.anew();
         let began = Instant::now();
         let bound = Duration::from_secs(self.options.silence);
+        let bound_now = || stretched(bound);
         let (hold, goes_on) = fault.holds();
         let begun = fault.begin(scene).await;
         if begun.is_ok() {
             scene.fleet.wait(hold).await?;
         }
-        if goes_on && began.elapsed() >= bound {
+        if goes_on && began.elapsed() >= bound_now() {
             self.judge(&silence.silent_since(began), began.elapsed());
         }
         fault.end(scene).await?;
@@ -213,13 +215,17 @@ impl Run<'_> {
             Ok(()) => findings.done(),
             Err(error) => findings.left_out(&error.to_string()),
         }
-        while !silence.silent_since(ended).is_empty() && ended.elapsed() < bound {
+        while !silence.silent_since(ended).is_empty() && ended.elapsed() < bound_now() {
             scene.fleet.wait(POLL).await?;
         }
         let silent = silence.silent_since(ended);
-        self.judge(&silent, bound);
+        self.judge(&silent, ended.elapsed());
+        findings.highest(
+            "highest load of the machine, in percent of what it carries well",
+            load::stretch(),
+        );
         // It is not blamed on the next one.
-        while !silence.silent_since(ended).is_empty() && ended.elapsed() < 3 * bound {
+        while !silence.silent_since(ended).is_empty() && ended.elapsed() < 3 * bound_now() {
             scene.fleet.wait(POLL).await?;
         }
         let (longest, who) = silence.longest();

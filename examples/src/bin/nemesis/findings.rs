@@ -87,6 +87,18 @@ impl Findings {
         *self.lock().counters.entry(what).or_default() += more;
     }
 
+    /// Keeps the highest of a share, in percent.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is positive and small"
+    )]
+    pub(crate) fn highest(&self, what: &'static str, share: f64) {
+        let mut found = self.lock();
+        let highest = found.counters.entry(what).or_default();
+        *highest = (*highest).max((share * 100.0) as u64);
+    }
+
     /// How often something happened.
     pub(crate) fn counters(&self) -> BTreeMap<&'static str, u64> {
         self.lock().counters.clone()

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::Fallible;
 use crate::findings::Findings;
 use crate::instance::{Account, Instance, LONGEST_STOP};
+use crate::load::stretched;
 use crate::pipelines::{Kind, Places};
 
 /// Of an instance that was fenced: a supervisor starts it again.
@@ -200,7 +201,7 @@ impl Fleet {
             instance.process.signal("TERM");
         }
         for instance in &mut stopped {
-            let left = LONGEST_STOP.saturating_sub(began.elapsed()).max(POLL);
+            let left = stretched(LONGEST_STOP).saturating_sub(began.elapsed()).max(POLL);
             let status = instance.process.end(left).await;
             let name = instance.kind.name();
             match status.map(|status| status.code()) {
@@ -215,8 +216,10 @@ impl Fleet {
                 }
                 None => {
                     let words = instance.process.last_words();
-                    let what =
-                        format!("{name}, asked to end, did not within {LONGEST_STOP:?}: {words}");
+                    let what = format!(
+                        "{name}, asked to end, did not within {:.1} s: {words}",
+                        began.elapsed().as_secs_f64()
+                    );
                     self.findings.violation(&what);
                     instance.process.stop("KILL", LONGEST_STOP).await;
                 }
@@ -267,7 +270,7 @@ impl Fleet {
         self.next += 1;
         let mut instance =
             Instance::start(kind, &self.places, &self.folder, self.next, &["--until-end"])?;
-        let status = instance.process.end(LONGEST_REST).await;
+        let status = instance.process.end(stretched(LONGEST_REST)).await;
         match status.and_then(|status| status.code()) {
             Some(0) => {}
             code => {

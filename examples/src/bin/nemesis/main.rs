@@ -8,6 +8,7 @@ mod faults;
 mod findings;
 mod fleet;
 mod instance;
+mod load;
 mod options;
 mod pipelines;
 mod positions;
@@ -23,6 +24,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use options::NemesisOptions;
 
@@ -50,9 +53,26 @@ fn start(options: &NemesisOptions) -> Fallible<bool> {
     // Servers and instances end with the thread that started them: all are started by these, which stay.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(async { tokio::spawn(course::perform(options.clone())).await });
+    let ended = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut course = tokio::spawn(course::perform(options.clone()));
+        tokio::select! {
+            ended = &mut course => ended?,
+            _ = terminate.recv() => give_up(course).await,
+            _ = interrupt.recv() => give_up(course).await,
+        }
+    });
     runtime.shutdown_background();
-    ended?
+    ended
+}
+
+/// Ends all that was started.
+async fn give_up(course: JoinHandle<Fallible<bool>>) -> Fallible<bool> {
+    course.abort();
+    // That it was aborted is no news.
+    let _ = course.await;
+    Err("it was asked to end".into())
 }
 
 /// Writes a line to the standard output.

@@ -134,3 +134,6 @@ pub(crate) async fn check(contents: &Contents<'_>, fleet: &Fleet) -> Fallible {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,3 +10,6 @@ pub(crate) use campaigns::Budget;
 pub(crate) use history::History;
 pub(crate) use records::{Outgoing, POISON, at_text};
 pub(crate) use sender::{Ends, Sender, Traffic};
+
+#[cfg(test)]
+mod tests;
