@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::checker::{self, Contents};
 use crate::coda::Coda;
-use crate::faults::{Fault, Scene};
+use crate::faults::{Fault, Hold, OfInstances, Scene};
 use crate::findings::Findings;
 use crate::fleet::Fleet;
 use crate::load::{self, stretched};
@@ -35,8 +35,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// Between two faults all is well for a moment.
 const CALM: Duration = Duration::from_millis(1_500);
 const WARM: Duration = Duration::from_secs(4);
-/// A history has about this many days between its gaps.
-const DAYS: f64 = 2.5;
+/// A run has about half as many days of history, besides its gaps.
+const TWICE_DAYS: u64 = 5;
 const OPENING: i64 = 1_000_000;
 
 /// Runs all; whether nothing was violated.
@@ -86,6 +86,11 @@ impl Run<'_> {
         Duration::from_secs_f64(self.options.minutes.max(0.0) * 60.0 / topologies)
     }
 
+    /// How many records a day of the history has: some days pass in a run.
+    fn records_a_day(&self) -> u64 {
+        u64::from(self.options.rate) * self.time().as_secs() * 2 / TWICE_DAYS + 1_000
+    }
+
     fn faults(&self) -> Fallible<Vec<Fault>> {
         let mut faults = Fault::of(self.topology);
         let wanted = &self.options.faults;
@@ -109,17 +114,11 @@ impl Run<'_> {
         let faults = self.faults()?;
         findings.enter(self.topology.name(), "start");
         let prefix = format!("nemesis-{}-{}", SystemClock.now().as_millis(), self.number);
-        let has_clock = faults.contains(&Fault::ClockJumps);
+        let has_clock = faults.contains(&Fault::Instances(OfInstances::ClockJumps));
         let mut world = World::start(self.topology, folder, &prefix, has_clock).await?;
         versions.push(report::versions(&world).await);
         make_topics(world.brokers.addresses()).await?;
-        let per_day = f64::from(options.rate) * self.time().as_secs_f64() / DAYS;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is not negative, and about"
-        )]
-        let mut history = History::new(seed, per_day as u64 + 1_000);
+        let mut history = History::new(seed, self.records_a_day());
         let budgets = history.budgets();
         announce(&world, &budgets).await?;
         let mut fleet =
@@ -150,16 +149,7 @@ impl Run<'_> {
         let (mut history, sender) = traffic.end().await?;
         fleet.end().await;
         drop(silence);
-        for kind in Kind::ALL {
-            if kind == Kind::Ranking {
-                // What it is scored by stands still now.
-                for record in history.rescored() {
-                    sender.send(&record).await?;
-                }
-                sender.flush().await?;
-            }
-            fleet.finish(kind).await?;
-        }
+        finish(&mut fleet, &history, &sender).await?;
         say("  all that is left is compared");
         let contents = Contents {
             brokers: world.brokers.addresses(),
@@ -173,13 +163,9 @@ impl Run<'_> {
         drop(watch);
         if options.faults.is_empty() {
             say("  what has to be refused");
-            let coda = Coda {
-                brokers: world.brokers.addresses(),
-                places: &world.places,
-                folder,
-                findings,
-                topology: self.topology.name(),
-            };
+            let brokers = world.brokers.addresses();
+            let topology = self.topology.name();
+            let coda = Coda { brokers, places: &world.places, folder, findings, topology };
             coda.play(&mut history, &sender).await?;
         }
         Ok(())
@@ -200,10 +186,10 @@ impl Run<'_> {
         let began = Instant::now();
         let bound = Duration::from_secs(self.options.silence);
         let bound_now = || stretched(bound);
-        let (hold, goes_on) = fault.holds();
+        let Hold { time, goes_on } = fault.hold();
         let begun = fault.begin(scene).await;
         if begun.is_ok() {
-            scene.fleet.wait(hold).await?;
+            scene.fleet.wait(time).await?;
         }
         if goes_on && began.elapsed() >= bound_now() {
             self.judge(&silence.silent_since(began), began.elapsed());
@@ -244,6 +230,21 @@ impl Run<'_> {
             self.findings.violation(&format!("silent for {:.1} s: {who}", since.as_secs_f64()));
         }
     }
+}
+
+/// Reads what is left of all inputs, and closes all windows.
+async fn finish(fleet: &mut Fleet, history: &History, sender: &Sender) -> Fallible {
+    for kind in Kind::ALL {
+        if kind == Kind::Ranking {
+            // What it is scored by stands still now.
+            for record in history.rescored() {
+                sender.send(&record).await?;
+            }
+            sender.flush().await?;
+        }
+        fleet.finish(kind).await?;
+    }
+    Ok(())
 }
 
 /// Makes the topics anew.

@@ -40,7 +40,9 @@ mod tests {
 
     #[test]
     fn a_seed_decides_the_order_and_each_round_has_all() {
-        let faults = vec![Fault::Killed, Fault::Frozen, Fault::Scaled, Fault::Restarted];
+        let names = ["instances killed", "rebalance storm", "broker killed", "Redis BUSY"];
+        let faults: Vec<_> = names.into_iter().filter_map(Fault::named).collect();
+        assert_eq!(faults.len(), 4);
         let of = |seed| Schedule::new(seed, faults.clone()).take(12).collect::<Vec<_>>();
         assert_eq!(of(3), of(3));
         assert!((0..9).any(|seed| of(seed) != of(3)));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Fault, Scene};
+use super::{Hold, Scene};
 use crate::Fallible;
 use crate::pipelines::{Kind, SESSION_MS};
 
@@ -15,16 +15,43 @@ const STORMS: usize = 5;
 /// Between two jumps: they look at it once a second.
 const CLOCK_STANDS: Duration = Duration::from_secs(4);
 
-pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
-    match fault {
-        Fault::Killed => killed(scene).await?,
-        Fault::Frozen => frozen(scene).await?,
-        Fault::Storm => storm(scene).await?,
-        Fault::Scaled => scaled(scene).await?,
-        Fault::ClockJumps => clock(scene).await?,
-        _ => restarted(scene).await?,
+/// What befalls instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfInstances {
+    /// SIGKILL, all of them, one after the other.
+    Killed,
+    /// SIGSTOP, one of each pipeline, past its session.
+    Frozen,
+    /// Instances come and go faster than the group comes to rest.
+    Storm,
+    /// Fewer, more, and as many as before.
+    Scaled,
+    /// Ended in order and started again, one after the other.
+    Restarted,
+    /// The wall clock of all.
+    ClockJumps,
+}
+
+impl OfInstances {
+    pub(super) fn hold(self) -> Hold {
+        match self {
+            Self::Frozen => Hold::seconds(10).going_on(),
+            Self::Killed | Self::Storm | Self::Scaled | Self::Restarted | Self::ClockJumps => {
+                Hold::seconds(1)
+            }
+        }
     }
-    Ok(())
+
+    pub(super) async fn begin(self, scene: &mut Scene<'_>) -> Fallible {
+        match self {
+            Self::Killed => killed(scene).await,
+            Self::Frozen => frozen(scene).await,
+            Self::Storm => storm(scene).await,
+            Self::Scaled => scaled(scene).await,
+            Self::Restarted => restarted(scene).await,
+            Self::ClockJumps => clock(scene).await,
+        }
+    }
 }
 
 /// Two of each pipeline, one after the other, in any order.
@@ -63,11 +90,6 @@ async fn clock(scene: &mut Scene<'_>) -> Fallible {
 /// What the instances' clocks go by.
 pub(crate) fn clock_file(folder: &Path) -> PathBuf {
     folder.join("clock")
-}
-
-pub(super) fn end(scene: &mut Scene<'_>) -> Fallible {
-    scene.fleet.thaw();
-    Ok(())
 }
 
 /// One more joins and one leaves again, faster than the group comes to rest.

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Fault, Scene};
+use rtbflow::testing::Proxy;
+
+use super::Scene;
 use crate::Fallible;
+use crate::servers::World;
 
 /// `EndTxn` in its second version, as a request begins: what commits or aborts.
 const END_TRANSACTION: [u8; 4] = [0, 26, 0, 1];
@@ -11,41 +14,70 @@ const SWALLOWED: u64 = 12;
 const PAUSE: Duration = Duration::from_millis(400);
 const SLOW: u32 = 3_000;
 
-pub(super) async fn begin(fault: Fault, scene: &mut Scene<'_>) -> Fallible {
-    let world = &*scene.world;
-    let line = match fault {
-        Fault::KafkaCut | Fault::KafkaHalfOpen | Fault::EndSwallowed => {
-            world.kafka_line.as_ref().ok_or("there is no line to Kafka")?
-        }
-        Fault::RedisCut | Fault::RedisSlow | Fault::RedisHalfOpen | Fault::EvalSwallowed => {
-            &world.redis_line
-        }
-        _ => &world.postgres_line,
-    };
-    match fault {
-        Fault::PostgresCut | Fault::RedisCut | Fault::KafkaCut => line.cut(),
-        Fault::PostgresSlow | Fault::RedisSlow => line.slow_down(SLOW),
-        Fault::PostgresHalfOpen | Fault::RedisHalfOpen | Fault::KafkaHalfOpen => line.freeze(),
-        _ => {
-            let request: &[u8] = match fault {
-                Fault::CommitSwallowed => b"commit\0",
-                Fault::EvalSwallowed => b"EVALSHA",
-                _ => &END_TRANSACTION,
-            };
-            let before = line.planned_cuts();
-            for _ in 0..SWALLOWED {
-                line.cut_after(request);
-                scene.fleet.wait(PAUSE).await?;
+/// What befalls a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfLines {
+    /// All connections end, and nobody gets a new one.
+    Cut,
+    /// Little gets through in a second.
+    Slow,
+    /// Nothing gets through, and nobody notices.
+    HalfOpen,
+    /// What ends a commit gets there, and its answer does not come back, again and again.
+    Swallowed,
+}
+
+/// Where a line leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    Postgres,
+    Redis,
+    Kafka,
+}
+
+impl To {
+    fn line(self, world: &World) -> Fallible<&Proxy> {
+        match self {
+            Self::Postgres => Ok(&world.postgres_line),
+            Self::Redis => Ok(&world.redis_line),
+            Self::Kafka => {
+                world.kafka_line.as_ref().ok_or_else(|| "there is no line to Kafka".into())
             }
-            scene.findings.count("answers swallowed", line.planned_cuts() - before);
         }
     }
-    Ok(())
+
+    /// What ends a commit.
+    fn ends(self) -> &'static [u8] {
+        match self {
+            Self::Postgres => b"commit\0",
+            Self::Redis => b"EVALSHA",
+            Self::Kafka => &END_TRANSACTION,
+        }
+    }
+}
+
+impl OfLines {
+    pub(super) async fn begin(self, to: To, scene: &mut Scene<'_>) -> Fallible {
+        let line = to.line(scene.world)?;
+        match self {
+            Self::Cut => line.cut(),
+            Self::Slow => line.slow_down(SLOW),
+            Self::HalfOpen => line.freeze(),
+            Self::Swallowed => {
+                let before = line.planned_cuts();
+                for _ in 0..SWALLOWED {
+                    line.cut_after(to.ends());
+                    scene.fleet.wait(PAUSE).await?;
+                }
+                scene.findings.count("answers swallowed", line.planned_cuts() - before);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// All lines are well again.
-#[expect(clippy::unnecessary_wraps, reason = "as the end of any other fault")]
-pub(super) fn mend(scene: &mut Scene<'_>) -> Fallible {
+pub(super) fn mend(scene: &Scene<'_>) {
     let world = &*scene.world;
     let lines = [Some(&world.postgres_line), Some(&world.redis_line), world.kafka_line.as_ref()];
     for line in lines.into_iter().flatten() {
@@ -55,5 +87,4 @@ pub(super) fn mend(scene: &mut Scene<'_>) -> Fallible {
         // What was planned last and has not happened.
         line.cut_after_bytes(usize::MAX);
     }
-    Ok(())
 }

@@ -6,8 +6,6 @@ mod line;
 mod postgres;
 mod redis;
 
-pub(crate) use instance::clock_file;
-
 use std::time::Duration;
 
 use rtbflow_examples::generator::Dice;
@@ -18,57 +16,20 @@ use crate::fleet::Fleet;
 use crate::servers::World;
 use crate::topology::Topology;
 
-/// A kind of fault.
+use broker::OfBrokers;
+pub(crate) use instance::{OfInstances, clock_file};
+use line::{OfLines, To};
+use postgres::OfPostgres;
+use redis::OfRedis;
+
+/// A kind of fault, by what it befalls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    // Of instances.
-    Killed,
-    Frozen,
-    Storm,
-    Scaled,
-    Restarted,
-    ClockJumps,
-    // Of Postgres.
-    PostgresFull,
-    PostgresImmediate,
-    PostgresFrozen,
-    Terminated,
-    TableLocked,
-    RightsTaken,
-    FailedOver,
-    PoolerRestarted,
-    // Of Redis.
-    RedisKilled,
-    RedisFrozen,
-    RedisFull,
-    RedisReadOnly,
-    RedisRights,
-    RedisBusy,
-    ScriptsFlushed,
-    RedisClientsKilled,
-    Promoted,
-    // Of the lines.
-    PostgresCut,
-    RedisCut,
-    KafkaCut,
-    PostgresSlow,
-    RedisSlow,
-    PostgresHalfOpen,
-    RedisHalfOpen,
-    KafkaHalfOpen,
-    CommitSwallowed,
-    EvalSwallowed,
-    EndSwallowed,
-    // Of brokers.
-    BrokerKilled,
-    BrokerFrozen,
-    BrokersRolled,
-    BrokerFull,
-    LeadersMoved,
-    LeaderKilled,
-    CoordinatorKilled,
-    TransactionsKilled,
-    TwoAway,
+    Instances(OfInstances),
+    Postgres(OfPostgres),
+    Redis(OfRedis),
+    Line(OfLines, To),
+    Brokers(OfBrokers),
 }
 
 /// All that faults touch.
@@ -79,169 +40,135 @@ pub(crate) struct Scene<'a> {
     pub(crate) findings: &'a Findings,
 }
 
-impl Fault {
-    const ALL: &'static [(Self, &'static str)] = &[
-        (Self::Killed, "instances killed"),
-        (Self::Frozen, "instances frozen past their session"),
-        (Self::Storm, "rebalance storm"),
-        (Self::Scaled, "scaled 1, 5, 2"),
-        (Self::Restarted, "instances restarted one by one"),
-        (Self::ClockJumps, "clock jumps by an hour"),
-        (Self::PostgresFull, "disk full under Postgres"),
-        (Self::PostgresImmediate, "Postgres stopped -m immediate"),
-        (Self::PostgresFrozen, "Postgres frozen"),
-        (Self::Terminated, "backends terminated"),
-        (Self::TableLocked, "table locked"),
-        (Self::RightsTaken, "rights taken and given back"),
-        (Self::FailedOver, "standby promoted"),
-        (Self::PoolerRestarted, "pooler killed"),
-        (Self::RedisKilled, "Redis killed"),
-        (Self::RedisFrozen, "Redis frozen"),
-        (Self::RedisFull, "Redis OOM"),
-        (Self::RedisReadOnly, "Redis READONLY"),
-        (Self::RedisRights, "Redis NOPERM"),
-        (Self::RedisBusy, "Redis BUSY"),
-        (Self::ScriptsFlushed, "script cache flushed"),
-        (Self::RedisClientsKilled, "Redis clients killed"),
-        (Self::Promoted, "replica promoted by Sentinel"),
-        (Self::PostgresCut, "Postgres connections cut"),
-        (Self::RedisCut, "Redis connections cut"),
-        (Self::KafkaCut, "Kafka connections cut"),
-        (Self::PostgresSlow, "Postgres line slow"),
-        (Self::RedisSlow, "Redis line slow"),
-        (Self::PostgresHalfOpen, "Postgres half-open"),
-        (Self::RedisHalfOpen, "Redis half-open"),
-        (Self::KafkaHalfOpen, "Kafka half-open"),
-        (Self::CommitSwallowed, "answers to COMMIT swallowed"),
-        (Self::EvalSwallowed, "answers to EVALSHA swallowed"),
-        (Self::EndSwallowed, "answers to EndTxn swallowed"),
-        (Self::BrokerKilled, "broker killed"),
-        (Self::BrokerFrozen, "broker frozen"),
-        (Self::BrokersRolled, "brokers restarted one by one"),
-        (Self::BrokerFull, "disk full under Kafka"),
-        (Self::LeadersMoved, "leaders moved"),
-        (Self::LeaderKilled, "partition leader killed"),
-        (Self::CoordinatorKilled, "group coordinator killed"),
-        (Self::TransactionsKilled, "transaction coordinator killed"),
-        (Self::TwoAway, "two of three brokers away"),
-    ];
+/// For how long a fault holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) time: Duration,
+    /// Whether the pipelines can go on meanwhile.
+    pub(crate) goes_on: bool,
+}
 
+impl Hold {
+    const fn seconds(seconds: u64) -> Self {
+        Self { time: Duration::from_secs(seconds), goes_on: false }
+    }
+
+    const fn going_on(self) -> Self {
+        Self { goes_on: true, ..self }
+    }
+}
+
+use Fault::{Brokers, Instances, Line, Postgres, Redis};
+
+/// All of them, by their names in the report and on the command line.
+const ALL: &[(Fault, &str)] = &[
+    (Instances(OfInstances::Killed), "instances killed"),
+    (Instances(OfInstances::Frozen), "instances frozen past their session"),
+    (Instances(OfInstances::Storm), "rebalance storm"),
+    (Instances(OfInstances::Scaled), "scaled to 1, to 5 and to 2"),
+    (Instances(OfInstances::Restarted), "instances restarted one by one"),
+    (Instances(OfInstances::ClockJumps), "clock jumps by an hour"),
+    (Postgres(OfPostgres::Immediate), "Postgres stopped -m immediate"),
+    (Postgres(OfPostgres::Frozen), "Postgres frozen"),
+    (Postgres(OfPostgres::Full), "disk full under Postgres"),
+    (Postgres(OfPostgres::Terminated), "backends terminated"),
+    (Postgres(OfPostgres::Locked), "table locked"),
+    (Postgres(OfPostgres::RightsTaken), "rights taken and given back"),
+    (Postgres(OfPostgres::Promoted), "standby promoted"),
+    (Postgres(OfPostgres::FrontKilled), "pooler killed"),
+    (Redis(OfRedis::Killed), "Redis killed"),
+    (Redis(OfRedis::Frozen), "Redis frozen"),
+    (Redis(OfRedis::Full), "Redis OOM"),
+    (Redis(OfRedis::ReadOnly), "Redis READONLY"),
+    (Redis(OfRedis::RightsTaken), "Redis NOPERM"),
+    (Redis(OfRedis::Busy), "Redis BUSY"),
+    (Redis(OfRedis::Flushed), "script cache flushed"),
+    (Redis(OfRedis::ClientsKilled), "Redis clients killed"),
+    (Redis(OfRedis::Promoted), "replica promoted by Sentinel"),
+    (Line(OfLines::Cut, To::Postgres), "Postgres connections cut"),
+    (Line(OfLines::Cut, To::Redis), "Redis connections cut"),
+    (Line(OfLines::Cut, To::Kafka), "Kafka connections cut"),
+    (Line(OfLines::Slow, To::Postgres), "Postgres line slow"),
+    (Line(OfLines::Slow, To::Redis), "Redis line slow"),
+    (Line(OfLines::Slow, To::Kafka), "Kafka line slow"),
+    (Line(OfLines::HalfOpen, To::Postgres), "Postgres half-open"),
+    (Line(OfLines::HalfOpen, To::Redis), "Redis half-open"),
+    (Line(OfLines::HalfOpen, To::Kafka), "Kafka half-open"),
+    (Line(OfLines::Swallowed, To::Postgres), "answers to COMMIT swallowed"),
+    (Line(OfLines::Swallowed, To::Redis), "answers to EVALSHA swallowed"),
+    (Line(OfLines::Swallowed, To::Kafka), "answers to EndTxn swallowed"),
+    (Brokers(OfBrokers::Killed), "broker killed"),
+    (Brokers(OfBrokers::Frozen), "broker frozen"),
+    (Brokers(OfBrokers::Full), "disk full under Kafka"),
+    (Brokers(OfBrokers::Rolled), "brokers restarted one by one"),
+    (Brokers(OfBrokers::LeadersMoved), "leaders moved"),
+    (Brokers(OfBrokers::LeaderKilled), "partition leader killed"),
+    (Brokers(OfBrokers::CoordinatorKilled), "group coordinator killed"),
+    (Brokers(OfBrokers::TransactionsKilled), "transaction coordinator killed"),
+    (Brokers(OfBrokers::TwoAway), "two of three brokers away"),
+];
+
+impl Fault {
     /// Its name in the report and on the command line.
     pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(fault, _)| *fault == self).map_or("", |(_, name)| name)
+        ALL.iter().find(|(fault, _)| *fault == self).map_or("", |(_, name)| name)
     }
 
     /// The fault of this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, of)| *of == name).map(|(fault, _)| *fault)
+        ALL.iter().find(|(_, of)| *of == name).map(|(fault, _)| *fault)
     }
 
     /// All names.
     pub(crate) fn names() -> Vec<&'static str> {
-        Self::ALL.iter().map(|(_, name)| *name).collect()
+        ALL.iter().map(|(_, name)| *name).collect()
     }
 
     /// All that can be done on a topology.
     pub(crate) fn of(topology: Topology) -> Vec<Self> {
-        Self::ALL.iter().map(|(fault, _)| *fault).filter(|fault| fault.fits(topology)).collect()
+        ALL.iter().map(|(fault, _)| *fault).filter(|fault| fault.fits(topology)).collect()
     }
 
     fn fits(self, topology: Topology) -> bool {
         match self {
-            Self::KafkaCut | Self::KafkaHalfOpen | Self::EndSwallowed => !topology.has_cluster(),
-            Self::LeaderKilled | Self::CoordinatorKilled | Self::TransactionsKilled => {
-                topology.has_cluster()
-            }
-            Self::TwoAway | Self::BrokersRolled | Self::LeadersMoved => topology.has_cluster(),
-            Self::PostgresFull => topology == Topology::One,
-            Self::FailedOver => topology.has_standby(),
-            Self::PoolerRestarted => {
-                matches!(topology, Topology::Session | Topology::Transaction | Topology::Haproxy)
-            }
-            Self::Promoted => topology == Topology::Sentinel,
-            // Sentinel would see to them.
-            Self::RedisKilled | Self::RedisFrozen | Self::RedisReadOnly | Self::RedisBusy => {
-                topology != Topology::Sentinel
-            }
-            _ => true,
+            Instances(_) => true,
+            Postgres(fault) => fault.fits(topology),
+            Redis(fault) => fault.fits(topology),
+            // Three brokers name each other, and would all have to be behind lines.
+            Line(_, to) => to != To::Kafka || !topology.has_cluster(),
+            Brokers(fault) => fault.fits(topology),
         }
     }
 
-    /// For how long it holds, and whether the pipelines can go on meanwhile.
-    pub(crate) fn holds(self) -> (Duration, bool) {
-        let (seconds, goes_on) = match self {
-            Self::BrokerKilled | Self::BrokerFrozen => (8, false),
-            Self::LeaderKilled | Self::CoordinatorKilled | Self::TransactionsKilled => (36, true),
-            Self::TwoAway => (15, false),
-            Self::Frozen => (10, true),
-            Self::ClockJumps => (1, true),
-            _ => (6, false),
-        };
-        (Duration::from_secs(seconds), goes_on)
+    /// For how long it holds.
+    pub(crate) fn hold(self) -> Hold {
+        match self {
+            Instances(fault) => fault.hold(),
+            Postgres(_) | Redis(_) | Line(..) => Hold::seconds(6),
+            Brokers(fault) => fault.hold(),
+        }
     }
 
     /// Begins.
     pub(crate) async fn begin(self, scene: &mut Scene<'_>) -> Fallible {
         match self {
-            Self::Killed
-            | Self::Frozen
-            | Self::Storm
-            | Self::Scaled
-            | Self::Restarted
-            | Self::ClockJumps => instance::begin(self, scene).await,
-            Self::PostgresImmediate
-            | Self::PostgresFull
-            | Self::PostgresFrozen
-            | Self::Terminated
-            | Self::TableLocked
-            | Self::RightsTaken
-            | Self::FailedOver
-            | Self::PoolerRestarted => postgres::begin(self, scene).await,
-            Self::RedisKilled
-            | Self::RedisFrozen
-            | Self::RedisFull
-            | Self::RedisReadOnly
-            | Self::RedisRights
-            | Self::RedisBusy
-            | Self::ScriptsFlushed
-            | Self::RedisClientsKilled
-            | Self::Promoted => redis::begin(self, scene).await,
-            Self::BrokerKilled
-            | Self::BrokerFrozen
-            | Self::BrokersRolled
-            | Self::BrokerFull
-            | Self::LeadersMoved
-            | Self::LeaderKilled
-            | Self::CoordinatorKilled
-            | Self::TransactionsKilled
-            | Self::TwoAway => broker::begin(self, scene).await,
-            _ => line::begin(self, scene).await,
+            Instances(fault) => fault.begin(scene).await,
+            Postgres(fault) => fault.begin(scene).await,
+            Redis(fault) => fault.begin(scene).await,
+            Line(fault, to) => fault.begin(to, scene).await,
+            Brokers(fault) => fault.begin(scene).await,
         }
     }
 
     /// Ends; all is well again, but for what the pipelines have to make up for.
     pub(crate) async fn end(self, scene: &mut Scene<'_>) -> Fallible {
         match self {
-            Self::Frozen => instance::end(scene),
-            Self::PostgresImmediate
-            | Self::PostgresFull
-            | Self::PostgresFrozen
-            | Self::RightsTaken => postgres::end(self, scene).await,
-            Self::RedisKilled
-            | Self::RedisFrozen
-            | Self::RedisFull
-            | Self::RedisReadOnly
-            | Self::RedisRights => redis::end(self, scene).await,
-            Self::BrokerKilled
-            | Self::BrokerFrozen
-            | Self::BrokersRolled
-            | Self::BrokerFull
-            | Self::LeadersMoved
-            | Self::LeaderKilled
-            | Self::CoordinatorKilled
-            | Self::TransactionsKilled
-            | Self::TwoAway => scene.world.brokers.recover().await,
-            _ => line::mend(scene),
+            Instances(_) => scene.fleet.thaw(),
+            Postgres(fault) => fault.end(scene).await?,
+            Redis(fault) => fault.end(scene).await?,
+            Line(..) => line::mend(scene),
+            Brokers(_) => scene.world.brokers.recover().await?,
         }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::process::{Process, command, free_port, not_root};
 use crate::Fallible;
+use crate::topology::Topology;
 
 const LONGEST_START: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
@@ -26,9 +27,28 @@ fn program(name: &str) -> String {
 }
 
 impl Front {
+    /// What a topology has before the server at this port; none if it is reached directly.
+    pub(crate) async fn of(
+        topology: Topology,
+        server: u16,
+        folder: &Path,
+    ) -> Fallible<Option<Self>> {
+        match topology {
+            Topology::Session => Self::pooler("session", server, folder).await.map(Some),
+            Topology::Transaction => Self::pooler("transaction", server, folder).await.map(Some),
+            Topology::Haproxy => Self::balancer(server, folder).await.map(Some),
+            Topology::One
+            | Topology::Three
+            | Topology::Synchronous
+            | Topology::Asynchronous
+            | Topology::Valkey
+            | Topology::Sentinel => Ok(None),
+        }
+    }
+
     /// `PgBouncer` with its default settings but for the size of the pool: sessions are held for as long as their
     /// clients live, and there are more of them than the 20 of the default.
-    pub(crate) async fn pooler(mode: &str, server: u16, folder: &Path) -> Fallible<Self> {
+    async fn pooler(mode: &str, server: u16, folder: &Path) -> Fallible<Self> {
         let port = free_port()?;
         std::fs::create_dir_all(folder)?;
         let size = if mode == "session" { 150 } else { 20 };
@@ -46,7 +66,7 @@ impl Front {
     }
 
     /// `HAProxy` that ends connections on which nothing was said for two seconds.
-    pub(crate) async fn balancer(server: u16, folder: &Path) -> Fallible<Self> {
+    async fn balancer(server: u16, folder: &Path) -> Fallible<Self> {
         let port = free_port()?;
         std::fs::create_dir_all(folder)?;
         let config = format!(

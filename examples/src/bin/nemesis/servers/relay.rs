@@ -32,6 +32,11 @@ impl Relay {
         self.address.to_string()
     }
 
+    /// The port of that.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// From now on forwards to this one.
     pub(crate) fn turn_to(&self, server: &str) {
         self.target.send_replace(server.to_owned());

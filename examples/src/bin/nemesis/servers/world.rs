@@ -81,25 +81,13 @@ impl World {
             (topology == Topology::One).then(|| Disk::mount(&folder.join("postgres"))).flatten();
         let postgres = Postgres::create("postgres", &folder.join("postgres")).await?;
         let postgres_relay = Relay::to(&postgres.address()).await?;
-        let (_, port) =
-            postgres_relay.address().rsplit_once(':').map_or((String::new(), 0), |(host, port)| {
-                (host.to_owned(), port.parse().unwrap_or(0))
-            });
-        let front = match topology {
-            Topology::Session => {
-                Some(Front::pooler("session", port, &folder.join("pgbouncer")).await?)
-            }
-            Topology::Transaction => {
-                Some(Front::pooler("transaction", port, &folder.join("pgbouncer")).await?)
-            }
-            Topology::Haproxy => Some(Front::balancer(port, &folder.join("haproxy")).await?),
-            _ => None,
-        };
+        let front = Front::of(topology, postgres_relay.port(), &folder.join("front")).await?;
         let before = front.as_ref().map_or_else(|| postgres_relay.address(), Front::address);
         let postgres_line = Proxy::to(before).await?;
-        let program = match topology {
-            Topology::Valkey => std::env::var("RTBFLOW_NEMESIS_VALKEY")?,
-            _ => "redis-server".to_owned(),
+        let program = if topology == Topology::Valkey {
+            std::env::var("RTBFLOW_NEMESIS_VALKEY")?
+        } else {
+            "redis-server".to_owned()
         };
         let redis = vec![Redis::create(&program, "redis", &folder.join("redis-0")).await?];
         let address = redis.first().map(Redis::address).unwrap_or_default();

@@ -55,10 +55,7 @@ impl Ad<'_> {
             "bid_price": campaign.bid_price,
             "category": campaign.category,
         });
-        match fields {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
-        }
+        fields.as_object().cloned().unwrap_or_default()
     }
 
     fn record(&self, fields: Map<String, Value>) -> Outgoing {
