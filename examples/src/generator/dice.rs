@@ -27,19 +27,23 @@ impl Dice {
     }
 
     /// A number below `bound`, which is positive.
-    pub(super) fn below_i64(&mut self, bound: i64) -> i64 {
+    pub fn below_i64(&mut self, bound: i64) -> i64 {
         i64::try_from(self.below(u64::try_from(bound).unwrap_or(1))).unwrap_or(0)
     }
 
     /// True once in `many` times.
-    pub(super) fn one_in(&mut self, many: u64) -> bool {
+    pub fn one_in(&mut self, many: u64) -> bool {
         self.below(many) == 0
     }
 
+    /// A place in a list of this length; 0 if it is empty.
+    pub fn index(&mut self, length: usize) -> usize {
+        let length = u64::try_from(length).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.below(length)).unwrap_or(0)
+    }
+
     /// One of the list, which is not empty.
-    pub(super) fn pick<T: Copy + Default>(&mut self, list: &[T]) -> T {
-        let count = u64::try_from(list.len()).unwrap_or(1).max(1);
-        let index = usize::try_from(self.below(count)).unwrap_or(0);
-        list.get(index).copied().unwrap_or_default()
+    pub fn pick<T: Copy + Default>(&mut self, list: &[T]) -> T {
+        list.get(self.index(list.len())).copied().unwrap_or_default()
     }
 }

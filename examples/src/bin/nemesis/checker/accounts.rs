@@ -1,0 +1,37 @@
+//! What the accounts of all instances come to.
+
+use super::Classes;
+use crate::findings::Findings;
+use crate::fleet::Accounts;
+use crate::pipelines::Kind;
+
+/// Compares. One that was killed has left no account, and one whose partitions went to another with a commit that
+/// was not answered may not know what became of it: with these the sum may be less, and never more.
+pub(super) fn check(findings: &Findings, kind: Kind, accounts: &Accounts, expected: &Classes) {
+    let wanted = [
+        expected.decoded,
+        expected.filtered,
+        expected.late,
+        expected.duplicates,
+        expected.dead_lettered,
+        expected.skipped,
+    ];
+    let mut found = accounts.sum.classes();
+    let mut wanted = wanted.to_vec();
+    if kind == Kind::Ranking {
+        // Which of two snapshots is late depends on which partition was read first.
+        let [decoded, _, late, ..] = &mut found;
+        (decoded.1, late.1) = (decoded.1 + late.1, 0);
+    }
+    let is_whole = accounts.missing == 0 && accounts.revoked == 0;
+    findings.count("accounts compared", 1);
+    for ((class, found), wanted) in found.iter().zip(wanted.drain(..)) {
+        if *found > wanted || is_whole && *found < wanted {
+            findings.violation(&format!(
+                "{}: the accounts have {found} {class}, expected {wanted} ({} instances left none)",
+                kind.name(),
+                accounts.missing
+            ));
+        }
+    }
+}
