@@ -3,12 +3,13 @@
 use std::fmt::{Debug, Write};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
-use tracing::subscriber::set_default;
+use tracing::subscriber::{Interest, set_global_default};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::epoch::Memory;
@@ -21,20 +22,32 @@ use crate::source::{StreamSource, channel};
 use crate::staged::{Place, Staged};
 use crate::testing::builders::at;
 
-/// Keeps what is logged on this thread, a line each.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<String>>>);
+/// Keeps what is logged on one thread, a line each.
+#[derive(Clone)]
+struct Logged(ThreadId, Arc<Mutex<Vec<String>>>);
 
 impl Logged {
+    /// From now on what is logged on this thread. It is the process's: what another thread logs first, and nobody
+    /// keeps there, would else be kept nowhere.
+    fn begin() -> Self {
+        let logged = Self(thread::current().id(), Arc::default());
+        set_global_default(logged.clone()).unwrap();
+        logged
+    }
+
     fn with(&self, part: &str) -> Vec<String> {
-        let lines = self.0.lock().unwrap();
+        let lines = self.1.lock().unwrap();
         lines.iter().filter(|line| line.contains(part)).cloned().collect()
     }
 }
 
 impl Subscriber for Logged {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+        thread::current().id() == self.0
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -48,7 +61,7 @@ impl Subscriber for Logged {
     fn event(&self, event: &Event<'_>) {
         let mut line = LoggedLine::default();
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        self.1.lock().unwrap().push(line.0);
     }
 
     fn enter(&self, _: &Id) {}
@@ -113,8 +126,7 @@ async fn counted(
 #[tokio::test(start_paused = true)]
 async fn of_late_bad_and_refused_ones_the_first_is_logged_and_then_one_each_ten_seconds() {
     const TURNS: i64 = 125;
-    let logged = Logged::default();
-    let _logging = set_default(logged.clone());
+    let logged = Logged::begin();
     let (mut pusher, source) = channel("seconds", 10);
     let running = tokio::spawn(counted(source, None, pending()));
     for turn in (1_000..).step_by(10).take(usize::try_from(TURNS).unwrap()) {
