@@ -65,10 +65,10 @@ fn score(bid: i64, metrics: Option<&Hash>) -> i128 {
     1_000_000 * i128::from(bid) * 1_000 * (clicks + 20) / (impressions + 1_000)
 }
 
+/// As each server writes it: with digits only, or with an exponent.
+#[expect(clippy::cast_possible_truncation, reason = "a score is far below 64 bits")]
 fn millionths(text: &str) -> i128 {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000".chars()).take(6).collect();
-    format!("{whole}{digits}").parse().unwrap_or(i128::MIN / 2)
+    text.parse::<f64>().map_or(i128::MIN / 2, |score| (score * 1e6).round() as i128)
 }
 
 /// Whether two scores are one, but for the last digit of a binary fraction.
@@ -152,4 +152,18 @@ async fn rankings(
         found.insert(key.clone(), members.into_iter().map(member).collect());
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_is_read_however_it_is_written() {
+        for text in ["22117.882117882118", "2.2117882117882118e+4"] {
+            assert!(is_score(text, 22_117_882_117), "{text}");
+            assert!(!is_score(text, 22_117_882_217), "{text}");
+        }
+        assert!(!is_score("", 0));
+    }
 }
