@@ -156,6 +156,7 @@ impl Run<'_> {
             postgres: primaries.postgres(),
             redis: primaries.redis(),
             budgets: &budgets,
+            forgets: self.topology.forgets(),
             findings,
         };
         checker::check(&contents, &fleet).await?;

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::pipelines::Keeps;
+
 /// A combination of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Topology {
@@ -44,6 +46,21 @@ impl Topology {
     /// Whether there are three brokers.
     pub(crate) fn has_cluster(self) -> bool {
         self == Self::Three
+    }
+
+    /// The place that loses what was committed last when a replica that is behind takes over.
+    pub(crate) fn forgets(self) -> Option<Keeps> {
+        match self {
+            Self::Asynchronous => Some(Keeps::Postgres),
+            Self::Sentinel => Some(Keeps::Redis),
+            Self::One
+            | Self::Three
+            | Self::Session
+            | Self::Transaction
+            | Self::Haproxy
+            | Self::Synchronous
+            | Self::Valkey => None,
+        }
     }
 
     /// Whether Postgres has a standby.

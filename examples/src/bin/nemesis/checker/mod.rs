@@ -21,7 +21,7 @@ use rtbflow_examples::topics::SystemTopic;
 use crate::Fallible;
 use crate::findings::Findings;
 use crate::fleet::Fleet;
-use crate::pipelines::Kind;
+use crate::pipelines::{Keeps, Kind};
 use crate::servers::{connect_postgres, connect_redis};
 use crate::traffic::Budget;
 
@@ -79,6 +79,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) postgres: String,
     pub(crate) redis: String,
     pub(crate) budgets: &'a [Budget],
+    /// The place that may have lost what was committed last.
+    pub(crate) forgets: Option<Keeps>,
     pub(crate) findings: &'a Findings,
 }
 
@@ -130,7 +132,12 @@ pub(crate) async fn check(contents: &Contents<'_>, fleet: &Fleet) -> Fallible {
     letters.check(findings, contents.brokers).await?;
     for kind in Kind::ALL {
         let classes = expected.get(&kind).copied().unwrap_or_default();
-        accounts::check(findings, kind, &fleet.accounts(kind), &classes);
+        accounts::check(
+            findings,
+            (kind, contents.forgets == Some(kind.keeps())),
+            &fleet.accounts(kind),
+            &classes,
+        );
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::process::{Process, command, signal};
 use crate::Fallible;
+use crate::load::stretched;
 
 const LONGEST_RECOVERY: Duration = Duration::from_secs(120);
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
@@ -92,7 +93,7 @@ impl Brokers {
     /// Ends a broker by this signal, and waits until it is gone.
     pub(crate) async fn stop(&mut self, node: usize, name: &str) -> Fallible {
         self.signal(node, name)?;
-        let deadline = Instant::now() + LONGEST_RECOVERY;
+        let deadline = Instant::now() + stretched(LONGEST_RECOVERY);
         while self.pid(node).is_some() {
             self.again.retain_mut(|process| process.ended().is_none());
             if Instant::now() > deadline {
@@ -130,7 +131,7 @@ impl Brokers {
                 self.start(node)?;
             }
         }
-        let deadline = Instant::now() + LONGEST_RECOVERY;
+        let deadline = Instant::now() + stretched(LONGEST_RECOVERY);
         while !self.are_well().await {
             if Instant::now() > deadline {
                 return Err("the brokers are not well again".into());
