@@ -16,7 +16,7 @@ set -euo pipefail
 t=$(mktemp -d); trap 'rm -rf "$t"' EXIT; cd "$t"; mkdir go
 python3 -m venv v; v/bin/pip install -q --disable-pip-version-check avro==1.12.2 fastavro==1.13.1
 cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
 <dependencies><dependency><groupId>org.apache.avro</groupId><artifactId>avro</artifactId><version>1.12.2</version></dependency></dependencies></project>
 X
 mvn -q dependency:copy-dependencies -DoutputDirectory="$t/jars" >/dev/null
