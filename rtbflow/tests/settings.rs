@@ -227,6 +227,10 @@ fn windows_without_a_length_are_refused() {
     assert_windows!(CountWindow::of(0).ttl(SECOND), "its windows are of 0 records");
     assert_windows!(CountWindow::of(3).ttl(NEVER), "its keys are forgotten at once");
     assert_windows!(CountWindow::of(3).ttl(SECOND).every(0), "its windows are 0 records apart");
+    const BETWEEN: &str = "records between two are in none; `filter` the records that are wanted";
+    let millisecond = Duration::from_millis(1);
+    assert_windows!(Sliding::of(SECOND).every(SECOND + millisecond).late(Late::Drop), BETWEEN);
+    assert_windows!(CountWindow::of(3).ttl(SECOND).every(4), BETWEEN);
     let both = refused(|flow| {
         let windows = Sliding::of(NEVER).every(micros).late(Late::Drop);
         flow.key_by(|n| n % 2).window(windows).early(NEVER).count("counts")

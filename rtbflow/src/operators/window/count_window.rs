@@ -81,8 +81,9 @@ impl CountWindow {
 }
 
 impl CountWindow<Duration> {
-    /// Windows of a key's last records, of all that there are at first, one after every `slide` of them. The
-    /// aggregate has to [`Merge`]; a result costs as many merges as two times the size over the slide.
+    /// Windows of a key's last records, of all that there are at first, one after every `slide` of them, which must not
+    /// be more than a window has. The aggregate has to [`Merge`]; a result costs as many merges as two times the size
+    /// over the slide.
     pub fn every(self, slide: u64) -> SlidingCount {
         SlidingCount { size: self.size, slide, ttl: self.ttl }
     }
@@ -98,11 +99,17 @@ impl SlidingCount {
         let long = Error::unless(size > 0, || {
             "its windows are of 0 records; give them 1 or more".to_owned()
         });
+        let whole = Error::unless(size == 0 || slide <= size, || {
+            format!(
+                "its windows are of {size} records, one every {slide}, so that records between two are in none; \
+                 `filter` the records that are wanted and take `CountWindow::of({size})`"
+            )
+        });
         let kept = Error::unless(!ttl.is_zero(), || {
             "its keys are forgotten at once (`ttl`); keep them for longer than the records of a window take"
                 .to_owned()
         });
-        Error::all([long, apart, kept])
+        Error::all([long, apart, whole, kept])
     }
 
     /// Whether a part ends before the record with this number, counted from 0: where a window begins or
@@ -218,6 +225,17 @@ impl<K, T, F, A: Aggregate<T>> CountLogic<K, T, F, A> {
 const VERSION: u16 = 1;
 
 impl<S> Run<S> {
+    /// What lies before the window of the next result is not needed any more.
+    #[inline]
+    fn forget(&mut self, windows: SlidingCount) {
+        let next_end = self.count.div_ceil(windows.slide) * windows.slide;
+        // Of the first windows, which have fewer records, all is.
+        let needed = next_end.saturating_sub(windows.size);
+        while self.parts.len() > 1 && self.parts.get(1).is_some_and(|next| next.from <= needed) {
+            self.parts.pop_front();
+        }
+    }
+
     /// Adds a record; returns what is made of a window's state, and the window, if a result is due.
     fn add<T, A, R>(
         &mut self,
@@ -241,13 +259,7 @@ impl<S> Run<S> {
         };
         part.window = Window { start: part.window.start.min(at), end: part.window.end.max(after) };
         aggregate.add(&mut part.state, record);
-        // What lies before the window of the next result is not needed any more.
-        let next_end = self.count.div_ceil(windows.slide) * windows.slide;
-        // Of the first windows, which have fewer records, all is.
-        let needed = next_end.saturating_sub(windows.size);
-        while self.parts.len() > 1 && self.parts.get(1).is_some_and(|next| next.from <= needed) {
-            self.parts.pop_front();
-        }
+        self.forget(windows);
         if !self.count.is_multiple_of(windows.slide) {
             return None;
         }

@@ -20,19 +20,16 @@ impl Grid {
         at.wrapping_sub(self.offset_ms).rem_euclid(self.slide_ms)
     }
 
-    /// The slice that a time belongs to, `(start, end)`; none between windows.
+    /// The slice that a time belongs to, `(start, end)`.
     #[inline]
-    pub(crate) fn slice_of(self, at: i64) -> Option<(i64, i64)> {
+    pub(crate) fn slice_of(self, at: i64) -> (i64, i64) {
         let into = self.into_slide(at);
-        if self.size_ms < self.slide_ms && into >= self.size_ms {
-            return None;
-        }
         let (start, end) = match self.border_ms {
             0 => (0, self.slide_ms),
             border if into < border => (0, border),
             border => (border, self.slide_ms),
         };
-        Some((at.saturating_sub(into - start), at.saturating_add(end - into)))
+        (at.saturating_sub(into - start), at.saturating_add(end - into))
     }
 
     /// The end of the first window that ends at this time or after it.

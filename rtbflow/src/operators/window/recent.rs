@@ -57,11 +57,11 @@ mod tests {
             let grid = Sliding::of(ms(size)).every(ms(slide)).offset(ms(offset)).grid;
             let mut recent = Recent::new(grid);
             assert_eq!(recent.find(5), None);
-            recent.note(grid.slice_of(1_000_000).unwrap());
-            recent.note(grid.slice_of(10).unwrap());
+            recent.note(grid.slice_of(1_000_000));
+            recent.note(grid.slice_of(10));
             let newest = recent.newest.1;
             for at in (newest - 9_000)..newest {
-                let end = grid.slice_of(at).unwrap().1;
+                let end = grid.slice_of(at).1;
                 let behind = usize::try_from((newest - end) / recent.slide_ms).unwrap();
                 let found = recent.find(at);
                 assert!(

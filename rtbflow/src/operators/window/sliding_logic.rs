@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::barrier::Class;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::operators::window::aggregate::Merge;
@@ -132,20 +131,8 @@ where
     where
         F: Fn(&T) -> K,
     {
-        let key = (self.key)(&record.value);
-        let Self { keys, arrivals, aggregate, changed, .. } = self;
-        let at = match keys.position(&key) {
-            Some(at) if keys.at(at).is_some_and(|(_, lane)| !lane.parts.is_empty()) => at,
-            known => {
-                *arrivals += 1;
-                let lane = Lane::new(*arrivals);
-                match known {
-                    // It was forgotten, and stands behind all others now, as it does after a restart.
-                    Some(at) => keys.renew(at, key, lane),
-                    None => keys.insert_new(key, lane),
-                }
-            }
-        };
+        let at = self.place_of((self.key)(&record.value));
+        let Self { keys, aggregate, changed, .. } = self;
         let Some(lane) = keys.at_mut(at) else {
             Error::broken("the key of a record was not added").spoil_epoch();
             return (at, false);
@@ -165,14 +152,36 @@ where
             changed.push(at);
         }
         if is_new && slice_end < self.due {
-            self.due =
-                self.due.min(self.grid.end_from(slice_end.max(self.passed.saturating_add(1))));
+            self.note_due(slice_end);
             out.due_at(Timestamp::from_millis(self.due));
         }
         (at, early)
     }
 
-    /// A record of a slice that the watermark has passed, or of none.
+    /// The first window that has a slice in it may be due before all others.
+    fn note_due(&mut self, slice_end: i64) {
+        let first = self.grid.end_from(slice_end.max(self.passed.saturating_add(1)));
+        self.due = self.due.min(first);
+    }
+
+    /// Where a key stands among the others, which it does from now on if it has nothing there.
+    #[inline]
+    fn place_of(&mut self, key: K) -> usize {
+        match self.keys.position(&key) {
+            Some(at) if self.keys.at(at).is_some_and(|(_, lane)| !lane.parts.is_empty()) => at,
+            known => {
+                self.arrivals += 1;
+                let lane = Lane::new(self.arrivals);
+                match known {
+                    // It was forgotten, and stands behind all others now, as it does after a restart.
+                    Some(at) => self.keys.renew(at, key, lane),
+                    None => self.keys.insert_new(key, lane),
+                }
+            }
+        }
+    }
+
+    /// A record of a slice that the watermark has passed.
     #[inline(never)]
     fn on_other_record(&mut self, record: Record<T>, out: &mut Outbox<Out<K, T, Sliding<L>, A>>)
     where
@@ -180,12 +189,7 @@ where
     {
         let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
         let allowed = Windows::allowed_lateness(&self.windows);
-        let Some((start, end)) = self.grid.slice_of(at) else {
-            if at.saturating_add(self.lateness_ms) < watermark {
-                return self.windows.late().late(record, record_end(at), allowed, out);
-            }
-            return out.account(Class::Filtered, record.origin);
-        };
+        let (start, end) = self.grid.slice_of(at);
         let last = self.grid.last_end(start);
         if self.is_over(last, watermark) {
             return self.windows.late().late(record, Timestamp::from_millis(last), allowed, out);
@@ -207,11 +211,6 @@ where
     }
 }
 
-/// The end that a late record between two windows is reported to be late for.
-fn record_end(at: i64) -> Timestamp {
-    Timestamp::from_millis(at.saturating_add(1))
-}
-
 impl<K, T, F, L, A> Logic for SlidingLogic<K, T, F, L, A>
 where
     K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
@@ -229,12 +228,11 @@ where
     #[inline]
     fn on_record(&mut self, record: Record<T>, out: &mut Outbox<Self::Out>) {
         let (at, watermark) = (record.timestamp.as_millis(), out.watermark_before().as_millis());
-        let found = self.recent.find(at).or_else(|| {
-            let slice = self.grid.slice_of(at)?;
+        let (end, behind) = self.recent.find(at).unwrap_or_else(|| {
+            let slice = self.grid.slice_of(at);
             self.recent.note(slice);
-            Some((slice.1, 0))
+            (slice.1, 0)
         });
-        let Some((end, behind)) = found else { return self.on_other_record(record, out) };
         if end <= watermark {
             return self.on_other_record(record, out);
         }

@@ -64,8 +64,7 @@ where
         if let (Some(first), Some(newest)) = (unseen().min(), unseen().max()) {
             let from = self.grid.end_from(first.max(watermark.saturating_add(1)));
             // Near the ends of all time, where times saturate, a slice may end where none is.
-            let (start, _) =
-                self.grid.slice_of(newest.saturating_sub(1)).unwrap_or((newest, newest));
+            let (start, _) = self.grid.slice_of(newest.saturating_sub(1));
             self.correct(at, (from, self.grid.last_end(start)), watermark, out);
         }
         if self.keys.at_mut(at).is_some_and(Lane::seen) {
