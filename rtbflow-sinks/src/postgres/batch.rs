@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use rtbflow::epoch::{Anchor as _, RefusedResult};
 use rtbflow::sink::{Place, Staged, StagedRows};
-use rtbflow::{Origin, Result};
+use rtbflow::{Error, Origin, Result};
 
 use crate::postgres::cell::Kind;
 use crate::postgres::columns::Columns;
@@ -52,6 +52,17 @@ impl StagedRows for SinkBatch {
 }
 
 impl SinkBatch {
+    /// Whether its sink was put together rightly. A job asks the sink before anything is read; whoever drives a sink by
+    /// hand may not, and must not find rows without a column that was named twice.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let wrong = match self {
+            Self::Rows(plan, _) => plan.wrong.as_ref(),
+            Self::Totals(plan, _) => plan.wrong.as_ref(),
+            Self::Own(..) => None,
+        };
+        wrong.map_or(Ok(()), |wrong| Err(Error::config(wrong)))
+    }
+
     /// Where its statement stands among those of a commit, the same in every commit of every instance.
     pub(crate) fn order(&self) -> (usize, &str) {
         match self {
@@ -74,6 +85,8 @@ pub(crate) struct RowsPlan {
     pub(crate) kinds: Vec<Kind>,
     /// What it does, for messages.
     pub(crate) attempted: String,
+    /// What is wrong with the sink: its rows are not written.
+    pub(crate) wrong: Option<String>,
 }
 
 /// Gathers rows for a statement.
@@ -148,6 +161,7 @@ impl<T> RowsStage<T> {
                 names: self.columns.list.iter().map(|column| column.name.clone()).collect(),
                 kinds: self.columns.list.iter().map(|column| column.kind).collect(),
                 attempted: attempted(),
+                wrong: self.columns.validate().err().map(|error| error.report()),
             })
         });
         out.push(SinkBatch::Rows(Arc::clone(plan), rows).staged(self.place, count));

@@ -77,7 +77,10 @@ impl<'a> Groups<'a> {
             }
             let group = match groups.entry(batch.order()) {
                 Entry::Occupied(group) => group.into_mut(),
-                Entry::Vacant(entry) => entry.insert(Group::of(batch)),
+                Entry::Vacant(entry) => {
+                    batch.validate().map_err(FailedStatement::alone)?;
+                    entry.insert(Group::of(batch))
+                }
             };
             group.add(batch, picked).map_err(FailedStatement::alone)?;
         }

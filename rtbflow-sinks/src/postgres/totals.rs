@@ -34,6 +34,8 @@ pub(crate) struct TotalsPlan {
     pub(crate) table: String,
     pub(crate) keys: Vec<(String, Kind)>,
     pub(crate) values: Vec<(String, Kind, ColumnFold)>,
+    /// What is wrong with the sink: its rows are not written.
+    pub(crate) wrong: Option<String>,
 }
 
 impl TotalsPlan {

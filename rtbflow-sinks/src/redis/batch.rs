@@ -45,6 +45,15 @@ impl SinkBatch {
         Staged::new(place, self.origins.len(), self)
     }
 
+    /// Whether its sink was put together rightly. A job asks the sink before anything is read; whoever drives a sink by
+    /// hand may not.
+    pub(crate) fn validate(&self) -> Result<()> {
+        match &self.work {
+            Work::Merges(Merges { wrong: Some(wrong), .. }) => Err(Error::config(wrong)),
+            Work::Merges(_) | Work::Operations(_) => Ok(()),
+        }
+    }
+
     /// The pieces to be sent, without the rows that were refused. `apart`: row by row, so that the place
     /// can say which of them it refuses.
     pub(crate) fn pieces(&self, staged: &Staged, apart: bool) -> Vec<Piece<'_>> {

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 /// What a sink that merges has staged.
 pub(crate) struct Merges {
+    /// What is wrong with the sink: nothing of it is merged.
+    pub(crate) wrong: Option<String>,
     /// The arguments of `merge_layout`; see `commit.lua`.
     pub(crate) layout: Vec<String>,
     pub(crate) adds: Vec<&'static str>,

@@ -39,7 +39,7 @@ impl<'a> Plan<'a> {
     /// The plan for an epoch.
     ///
     /// # Errors
-    /// If something was staged for this place by a sink of another.
+    /// If something was staged for this place by a sink of another, or by one that is put together wrongly.
     pub(crate) fn new(place: Place, number: usize, epoch: &'a Epoch) -> Result<Self> {
         let mut batches = Vec::new();
         for (number, staged) in epoch.staged.iter().enumerate() {
@@ -50,6 +50,7 @@ impl<'a> Plan<'a> {
             let batch = staged.batch::<SinkBatch>().ok_or_else(|| {
                 Error::permanent("commit to Redis what no sink of this place has staged: let this `Redis` make the sink")
             })?;
+            batch.validate()?;
             let pieces = batch.pieces(staged, false);
             batches.push(Planned { number, staged, batch, apart: false, pieces });
         }

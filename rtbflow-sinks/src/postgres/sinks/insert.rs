@@ -156,6 +156,8 @@ impl<T> fmt::Debug for Insert<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::batch::SinkBatch;
+    use crate::postgres::groups::{Groups, Picked};
 
     #[test]
     fn all_columns_that_do_not_fit_are_one_error() {
@@ -168,5 +170,33 @@ mod tests {
         assert!(error.is_config() && error.report().contains("2 errors"), "{error:?}");
         assert!(error.report().contains("\"n\" is named twice"), "{error:?}");
         assert!(postgres.insert("t").bigint("n", |n: &i64| *n).now("at").validate().is_ok());
+    }
+
+    #[test]
+    fn a_column_named_twice_is_an_error_for_whoever_drives_the_sink_by_hand_too() {
+        let postgres = Postgres::connect_to("postgres://rtb@localhost/rtb").build().unwrap();
+        let commit = |sink: &mut dyn Sink<i64>| {
+            sink.write(&Record::derived(1, Timestamp::default()));
+            let mut staged = Vec::new();
+            sink.stage(&mut staged);
+            let batch = staged[0].batch::<SinkBatch>().unwrap();
+            Groups::of([(batch, Picked::All)]).map(drop).map_err(|failed| failed.error)
+        };
+        assert!(commit(&mut postgres.insert("t").bigint("n", |n: &i64| *n)).is_ok());
+        for sink in [
+            &mut postgres.insert("t").bigint("n", |n: &i64| *n).bigint("n", |n| *n)
+                as &mut dyn Sink<i64>,
+            &mut postgres
+                .upsert("t")
+                .key_bigint("k", |n: &i64| *n)
+                .add("n", |n| *n)
+                .add("n", |n| *n),
+        ] {
+            let error = commit(sink).unwrap_err();
+            assert!(
+                error.is_config() && error.report().contains("\"n\" is named twice"),
+                "{error:?}"
+            );
+        }
     }
 }

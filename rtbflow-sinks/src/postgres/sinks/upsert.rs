@@ -142,6 +142,7 @@ impl<T: 'static> Upsert<T> {
             values: values
                 .map(|(column, fold)| (column.name.clone(), column.kind, *fold))
                 .collect(),
+            wrong: self.columns_fit().err().map(|error| error.report()),
         }
     }
 

@@ -193,17 +193,21 @@ impl<T> MergeHash<T> {
         if self.expire == Some(Duration::ZERO) {
             mistakes.push("its hashes expire at once; give `expire` a longer time".to_owned());
         }
-        let (adds, sets) =
-            (self.adds.iter().map(|(name, _)| *name), self.sets.iter().map(|(name, _)| *name));
-        let fields = adds.chain(sets).chain(self.ratios.iter().map(|ratio| ratio.name));
-        let mut known = BTreeSet::new();
-        let twice: BTreeSet<_> = fields.filter(|field| !known.insert(*field)).collect();
         mistakes.extend(
-            twice
+            self.named_twice()
                 .iter()
                 .map(|field| format!("the field {field:?} is named twice; leave one of them out")),
         );
         mistakes
+    }
+
+    /// The fields that two settings write.
+    fn named_twice(&self) -> BTreeSet<&'static str> {
+        let (adds, sets) =
+            (self.adds.iter().map(|(name, _)| *name), self.sets.iter().map(|(name, _)| *name));
+        let fields = adds.chain(sets).chain(self.ratios.iter().map(|ratio| ratio.name));
+        let mut known = BTreeSet::new();
+        fields.filter(|field| !known.insert(*field)).collect()
     }
 
     /// The arguments of `merge_layout`; see `commit.lua`.
@@ -279,6 +283,7 @@ impl<T: 'static> Sink<T> for MergeHash<T> {
         }
         self.index.clear();
         let work = Merges {
+            wrong: self.validate().err().map(|error| error.report()),
             layout: self.layout(),
             adds: self.adds.iter().map(|(name, _)| *name).collect(),
             sets: self.sets.iter().map(|(name, _)| *name).collect(),
@@ -319,6 +324,11 @@ mod tests {
         let sink = sink.ratio("ctr", "clicks", "views", 6).set("clicks", |n| *n);
         let sink = sink.newest(|n| n.to_string(), "start").expire(Duration::ZERO);
         let error = sink.validate().unwrap_err();
+        let (mut driven_by_hand, mut staged) = (sink, Vec::new());
+        driven_by_hand.write(&Record::derived(1, rtbflow::Timestamp::default()));
+        driven_by_hand.stage(&mut staged);
+        let refused = staged[0].batch::<SinkBatch>().unwrap().validate().unwrap_err();
+        assert_eq!(refused.report(), error.report());
         assert!(error.is_config(), "{error:?}");
         for says in [
             "4 errors",
