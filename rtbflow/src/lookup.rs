@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -46,12 +47,14 @@ impl From<Error> for Failed {
 ///
 /// ```
 /// use std::collections::HashMap;
+/// use std::num::NonZeroUsize;
 /// use futures::executor::block_on;
 /// use futures::future::try_join3;
 /// use rtbflow::operators::Batched;
 ///
 /// // A service that knows even numbers, and says how many it was asked for.
-/// let halves = Batched::new(100, |keys: Vec<u32>| async move {
+/// const MOST: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+/// let halves = Batched::new(MOST, |keys: Vec<u32>| async move {
 ///     let even = keys.iter().filter(|key| *key % 2 == 0);
 ///     Ok(even.map(|key| (*key, (key / 2, keys.len()))).collect::<HashMap<_, _>>())
 /// });
@@ -61,7 +64,7 @@ impl From<Error> for Failed {
 pub struct Batched<K, V>(Arc<BatchedFetch<K, V>>);
 
 struct BatchedFetch<K, V> {
-    most: usize,
+    most: NonZeroUsize,
     fetch: Box<dyn Fn(Vec<K>) -> Fetched<K, V> + Send + Sync>,
     open: Mutex<Option<Open<K, V>>>,
 }
@@ -96,10 +99,13 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Fetches by this function, at most this many keys at a time, at least one. It answers with what it found; keys that
-    /// are not there are left out.
+    /// Fetches by this function, at most this many keys at a time. It answers with what it found; keys that are not there
+    /// are left out.
+    ///
+    /// None would be too few, and no pipeline could refuse that as it is drawn, since it calls a closure that calls
+    /// this: so the type has no zero.
     #[must_use]
-    pub fn new<F, R>(most: usize, fetch: F) -> Self
+    pub fn new<F, R>(most: NonZeroUsize, fetch: F) -> Self
     where
         F: Fn(Vec<K>) -> R + Send + Sync + 'static,
         R: Future<Output = Result<HashMap<K, V>>> + Send + 'static,
@@ -118,9 +124,6 @@ where
     ) -> impl Future<Output = Result<Option<V>, Failed>> + Send + 'static + use<K, V> {
         let batched = self.clone();
         async move {
-            Error::unless(batched.0.most > 0, || {
-                "ask for at most 0 keys at a time; give `Batched::new` 1 or more".to_owned()
-            })?;
             let (answers, gate) = batched.join(key.clone());
             if let Some(gate) = gate {
                 after_the_others().await;
@@ -139,7 +142,7 @@ where
         if let Some(open) = &*slot
             && let Some(answers) = open.answers.upgrade()
             && let Some(keys) = &mut *open.keys.lock().unwrap_or_else(PoisonError::into_inner)
-            && keys.len() < self.0.most
+            && keys.len() < self.0.most.get()
         {
             keys.push(key);
             return (answers, None);
@@ -182,9 +185,12 @@ mod tests {
     use super::*;
 
     /// Answers with the number of the call; how many keys each had is noted.
+    const TEN: NonZeroUsize = NonZeroUsize::new(10).unwrap();
+
     fn counting(most: usize) -> (Batched<u32, usize>, Arc<Mutex<Vec<usize>>>) {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&calls);
+        let most = NonZeroUsize::new(most).unwrap();
         let batched = Batched::new(most, move |keys: Vec<u32>| {
             let mut noted = noted.lock().unwrap();
             noted.push(keys.len());
@@ -232,7 +238,7 @@ mod tests {
     fn what_nobody_waits_for_any_more_ends_and_the_next_begins_anew() {
         let asked = Arc::new(Mutex::new(0));
         let counter = Arc::clone(&asked);
-        let batched: Batched<u32, u32> = Batched::new(10, move |keys| {
+        let batched: Batched<u32, u32> = Batched::new(TEN, move |keys| {
             *counter.lock().unwrap() += 1;
             let hangs = keys.contains(&0);
             async move { if hangs { pending().await } else { Ok(HashMap::new()) } }
@@ -252,7 +258,7 @@ mod tests {
     #[test]
     fn all_learn_why_a_call_failed() {
         let batched: Batched<u32, u32> =
-            Batched::new(10, |_| async { Err(Error::transient("ask the service")) });
+            Batched::new(TEN, |_| async { Err(Error::transient("ask the service")) });
         for failed in block_on(join_all([batched.get(1), batched.get(2)])) {
             let Err(Failed::Error(error)) = failed else { panic!("{failed:?}") };
             assert!(error.is_transient() && error.to_string().contains("ask the service"));

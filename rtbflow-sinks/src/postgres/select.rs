@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,7 +15,7 @@ use crate::postgres::row::{FromColumn, Row};
 use crate::postgres::value::{Scalar, Value};
 
 /// The most keys that go into one statement.
-const MOST_KEYS: usize = 1_000;
+const MOST_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 impl Postgres {
     /// Looks up rows of a table by one of its columns: for [`lookup`](rtbflow::KeyedFlow::lookup). `read` makes

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,7 +15,7 @@ use crate::redis::place::Redis;
 use crate::redis::reply::unreadable;
 
 /// The most keys that go into one round trip.
-const MOST_KEYS: usize = 1_000;
+const MOST_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 /// What a key stands for, unless it is something that cannot be used.
 type Answer<V> = Result<V, BadRecord>;
