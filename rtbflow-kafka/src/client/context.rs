@@ -30,6 +30,10 @@ pub(crate) enum Rebalance {
     Revoke,
 }
 
+/// What librdkafka says, as an error that is fatal for a client, where the brokers do not let a transaction be open for
+/// as long as it asks for. Another client asks for less then, and the log says so once.
+const TIMEOUT_TOO_LONG: &str = "Transaction timeout is larger than the maximum";
+
 /// What librdkafka's log lines about lost connections and requests without an answer begin with.
 const ABOUT_BROKERS: &[&str] = &["FAIL", "REQTMOUT", "GETPID", "COMMITFAIL"];
 /// What it says of brokers that are away.
@@ -136,6 +140,29 @@ impl Callbacks {
         self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
+    /// What librdkafka says where it is debugged: a part of it always is, for the ids of topics.
+    fn log_debug(&self, facility: &str, message: &str) {
+        if message.contains(NEW_ID) {
+            self.new_topic_ids.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.debugs {
+            debug!(client = self.client, facility, "librdkafka: {message}");
+        }
+    }
+
+    /// A broker is away: it is said at once, and then now and again.
+    fn log_away(&self, code: RDKafkaErrorCode, reason: &str) {
+        let client = &self.client;
+        match self.outages.report() {
+            OutageReport::First => warn!(client, "a Kafka broker is unreachable: {reason}"),
+            OutageReport::Ongoing(time) => {
+                let seconds = time.as_secs();
+                warn!(client, "a Kafka broker has been unreachable for {seconds} s: {reason}");
+            }
+            OutageReport::Repeated => debug!(client, "Kafka: {code}: {reason}"),
+        }
+    }
+
     /// From now on rebalances are answered at once: the consumer is about to be dropped.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -146,7 +173,8 @@ impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.serve();
         let (client, message) = (&self.client, self.secrets.scrub(message));
-        if ABOUT_BROKERS.contains(&facility) && !matches!(level, RDKafkaLogLevel::Debug) {
+        let is_noted = ABOUT_BROKERS.contains(&facility) || message.contains(TIMEOUT_TOO_LONG);
+        if is_noted && !matches!(level, RDKafkaLogLevel::Debug) {
             // Errors come once more, by `error`.
             debug!(client, facility, "librdkafka: {message}");
             return;
@@ -160,14 +188,7 @@ impl ClientContext for Callbacks {
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 info!(client, facility, "librdkafka: {message}");
             }
-            RDKafkaLogLevel::Debug => {
-                if message.contains(NEW_ID) {
-                    self.new_topic_ids.fetch_add(1, Ordering::Relaxed);
-                }
-                if self.debugs {
-                    debug!(client, facility, "librdkafka: {message}");
-                }
-            }
+            RDKafkaLogLevel::Debug => self.log_debug(facility, &message),
         }
     }
 
@@ -183,14 +204,9 @@ impl ClientContext for Callbacks {
             return;
         };
         if AWAY.contains(&code) {
-            match self.outages.report() {
-                OutageReport::First => warn!(client, "a Kafka broker is unreachable: {reason}"),
-                OutageReport::Ongoing(time) => {
-                    let seconds = time.as_secs();
-                    warn!(client, "a Kafka broker has been unreachable for {seconds} s: {reason}");
-                }
-                OutageReport::Repeated => debug!(client, "Kafka: {code}: {reason}"),
-            }
+            self.log_away(code, &reason);
+        } else if reason.contains(TIMEOUT_TOO_LONG) {
+            debug!(client, "Kafka: {code}: {reason}");
         } else {
             warn!(client, "Kafka: {code}: {reason}");
         }
