@@ -1,6 +1,6 @@
 //! One commit: a transaction per epoch, if the place stands where the epoch began.
 
-use rdkafka::producer::Producer;
+use rdkafka::producer::{BaseProducer, Producer};
 use rtbflow::barrier::Gathered;
 use rtbflow::epoch::{Epoch, Step, Verdict};
 use rtbflow::sink::Place;
@@ -13,6 +13,7 @@ use crate::anchor::positions::{Positions, write_positions};
 use crate::anchor::session::{Session, TaskProducer};
 use crate::anchor::target::Target;
 use crate::anchor::transaction::{abort, send_all};
+use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::Sending;
@@ -66,35 +67,45 @@ impl Session {
     }
 
     fn decide(&mut self, target: &Target<'_>, plan: &Plan, deadline: Deadline) -> Result<Verdict> {
-        let step = |positions: &Positions| positions.step(&plan.epoch);
         // What this producer has read and written is where the place stands, for as long as it is not refused: in the
         // usual case nothing is read.
-        let known = self.producer.as_ref().map(|current| step(&current.positions));
-        if known != Some(Step::Apply) {
-            // What this producer knows may be out of date: another may have come since.
-            let read = self.read_positions(target)?;
-            match read.map(|positions| (step(&positions), positions)) {
-                Some((Step::Fenced, _)) => return Ok(Verdict::Fenced),
-                Some((Step::Applied, positions)) => {
-                    self.note_applied(plan, positions);
-                    return Ok(Verdict::COMMITTED);
-                }
-                // Only now, and never before the positions have shown this owner's mark: a new producer fences the one
-                // that another instance may have.
-                Some((Step::Apply, _)) | None => {}
-            }
-            let positions = &self.renew_producer(target, deadline)?.positions;
-            match step(positions) {
-                Step::Fenced => return Ok(Verdict::Fenced),
-                Step::Applied => {
-                    let positions = positions.clone();
-                    self.note_applied(plan, positions);
-                    return Ok(Verdict::COMMITTED);
-                }
-                Step::Apply => {}
-            }
+        let known = self.producer.as_ref().map(|current| current.positions.step(&plan.epoch));
+        if known != Some(Step::Apply)
+            && let Some(verdict) = self.decide_anew(target, plan, deadline)?
+        {
+            return Ok(verdict);
         }
         self.apply(target, plan, deadline).map(|()| Verdict::COMMITTED)
+    }
+
+    /// What this producer knows may be out of date, as another may have come since: the verdict, unless the epoch is
+    /// to be applied, by a new producer then.
+    fn decide_anew(
+        &mut self,
+        target: &Target<'_>,
+        plan: &Plan,
+        deadline: Deadline,
+    ) -> Result<Option<Verdict>> {
+        let read = self.read_positions(target)?;
+        if let Some(verdict) = read.and_then(|positions| self.verdict_at(plan, positions)) {
+            return Ok(Some(verdict));
+        }
+        // Only now, and never before the positions have shown this owner's mark: a new producer fences the one
+        // that another instance may have.
+        let positions = self.renew_producer(target, deadline)?.positions.clone();
+        Ok(self.verdict_at(plan, positions))
+    }
+
+    /// The verdict where the place stands there; none if the epoch is to be applied.
+    fn verdict_at(&mut self, plan: &Plan, positions: Positions) -> Option<Verdict> {
+        match positions.step(&plan.epoch) {
+            Step::Fenced => Some(Verdict::Fenced),
+            Step::Applied => {
+                self.note_applied(plan, positions);
+                Some(Verdict::COMMITTED)
+            }
+            Step::Apply => None,
+        }
     }
 
     /// Where the place stands, without disturbing anybody; `None` if a transaction of another instance leaves
@@ -146,17 +157,15 @@ impl Session {
             Error::broken(&format!("task {} commits to Kafka without a producer", target.task))
         })?;
         self.restoring = None;
-        let known = self.lengths.take().filter(|(at, _)| *at == current.positions);
-        let mut lengths = match known {
-            Some((_, lengths)) => Some(lengths),
-            None if epoch.chunks.is_empty() => None,
-            None => Some(read_lengths(target, &current.positions, deadline)?),
+        let mut lengths = match self.lengths.take() {
+            Some((at, lengths)) if at == current.positions => Some(lengths),
+            _ if epoch.chunks.is_empty() => None,
+            _ => Some(read_lengths(target, &current.positions, deadline)?),
         };
         // State first and the positions behind it: whoever looks for them looks from the end.
         let mut records = RecordBatch::default();
         let changes = lengths.as_ref().map(|lengths| lengths.write(&epoch.chunks, &mut records));
-        let mut positions = current.positions.clone();
-        positions.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
+        let positions = advanced(&current.positions, epoch);
         write_positions(&positions, &mut records)?;
         let partition = target.partition()?;
         let before = current.delivered();
@@ -194,23 +203,12 @@ impl Session {
         if !refused.is_any() {
             return Ok(None);
         }
-        let failed = |error| target.failure("abort a transaction", &error);
         // Before anything is tried: what is tried must not be part of the transaction that has failed.
-        abort(producer, deadline)
-            .map_err(|error| without_kip_360(&error).unwrap_or(failed(error)))?;
-        let error = refused.error(|rows| {
-            producer.begin_transaction().map_err(failed)?;
-            let attempt = "find out which records are refused";
-            let sending = Sending { producer, attempt, deadline };
-            let sent = send_rows(&sending, rows).and_then(|()| sending.flush());
-            let undelivered = producer.client().context().take_undelivered();
-            // Whatever became of it: nothing of a trial is applied.
-            abort(producer, deadline).map_err(failed)?;
-            match sent {
-                Err(error) if undelivered.is_empty() => Err(error),
-                _ => Ok(!undelivered.is_empty()),
-            }
-        });
+        abort(producer, deadline).map_err(|error| {
+            let failed = || target.failure("abort a transaction", &error);
+            without_kip_360(&error).unwrap_or_else(failed)
+        })?;
+        let error = refused.error(|rows| is_refused(target, producer, rows, deadline));
         // What the trials left is of no commit.
         let _ = producer.client().context().take_undelivered();
         error
@@ -230,6 +228,30 @@ fn read_lengths(target: &Target<'_>, positions: &Positions, deadline: Deadline) 
     scan.finish().map(|(lengths, _)| lengths)
 }
 
-fn send_rows(sending: &Sending<'_>, rows: &[Row<'_>]) -> Result<()> {
-    rows.iter().try_for_each(|row| row.send(sending))
+/// Where the place stands behind an epoch.
+fn advanced(positions: &Positions, epoch: &Epoch) -> Positions {
+    let mut advanced = positions.clone();
+    advanced.extend(epoch.advances.iter().map(|advance| (advance.partition, advance.to)));
+    advanced
+}
+
+/// Whether a broker refuses one of these rows, by a transaction that is aborted.
+fn is_refused(
+    target: &Target<'_>,
+    producer: &BaseProducer<Callbacks>,
+    rows: &[Row<'_>],
+    deadline: Deadline,
+) -> Result<bool> {
+    let failed = |error| target.failure("abort a transaction", &error);
+    producer.begin_transaction().map_err(failed)?;
+    let attempt = "find out which records are refused";
+    let sending = Sending { producer, attempt, deadline };
+    let sent = rows.iter().try_for_each(|row| row.send(&sending)).and_then(|()| sending.flush());
+    let undelivered = producer.client().context().take_undelivered();
+    // Whatever became of it: nothing of a trial is applied.
+    abort(producer, deadline).map_err(failed)?;
+    match sent {
+        Err(error) if undelivered.is_empty() => Err(error),
+        _ => Ok(!undelivered.is_empty()),
+    }
 }

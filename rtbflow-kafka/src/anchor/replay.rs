@@ -179,14 +179,20 @@ impl Replay<'_> {
             if taken.count > 0 {
                 silence = Deadline::after(LONGEST_SILENCE);
             } else if silence.is_over() {
-                let last = consumer.client().client().context().last_error();
-                let reason = last
-                    .map_or_else(|| "no record arrived in time".to_owned(), |(_, reason)| reason);
-                return Err(Error::transient(self.attempt(range)).because(reason));
+                return Err(self.silent(consumer, range));
             } else {
                 thread::park_timeout(PAUSE);
             }
         }
+    }
+
+    /// The error of a range of which nothing has come for too long.
+    #[cold]
+    fn silent(&self, consumer: &PartitionConsumer, range: OffsetRange) -> Error {
+        let last = consumer.client().client().context().last_error();
+        let none = || "no record arrived in time".to_owned();
+        let reason = last.map_or_else(none, |(_, reason)| reason);
+        Error::transient(self.attempt(range)).because(reason)
     }
 
     fn take_all(

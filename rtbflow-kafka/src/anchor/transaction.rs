@@ -36,16 +36,12 @@ impl Target<'_> {
                 Ok(producer) => return Ok(producer),
                 Err(error) => error,
             };
-            let id = self.transactional_id();
+            let attempt = format!("begin transactions as {}", self.transactional_id());
             if error.rdkafka_error_code() != Some(Code::InvalidTransactionTimeout) {
-                return Err(self.failure(&format!("begin transactions as {id}"), &error));
+                return Err(self.failure(&attempt, &error));
             }
             if timeout <= SHORTEST_TRANSACTION || self.kafka.value(option).is_some() {
-                let servers = self.kafka.servers();
-                return Err(Error::config(format!(
-                    "begin transactions as {id} at {servers}: its brokers allow none as long as {option}; set the \
-                     Kafka option {option} to at most their transaction.max.timeout.ms"
-                )));
+                return Err(too_long(&attempt, self.kafka.servers(), option));
             }
             timeout /= 2;
             warn!(
@@ -104,6 +100,15 @@ impl Target<'_> {
         sending.flush()?;
         producer.commit_transaction(deadline.left()).map_err(failed)
     }
+}
+
+/// The error where the brokers do not let a transaction be open for as long as it has to be.
+#[cold]
+fn too_long(attempt: &str, servers: &str, option: &str) -> Error {
+    Error::config(format!(
+        "{attempt} at {servers}: its brokers allow none as long as {option}; set the Kafka option {option} to at most \
+         their transaction.max.timeout.ms"
+    ))
 }
 
 /// Sends records that are no results to a partition.

@@ -73,12 +73,8 @@ pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &
     )]
     match error {
         KafkaError::ClientConfig(_, reason, key, value) => {
-            let secret = is_secret(key);
-            let value = if secret { REDACTED } else { value.as_str() };
-            let reason = if secret { "its value is not accepted" } else { reason.as_str() };
-            let reason = secrets.scrub(reason).into_owned();
-            Error::config(format!("set the Kafka option {key}={value}"))
-                .because(reason + hint(error))
+            let (attempt, reason) = wrong_option(key, value, reason);
+            Error::config(attempt).because(secrets.scrub(reason).into_owned() + hint(error))
         }
         KafkaError::ClientCreation(reason) => {
             let reason = secrets.scrub(reason).into_owned();
@@ -92,6 +88,14 @@ pub(crate) fn failure(attempt: impl Into<String>, error: &KafkaError, secrets: &
                 .because(reason + too_old(code))
         }
     }
+}
+
+/// What was attempted with an option that is refused, and why; neither says a value that is secret.
+fn wrong_option<'a>(key: &str, value: &str, reason: &'a str) -> (String, &'a str) {
+    if is_secret(key) {
+        return (format!("set the Kafka option {key}={REDACTED}"), "its value is not accepted");
+    }
+    (format!("set the Kafka option {key}={value}"), reason)
 }
 
 /// What to do where a broker does not know what it is asked.

@@ -15,6 +15,16 @@ const CUT_BYTES: usize = 20;
 
 type LetterHeaders<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
+/// The error of a letter that does not fit even without its value.
+#[cold]
+fn too_large(letter: &DeadLetter, topic: &str, most: usize) -> Error {
+    Error::permanent(format!(
+        "write the dead letter of {} to {topic}: its key and headers alone are larger than the topic takes, {most} \
+         bytes; raise its max.message.bytes",
+        letter.origin
+    ))
+}
+
 /// A letter as it is written to a topic that takes records of at most this many bytes.
 ///
 /// # Errors
@@ -25,8 +35,8 @@ pub(super) fn record<'a>(
     letter: &'a DeadLetter,
     most: usize,
 ) -> Result<FutureRecord<'a, [u8], [u8]>> {
-    let (partition, offset) = (letter.origin.partition().number, letter.origin.offset());
-    let (partition, offset) = (partition.to_string(), offset.to_string());
+    let partition = letter.origin.partition().number.to_string();
+    let offset = letter.origin.offset().to_string();
     let ours = [
         ("rtbflow-pipeline", pipeline),
         ("rtbflow-topic", letter.origin.topic()),
@@ -38,13 +48,8 @@ pub(super) fn record<'a>(
     let own = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let ours = ours.into_iter().map(|(name, value)| (name, Some(value.as_bytes())));
     let mut headers: LetterHeaders<'_> = own.chain(ours).collect();
-    let (value, full) = cut(letter, &headers, most).ok_or_else(|| {
-        Error::permanent(format!(
-            "write the dead letter of {} to {topic}: its key and headers alone are larger than the topic \
-             takes, {most} bytes; raise its max.message.bytes",
-            letter.origin
-        ))
-    })?;
+    let too_large = || too_large(letter, topic, most);
+    let (value, full) = cut(letter, &headers, most).ok_or_else(too_large)?;
     let full = full.map(|full| full.to_string());
     headers.extend(full.as_ref().map(|full| (CUT, Some(full.as_bytes()))));
     let mut record = FutureRecord::to(topic).headers(owned(&headers));

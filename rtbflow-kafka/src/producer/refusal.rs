@@ -119,6 +119,14 @@ impl Rules {
     }
 }
 
+/// The error that names the row whose time is furthest from ours. The broker's clock is another one: whatever it
+/// refuses, it refuses that.
+fn furthest(mut suspects: Vec<Row<'_>>, rules: &Rules, now: Timestamp) -> Option<Error> {
+    suspects.sort_by_key(|row| rules.out_of_time(row, now));
+    let row = suspects.pop()?;
+    Some(Error::refused(vec![refusal(&row, rules.untimely(&row, now))]))
+}
+
 /// What was sent and refused.
 pub(crate) struct Refused<'a> {
     pub(crate) kafka: &'a Kafka,
@@ -131,6 +139,12 @@ impl Refused<'_> {
     /// Whether a broker refuses any of it for what it is.
     pub(crate) fn is_any(&self) -> bool {
         self.undelivered.iter().any(|one| REFUSING.contains(&one.code))
+    }
+
+    /// The rows for a topic of which a rule says why they are refused.
+    fn named(&self, topic: &str, rules: &Rules, now: Timestamp) -> Vec<Refusal> {
+        let of_topic = rows(self.batches).filter(|row| row.topic() == topic);
+        of_topic.filter_map(|row| Some(refusal(&row, rules.reason(&row, now)?))).collect()
     }
 
     /// The error for what was not delivered, if a broker refuses records for what they are. Where no rule says
@@ -147,30 +161,24 @@ impl Refused<'_> {
         let rules = Rules::of(self.kafka, self.results, &first.topic)?;
         let now = SystemClock.now();
         // By the rules first: they name all at once, and nothing has to be written again for it.
-        let of_topic = rows(self.batches).filter(|row| row.topic() == first.topic);
-        let named = of_topic.filter_map(|row| Some(refusal(&row, rules.reason(&row, now)?)));
-        let named: Vec<Refusal> = named.collect();
+        let named = self.named(&first.topic, &rules, now);
         if !named.is_empty() {
             return Ok(Some(Error::refused(named)));
         }
-        let mut suspects = self.suspects(&first.topic);
+        let suspects = self.suspects(&first.topic);
+        let topic = &first.topic;
         if first.code == Code::MessageSizeTooLarge && suspects.len() > 1 {
             // Each fits by itself. What the topic takes is known now, and the next batches are smaller.
-            let topic = &first.topic;
             let attempt =
                 format!("write to {topic}: together its records are too large; in smaller batches");
             return Ok(Some(Error::transient(attempt)));
         }
         if first.code == Code::InvalidTimestamp {
-            // Its clock is another one: whatever it refuses, it refuses the furthest.
-            suspects.sort_by_key(|row| rules.out_of_time(row, now));
-            let furthest = suspects.pop();
-            let reason = |row: &Row<'_>| refusal(row, rules.untimely(row, now));
-            return Ok(furthest.map(|row| Error::refused(vec![reason(&row)])));
+            return Ok(furthest(suspects, &rules, now));
         }
-        let reason = || BadRecord::new(format!("{} refuses it: {}", first.topic, first.code));
         let found = bisect(suspects, &mut is_refused)?;
-        Ok(found.map(|row| Error::refused(vec![refusal(&row, reason())])))
+        let reason = BadRecord::new(format!("{topic} refuses it: {}", first.code));
+        Ok(found.map(|row| Error::refused(vec![refusal(&row, reason)])))
     }
 
     /// The rows of a topic that were refused: one of them, or all, since a broker answers for a whole batch.

@@ -31,6 +31,24 @@ pub(crate) struct Beginning {
 const GO_ON: &str = "let the topic begin anew where the log does not hold the position \
                      (KafkaTopic::begin_anew), which keeps what was made of what was read before";
 
+/// Why the log does not hold a position, and the nearest to it that it does.
+fn gone(
+    partition: Partition,
+    (stood, offset): (Option<TopicId>, i64),
+    range: &LogRange,
+) -> Option<(i64, Error)> {
+    let LogRange { topic_id, start, end, cut } = *range;
+    match (stood, topic_id) {
+        (Some(was), Some(is)) if was != is => Some((start, made_anew(partition.topic, was, is))),
+        _ if offset < start => Some((start, lost(partition, offset, start, end))),
+        _ if offset > end || cut.is_some() => {
+            // Where it was not cut it ends before the position.
+            Some((cut.unwrap_or(end).clamp(start, end), was_cut(partition, offset, range)))
+        }
+        _ => None,
+    }
+}
+
 /// Where to begin: at `position`, or at the beginning of the log if there is none. With `anew`, as near to it
 /// as the log allows.
 ///
@@ -43,22 +61,13 @@ pub(crate) fn begin_at(
     range: &LogRange,
     anew: bool,
 ) -> Result<Beginning, Error> {
-    let LogRange { topic_id, start, end, cut } = *range;
+    let LogRange { topic_id, start, .. } = *range;
     let log = topic_id.map(|topic_id| Log { topic_id, leader_epoch: None });
     let Some(offset) = position.offset else {
         return Ok(Beginning { from: start, anew: false, log });
     };
     let stood = position.log.map(|log| log.topic_id);
-    let refused = match (stood, topic_id) {
-        (Some(was), Some(is)) if was != is => Some((start, made_anew(partition.topic, was, is))),
-        _ if offset < start => Some((start, lost(partition, offset, start, end))),
-        _ if offset > end || cut.is_some() => {
-            // Where it was not cut it ends before the position.
-            Some((cut.unwrap_or(end).clamp(start, end), was_cut(partition, offset, range)))
-        }
-        _ => None,
-    };
-    match refused {
+    match gone(partition, (stood, offset), range) {
         None => {
             let log = if stood.is_some() && stood == topic_id { position.log } else { log };
             Ok(Beginning { from: offset, anew: false, log })

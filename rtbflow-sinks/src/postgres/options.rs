@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rtbflow::{Error, Result};
+use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use crate::postgres::address::{Address, Trust, name, shown};
@@ -135,22 +136,12 @@ impl Options {
             idle_in_transaction_timeout: self.idle_in_transaction_timeout,
             own: own_settings(&options)?,
         };
+        tune(&mut config, self.connect_timeout, self.user_timeout, self.keepalive);
+        let ca_file = self.ca_file.or(ca_file.map(PathBuf::from));
         let tls = match trust {
             Trust::None => None,
-            Trust::Anyone | Trust::Verified => {
-                Some(tls::connector(trust, self.ca_file.or(ca_file.map(PathBuf::from)).as_deref())?)
-            }
+            Trust::Anyone | Trust::Verified => Some(tls::connector(trust, ca_file.as_deref())?),
         };
-        if config.get_application_name().is_none() {
-            config.application_name("rtbflow");
-        }
-        config
-            .connect_timeout(self.connect_timeout)
-            .tcp_user_timeout(self.user_timeout)
-            .keepalives(true)
-            .keepalives_idle(self.keepalive)
-            .keepalives_interval(self.keepalive / 3)
-            .keepalives_retries(3);
         let (name, connect_timeout) = (name(&config), self.connect_timeout);
         let server = Server { config, tls, name, connect_timeout, settings };
         Ok(Postgres::new(server, self.call_timeout, self.creates_tables))
@@ -166,6 +157,25 @@ impl Options {
             }
         }
     }
+}
+
+/// How a connection notices that its server is gone, and what the server knows it by.
+fn tune(
+    config: &mut Config,
+    connect_timeout: Duration,
+    user_timeout: Duration,
+    keepalive: Duration,
+) {
+    if config.get_application_name().is_none() {
+        config.application_name("rtbflow");
+    }
+    config
+        .connect_timeout(connect_timeout)
+        .tcp_user_timeout(user_timeout)
+        .keepalives(true)
+        .keepalives_idle(keepalive)
+        .keepalives_interval(keepalive / 3)
+        .keepalives_retries(3);
 }
 
 impl fmt::Debug for Options {

@@ -54,17 +54,27 @@ impl Redis {
                 let server = format!("Redis at {}", self.server().address());
                 Err(claim.task.laid_out_for(tasks, job, &server))
             }
-            (b"forgetting", []) => Err(Error::config(format!(
-                "{attempted}: the job is being forgotten, or that was interrupted: what is left of it fits \
-                 nothing. Forget it again, to the end (`forget`, or `forget_with` and its results)"
-            ))),
-            (b"foreign", [partition, found]) => Err(Error::config(format!(
-                "{attempted}: {positions} holds {:?} for {}, which is not a position; another program writes keys \
-                 that begin with rtbflow:, and has to stop that",
-                text(found),
-                text(partition)
-            ))),
+            (b"forgetting", []) => Err(forgetting(attempted)),
+            (b"foreign", [partition, found]) => {
+                Err(foreign(attempted, &positions, &text(partition), &text(found)))
+            }
             _ => Err(unreadable(attempted)),
         }
     }
+}
+
+#[cold]
+fn forgetting(attempted: &str) -> Error {
+    Error::config(format!(
+        "{attempted}: the job is being forgotten, or that was interrupted: what is left of it fits nothing. Forget \
+         it again, to the end (`forget`, or `forget_with` and its results)"
+    ))
+}
+
+#[cold]
+fn foreign(attempted: &str, positions: &str, partition: &str, found: &str) -> Error {
+    Error::config(format!(
+        "{attempted}: {positions} holds {found:?} for {partition}, which is not a position; another program writes \
+         keys that begin with rtbflow:, and has to stop that"
+    ))
 }

@@ -25,6 +25,20 @@ enum Outcome {
 }
 
 impl Redis {
+    /// Sends epochs, and says what became of each.
+    async fn send_all<'a>(
+        &self,
+        job: &JobName,
+        plans: Vec<Plan<'a>>,
+    ) -> Result<Vec<(Plan<'a>, Outcome)>> {
+        let mut answered = Vec::with_capacity(plans.len());
+        for wave in waves(plans) {
+            let outcomes = self.send(job, &wave).await?;
+            answered.extend(wave.into_iter().zip(outcomes));
+        }
+        Ok(answered)
+    }
+
     /// Commits epochs, each by a script of its own.
     pub(crate) async fn commit_all(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
         let plans = epochs.iter().enumerate();
@@ -32,21 +46,16 @@ impl Redis {
         let mut open = plans.collect::<Result<Vec<_>>>()?;
         let (mut verdicts, mut refusals) = (BTreeMap::new(), Vec::new());
         while !open.is_empty() {
-            let mut again = Vec::new();
-            for wave in waves(std::mem::take(&mut open)) {
-                let outcomes = self.send(job, &wave).await?;
-                for (mut plan, outcome) in wave.into_iter().zip(outcomes) {
-                    match outcome {
-                        Outcome::Verdict(verdict) => drop(verdicts.insert(plan.number, verdict)),
-                        // Once more, row by row, where the script could not say which rows they are.
-                        Outcome::Refused(operations) => match plan.refusals(operations)? {
-                            Some(rows) => refusals.extend(rows),
-                            None => again.push(plan),
-                        },
-                    }
+            for (mut plan, outcome) in self.send_all(job, std::mem::take(&mut open)).await? {
+                match outcome {
+                    Outcome::Verdict(verdict) => drop(verdicts.insert(plan.number, verdict)),
+                    // Once more, row by row, where the script could not say which rows they are.
+                    Outcome::Refused(operations) => match plan.refusals(operations)? {
+                        Some(rows) => refusals.extend(rows),
+                        None => open.push(plan),
+                    },
                 }
             }
-            open = again;
         }
         // Without any each epoch has a verdict, in the order of their numbers.
         if refusals.is_empty() {
@@ -97,25 +106,17 @@ impl Redis {
             // From now on rights that are missing are waited for: they were there.
             (b"committed", [counts]) => {
                 self.has_written(plan.operations());
-                Ok(Outcome::Verdict(Verdict::Committed(found(attempted, counts)?)))
+                committed(attempted, counts)
             }
             // An earlier attempt whose answer did not come, or one just before another owner came.
-            (b"applied", [counts]) => {
-                Ok(Outcome::Verdict(Verdict::Committed(found(attempted, counts)?)))
-            }
+            (b"applied", [counts]) => committed(attempted, counts),
             (b"fenced", []) => Ok(Outcome::Verdict(Verdict::Fenced)),
             (b"refused", refused) => read_refused(attempted, refused).map(Outcome::Refused),
             (b"unable", [refusal, command, key]) => {
                 Err(self.forbidden(attempted, &text(refusal), &text(command), &text(key)))
             }
             (b"foreign", [key, found, kind]) => Err(foreign(attempted, key, found, kind)),
-            // Not to be tried again: what is there now is neither before nor behind the epoch.
-            (b"broken", [why, failed]) => Err(Error::permanent(format!(
-                "{attempted}: {}; what had been written before could not be undone: {}. The positions \
-                 have not moved; look at what the epoch wrote before the job runs again",
-                text(why),
-                text(failed),
-            ))),
+            (b"broken", [why, failed]) => Err(half_written(attempted, &text(why), &text(failed))),
             _ => Err(unreadable(attempted)),
         }
     }
@@ -154,6 +155,10 @@ fn waves(plans: Vec<Plan<'_>>) -> Vec<Vec<Plan<'_>>> {
     waves
 }
 
+fn committed(attempted: &str, counts: &[u8]) -> Result<Outcome> {
+    Ok(Outcome::Verdict(Verdict::Committed(found(attempted, counts)?)))
+}
+
 /// What the script found out about records: their numbers by class, or nothing.
 fn found(attempted: &str, counts: &[u8]) -> Result<Tally> {
     let shown = text(counts);
@@ -178,6 +183,16 @@ fn read_refused(attempted: &str, refused: &[Vec<u8>]) -> Result<BTreeMap<usize, 
         Ok((number, BadRecord::new(format!("Redis: {}", text(reason)))))
     };
     groups(attempted, refused)?.iter().map(read).collect()
+}
+
+/// The error of an epoch of which a part stays. It is not to be tried again: what is there now is neither before nor
+/// behind the epoch.
+#[cold]
+fn half_written(attempted: &str, why: &str, failed: &str) -> Error {
+    Error::permanent(format!(
+        "{attempted}: {why}; what had been written before could not be undone: {failed}. The positions have not \
+         moved; look at what the epoch wrote before the job runs again"
+    ))
 }
 
 /// The error of a key of ours that holds what is none of ours.

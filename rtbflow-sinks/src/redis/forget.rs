@@ -157,14 +157,8 @@ impl Redis {
             self.run(&attempted, redis::cmd("SMEMBERS").arg(keys.tasks()).to_owned()).await?;
         let attempted = format!("{attempted} in Redis at {}", self.server().address());
         let mut kept = Kept::default();
-        for [partition, at] in groups(&attempted, &elements(&attempted, Ok(positions))?)? {
-            let (partition, at) = (text(partition), text(at));
-            let (partition, position) = read_position(&partition, &at).ok_or_else(|| {
-                let key = keys.positions();
-                Error::config(format!(
-                    "{attempted}: {key} holds {partition:?}, {at:?}, which no job wrote"
-                ))
-            })?;
+        for fields in groups(&attempted, &elements(&attempted, Ok(positions))?)? {
+            let (partition, position) = read_position(&attempted, &keys, fields)?;
             kept.positions.insert(partition, position);
         }
         for task in elements(&attempted, Ok(tasks))? {
@@ -185,9 +179,20 @@ impl Redis {
 
 /// A partition and where it stands, as one field of the positions says it. What the last commit found out about
 /// records, behind the first, is nothing to it.
-fn read_position(partition: &str, at: &str) -> Option<(Partition, Position)> {
-    let (topic, number) = partition.rsplit_once('/')?;
-    let partition = Partition::new(Topic::new(topic), number.parse().ok()?);
-    let position = at.split(' ').take(4).collect::<Vec<_>>().join(" ");
-    Some((partition, parse_position(&position)?))
+fn read_position(
+    attempted: &str,
+    keys: &Keys,
+    [partition, at]: &[Vec<u8>; 2],
+) -> Result<(Partition, Position)> {
+    let (partition, at) = (text(partition), text(at));
+    let read = || {
+        let (topic, number) = partition.rsplit_once('/')?;
+        let partition = Partition::new(Topic::new(topic), number.parse().ok()?);
+        let position = at.split(' ').take(4).collect::<Vec<_>>().join(" ");
+        Some((partition, parse_position(&position)?))
+    };
+    read().ok_or_else(|| {
+        let key = keys.positions();
+        Error::config(format!("{attempted}: {key} holds {partition:?}, {at:?}, which no job wrote"))
+    })
 }

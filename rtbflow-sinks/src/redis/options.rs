@@ -83,13 +83,7 @@ impl Options {
     /// If the URL, which the error does not repeat, or the file of authorities cannot be used.
     pub fn build(self) -> Result<Redis> {
         let client = self.client()?;
-        for (what, is_zero) in
-            [("call_timeout", self.call_timeout.is_zero()), ("page_bytes", self.page_bytes == 0)]
-        {
-            if is_zero {
-                return Err(Error::config(format!("set the {what} of Redis: it must not be zero")));
-            }
-        }
+        self.check()?;
         // Another one may be installed already, which will do as well.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Redis {
@@ -108,6 +102,15 @@ impl Options {
                 may_write: AtomicBool::new(false),
             }),
         })
+    }
+
+    fn check(&self) -> Result<()> {
+        let settings =
+            [("call_timeout", self.call_timeout.is_zero()), ("page_bytes", self.page_bytes == 0)];
+        let wrong = settings.iter().filter(|(_, is_zero)| *is_zero);
+        Error::all(wrong.map(|(what, _)| {
+            Err(Error::config(format!("set the {what} of Redis: it must not be zero")))
+        }))
     }
 
     fn client(&self) -> Result<Client> {

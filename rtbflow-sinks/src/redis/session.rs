@@ -82,23 +82,31 @@ impl Server {
                 Err(Error::broken("Redis answers to more commands than were sent, or fewer"))
             }
             Ok(Ok(answers)) => {
-                self.patience.shorten();
-                // The answers are good, but the next call would fail on this connection: a server that is a replica
-                // now, for one.
-                if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
-                    self.disconnect();
-                }
+                self.answered(&answers);
                 Ok(answers)
             }
             Ok(Err(cause)) => Err(failure::error(&attempted, cause)),
             Err(_) => {
-                self.disconnect();
-                // One that does not even take connections would not do more in more time.
-                if is_connected.load(Ordering::Relaxed) {
-                    self.patience.lengthen();
-                }
+                self.timed_out(is_connected.load(Ordering::Relaxed));
                 Err(Error::transient(format!("{attempted}: no answer within {deadline:?}")))
             }
+        }
+    }
+
+    fn answered(&self, answers: &[RedisResult<Value>]) {
+        self.patience.shorten();
+        // The answers are good, but the next call would fail on this connection: a server that is a replica now, for
+        // one.
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(failure::is_broken)) {
+            self.disconnect();
+        }
+    }
+
+    fn timed_out(&self, is_connected: bool) {
+        self.disconnect();
+        // One that does not even take connections would not do more in more time.
+        if is_connected {
+            self.patience.lengthen();
         }
     }
 

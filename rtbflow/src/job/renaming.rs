@@ -113,13 +113,18 @@ impl Moves {
                 named.push(chunk);
             }
         }
-        match self.waiting.iter().find(|(key, _)| self.settled.contains(*key)) {
-            None => Ok(named),
-            Some(((new, bucket), Moving { old, .. })) => Err(Error::config(format!(
-                "take the state of operator {old:?} for that of {new:?}: both have kept some, in bucket \
-                 {bucket}; two operators' states cannot become one. Give one of them a name of its own"
-            ))),
-        }
+        self.collision().map_or(Ok(named), Err)
+    }
+
+    /// The error of a bucket that both operators have.
+    fn collision(&self) -> Option<Error> {
+        let mut waiting = self.waiting.iter();
+        let ((new, bucket), Moving { old, .. }) =
+            waiting.find(|(key, _)| self.settled.contains(*key))?;
+        Some(Error::config(format!(
+            "take the state of operator {old:?} for that of {new:?}: both have kept some, in bucket {bucket}; two \
+             operators' states cannot become one. Give one of them a name of its own"
+        )))
     }
 
     /// An epoch is about to be built of these changes: puts before them what has to be moved with it, and more,

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
-use crate::job::Job;
 use crate::job::backoff::{Backoff, retried};
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::{Running, Shutdown};
 use crate::job::signals;
 use crate::job::watch::Watch;
+use crate::job::{Job, Setup};
 use crate::record::Topic;
 use crate::source::{Batch, Context, Source};
 
@@ -164,63 +164,76 @@ where
         self: &Arc<Self>,
         shutdown: &mut Shutdown<'_, impl Future<Output = ()> + Send>,
     ) -> Result<Report> {
-        let (job, health) = (self, &self.setup.health);
-        let account = job.account();
-        let context = Context {
-            job: job.setup.name.clone(),
-            clock: Arc::clone(&job.setup.clock),
-            until_end: job.setup.settings.until_end,
-            idle_timeout: job.setup.settings.idle_timeout,
-        };
-        let deadline = Instant::now() + job.setup.settings.connect_timeout;
-        health.starting("check what the job needs: servers, tables, topics, rights");
-        let prepare = retried(
-            Some(deadline),
-            "check what the job needs: servers, tables, topics, rights",
-            || async { job.prepare().await.inspect_err(|error| health.not_started(error)) },
-        );
-        tokio::select! {
-            biased;
-            () = &mut *shutdown => return Ok(account.report()),
-            prepared = prepare => prepared?,
+        let account = self.account();
+        let deadline = Instant::now() + self.setup.settings.connect_timeout;
+        match before(shutdown, self.prepared(deadline)).await {
+            Some(prepared) => prepared?,
+            None => return Ok(account.report()),
         }
-        let mut deadline = Some(deadline);
-        let mut backoff = Backoff::new();
+        let (mut deadline, mut backoff) = (Some(deadline), Backoff::new());
         loop {
-            health.starting("open the source");
-            let open = retried(deadline.take(), "open the source", || async {
-                let opened = job.source.open(context.clone()).await;
-                opened.inspect_err(|error| health.not_started(error))
-            });
-            let feed = tokio::select! {
-                biased;
-                () = &mut *shutdown => return Ok(account.report()),
-                feed = open => feed?,
-            };
+            let Some(feed) = before(shutdown, self.opened(deadline.take())).await else { break };
             let started = Instant::now();
-            let running = Running::start(Arc::clone(job), feed, account.clone());
+            let running = Running::start(Arc::clone(self), feed?, account.clone());
             let (error, mut unsettled) = match running.run(shutdown.as_mut()).await {
                 Err((error, unsettled)) if error.is_transient() => (error, unsettled),
                 Err((error, _)) => return Err(error),
-                Ok(()) => return Ok(account.report()),
+                Ok(()) => break,
             };
             account.restarted();
-            health.starting("run from the source again");
-            health.not_started(&error);
+            self.setup.health.starting("run from the source again");
+            self.setup.health.not_started(&error);
             // What is claimed again cannot be asked about any more.
             tokio::select! {
                 biased;
                 settled = unsettled.settle() => settled?,
-                () = &mut *shutdown => return Ok(account.report()),
+                () = &mut *shutdown => break,
             }
             if Instant::now().duration_since(started) > STEADY {
                 backoff = Backoff::new();
             }
-            tokio::select! {
-                biased;
-                () = &mut *shutdown => return Ok(account.report()),
-                () = backoff.wait("run from the source", &error) => {}
-            }
+            let pause = backoff.wait("run from the source", &error);
+            let Some(()) = before(shutdown, pause).await else { break };
         }
+        Ok(account.report())
+    }
+
+    /// All that the job needs was looked at, and is there.
+    async fn prepared(&self, deadline: Instant) -> Result<()> {
+        let (health, what) =
+            (&self.setup.health, "check what the job needs: servers, tables, topics, rights");
+        health.starting(what);
+        let prepare =
+            || async { self.prepare().await.inspect_err(|error| health.not_started(error)) };
+        retried(Some(deadline), what, prepare).await
+    }
+
+    /// The source, opened; with a deadline for the first time.
+    async fn opened(&self, deadline: Option<Instant>) -> Result<S::Feed> {
+        let Setup { name, clock, settings, health, .. } = &self.setup;
+        health.starting("open the source");
+        let context = Context {
+            job: name.clone(),
+            clock: Arc::clone(clock),
+            until_end: settings.until_end,
+            idle_timeout: settings.idle_timeout,
+        };
+        let open = || async {
+            let opened = self.source.open(context.clone()).await;
+            opened.inspect_err(|error| health.not_started(error))
+        };
+        retried(deadline, "open the source", open).await
+    }
+}
+
+/// What comes of a future, or none if the job has to stop before.
+async fn before<T>(
+    shutdown: &mut Shutdown<'_, impl Future<Output = ()>>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = shutdown => None,
+        done = future => Some(done),
     }
 }

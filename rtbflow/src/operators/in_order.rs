@@ -10,6 +10,7 @@ use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
 use pin_project::pin_project;
 
+use crate::either::Either;
 use crate::element::Element;
 use crate::flow::Elements;
 use crate::lookup::Failed;
@@ -44,6 +45,23 @@ impl<S, U: Send + 'static> InOrder<S, U> {
     }
 }
 
+/// What passes at once, and what is awaited.
+type Answered<U> =
+    Either<Element<Result<U, Failed>>, BoxFuture<'static, Element<Result<U, Failed>>>>;
+
+/// What becomes of an element.
+fn answered<U: Send + 'static>(element: Element<Answer<U>>) -> Answered<U> {
+    let (Record { value, timestamp, origin }, watermark) = match element.into_record() {
+        Ok(record) => record,
+        Err(other) => return Either::Left(other),
+    };
+    let made = move |value| Element::Record(Record { value, timestamp, origin }, watermark);
+    match value {
+        Answer::Known(value) => Either::Left(made(Ok(value))),
+        Answer::Awaited(answer) => Either::Right(answer.map(made).boxed()),
+    }
+}
+
 impl<S, U> fmt::Debug for InOrder<S, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InOrder({} awaited)", self.queue.len())
@@ -67,27 +85,17 @@ where
                 }
                 Poll::Pending => break,
             };
-            let passing = match element.into_record() {
-                Ok(_) if *this.failed => continue,
-                Ok((Record { value, timestamp, origin }, watermark)) => {
-                    let made = move |value| {
-                        Element::Record(Record { value, timestamp, origin }, watermark)
-                    };
-                    match value {
-                        Answer::Known(value) => made(Ok(value)),
-                        Answer::Awaited(answer) => {
-                            this.queue.push_back(answer.map(made).boxed());
-                            continue;
-                        }
-                    }
-                }
-                Err(other) => other,
-            };
-            if this.queue.is_empty() {
-                return Some(passing);
+            if *this.failed && matches!(element, Element::Record(..)) {
+                continue;
             }
-            *this.watermark_waits = matches!(passing, Element::Watermark(_));
-            this.queue.push_back(ready(passing).boxed());
+            match answered(element) {
+                Either::Left(passing) if this.queue.is_empty() => return Some(passing),
+                Either::Left(passing) => {
+                    *this.watermark_waits = matches!(passing, Element::Watermark(_));
+                    this.queue.push_back(ready(passing).boxed());
+                }
+                Either::Right(awaited) => this.queue.push_back(awaited),
+            }
         }
         None
     }

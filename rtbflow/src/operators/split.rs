@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 
+use crate::barrier::Barrier;
 use crate::either::Either;
 use crate::element::Element;
 use crate::error::Error;
@@ -148,18 +149,21 @@ impl<S: Elements, P: Route<S::Value>> Fork<S, P> {
                 self.left.push(Element::Watermark(watermark));
                 self.right.push(Element::Watermark(watermark));
             }
-            Some(Element::Barrier(barrier)) => {
-                if self.left.dropped || self.right.dropped {
-                    barrier.fail(Error::config(
-                        "run a pipeline with branches: one of them leads to no sink; end each in one",
-                    ));
-                }
-                self.left.push(Element::Barrier(barrier.clone()));
-                self.right.push(Element::Barrier(barrier));
-            }
+            Some(Element::Barrier(barrier)) => self.fork(barrier),
             None => return Poll::Ready(false),
         }
         Poll::Ready(true)
+    }
+
+    /// A barrier goes both ways.
+    fn fork(&mut self, barrier: Barrier) {
+        if self.left.dropped || self.right.dropped {
+            barrier.fail(Error::config(
+                "run a pipeline with branches: one of them leads to no sink; end each in one",
+            ));
+        }
+        self.left.push(Element::Barrier(barrier.clone()));
+        self.right.push(Element::Barrier(barrier));
     }
 }
 

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use pin_project::pin_project;
 
 use crate::activity::Activity;
-use crate::barrier::{Class, Reject};
+use crate::barrier::{Barrier, Class, Reject};
 use crate::element::Element;
 use crate::error::BadRecord;
 use crate::flow::{Drain, Elements, End, Flow};
+use crate::record::Record;
 use crate::refused_result::RefusedResult;
 use crate::sink::Sink;
 
@@ -37,7 +38,7 @@ impl<S: Elements> Flow<S> {
     }
 }
 
-#[pin_project]
+#[pin_project(project = DrainedProjection)]
 struct Drained<S, K> {
     #[pin]
     stream: S,
@@ -49,6 +50,45 @@ struct Drained<S, K> {
     operator: Arc<str>,
 }
 
+impl<S: Elements, K: Sink<S::Value>> DrainedProjection<'_, S, K> {
+    /// Writes a record, if its place can take it. Whether the epoch is full with it.
+    #[inline]
+    fn write(&mut self, record: &Record<S::Value>) -> bool {
+        match self.sink.check(record) {
+            Ok(()) => {
+                self.sink.write(record);
+                self.activity.add(1)
+            }
+            Err(reason) => {
+                self.refuse(record, reason);
+                false
+            }
+        }
+    }
+
+    /// Its place could never take a record: of a source it is a dead letter, of an operator a refused result.
+    #[cold]
+    fn refuse(&mut self, record: &Record<S::Value>, reason: BadRecord) {
+        match record.origin {
+            Some(origin) => self.rejects.push((Reject { origin, reason }, Class::DeadLettered)),
+            None => {
+                self.refused.push((self.sink.result(record), reason));
+                self.activity.add(1);
+            }
+        }
+    }
+
+    /// An epoch ends: what the sink has taken is in it.
+    fn stage(&mut self, barrier: Barrier) {
+        barrier.gather_of(self.operator, |epoch| {
+            self.sink.stage(&mut epoch.staged);
+            epoch.reject(self.rejects.drain(..));
+            epoch.refused.append(self.refused);
+        });
+        barrier.complete();
+    }
+}
+
 impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
     fn poll_drain(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
@@ -58,33 +98,16 @@ impl<S: Elements, K: Sink<S::Value>> Drain for Drained<S, K> {
         }
         loop {
             match ready!(this.stream.as_mut().poll_next(context)) {
-                Some(Element::Record(record, _)) => match this.sink.check(&record) {
-                    Ok(()) => {
-                        this.sink.write(&record);
-                        if this.activity.add(1) {
-                            // The task sends a barrier as soon as it may, and polls again.
-                            this.activity.stop();
-                            return Poll::Pending;
-                        }
+                Some(Element::Record(record, _)) => {
+                    if this.write(&record) {
+                        // The task sends a barrier as soon as it may, and polls again.
+                        this.activity.stop();
+                        return Poll::Pending;
                     }
-                    Err(reason) => match record.origin {
-                        Some(origin) => {
-                            this.rejects.push((Reject { origin, reason }, Class::DeadLettered))
-                        }
-                        None => {
-                            this.refused.push((this.sink.result(&record), reason));
-                            this.activity.add(1);
-                        }
-                    },
-                },
+                }
                 Some(Element::Watermark(_)) => {}
                 Some(Element::Barrier(barrier)) => {
-                    barrier.gather_of(this.operator, |epoch| {
-                        this.sink.stage(&mut epoch.staged);
-                        epoch.reject(this.rejects.drain(..));
-                        epoch.refused.append(this.refused);
-                    });
-                    barrier.complete();
+                    this.stage(barrier);
                     // What follows belongs to the next epoch, of which the task may not want as much as there is.
                     this.activity.stop();
                     context.waker().wake_by_ref();

@@ -167,12 +167,7 @@ where
             let [left, right] = &mut *this.inputs;
             left.fill(this.left.as_mut(), context);
             right.fill(this.right.as_mut(), context);
-            let next = match (left.is_open(), right.is_open()) {
-                (true, true) if order(left, right).is_le() => left,
-                (true, false) => left,
-                (_, true) => right,
-                (false, false) => break,
-            };
+            let Some(next) = first_of(left, right) else { break };
             // The other one's next is at hand as well, or nothing of it is: what goes out now is the lowest.
             next.watermark = next.reaches();
             let element = next.next.take();
@@ -189,20 +184,34 @@ where
                 _ => {}
             }
         }
-        let [left, right] = &mut *this.inputs;
-        if !left.waits() || !right.waits() {
-            return Poll::Pending;
-        }
-        let barrier = match (left.take_barrier(), right.take_barrier()) {
-            (Some(first), Some(second)) => {
-                first.complete();
-                Some(second)
-            }
-            // One has ended, and sends none any more.
-            (one, other) => one.or(other),
-        };
-        Poll::Ready(barrier.map(Element::Barrier))
+        joined_barrier(this.inputs).map(|barrier| barrier.map(Element::Barrier))
     }
+}
+
+/// The one whose next goes out before the other's; none if neither's may.
+#[inline]
+fn first_of<'a, T>(left: &'a mut Input<T>, right: &'a mut Input<T>) -> Option<&'a mut Input<T>> {
+    match (left.is_open(), right.is_open()) {
+        (true, true) if order(left, right).is_le() => Some(left),
+        (true, false) => Some(left),
+        (_, true) => Some(right),
+        (false, false) => None,
+    }
+}
+
+/// The one barrier that stands for both, once each has come; none where both have ended.
+fn joined_barrier<T>([left, right]: &mut [Input<T>; 2]) -> Poll<Option<Barrier>> {
+    if !left.waits() || !right.waits() {
+        return Poll::Pending;
+    }
+    Poll::Ready(match (left.take_barrier(), right.take_barrier()) {
+        (Some(first), Some(second)) => {
+            first.complete();
+            Some(second)
+        }
+        // One has ended, and sends none any more.
+        (one, other) => one.or(other),
+    })
 }
 
 /// The watermark of both.

@@ -93,15 +93,9 @@ impl<B: Send + 'static> FixedFeed<B> {
         let tasks = (0..of).zip(partitions).map(|(number, partition)| {
             let read = Arc::clone(&read);
             let deliveries = begun.clone().map(move |begun| {
-                let of = |(of, _): &(Partition, Position)| *of == partition;
-                match begun.map(|positions| positions.into_iter().find(of)) {
-                    Some(Some((_, position))) => read(partition, position.offset).left_stream(),
-                    // Without its position it would be read from its beginning once more.
-                    Some(None) => {
-                        let missing =
-                            Error::broken("a partition is to be read and was not claimed");
-                        stream::iter(Some(Err(missing))).right_stream()
-                    }
+                match begun.map(|positions| position_of(partition, &positions)) {
+                    Some(Ok(position)) => read(partition, position.offset).left_stream(),
+                    Some(Err(missing)) => stream::iter(Some(Err(missing))).right_stream(),
                     // The assignment was given up.
                     None => stream::iter(None).right_stream(),
                 }
@@ -244,4 +238,11 @@ impl<B: Send + 'static> Feed for FixedFeed<B> {
     }
 
     async fn close(self) {}
+}
+
+/// Where a partition is to be read from; without its position it would be read from its beginning once more.
+fn position_of(partition: Partition, positions: &[(Partition, Position)]) -> Result<Position> {
+    let claimed = positions.iter().find(|(of, _)| *of == partition);
+    let missing = || Error::broken("a partition is to be read and was not claimed");
+    claimed.map(|(_, position)| *position).ok_or_else(missing)
 }

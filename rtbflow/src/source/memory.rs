@@ -98,18 +98,26 @@ impl<T: Clone + Send + Sync + 'static> Source for MemorySource<T> {
             let from = usize::try_from(from.unwrap_or(0).max(0)).unwrap_or(usize::MAX);
             let batches = list.map(|list| {
                 chunked(from, move |at| {
-                    let values = list.iter().skip(at).take(MOST_RECORDS);
-                    let values: Vec<T> = values.cloned().collect();
-                    (!values.is_empty()).then(|| {
-                        let (first, after) = (offset_of(at), at + values.len());
-                        let event_time = Arc::clone(&event_time);
-                        (MemoryBatch::new(values, first, event_time, clock.now()), after)
-                    })
+                    let batch = batch_at(&list, at, &event_time, clock.now())?;
+                    let after = at + batch.len();
+                    Some((batch, after))
                 })
             });
             future::ready(batches).try_flatten_stream()
         }))
     }
+}
+
+/// The next batch of a list, if there is more of it.
+fn batch_at<T: Clone + Send + Sync + 'static>(
+    list: &[T],
+    at: usize,
+    event_time: &Arc<EventTime<T>>,
+    now: Timestamp,
+) -> Option<MemoryBatch<T>> {
+    let values: Vec<T> = list.iter().skip(at).take(MOST_RECORDS).cloned().collect();
+    let batch = || MemoryBatch::new(values, offset_of(at), Arc::clone(event_time), now);
+    (at < list.len()).then(batch)
 }
 
 /// Batches for as long as `next` makes any, then the end.

@@ -1,4 +1,4 @@
-//! How long files are, and how much the code says of itself where the order of steps decides.
+//! How long files and functions are, and how much the code says of itself where the order of steps decides.
 
 use std::path::Path;
 
@@ -14,6 +14,11 @@ const MOST: usize = 350;
 const EXPLAINED: &[(&str, &str)] =
     &[("rtbflow", "job"), ("rtbflow", "epoch"), ("rtbflow_kafka", ""), ("rtbflow_sinks", "")];
 const COMMENTS_PER_LINE: f64 = 0.03;
+
+/// A function whose body has more lines of code than this is a long one, and there are not many of them. The braces are
+/// lines of it, comments are not: they are no reason to take a function apart.
+const LONG: usize = 25;
+const MOST_LONG: usize = 40;
 
 /// What is too long, if half of the files or one in twenty is longer than it may be.
 fn too_long<'a>(files: impl IntoIterator<Item = (&'a str, usize)>) -> Vec<String> {
@@ -32,9 +37,57 @@ fn too_long<'a>(files: impl IntoIterator<Item = (&'a str, usize)>) -> Vec<String
     found
 }
 
+/// The text without its tests.
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
+/// Whether a line begins a function: `fn`, behind whatever says who sees it and how it is called.
+fn begins_function(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let before = |word: &&str| {
+        word.starts_with("pub") || ["const", "async", "unsafe", "extern", "\"C\""].contains(word)
+    };
+    words.find(|word| !before(word)) == Some("fn")
+}
+
+/// The functions that are shipped, each with the lines of code of its body. That a function ends with a brace as far to
+/// the right as it begins is what rustfmt makes of it.
+fn functions(text: &str) -> Vec<(&str, usize)> {
+    let mut found = Vec::new();
+    let mut lines = shipped(text).lines();
+    while let Some(line) = lines.next() {
+        if !begins_function(line) || line.ends_with(['}', ';']) {
+            continue;
+        }
+        let begins = line.len() - line.trim_start().len();
+        let is_at_begin = |line: &str| line.len() - line.trim_start().len() == begins;
+        let (mut open, mut body) = (line.ends_with('{'), 1);
+        for line in lines.clone().filter(|line| !line.trim().is_empty()) {
+            let is_comment = line.trim_start().starts_with("//");
+            body += usize::from(open && !is_comment);
+            if is_at_begin(line) && (line.ends_with('}') || (!open && line.ends_with(';'))) {
+                break;
+            }
+            open |= is_at_begin(line) && line.ends_with('{');
+        }
+        found.push((line.trim(), body));
+    }
+    found
+}
+
+/// The functions that are long.
+fn long_functions(files: &[File]) -> Vec<String> {
+    let all = files.iter().flat_map(|file| {
+        functions(&file.text).into_iter().map(move |(function, lines)| (lines, file, function))
+    });
+    let long = all.filter(|(lines, ..)| *lines > LONG);
+    long.map(|(lines, file, function)| format!("{lines} {}: {function}", file.name())).collect()
+}
+
 /// Lines of plain comments and lines of code that are shipped.
 fn comments_and_code(text: &str) -> (usize, usize) {
-    let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let shipped = shipped(text);
     let (mut comments, mut code) = (0, 0);
     for line in shipped.lines().map(str::trim) {
         match line {
@@ -100,4 +153,31 @@ fn a_room_that_does_not_say_why_is_noticed() {
     let tested = format!("{silent}#[cfg(test)]\nmod tests {{\n    // Here it does not count.\n}}");
     let files = crate_of("rtbflow", &[("job/a.rs", &silent), ("job/b.rs", &tested)]);
     assert_eq!(unexplained(&files, &[("rtbflow", "job")]), ["rtbflow/job: 0 comments for 6 lines"]);
+}
+
+#[test]
+fn few_functions_are_long() {
+    let files = &libraries().files;
+    let count: usize = files.iter().map(|file| functions(&file.text).len()).sum();
+    assert!(count > 1_500, "only {count} functions of more than one line were found");
+    let long = long_functions(files);
+    assert!(long.len() <= MOST_LONG, "{} functions are long:\n{}", long.len(), long.join("\n"));
+}
+
+#[test]
+fn a_long_function_is_noticed() {
+    let body = |lines: usize| "        step();\n\n        // And another.\n".repeat(lines);
+    let function = |lines| {
+        format!(
+            "    pub(crate) async fn f(\n        n: u64,\n    ) -> u64 {{\n{}    }}\n",
+            body(lines)
+        )
+    };
+    let tests =
+        format!("#[cfg(test)]\nmod tests {{\n    fn g() {{\n{}    }}\n}}\n", body(2 * LONG));
+    let contract = "trait Steps {\n    fn h(\n        n: u64,\n    );\n}\n";
+    let text = |lines| format!("{contract}impl A {{\n{}}}\n{tests}", function(lines));
+    let of = |lines| long_functions(&crate_of("rtbflow", &[("a.rs", &text(lines))]));
+    assert_eq!(of(LONG - 2), [""; 0], "the braces are two lines");
+    assert_eq!(of(LONG - 1), ["26 rtbflow/a.rs: pub(crate) async fn f("]);
 }

@@ -95,6 +95,16 @@ impl Queue {
             Ok(count) => taken.count = count,
             Err(failure) => taken.failure = Some(failure),
         }
+        let (list, bytes) = self.wanted(&mut taken, range);
+        if let Some(last) = list.last() {
+            taken.leader_epoch = last.leader_epoch();
+            taken.records = Some(messages(list, bytes, Arc::clone(&self.consumer)));
+        }
+        taken
+    }
+
+    /// The messages in the buffer that are records within the range, and their bytes; notes what follows from all.
+    fn wanted(&mut self, taken: &mut Taken, range: OffsetRange) -> (Vec<Message>, usize) {
         let (mut list, mut bytes) = (Vec::with_capacity(taken.count), 0);
         for slot in self.buffer.iter_mut().take(taken.count) {
             // SAFETY: librdkafka wrote `count` messages, which are ours; each pointer is taken out of the
@@ -113,11 +123,7 @@ impl Queue {
                 }
             }
         }
-        if let Some(last) = list.last() {
-            taken.leader_epoch = last.leader_epoch();
-            taken.records = Some(messages(list, bytes, Arc::clone(&self.consumer)));
-        }
-        taken
+        (list, bytes)
     }
 
     /// Lets librdkafka write messages into the buffer; says how many.

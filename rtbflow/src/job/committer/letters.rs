@@ -38,14 +38,7 @@ impl<A: Anchor> Committer<A> {
         }
         match &self.rejected {
             Rejected::Skipped => {}
-            Rejected::Fatal => {
-                if let Some(letter) = letters.into_iter().next() {
-                    return Err(Error::permanent(format!(
-                        "use the record of {}: {}; look at it, then skip it or send it to the dead-letter topic",
-                        letter.origin, letter.reason
-                    )));
-                }
-            }
+            Rejected::Fatal => letters.into_iter().try_for_each(|letter| Err(unusable(letter)))?,
             Rejected::Delivered(to) => {
                 let letters: Vec<_> = letters.cloned().collect();
                 to.deliver(self.job.as_str(), &letters).await?;
@@ -77,4 +70,13 @@ impl<A: Anchor> Committer<A> {
         }
         Ok(())
     }
+}
+
+/// The error of a record that cannot be used, where that ends the job.
+#[cold]
+fn unusable(letter: &DeadLetter) -> Error {
+    Error::permanent(format!(
+        "use the record of {}: {}; look at it, then skip it or send it to the dead-letter topic",
+        letter.origin, letter.reason
+    ))
 }

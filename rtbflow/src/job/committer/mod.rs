@@ -78,24 +78,26 @@ pub(crate) struct Outlook {
 }
 
 impl<A: Anchor> Committer<A> {
+    /// How many calls may be made at a time, and how many epochs each takes at most.
+    fn calls(&self) -> (Semaphore, usize) {
+        // Where the place has one step for all, a second call would only wait for the first, and take from it the
+        // epochs that it could have had. Where each task has its own, each is a call, and none holds up another.
+        match self.anchor.commits_apart() {
+            true => (Semaphore::new(MOST_EPOCHS), 1),
+            false => (Semaphore::new(1), MOST_EPOCHS),
+        }
+    }
+
     /// Commits until all tasks are gone.
     ///
     /// # Errors
     /// If an epoch cannot be committed and trying again would not help.
     pub(crate) async fn run(self, mut submissions: mpsc::Receiver<Submission>) -> Result<()> {
-        // Where the place has one step for all, a second call would only wait for the first, and take from it the
-        // epochs that it could have had. Where each task has its own, each is a call, and none holds up another.
-        let (calls, most) = match self.anchor.commits_apart() {
-            true => (Semaphore::new(MOST_EPOCHS), 1),
-            false => (Semaphore::new(1), MOST_EPOCHS),
-        };
-        let (mut waiting, mut busy) = (Vec::new(), HashSet::new());
+        let (calls, most) = self.calls();
+        let mut backlog = Backlog { waiting: Vec::new(), busy: HashSet::new(), most };
         let (mut under_way, mut open, mut asks) = (FuturesUnordered::new(), true, false);
         loop {
-            // A task has one epoch under way: its next one follows from it, and is ready when that is settled.
-            let is_ready =
-                waiting.iter().any(|Submission { epoch, .. }| !busy.contains(&epoch.task));
-            if is_ready && !asks {
+            if backlog.is_ready() && !asks {
                 // It keeps its place among the groups that are tried again.
                 asks = true;
                 under_way.push(Either::Left(turn(&calls).map_ok(CommitTurn::Fresh)));
@@ -105,24 +107,16 @@ impl<A: Anchor> Committer<A> {
             tokio::select! {
                 biased;
                 // As many as each task may have under way.
-                came = submissions.recv_many(&mut waiting, MOST_EPOCHS), if open => open = came > 0,
-                Some(turn) = under_way.next() => match turn? {
-                    CommitTurn::Fresh(call) => {
-                        asks = false;
-                        // Gathered only now that it may be made: what came while it waited is in it.
-                        let group = Group::new(first_of_each_task(&mut waiting, &mut busy, most));
-                        under_way.push(Either::Right(self.commit(group, Some(call), &calls)));
+                came = submissions.recv_many(&mut backlog.waiting, MOST_EPOCHS), if open => {
+                    open = came > 0;
+                }
+                Some(turn) = under_way.next() => {
+                    let turn = turn?;
+                    asks &= !matches!(turn, CommitTurn::Fresh(_));
+                    for (group, call) in backlog.groups(turn) {
+                        under_way.push(Either::Right(self.commit(group, call, &calls)));
                     }
-                    CommitTurn::Tried { tasks, left } => {
-                        busy.retain(|task| !tasks.contains(task));
-                        // What is left is tried again before anything newer of the same tasks: positions go on from
-                        // those before them.
-                        for group in left {
-                            busy.extend(group.tasks());
-                            under_way.push(Either::Right(self.commit(group, None, &calls)));
-                        }
-                    }
-                },
+                }
                 else => return Ok(()),
             }
         }
@@ -165,34 +159,53 @@ impl<A: Anchor> Committer<A> {
         }
         // From here on the place may be at work: how long it takes is what the size of epochs goes by.
         let started = Instant::now();
-        let attempt = self.health.commits();
         let answer = self.attempt(&mut group).await;
-        drop(attempt);
-        match answer {
+        let took = started.elapsed();
+        let left = match answer {
             Ok(verdicts) => {
-                self.passed(&mut group);
-                let took = started.elapsed();
-                self.measures.group(took);
-                self.pace.committed(group.rows(), took);
-                // The tasks first: they go on while the place does what is left to be done.
-                self.acknowledge(group, verdicts)?;
-                self.follow_up().await?;
-                Ok(CommitTurn::Tried { tasks, left: Vec::new() })
+                self.applied(group, verdicts, took).await?;
+                Vec::new()
             }
-            Err(error) if !error.refusals().is_empty() => {
-                // Tried again at once, without these rows: each attempt has fewer, so that it comes to an end.
-                refuse(&mut group.epochs, error.refusals())?;
-                Ok(CommitTurn::Tried { tasks, left: vec![group] })
-            }
-            Err(error) if error.is_transient() => {
-                let pause = self.failed(&mut group, &error, started.elapsed());
-                wait(pause, call).await;
-                // Only where the place was asked: what fails before it, such as a writer, fails for half of them too.
-                let half = if group.asked { group.split_off_half() } else { None };
-                Ok(CommitTurn::Tried { tasks, left: std::iter::once(group).chain(half).collect() })
-            }
-            Err(error) => Err(error),
+            Err(error) => self.left_of(group, error, (took, call)).await?,
+        };
+        Ok(CommitTurn::Tried { tasks, left })
+    }
+
+    /// The place has answered with verdicts.
+    async fn applied(
+        &self,
+        mut group: Group,
+        verdicts: Vec<Verdict>,
+        took: Duration,
+    ) -> Result<()> {
+        self.passed(&mut group);
+        self.measures.group(took);
+        self.pace.committed(group.rows(), took);
+        // The tasks first: they go on while the place does what is left to be done.
+        self.acknowledge(group, verdicts)?;
+        self.follow_up().await
+    }
+
+    /// What of a group is to be tried again after this error, once that may be done.
+    async fn left_of(
+        &self,
+        mut group: Group,
+        error: Error,
+        (took, call): (Duration, SemaphorePermit<'_>),
+    ) -> Result<Vec<Group>> {
+        if !error.refusals().is_empty() {
+            // Tried again at once, without these rows: each attempt has fewer, so that it comes to an end.
+            refuse(&mut group.epochs, error.refusals())?;
+            return Ok(vec![group]);
         }
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let pause = self.failed(&mut group, &error, took);
+        wait(pause, call).await;
+        // Only where the place was asked: what fails before it, such as a writer, fails for half of them too.
+        let half = if group.asked { group.split_off_half() } else { None };
+        Ok(std::iter::once(group).chain(half).collect())
     }
 
     /// A group was committed.
@@ -226,6 +239,7 @@ impl<A: Anchor> Committer<A> {
     }
 
     async fn attempt(&self, group: &mut Group) -> Result<Vec<Verdict>> {
+        let _under_way = self.health.commits();
         // The order is what makes it exact: dead letters and what is written beside the place may be written twice, but
         // never less than once, so they come before the commit. Once it is committed, nobody would write them again.
         // One group at a time writes beside, as a writer's own order is that of its calls.
@@ -263,6 +277,40 @@ impl<A: Anchor> Committer<A> {
             let _ = waiting.send(verdict);
         }
         Ok(())
+    }
+}
+
+/// The epochs that have come, and the tasks that have one under way.
+struct Backlog {
+    waiting: Vec<Submission>,
+    busy: HashSet<Task>,
+    /// Epochs of a group.
+    most: usize,
+}
+
+impl Backlog {
+    /// Whether there is something to commit. A task has one epoch under way: its next one follows from it, and is ready
+    /// when that is settled.
+    fn is_ready(&self) -> bool {
+        self.waiting.iter().any(|Submission { epoch, .. }| !self.busy.contains(&epoch.task))
+    }
+
+    /// What is tried next: the first time by the call that has come, and later by one that is waited for.
+    fn groups<'a>(&mut self, turn: CommitTurn<'a>) -> Vec<(Group, Option<SemaphorePermit<'a>>)> {
+        match turn {
+            CommitTurn::Fresh(call) => {
+                // Gathered only now that the call may be made: what came while it waited is in it.
+                let first = first_of_each_task(&mut self.waiting, &mut self.busy, self.most);
+                vec![(Group::new(first), Some(call))]
+            }
+            CommitTurn::Tried { tasks, left } => {
+                self.busy.retain(|task| !tasks.contains(task));
+                // What is left is tried again before anything newer of the same tasks: positions go on from those
+                // before them.
+                self.busy.extend(left.iter().flat_map(Group::tasks));
+                left.into_iter().map(|group| (group, None)).collect()
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod watermark;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
@@ -110,6 +110,31 @@ impl<B: Batch> Intake<B> {
         (intake, mailbox)
     }
 
+    /// The bell was rung, or the mailbox is to be looked into: what goes out before the next record.
+    #[inline(never)]
+    fn before_record(&mut self) -> Option<Element<B::Value>> {
+        if !std::mem::replace(&mut self.fresh, true)
+            && let Some(watermark) = self.unsent_watermark()
+        {
+            return Some(Element::Watermark(watermark));
+        }
+        self.look().map(Element::Barrier)
+    }
+
+    /// There is no record: the watermark alone goes out, or the report, behind which the mailbox is looked into again.
+    fn at_rest(&mut self) -> Poll<Option<Timestamp>> {
+        if let Some(watermark) = self.unsent_watermark() {
+            return Poll::Ready(Some(watermark));
+        }
+        let closed = self.closed;
+        // Nobody is woken: the task loop polls the chain again whenever it has put something in.
+        if !self.report() {
+            return Poll::Pending;
+        }
+        self.fresh = true;
+        Poll::Ready((self.closed && !closed).then_some(Timestamp::MAX))
+    }
+
     /// Looks into the mailbox; a barrier in it goes out at once.
     fn look(&mut self) -> Option<Barrier> {
         let mailbox = self.mailbox.clone();
@@ -129,19 +154,22 @@ impl<B: Batch> Intake<B> {
         // The watermark waits for the state: what it makes due is not back before the last of these barriers.
         self.restoring &= barrier.is_restoring() && !barrier.is_last_restoring();
         if !barrier.is_restoring() {
-            // Where the partitions stand is read in the same step in which the barrier goes out: the epoch's
-            // positions are exactly those of the records before it.
-            let taken = self.taken();
-            let standings = self.lanes.iter_mut().map(PartitionLane::pass);
-            shared.progress.at_barrier = standings.collect();
-            shared.progress.taken_at_barrier = (taken, std::mem::take(&mut self.skipped));
-            shared.progress.total += taken - self.reported;
-            shared.progress.taken = 0;
-            self.reported = 0;
-            let rejects = std::mem::take(&mut self.rejects);
-            barrier.gather_of(&self.operator, |epoch| epoch.reject(rejects));
+            self.pass(&barrier, &mut shared.progress);
         }
         Some(barrier)
+    }
+
+    /// An epoch ends. Where the partitions stand is read in the same step in which the barrier goes out: the epoch's
+    /// positions are exactly those of the records before it.
+    fn pass(&mut self, barrier: &Barrier, progress: &mut Progress) {
+        let taken = self.taken();
+        progress.at_barrier = self.lanes.iter_mut().map(PartitionLane::pass).collect();
+        progress.taken_at_barrier = (taken, std::mem::take(&mut self.skipped));
+        progress.total += taken - self.reported;
+        progress.taken = 0;
+        self.reported = 0;
+        let rejects = std::mem::take(&mut self.rejects);
+        barrier.gather_of(&self.operator, |epoch| epoch.reject(rejects));
     }
 
     /// Records taken since the last barrier.
@@ -202,26 +230,8 @@ impl<B: Batch> Intake<B> {
     /// Takes the next record of a lane; `None` if it was none that flows on.
     #[inline]
     fn take(&mut self, number: usize) -> Option<Record<B::Value>> {
+        let Incoming { offset, content } = self.next_of(number)?;
         let lane = self.lanes.get_mut(number)?;
-        let Some(Arrival::Batch(batch)) = lane.queue.front() else {
-            // Dropped, so that the poll ends behind which the epoch is found spoilt.
-            lane.queue.pop_front();
-            Error::broken("a record is to be taken where there is no batch").spoil_epoch();
-            return None;
-        };
-        let incoming = batch.get(lane.index);
-        lane.index += 1;
-        if lane.index == batch.len() {
-            lane.queue.pop_front();
-            lane.index = 0;
-            lane.consumed += 1;
-            self.batch_taken(number);
-        }
-        let lane = self.lanes.get_mut(number)?;
-        let Some(Incoming { offset, content }) = incoming else {
-            no_record(lane.partition);
-            return None;
-        };
         // Where a fetch begins before the position, these were taken before.
         if lane.offset.is_some_and(|next| offset < next) {
             return None;
@@ -230,14 +240,14 @@ impl<B: Batch> Intake<B> {
         lane.taken += 1;
         let origin = Origin::new(lane.partition, offset);
         let reason = match content {
-            Content::Value(value, timestamp) => {
-                if timestamp <= self.latest {
-                    if lane.event_time.is_none_or(|highest| highest < timestamp) {
-                        lane.event_time = Some(timestamp);
-                        self.stale = true;
-                    }
-                    return Some(Record { value, timestamp, origin: Some(origin) });
+            Content::Value(value, timestamp) if timestamp <= self.latest => {
+                if lane.event_time.is_none_or(|highest| highest < timestamp) {
+                    lane.event_time = Some(timestamp);
+                    self.stale = true;
                 }
+                return Some(Record { value, timestamp, origin: Some(origin) });
+            }
+            Content::Value(_, timestamp) => {
                 BadRecord::new(format!("too far in the future: {timestamp}"))
             }
             Content::Bad(reason) => reason,
@@ -248,6 +258,30 @@ impl<B: Batch> Intake<B> {
         };
         self.rejects.push((Reject { origin, reason }, Class::DeadLettered));
         None
+    }
+
+    /// Takes the next record out of the batch that comes first in a lane.
+    #[inline]
+    fn next_of(&mut self, number: usize) -> Option<Incoming<B::Value>> {
+        let lane = self.lanes.get_mut(number)?;
+        let Some(Arrival::Batch(batch)) = lane.queue.front() else {
+            // Dropped, so that the poll ends behind which the epoch is found spoilt.
+            lane.queue.pop_front();
+            Error::broken("a record is to be taken where there is no batch").spoil_epoch();
+            return None;
+        };
+        let incoming = batch.get(lane.index);
+        if incoming.is_none() {
+            no_record(lane.partition);
+        }
+        lane.index += 1;
+        if lane.index == batch.len() {
+            lane.queue.pop_front();
+            lane.index = 0;
+            lane.consumed += 1;
+            self.batch_taken(number);
+        }
+        incoming
     }
 
     /// Tells the task loop that a batch was wholly taken: where an operator holds the chain back, it may
@@ -288,16 +322,10 @@ impl<B: Batch> Stream for Intake<B> {
         // each with the watermark before it; and when there are none, the watermark alone and the report.
         loop {
             // The bell is one load without a lock: this is done for each record.
-            if this.mailbox.is_rung() && !this.fresh {
-                this.fresh = true;
-                if let Some(watermark) = this.unsent_watermark() {
-                    return Poll::Ready(Some(Element::Watermark(watermark)));
-                }
-            }
-            if this.fresh
-                && let Some(barrier) = this.look()
+            if (this.fresh || this.mailbox.is_rung())
+                && let Some(element) = this.before_record()
             {
-                return Poll::Ready(Some(Element::Barrier(barrier)));
+                return Poll::Ready(Some(element));
             }
             if let Some(lane) = this.lane() {
                 if let Some(watermark) = this.due_watermark() {
@@ -309,17 +337,8 @@ impl<B: Batch> Stream for Intake<B> {
                 }
                 continue;
             }
-            if let Some(watermark) = this.unsent_watermark() {
+            if let Some(watermark) = ready!(this.at_rest()) {
                 return Poll::Ready(Some(Element::Watermark(watermark)));
-            }
-            let closed = this.closed;
-            // Nobody is woken: the task loop polls the chain again whenever it has put something in.
-            if !this.report() {
-                return Poll::Pending;
-            }
-            this.fresh = true;
-            if this.closed && !closed {
-                return Poll::Ready(Some(Element::Watermark(Timestamp::MAX)));
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::epoch::Anchor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::intake::Intake;
 use crate::job::report::Status;
@@ -101,12 +101,7 @@ where
                 (None, answer) => self.backlog.push_back((life, answer)),
                 (Some(_), Ok(())) => {}
                 (Some((task, ..)), Err(error)) if error.is_fenced() || error.is_transient() => {
-                    tracing::warn!(
-                        %task,
-                        error = %error.report(),
-                        "drop the last epochs of a task that ends: their commit failed; its next owner \
-                         reads their records again"
-                    );
+                    warn_of_dropped(task, &error);
                 }
                 (Some(_), Err(error)) => return Err(error),
             }
@@ -124,4 +119,13 @@ fn give_up((task, abort, status): (Task, AbortHandle, Arc<Status>)) {
         "drop what a task that ends did not commit within the deadline: its next owner reads it again"
     );
     abort.abort();
+}
+
+#[cold]
+fn warn_of_dropped(task: Task, error: &Error) {
+    tracing::warn!(
+        %task,
+        error = %error.report(),
+        "drop the last epochs of a task that ends: their commit failed; its next owner reads their records again"
+    );
 }

@@ -1,17 +1,17 @@
 //! Claims what the source assigns, and starts its tasks.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio::sync::oneshot;
 
+use crate::activity::Activity;
 use crate::alarm::Alarm;
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::claiming::{Claimed, Claiming};
-use crate::job::intake::Intake;
+use crate::job::intake::{Intake, IntakeMailbox};
 use crate::job::measures::TaskMeasures;
 use crate::job::report::Status;
 use crate::job::running::{Handle, Running};
@@ -98,6 +98,32 @@ where
         positions: &[(Partition, Position)],
         (finished, status): (oneshot::Receiver<()>, &Arc<Status>),
     ) -> Result<TaskLoop<S::Batch>> {
+        let (setup, (end, mailbox, activity)) = (&self.job.setup, self.drawn(positions)?);
+        let owned = partitions.iter().map(|input| input.partition);
+        let measures = TaskMeasures::new(&setup.name, task, owned);
+        let inputs = partitions.into_iter().zip(positions);
+        Ok(TaskLoop {
+            task,
+            settings: setup.settings,
+            clock: Arc::clone(&setup.clock),
+            end,
+            mailbox,
+            activity,
+            inputs: inputs.map(|(input, at)| TaskPartition::new(input, at)).collect(),
+            commits: self.commits.clone(),
+            finish: finished.fuse(),
+            status: Arc::clone(status),
+            pace: self.pace.clone(),
+            measures,
+            work: Work::new(&setup.renames),
+        })
+    }
+
+    /// A pipeline for a task alone: tasks share nothing but the committer.
+    fn drawn(
+        &self,
+        positions: &[(Partition, Position)],
+    ) -> Result<(End, IntakeMailbox<S::Batch>, Activity)> {
         let alarm = Alarm::new(|duration| tokio::time::sleep(duration).boxed());
         let (job, tip) = (&self.job, Tip::rung_by(alarm, &self.job.source.topics()));
         let activity = tip.activity();
@@ -107,35 +133,9 @@ where
             |topic| job.source.out_of_orderness(topic),
             (job.setup.clock.now(), activity.clone()),
         );
-        // Each task has a pipeline of its own: tasks share nothing but the committer.
         let end = (job.pipeline)(Flow { stream: intake, tip });
         end.tip.finish().fits()?;
-        let owned = partitions.iter().map(|input| input.partition);
-        let measures = TaskMeasures::new(&job.setup.name, task, owned);
-        let inputs = partitions.into_iter().zip(positions).map(|(input, (partition, position))| {
-            TaskPartition {
-                partition: *partition,
-                deliveries: Some(input.deliveries),
-                position: *position,
-                kept: VecDeque::new(),
-                released: 0,
-            }
-        });
-        Ok(TaskLoop {
-            task,
-            settings: job.setup.settings,
-            clock: Arc::clone(&job.setup.clock),
-            end,
-            mailbox,
-            activity,
-            inputs: inputs.collect(),
-            commits: self.commits.clone(),
-            finish: finished.fuse(),
-            status: Arc::clone(status),
-            pace: self.pace.clone(),
-            measures,
-            work: Work::new(&job.setup.renames),
-        })
+        Ok((end, mailbox, activity))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::job::intake::{Arrival, Progress};
 use crate::job::renaming::{Moves, Renames};
 use crate::position::Position;
 use crate::record::Partition;
-use crate::source::{Batch, Delivery};
+use crate::source::{Batch, Delivery, PartitionInput};
 
 /// Epochs of one task that are on their way to the place.
 // One is being committed while another waits, so that the committer never waits for the task. Were there more, what
@@ -37,6 +37,20 @@ pub(crate) struct TaskPartition<B> {
 }
 
 impl<B: Batch> TaskPartition<B> {
+    /// A partition that is read from its position on.
+    pub(crate) fn new(
+        input: PartitionInput<B>,
+        (partition, position): &(Partition, Position),
+    ) -> Self {
+        Self {
+            partition: *partition,
+            deliveries: Some(input.deliveries),
+            position: *position,
+            kept: VecDeque::new(),
+            released: 0,
+        }
+    }
+
     /// Takes in what came, as the chain is given it.
     pub(super) fn take(&mut self, delivery: Delivery<B>) -> Arrival<B> {
         match delivery {

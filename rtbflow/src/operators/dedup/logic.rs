@@ -125,6 +125,17 @@ where
         self.generations.get_mut(number)
     }
 
+    /// Remembers an id that the place has in the generation that begins there.
+    fn remember_stored(&mut self, key: K, at: Timestamp, start: Timestamp) -> Result<()> {
+        let (hasher, hash) = (self.hasher.clone(), self.hasher.hash_one(&key));
+        let generation = self.generation(start);
+        let generation = generation
+            .ok_or_else(|| Error::broken("a stored id has no generation to be remembered in"))?;
+        generation.logged = true;
+        generation.ids.insert_unique(hash, (key, at), |(id, _)| hasher.hash_one(id));
+        Ok(())
+    }
+
     /// Remembers the id of a record that is kept.
     fn remember(&mut self, hash: u64, key: K, at: Timestamp, held_from: Timestamp) {
         let hasher = self.hasher.clone();
@@ -241,16 +252,10 @@ where
         }
         while let Some((key, behind_ms)) = entries.next_entry::<(K, i64)>()? {
             let at = Timestamp::from_millis(start.as_millis().saturating_sub(behind_ms));
-            let hash = self.hasher.hash_one(&key);
             if fits {
-                let hasher = self.hasher.clone();
-                let Some(generation) = self.generation(start) else {
-                    return Err(Error::broken("a stored id has no generation to be remembered in"));
-                };
-                generation.logged = true;
-                generation.ids.insert_unique(hash, (key, at), |(id, _)| hasher.hash_one(id));
+                self.remember_stored(key, at, start)?;
             } else {
-                self.remember(hash, key, at, at.max(start));
+                self.remember(self.hasher.hash_one(&key), key, at, at.max(start));
             }
         }
         Ok(())

@@ -51,13 +51,7 @@ impl Deciding {
         snapshot: &mut Snapshot,
     ) {
         if self.before.is_none() {
-            if self.logged.take().is_some() {
-                snapshot.drop_bucket(deciding);
-                snapshot.drop_bucket(gone);
-                self.gone.clear();
-                self.gone_logged = Some(0);
-            }
-            return;
+            return self.drop_logged((deciding, gone), snapshot);
         }
         if self.logged != Some(watermark) {
             self.logged = Some(watermark);
@@ -65,6 +59,21 @@ impl Deciding {
             entry.put(&watermark);
             snapshot.replace(deciding, entry);
         }
+        self.write_gone(version, gone, snapshot);
+    }
+
+    /// Nothing is being decided: what the log has of that is dropped.
+    fn drop_logged(&mut self, (deciding, gone): (i64, i64), snapshot: &mut Snapshot) {
+        if self.logged.take().is_some() {
+            snapshot.drop_bucket(deciding);
+            snapshot.drop_bucket(gone);
+            self.gone.clear();
+            self.gone_logged = Some(0);
+        }
+    }
+
+    /// Hands over which were decided since the last barrier.
+    fn write_gone(&mut self, version: u16, bucket: i64, snapshot: &mut Snapshot) {
         let known = self.gone_logged.replace(self.gone.len());
         if known == self.gone_logged {
             return;
@@ -73,8 +82,8 @@ impl Deciding {
         // What is not known to be there is written whole.
         self.gone.iter().skip(known.unwrap_or(0)).for_each(|gone| entries.put(gone));
         match known {
-            None => snapshot.replace(gone, entries),
-            Some(_) => snapshot.append(gone, entries),
+            None => snapshot.replace(bucket, entries),
+            Some(_) => snapshot.append(bucket, entries),
         }
     }
 

@@ -57,19 +57,20 @@ impl<K: Hash + Eq> Keys<K> {
         self.index.get(part(hash))?.find(hash, same).copied()
     }
 
+    /// Puts an entry where none is; returns its number.
+    #[inline]
+    fn put(&mut self, entry: Entry<K>) -> u32 {
+        let Some(number) = self.free.pop() else { return self.entries.push(entry) };
+        match self.entries.get_mut(number) {
+            Some(free) => *free = entry,
+            None => Error::broken("a number is free that no key had").spoil_epoch(),
+        }
+        number
+    }
+
     /// Adds a key of which nothing is held; returns its number.
     pub(super) fn add(&mut self, hash: u64, key: K) -> u32 {
-        let entry = Entry { key: Some(key), newest: [NONE; 2] };
-        let number = match self.free.pop() {
-            Some(number) => {
-                match self.entries.get_mut(number) {
-                    Some(free) => *free = entry,
-                    None => Error::broken("a number is free that no key had").spoil_epoch(),
-                }
-                number
-            }
-            None => self.entries.push(entry),
-        };
+        let number = self.put(Entry { key: Some(key), newest: [NONE; 2] });
         let Self { entries, index, hasher, .. } = self;
         let of = |number: &u32| {
             let key = entries.get(*number).and_then(|entry| entry.key.as_ref());

@@ -38,21 +38,13 @@ impl<T: Serialize + DeserializeOwned + 'static> Side<T> {
                 continue;
             }
             let changed = bucket.changed();
-            if !renumbers {
-                bucket.log.restored(changed);
-            }
-            let rewrite =
-                renumbers && changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
-            if rewrite {
-                bucket.logged_count = 0;
-                bucket.marks.clear();
-            }
+            let rewrites = rewrites(bucket, changed, renumbers);
             bucket.close_gaps();
             if changed == 0 {
                 continue;
             }
             let written = write(bucket, &mut self.slots, format, places);
-            if rewrite {
+            if rewrites {
                 snapshot.replace(bucket.id, written);
             } else {
                 snapshot.append(bucket.id, written);
@@ -103,6 +95,20 @@ fn restore_marks<T>(marks: &[u32], bucket: &TimeBucket, slots: &mut Pages<Slot<T
         slot.ok_or_else(|| Error::broken("a partner was stored of no record"))?.matched = true;
     }
     Ok(())
+}
+
+/// Whether a bucket is written anew, with the numbers that its records get now.
+fn rewrites(bucket: &mut TimeBucket, changed: usize, renumbers: bool) -> bool {
+    if !renumbers {
+        bucket.log.restored(changed);
+        return false;
+    }
+    let rewrites = changed > 0 && bucket.log.rewrites(bucket.live_count, changed);
+    if rewrites {
+        bucket.logged_count = 0;
+        bucket.marks.clear();
+    }
+    rewrites
 }
 
 /// Writes what the log of a bucket does not have of it.

@@ -135,6 +135,23 @@ where
         self.watermark = watermark;
         self.kept.forget_where(watermark, |kept| kept.timers.is_empty());
     }
+
+    /// The timers of all keys are set again, those of event time that were set before this one as what was due is
+    /// worked off.
+    fn restore_timers(&mut self, first_set: u64) {
+        for (slot, _, kept) in self.kept.iter() {
+            for timer in &kept.timers {
+                self.next_number = self.next_number.max(timer.number + 1);
+                match timer.clock {
+                    TimeDomain::Event if timer.number < first_set => {
+                        self.event_timers.put(*timer, slot)
+                    }
+                    TimeDomain::Event => self.event_timers.set(*timer, slot),
+                    TimeDomain::Wall => self.wall_timers.set(*timer, slot),
+                }
+            }
+        }
+    }
 }
 
 impl<K, T, F, P> Logic for ProcessLogic<K, T, F, P>
@@ -275,18 +292,7 @@ where
             }
             _ => u64::MAX,
         };
-        for (slot, _, kept) in self.kept.iter() {
-            for timer in &kept.timers {
-                self.next_number = self.next_number.max(timer.number + 1);
-                match timer.clock {
-                    TimeDomain::Event if timer.number < first_set => {
-                        self.event_timers.put(*timer, slot)
-                    }
-                    TimeDomain::Event => self.event_timers.set(*timer, slot),
-                    TimeDomain::Wall => self.wall_timers.set(*timer, slot),
-                }
-            }
-        }
+        self.restore_timers(first_set);
         if let Some(next) = self.wall_timers.next() {
             out.wake_at(next);
         }

@@ -211,28 +211,33 @@ impl<L: Logic> Operator<L> {
             }
             Some(Behind::More(more)) => self.go_on(more, stream, context),
             Some(Behind::Next(element, ended)) => {
-                match element {
-                    Element::Record(record, watermark) => {
-                        match self.before_record(watermark) {
-                            Ready::Yes => self.logic.on_record(record, &mut self.out),
-                            Ready::After(passed) => self.hold(passed, record),
-                        }
-                        self.after_record();
-                    }
-                    Element::Watermark(watermark) => self.on_watermark(watermark),
-                    Element::Barrier(barrier) => self.on_barrier(barrier),
-                }
-                match &mut self.behind {
-                    Some(Behind::More(more)) => more.ended = ended,
-                    behind if ended => *behind = Some(Behind::Ended),
-                    _ => {}
-                }
+                self.take_next(element, ended);
                 Resumed::GoesOn
             }
             Some(Behind::Ended) => {
                 self.behind = Some(Behind::Ended);
                 Resumed::Ended
             }
+        }
+    }
+
+    /// Takes what came behind the results that are emitted now; `ended` says whether it was the last.
+    fn take_next(&mut self, element: Element<L::In>, ended: bool) {
+        match element {
+            Element::Record(record, watermark) => {
+                match self.before_record(watermark) {
+                    Ready::Yes => self.logic.on_record(record, &mut self.out),
+                    Ready::After(passed) => self.hold(passed, record),
+                }
+                self.after_record();
+            }
+            Element::Watermark(watermark) => self.on_watermark(watermark),
+            Element::Barrier(barrier) => self.on_barrier(barrier),
+        }
+        match &mut self.behind {
+            Some(Behind::More(more)) => more.ended = ended,
+            behind if ended => *behind = Some(Behind::Ended),
+            _ => {}
         }
     }
 
@@ -279,23 +284,24 @@ impl<L: Logic> Operator<L> {
         S: Elements<Value = L::In>,
     {
         let is_sent = L::RESUMES && self.out.activity.sent() > self.barriers;
-        if is_sent && !more.ended && !more.has_record() {
+        let resumed = if is_sent && !more.ended && !more.has_record() {
             match self.look(&mut more, stream, context) {
-                Poll::Pending => {
-                    self.behind = Some(Behind::More(more));
-                    return Resumed::Waits;
-                }
-                Poll::Ready(Some(barrier)) => {
-                    self.behind = Some(Behind::More(more));
-                    return Resumed::Element(Element::Barrier(barrier));
-                }
-                Poll::Ready(None) => {}
+                Poll::Pending => Some(Resumed::Waits),
+                Poll::Ready(barrier) => barrier.map(Element::Barrier).map(Resumed::Element),
             }
-        }
-        if self.logic.more(&mut self.out) {
+        } else {
+            None
+        };
+        if resumed.is_some() || self.logic.more(&mut self.out) {
             self.behind = Some(Behind::More(more));
-            return Resumed::GoesOn;
+            return resumed.unwrap_or(Resumed::GoesOn);
         }
+        self.emitted(more)
+    }
+
+    /// All is emitted that was due: the record or the watermark that made it so has its turn, and then what came
+    /// behind it.
+    fn emitted(&mut self, more: More<L::In>) -> Resumed<L::Out> {
         self.note_due();
         let More { passed, record, next, ended } = more;
         self.out.watermark = passed.unwrap_or(self.out.watermark);
@@ -303,16 +309,11 @@ impl<L: Logic> Operator<L> {
             Some(next) => Some(Behind::Next(next, ended)),
             None => ended.then_some(Behind::Ended),
         };
-        match record {
-            Some(record) => {
-                self.logic.on_record(record, &mut self.out);
-                self.after_record();
-            }
-            None => {
-                return passed
-                    .map_or(Resumed::GoesOn, |at| Resumed::Element(Element::Watermark(at)));
-            }
-        }
+        let Some(record) = record else {
+            return passed.map_or(Resumed::GoesOn, |at| Resumed::Element(Element::Watermark(at)));
+        };
+        self.logic.on_record(record, &mut self.out);
+        self.after_record();
         Resumed::GoesOn
     }
 }

@@ -10,20 +10,24 @@ use crate::operators::stateful::operator::Operator;
 use crate::state::{Snapshot, words};
 
 impl<L: Logic> Operator<L> {
+    /// Takes back a part of the state, which comes with a barrier.
+    fn restore(&mut self, barrier: &Barrier, chunks: &[Chunk]) {
+        for chunk in chunks {
+            if let Err(error) = self.logic.restore(chunk) {
+                return barrier.fail(named(error, chunks));
+            }
+        }
+        if barrier.is_last_restoring() {
+            self.logic.restored(&mut self.out);
+        }
+    }
+
     /// A barrier reaches an operator with state: this and the sink are the two places that handle one.
     pub(super) fn pass(&mut self, barrier: &Barrier) {
-        let Self { logic, name, operator, out, .. } = self;
-        if let Some(chunks) = barrier.restored(name) {
-            for chunk in &chunks {
-                if let Err(error) = logic.restore(chunk) {
-                    return barrier.fail(named(error, &chunks));
-                }
-            }
-            if barrier.is_last_restoring() {
-                logic.restored(out);
-            }
-            return;
+        if let Some(chunks) = barrier.restored(&self.name) {
+            return self.restore(barrier, &chunks);
         }
+        let Self { logic, name, operator, out, .. } = self;
         let mut snapshot = Snapshot::new(Arc::clone(name));
         logic.snapshot(&mut snapshot);
         let (mut chunks, failure) = snapshot.finish();

@@ -148,11 +148,21 @@ where
         }
         let at = self.open(window, passed);
         out.due_at(self.due);
+        self.add(at, (key, &record), out);
+    }
+
+    /// Adds a record to a window that is open; one that was passed emits it again.
+    fn add(
+        &mut self,
+        at: usize,
+        (key, record): (K, &Record<T>),
+        out: &mut Outbox<Out<K, T, W, A>>,
+    ) {
         let Some(open) = self.open.get_mut(at) else {
             return Error::broken("the window of a record was not opened").spoil_epoch();
         };
-        let position = open.add(key, &record, &self.aggregate);
-        if passed {
+        let position = open.add(key, record, &self.aggregate);
+        if open.passed {
             open.emit::<T, W, A>(position, &self.aggregate, out);
         } else {
             let early = (&self.early, self.panes);

@@ -40,13 +40,18 @@ where
             }
             self.spare = Some(Open { keys: open.keys, ..Open::new(open.window) });
         }
+        self.note_passed();
+    }
+
+    /// Notes which of the windows that are kept have been passed, and what is due next.
+    fn note_passed(&mut self) {
         self.due = Timestamp::MAX;
         for open in &mut self.open {
-            if open.window.end > watermark {
+            if open.window.end > self.watermark {
                 self.due = self.due.min(open.window.end);
                 continue;
             }
-            self.due = self.due.min(open.window.end + kept);
+            self.due = self.due.min(open.window.end + self.kept);
             if !std::mem::replace(&mut open.passed, true) {
                 open.unseen.clear();
                 open.unput = Some(0);

@@ -74,6 +74,13 @@ where
         Windows::allowed_lateness(&self.windows)
     }
 
+    /// A key without a session yet.
+    fn add(&mut self, key: K) -> SlotId {
+        self.arrivals += 1;
+        let visits = Visits { arrival: self.arrivals, visits: Vec::new() };
+        self.keys.insert(key, visits, Timestamp::MAX)
+    }
+
     /// Whether a key has a session that goes on with one that lies there.
     fn goes_on(&self, slot: Option<SlotId>, own: &Window) -> bool {
         let visits = slot.and_then(|slot| self.keys.get(slot)).map(|(_, it)| &it.visits);
@@ -180,11 +187,7 @@ where
         if own.end + self.lateness() <= watermark && !self.goes_on(known, &own) {
             return self.windows.late().late(record, own.end, self.lateness(), out);
         }
-        let slot = known.unwrap_or_else(|| {
-            self.arrivals += 1;
-            let visits = Visits { arrival: self.arrivals, visits: Vec::new() };
-            self.keys.insert(key, visits, Timestamp::MAX)
-        });
+        let slot = known.unwrap_or_else(|| self.add(key));
         let Some((_, visits)) = self.keys.get_mut(slot) else {
             return Error::broken("the key of a record was not added").spoil_epoch();
         };

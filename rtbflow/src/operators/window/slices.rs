@@ -27,6 +27,42 @@ struct Slice {
     key_count: usize,
 }
 
+impl Slice {
+    /// Writes what changed of the slice that ends there: that of these keys, or all where it is written anew.
+    fn write<K, S>(
+        &mut self,
+        end: i64,
+        (keys, changed): (&Table<K, Lane<S>>, Vec<usize>),
+        format: &Format,
+        snapshot: &mut Snapshot,
+    ) where
+        K: Hash + Eq + Serialize + DeserializeOwned + 'static,
+        S: Serialize + DeserializeOwned + 'static,
+    {
+        let rewrites = self.bucket.rewrites(self.key_count, changed.len());
+        let mut entries = self.bucket.writer(format);
+        let mut put = |(key, lane): &(K, Lane<S>)| {
+            let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
+            // Of a slice that is written anew not every key has a part.
+            if let Some(part) = part {
+                let entry = (key, lane.arrival, &part.state, part.unseen_count);
+                entries.put_as::<(K, u64, S, u32)>(&entry);
+            }
+        };
+        if rewrites {
+            keys.iter().for_each(&mut put);
+            return snapshot.replace(end, entries);
+        }
+        for at in changed {
+            match keys.at(at) {
+                Some(entry) => put(entry),
+                None => Error::broken("a key has changed that is gone").spoil_epoch(),
+            }
+        }
+        snapshot.append(end, entries);
+    }
+}
+
 impl Slices {
     /// The slices that end there or before are over.
     pub(crate) fn end_until(&mut self, gone: i64) {
@@ -57,31 +93,9 @@ impl Slices {
             snapshot.drop_bucket(bucket);
         }
         for (end, changed) in self.changed(keys, changed) {
-            let Some(slice) = self.live.get_mut(&end) else {
-                Error::broken("a slice has changed that is over").spoil_epoch();
-                continue;
-            };
-            let rewrites = slice.bucket.rewrites(slice.key_count, changed.len());
-            let mut entries = slice.bucket.writer(format);
-            let mut put = |(key, lane): &(K, Lane<S>)| {
-                let part = lane.parts.get(lane.parts.position(end)).filter(|part| part.end == end);
-                // Of a slice that is written anew not every key has a part.
-                if let Some(part) = part {
-                    let entry = (key, lane.arrival, &part.state, part.unseen_count);
-                    entries.put_as::<(K, u64, S, u32)>(&entry);
-                }
-            };
-            if rewrites {
-                keys.iter().for_each(&mut put);
-                snapshot.replace(end, entries);
-            } else {
-                for at in changed {
-                    match keys.at(at) {
-                        Some(entry) => put(entry),
-                        None => Error::broken("a key has changed that is gone").spoil_epoch(),
-                    }
-                }
-                snapshot.append(end, entries);
+            match self.live.get_mut(&end) {
+                Some(slice) => slice.write(end, (keys, changed), format, snapshot),
+                None => Error::broken("a slice has changed that is over").spoil_epoch(),
             }
         }
     }

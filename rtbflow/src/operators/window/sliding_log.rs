@@ -59,12 +59,7 @@ where
     /// Takes back what was handed over.
     pub(super) fn read(&mut self, chunk: &Chunk) -> Result<()> {
         if chunk.bucket == PASSED {
-            let passed = ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
-            // A chunk without an entry, which none writes, says nothing.
-            if let Some(passed) = passed {
-                (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
-            }
-            return Ok(());
+            return self.read_passed(chunk);
         }
         if chunk.bucket == PUTTING {
             self.logged_putting =
@@ -82,6 +77,15 @@ where
             let part = part.ok_or_else(|| Error::broken("a stored slice was not added"))?;
             self.slices.restored(end, is_new);
             *part = Part { unseen_count, logged: true, ..Part::new(end, state) };
+        }
+        Ok(())
+    }
+
+    fn read_passed(&mut self, chunk: &Chunk) -> Result<()> {
+        let passed = ChunkReader::open(chunk, Format::of_watermark(VERSION))?.only_entry()?;
+        // A chunk without an entry, which none writes, says nothing.
+        if let Some(passed) = passed {
+            (self.passed, self.logged_passed, self.watermark) = (passed, passed, passed);
         }
         Ok(())
     }
@@ -105,17 +109,20 @@ where
             lane.parts.settle(self.passed);
             self.keys.insert_new(key, lane);
         }
-        // What was being emitted is due: it goes on there, by the watermark that made it due. By a lower one
-        // less would be forgotten, and what is forgotten counts for no early result.
-        if let Some((end, arrival, watermark)) = self.logged_putting {
-            let next = self.keys.iter().position(|(_, lane)| lane.arrival >= arrival);
-            // Where there is none, all keys have had their turn.
-            let next = next.unwrap_or(self.keys.len());
-            self.putting = Some((end, next));
-            self.watermark = watermark;
-            // The keys before it have had their turn.
-            let gone = self.gone_by(end);
-            self.forget_of(next, gone);
-        }
+        self.resume_putting();
+    }
+
+    /// What was being emitted is due: it goes on there, by the watermark that made it due. By a lower one less would be
+    /// forgotten, and what is forgotten counts for no early result.
+    fn resume_putting(&mut self) {
+        let Some((end, arrival, watermark)) = self.logged_putting else { return };
+        let next = self.keys.iter().position(|(_, lane)| lane.arrival >= arrival);
+        // Where there is none, all keys have had their turn.
+        let next = next.unwrap_or(self.keys.len());
+        self.putting = Some((end, next));
+        self.watermark = watermark;
+        // The keys before it have had their turn.
+        let gone = self.gone_by(end);
+        self.forget_of(next, gone);
     }
 }

@@ -61,6 +61,28 @@ impl<S> Stacks<S> {
         }
     }
 
+    /// What is in the back stack but for the oldest part, which leaves at once and needs no merged state.
+    fn turned<T, A>(&self, parts: &Parts<S>, aggregate: &A) -> Vec<S>
+    where
+        A: Merge<T, State = S>,
+    {
+        let stays = self.before_count + 1..self.before_count + self.back_count;
+        let mut front: Vec<S> = Vec::with_capacity(self.back_count);
+        for at in stays.rev() {
+            let Some(part) = parts.get(at) else {
+                Error::broken("a part of the window is not there").spoil_epoch();
+                continue;
+            };
+            let mut state = aggregate.empty();
+            aggregate.merge(&mut state, &part.state);
+            if let Some(later) = front.last() {
+                aggregate.merge(&mut state, later);
+            }
+            front.push(state);
+        }
+        front
+    }
+
     /// The oldest part leaves the window, if it was in.
     fn leave<T, A>(&mut self, parts: &Parts<S>, part: &Part<S>, aggregate: &A)
     where
@@ -74,21 +96,7 @@ impl<S> Stacks<S> {
             };
         }
         if self.front.is_empty() && self.back_count > 0 {
-            // The oldest leaves at once: it needs no merged state.
-            let stays = self.before_count + 1..self.before_count + self.back_count;
-            let mut front: Vec<S> = Vec::with_capacity(self.back_count);
-            for at in stays.rev() {
-                let Some(part) = parts.get(at) else {
-                    Error::broken("a part of the window is not there").spoil_epoch();
-                    continue;
-                };
-                let mut state = aggregate.empty();
-                aggregate.merge(&mut state, &part.state);
-                if let Some(later) = front.last() {
-                    aggregate.merge(&mut state, later);
-                }
-                front.push(state);
-            }
+            let front = self.turned(parts, aggregate);
             (self.front, self.back, self.back_count) = (front, None, 0);
         } else {
             // Where it is empty, no window was emitted with the part yet.

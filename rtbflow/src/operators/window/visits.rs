@@ -31,6 +31,15 @@ pub(super) struct Visit<S> {
     pub(super) timer: Option<Timestamp>,
 }
 
+impl<S> Visit<S> {
+    /// A later one is a part of it.
+    fn absorb<T, A: Merge<T, State = S>>(&mut self, later: &Self, aggregate: &A) {
+        aggregate.merge(&mut self.state, &later.state);
+        self.window.end = self.window.end.max(later.window.end);
+        self.unseen_count = self.unseen_count.saturating_add(later.unseen_count);
+    }
+}
+
 /// Whether two sessions are one.
 pub(super) fn touch(one: &Window, other: &Window) -> bool {
     one.start <= other.end && other.start <= one.end
@@ -60,11 +69,7 @@ impl<S> Visits<S> {
         aggregate.add(&mut visit.state, record);
         visit.window.start = visit.window.start.min(own.start);
         visit.window.end = visit.window.end.max(own.end);
-        for later in bridged {
-            aggregate.merge(&mut visit.state, &later.state);
-            visit.window.end = visit.window.end.max(later.window.end);
-            visit.unseen_count = visit.unseen_count.saturating_add(later.unseen_count);
-        }
+        bridged.iter().for_each(|later| visit.absorb(later, aggregate));
         from
     }
 }

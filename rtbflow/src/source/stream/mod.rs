@@ -136,12 +136,7 @@ impl<T: Clone + Send + Sync + 'static> Source for StreamSource<T> {
                 clock: Arc::clone(&context.clock),
                 prove_every,
             };
-            stream::unfold(Some(reader), |reader| async {
-                let mut reader = reader?;
-                let delivery = reader.next().await;
-                let more = !matches!(delivery, Delivery::Finished);
-                Some((Ok(delivery), more.then_some(reader)))
-            })
+            reader.deliveries()
         });
         Ok(feed.on_committed(move |positions| {
             let position = positions.iter().find(|(of, _)| *of == partition);
@@ -165,6 +160,15 @@ struct StreamReader<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> StreamReader<T> {
+    fn deliveries(self) -> impl Stream<Item = Result<Delivery<MemoryBatch<T>>>> {
+        stream::unfold(Some(self), |reader| async {
+            let mut reader = reader?;
+            let delivery = reader.next().await;
+            let more = !matches!(delivery, Delivery::Finished);
+            Some((Ok(delivery), more.then_some(reader)))
+        })
+    }
+
     async fn next(&mut self) -> Delivery<MemoryBatch<T>> {
         if let Some(numbered) = self.again.pop_front() {
             return self.batch(numbered);

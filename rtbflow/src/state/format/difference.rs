@@ -71,40 +71,39 @@ impl<'a> TreeReader<'a> {
             SHORT_STRUCT..SHORT_STRUCT_END => self.fields((tag - SHORT_STRUCT).into())?,
             SHORT_SEQ..=SHORT_SEQ_LAST => Tree::Many(SEQ, self.many((tag - SHORT_SEQ).into())?),
             SOME => Tree::Fixed(SOME, self.many(1)?),
-            STR | BYTES => {
-                let len = self.input.size()?;
-                Tree::Leaf(tag, self.input.take(len)?)
-            }
-            SEQ | TUPLE | MAP | STRUCT => {
-                let count = self.input.size()?;
-                match tag {
-                    TUPLE => Tree::Fixed(TUPLE, self.many(count)?),
-                    STRUCT => self.fields(count)?,
-                    SEQ => Tree::Many(SEQ, self.many(count)?),
-                    _ => {
-                        let entry = |_| Ok(Tree::Fixed(MAP, self.many(2)?));
-                        Tree::Many(
-                            MAP,
-                            (0..count).map(entry).collect::<Result<_, FormatFailure>>()?,
-                        )
-                    }
-                }
+            STR | BYTES | SEQ | TUPLE | MAP | STRUCT => {
+                let size = self.input.size()?;
+                self.sized(tag, size)?
             }
             UNIT_VARIANT => Tree::Named(tag, self.name()?, None),
             NAMED | NEWTYPE_VARIANT | TUPLE_VARIANT | STRUCT_VARIANT => {
                 Tree::Named(tag, self.name()?, Some(Box::new(self.tree()?)))
             }
-            _ => {
-                let before = self.input.0;
-                self.skip_number(tag)?;
-                let len = before.len() - self.input.0.len();
-                let number = before.get(..len);
-                Tree::Leaf(
-                    tag,
-                    number.ok_or_else(|| FormatFailure::new("more was read than there is"))?,
-                )
-            }
+            _ => self.number(tag)?,
         })
+    }
+
+    /// What says behind its tag how much there is of it: bytes, or parts.
+    fn sized(&mut self, tag: u8, size: usize) -> Result<Tree<'a>, FormatFailure> {
+        match tag {
+            TUPLE => Ok(Tree::Fixed(TUPLE, self.many(size)?)),
+            STRUCT => self.fields(size),
+            SEQ => Ok(Tree::Many(SEQ, self.many(size)?)),
+            MAP => {
+                let entry = |_| Ok(Tree::Fixed(MAP, self.many(2)?));
+                let entries = (0..size).map(entry).collect::<Result<_, FormatFailure>>()?;
+                Ok(Tree::Many(MAP, entries))
+            }
+            _ => Ok(Tree::Leaf(tag, self.input.take(size)?)),
+        }
+    }
+
+    fn number(&mut self, tag: u8) -> Result<Tree<'a>, FormatFailure> {
+        let before = self.input.0;
+        self.skip_number(tag)?;
+        let len = before.len() - self.input.0.len();
+        let beyond = || FormatFailure::new("more was read than there is");
+        Ok(Tree::Leaf(tag, before.get(..len).ok_or_else(beyond)?))
     }
 
     fn skip_number(&mut self, tag: u8) -> Result<(), FormatFailure> {
@@ -179,15 +178,11 @@ fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), FormatFailure> {
         (Tree::Named(one, name, value), Tree::Named(other, again, read))
             if (one, name) == (other, again) =>
         {
-            match (value, read) {
-                (Some(value), Some(read)) => {
-                    let place = |failure: FormatFailure| {
-                        if *one == NAMED { failure } else { failure.within(name) }
-                    };
-                    differ(value, read).map_err(place)
-                }
-                _ => Ok(()),
-            }
+            let (Some(value), Some(read)) = (value, read) else { return Ok(()) };
+            differ(value, read).map_err(|failure| match *one {
+                NAMED => failure,
+                _ => failure.within(name),
+            })
         }
         (Tree::Fixed(one, written), Tree::Fixed(other, again))
         | (Tree::Many(one, written), Tree::Many(other, again))
@@ -196,15 +191,16 @@ fn differ(written: &Tree<'_>, again: &Tree<'_>) -> Result<(), FormatFailure> {
             written.iter().zip(again).try_for_each(|(written, again)| differ(written, again))
         }
         (written, again) if written == again => Ok(()),
-        (written, again) if written.kind() == again.kind() => {
-            Err(FormatFailure::new(format!("comes back as {} of another value", again.kind())))
-        }
-        (written, again) => Err(FormatFailure::new(format!(
-            "was {} and comes back as {}",
-            written.kind(),
-            again.kind()
-        ))),
+        (written, again) => Err(another(&written.kind(), &again.kind())),
     }
+}
+
+/// A value came back as one of another kind, or as another of its kind.
+fn another(written: &str, again: &str) -> FormatFailure {
+    if written == again {
+        return FormatFailure::new(format!("comes back as {again} of another value"));
+    }
+    FormatFailure::new(format!("was {written} and comes back as {again}"))
 }
 
 fn fields(written: &[(&str, Tree<'_>)], again: &[(&str, Tree<'_>)]) -> Result<(), FormatFailure> {

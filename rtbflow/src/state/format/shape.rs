@@ -67,6 +67,12 @@ fn collect(node: &Node, names: &mut Vec<&'static str>) {
     }
 }
 
+fn within((open, close): (&str, &str), parts: &[Node], between: &str, text: &mut String) {
+    text.push_str(open);
+    list(parts, between, text);
+    text.push_str(close);
+}
+
 fn list(parts: &[Node], between: &str, text: &mut String) {
     for (number, part) in parts.iter().enumerate() {
         text.push_str(if number > 0 { between } else { "" });
@@ -80,42 +86,39 @@ fn show(node: &Node, text: &mut String) {
         Kind::Any => text.push_str("any"),
         Kind::Leaf(name) => text.push_str(name),
         Kind::Recursive(name) => _ = write!(text, "{name}.."),
-        Kind::Option => {
-            list(&node.parts, "", text);
-            text.push('?');
-        }
-        Kind::Seq => {
-            text.push('[');
-            list(&node.parts, "", text);
-            text.push(']');
-        }
-        Kind::Map => {
-            text.push('{');
-            list(&node.parts, ": ", text);
-            text.push('}');
-        }
+        Kind::Option => within(("", "?"), &node.parts, "", text),
+        Kind::Seq => within(("[", "]"), &node.parts, "", text),
+        Kind::Map => within(("{", "}"), &node.parts, ": ", text),
         Kind::Newtype(name) | Kind::Tuple(name) => {
-            _ = write!(text, "{name}(");
-            list(&node.parts, ", ", text);
-            text.push(')');
+            text.push_str(name);
+            within(("(", ")"), &node.parts, ", ", text);
         }
         Kind::Struct(name, fields) => {
-            _ = write!(text, "{name}{{");
-            for (number, (field, part)) in fields.iter().zip(&node.parts).enumerate() {
-                _ = write!(text, "{}{field}: ", if number > 0 { ", " } else { "" });
+            show_named((name, ", "), fields, &node.parts, text, |part, text| {
+                text.push_str(": ");
                 show(part, text);
-            }
-            text.push('}');
+            });
         }
         Kind::Enum(name, variants) => {
-            _ = write!(text, "{name}{{");
-            for (number, (variant, part)) in variants.iter().zip(&node.parts).enumerate() {
-                _ = write!(text, "{}{variant}", if number > 0 { " | " } else { "" });
-                show_content(part, text);
-            }
-            text.push('}');
+            show_named((name, " | "), variants, &node.parts, text, show_content);
         }
     }
+}
+
+/// A type whose parts have names.
+fn show_named(
+    (name, between): (&str, &str),
+    names: &[&str],
+    parts: &[Node],
+    text: &mut String,
+    show_part: impl Fn(&Node, &mut String),
+) {
+    _ = write!(text, "{name}{{");
+    for (number, (name, part)) in names.iter().zip(parts).enumerate() {
+        _ = write!(text, "{}{name}", if number > 0 { between } else { "" });
+        show_part(part, text);
+    }
+    text.push('}');
 }
 
 /// What a variant holds.

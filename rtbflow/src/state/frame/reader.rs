@@ -54,14 +54,8 @@ impl<'a> ChunkReader<'a> {
             return Ok(Self::of(format, chunk, &[]));
         };
         let what = || format!("restore state of operator {name:?}, bucket {bucket}");
-        let (found, entries, words) = unframe(bytes).ok_or_else(|| {
-            Error::permanent(format!(
-                "{}: the chunk is torn or damaged ({} bytes); bring the place back from a copy, or reset the job, which \
-                 removes its positions, state and results",
-                what(),
-                bytes.len()
-            ))
-        })?;
+        let damaged = || damaged(&what(), bytes.len());
+        let (found, entries, words) = unframe(bytes).ok_or_else(damaged)?;
         let older = (found & CURRENT == 0).then_some(entries);
         let emptied_at_end = found & EMPTIED_AT_END != 0;
         let known = if older.is_some() { format.older_version } else { format.version };
@@ -118,13 +112,21 @@ impl<'a> ChunkReader<'a> {
         let entry = E::deserialize(&mut self.decoder);
         let entry = entry.map_err(|failure| self.refused::<E>(&failure))?;
         if let Some(known) = known {
-            let len = before.len() - self.decoder.rest().len();
-            let written = before.get(..len);
-            let written = written.ok_or_else(|| Error::broken("more was read than there is"))?;
-            let same = compare(&entry, (written, &known), true);
-            same.map_err(|failure| self.refused::<E>(&failure))?;
+            self.compare(&entry, before, &known)?;
         }
         Ok(Some(entry))
+    }
+
+    /// Whether an entry, which was read from the beginning of these bytes, is what was written there.
+    fn compare<E>(&self, entry: &E, before: &[u8], names: &[&str]) -> Result<()>
+    where
+        E: Serialize + DeserializeOwned + 'static,
+    {
+        let len = before.len() - self.decoder.rest().len();
+        let written = before.get(..len);
+        let written = written.ok_or_else(|| Error::broken("more was read than there is"))?;
+        let same = compare(entry, (written, names), true);
+        same.map_err(|failure| self.refused::<E>(&failure))
     }
 
     /// What stands before the entries.
@@ -177,4 +179,12 @@ impl<'a> ChunkReader<'a> {
             ways_out(self.emptied_at_end)
         ))
     }
+}
+
+#[cold]
+fn damaged(attempt: &str, bytes: usize) -> Error {
+    Error::permanent(format!(
+        "{attempt}: the chunk is torn or damaged ({bytes} bytes); bring the place back from a copy, or reset the job, \
+         which removes its positions, state and results"
+    ))
 }

@@ -57,6 +57,16 @@ struct State {
     connections: usize,
 }
 
+impl State {
+    /// A connection was cut where the plan says so.
+    fn note_cut(&mut self) {
+        self.planned_cuts += 1;
+        if std::mem::take(&mut self.stays_cut) {
+            (self.cuts, self.refuses) = (self.cuts + 1, true);
+        }
+    }
+}
+
 /// When the next connection is to be cut.
 #[derive(Debug)]
 enum Plan {
@@ -251,41 +261,38 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(client: TcpStream, shared: Arc<Shared>) {
     let cuts = shared.state.borrow().cuts;
-    let forwarded = async {
-        // Without a server the client is hung up on.
-        let Ok(server) = TcpStream::connect(&shared.server).await else { return };
-        // Small requests are not to wait for each other's acknowledgement.
-        if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
-            return;
-        }
-        let ((from_client, to_client), (from_server, to_server)) =
-            (client.into_split(), server.into_split());
-        let muted = AtomicBool::new(false);
-        let said = async {
-            // Kept open, so that the client learns of nothing before the server has hung up.
-            let _open = requests(from_client, to_server, &muted, &shared).await;
-            if muted.load(Ordering::SeqCst) {
-                tokio::time::sleep(HANG_UP).await;
-            } else {
-                pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            () = answers(from_server, to_client, &muted, &shared) => {}
-            () = said => {}
-        }
+    tokio::select! {
+        () = shared.until(|state| state.cuts > cuts) => {}
+        () = forwarded(client, &shared) => {}
+    }
+}
+
+/// Forwards both ways until one side hangs up, or the connection is cut where the plan says so.
+async fn forwarded(client: TcpStream, shared: &Shared) {
+    // Without a server the client is hung up on.
+    let Ok(server) = TcpStream::connect(&shared.server).await else { return };
+    // Small requests are not to wait for each other's acknowledgement.
+    if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+        return;
+    }
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let muted = AtomicBool::new(false);
+    let said = async {
+        // Kept open, so that the client learns of nothing before the server has hung up.
+        let _open = requests(from_client, to_server, &muted, shared).await;
         if muted.load(Ordering::SeqCst) {
-            shared.state.send_modify(|state| {
-                state.planned_cuts += 1;
-                if std::mem::take(&mut state.stays_cut) {
-                    (state.cuts, state.refuses) = (state.cuts + 1, true);
-                }
-            });
+            tokio::time::sleep(HANG_UP).await;
+        } else {
+            pending::<()>().await;
         }
     };
     tokio::select! {
-        () = shared.until(|state| state.cuts > cuts) => {}
-        () = forwarded => {}
+        () = answers(from_server, to_client, &muted, shared) => {}
+        () = said => {}
+    }
+    if muted.load(Ordering::SeqCst) {
+        shared.state.send_modify(State::note_cut);
     }
 }
 

@@ -63,6 +63,17 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The kinds, those first without which a failure is the easiest to read.
+const KINDS: &[FaultKind] = &[
+    FaultKind::Delay,
+    FaultKind::Rebalance,
+    FaultKind::Freeze,
+    FaultKind::Crash,
+    FaultKind::Error,
+    FaultKind::Stop,
+    FaultKind::Instance,
+];
+
 /// Faults of which any may be left out.
 pub(crate) type FaultNames = Arc<BTreeSet<String>>;
 
@@ -90,23 +101,24 @@ pub(crate) fn shrink<T>(
         best = Some(failure);
         true
     };
-    for kind in [
-        FaultKind::Delay,
-        FaultKind::Rebalance,
-        FaultKind::Freeze,
-        FaultKind::Crash,
-        FaultKind::Error,
-        FaultKind::Stop,
-        FaultKind::Instance,
-    ] {
-        attempt(&mut left, &|_, fault| fault.kind == kind);
+    for kind in KINDS {
+        attempt(&mut left, &|_, fault| fault.kind == *kind);
     }
+    leave_out_parts(&mut left, attempt);
+    best
+}
+
+/// Leaves out ever smaller parts of what is left, as long as an attempt without them fails as well.
+fn leave_out_parts(
+    left: &mut Vec<Fault>,
+    mut attempt: impl FnMut(&mut Vec<Fault>, &dyn Fn(usize, &Fault) -> bool) -> bool,
+) {
     let mut part = left.len().div_ceil(2);
     while part > 0 {
         let before = left.len();
         let mut from = 0;
         while from < left.len() {
-            if !attempt(&mut left, &|number, _| (from..from + part).contains(&number)) {
+            if !attempt(left, &|number, _| (from..from + part).contains(&number)) {
                 from += part;
             }
         }
@@ -114,7 +126,6 @@ pub(crate) fn shrink<T>(
         let again = part == 1 && left.len() < before;
         part = if again { 1 } else { part / 2 };
     }
-    best
 }
 
 #[cfg(test)]

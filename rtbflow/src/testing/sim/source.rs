@@ -194,10 +194,14 @@ impl<T: Clone + Send + Sync + 'static> SimReader<T> {
             self.finished = true;
             return Some(Ok(Delivery::Finished));
         }
+        Some(Ok(self.prove_end().await))
+    }
+
+    async fn prove_end(&self) -> Delivery<SimBatch<T>> {
         let asked = self.clock.now();
         tokio::time::sleep(PROVE_EVERY).await;
         self.life.stand().await;
-        Some(Ok(Delivery::AtEnd { asked, offset: self.log.end(self.partition) }))
+        Delivery::AtEnd { asked, offset: self.log.end(self.partition) }
     }
 
     /// Waits for the position to begin at. `None` if the assignment was given up.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::Report;
 use crate::record::Partition;
 use crate::testing::TokioClock;
@@ -174,19 +174,13 @@ impl<'a, S: Scenario> World<'a, S> {
             };
             // Whatever is left of it does nothing any more.
             life.die();
-            if let Some(answer) = &answer {
+            let failed = matches!(answer, Some(Err(_)));
+            if let Some(answer) = answer {
                 self.chance.report(|| format!("{} ends: {answer:?}", life.name));
+                answer.map(drop).or_else(|error| may_end_with(&life, &error))?;
             }
-            match answer {
-                Some(Err(error))
-                    if matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent)
-                        && !Server::has_refused(&error) =>
-                {
-                    return Err(format!("{} ended with {}", life.name, error.report()));
-                }
-                Some(Err(_)) => {}
-                Some(Ok(_)) | None if Instant::now() >= end => break,
-                Some(Ok(_)) | None => {}
+            if !failed && Instant::now() >= end {
+                break;
             }
         }
         Ok(())
@@ -209,6 +203,12 @@ impl<'a, S: Scenario> World<'a, S> {
         }
     }
 
+    /// How far each partition was read and committed.
+    fn offsets(&self) -> BTreeMap<Partition, i64> {
+        let positions = self.store.positions(&self.scenario.job()).into_iter();
+        positions.map(|(partition, at)| (partition, at.offset.unwrap_or(0))).collect()
+    }
+
     /// Whether the place holds the same as another.
     fn compare(&self, calm: &Self) -> Result<(), String> {
         if let Some(violation) = self.chance.violation() {
@@ -223,12 +223,7 @@ impl<'a, S: Scenario> World<'a, S> {
         };
         let (sent, expected): (Vec<_>, Vec<_>) = (letters(self), letters(calm));
         difference("dead letter", sent, expected)?;
-        let offsets = |world: &Self| {
-            let positions = world.store.positions(&world.scenario.job()).into_iter();
-            positions.map(|(partition, at)| (partition, at.offset.unwrap_or(0))).collect()
-        };
-        let (at, expected): (BTreeMap<Partition, _>, BTreeMap<Partition, _>) =
-            (offsets(self), offsets(calm));
+        let (at, expected) = (self.offsets(), calm.offsets());
         if at != expected {
             return Err(format!("positions are {at:?}, not {expected:?}"));
         }
@@ -242,4 +237,13 @@ impl<'a, S: Scenario> World<'a, S> {
 
 fn instance_name(number: u32) -> String {
     format!("instance {number}")
+}
+
+/// Whether a life may end so: what is wrong for good has no place in a simulation.
+fn may_end_with(life: &Life, error: &Error) -> Result<(), String> {
+    let is_wrong = matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent);
+    if is_wrong && !Server::has_refused(error) {
+        return Err(format!("{} ended with {}", life.name, error.report()));
+    }
+    Ok(())
 }

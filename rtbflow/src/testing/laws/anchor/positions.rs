@@ -5,6 +5,7 @@ use super::under_test::AnchorUnderTest;
 use crate::epoch::{Anchor, Claim, Verdict};
 use crate::log::{Log, TopicId};
 use crate::position::{Position, Task};
+use crate::record::Partition;
 use crate::staged::{Place, Staged, StagedRows};
 use crate::time::Timestamp;
 
@@ -59,11 +60,16 @@ pub(super) async fn round_trip<P: AnchorUnderTest>(case: &Case<'_, P>) {
             let committed = owner.at.clone();
             let mark = marks.get(turn % marks.len()).copied().unwrap_or(1);
             owner = case.claim_as(mark, TASK, &[0, 1]).await;
-            for ((_, was), (_, is)) in committed.into_iter().zip(&owner.at) {
-                let claimed = Position { commit: was.commit + 1, owner: mark, ..was };
-                assert_eq!(*is, claimed, "a position that was committed and claimed");
-            }
+            follows(mark, &committed, &owner.at);
         }
+    }
+}
+
+/// Positions were committed so and then claimed with a mark.
+fn follows(mark: u64, committed: &[(Partition, Position)], claimed: &[(Partition, Position)]) {
+    for ((_, was), (_, is)) in committed.iter().zip(claimed) {
+        let expected = Position { commit: was.commit + 1, owner: mark, ..*was };
+        assert_eq!(*is, expected, "a position that was committed and claimed");
     }
 }
 

@@ -77,6 +77,23 @@ struct Expected {
     read: BTreeSet<Origin>,
 }
 
+/// What comes out of a stream until its end, by at most this many polls that wait.
+fn polled<S: Elements>(stream: S, most_polls: usize) -> Passage<S::Value> {
+    let mut stream = Box::pin(stream);
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut passage, mut pauses) = (Passage::new(), 0);
+    loop {
+        match stream.as_mut().poll_next(&mut context) {
+            Poll::Ready(Some(element)) => passage.take(element),
+            Poll::Ready(None) => return passage,
+            Poll::Pending => {
+                pauses += 1;
+                assert!(pauses < most_polls, "the pipeline waits for something");
+            }
+        }
+    }
+}
+
 /// Sends steps through a pipeline.
 #[expect(clippy::panic, reason = "a law that is broken panics")]
 pub(super) fn pass<T, S>(
@@ -93,20 +110,7 @@ where
     if let Err(error) = flow.topology() {
         panic!("{error}");
     }
-    let mut stream = Box::pin(flow.into_elements());
-    let mut context = Context::from_waker(Waker::noop());
-    let mut passage = Passage::new();
-    let mut pauses = 0;
-    loop {
-        match stream.as_mut().poll_next(&mut context) {
-            Poll::Ready(Some(element)) => passage.take(element),
-            Poll::Ready(None) => break,
-            Poll::Pending => {
-                pauses += 1;
-                assert!(pauses < most_polls, "the pipeline waits for something");
-            }
-        }
-    }
+    let mut passage = polled(flow.into_elements(), most_polls);
     for gathering in restores {
         finished(gathering);
     }

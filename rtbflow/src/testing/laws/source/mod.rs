@@ -204,43 +204,43 @@ async fn cancelled<S: SourceUnderTest>(expected: &Expected<'_, S>) {
 async fn unchanged<S: SourceUnderTest>(expected: &Expected<'_, S>) {
     let mut reading = expected.open(true).await;
     reading.begin(&Offsets::new());
-    let why = BadRecord::new("why");
     for input in reading.inputs() {
         let letters = expected.records.get(&input.partition).cloned().unwrap_or_default();
         let mut letters = letters.into_iter().peekable();
         while let Some(Ok(delivery)) = input.deliveries.next().await {
-            let batch = match delivery {
-                Delivery::Batch(batch) => batch,
-                Delivery::Reached { .. } => continue,
+            match delivery {
+                Delivery::Batch(batch) => has_letters(&batch, input.partition, &mut letters),
+                Delivery::Reached { .. } => {}
                 Delivery::AtEnd { .. } | Delivery::Finished => break,
-            };
-            assert_eq!(batch.is_empty(), batch.len() == 0);
-            assert!(batch.get(batch.len()).is_none(), "a record beyond the batch");
-            // The last is asked for first: a batch keeps its records until it goes.
-            let last = batch.len().checked_sub(1).and_then(|last| batch.get(last));
-            for index in 0..batch.len() {
-                let Some(incoming) = batch.get(index) else {
-                    assert_eq!(None, Some(index), "a batch of {} records ends early", batch.len());
-                    return;
-                };
-                let Some(mut letter) = letters.next() else {
-                    assert_eq!(
-                        None,
-                        Some(incoming.offset),
-                        "{} has no such record",
-                        input.partition
-                    );
-                    return;
-                };
-                letter.reason = why.clone();
-                let found = batch.dead_letter(input.partition, incoming.offset, why.clone());
-                assert_eq!(found, Some(letter), "{} at {}", input.partition, incoming.offset);
             }
-            let beyond = last.map_or(0, |last| last.offset + 1);
-            let found = batch.dead_letter(input.partition, beyond, why.clone());
-            assert_eq!(found, None, "{} at {beyond}, which is not in the batch", input.partition);
         }
         assert_eq!(letters.next(), None, "{} ended early", input.partition);
     }
     reading.close().await;
+}
+
+/// A batch of the next records, each of which is its own dead letter.
+fn has_letters(
+    batch: &impl Batch,
+    partition: Partition,
+    letters: &mut impl Iterator<Item = DeadLetter>,
+) {
+    assert_eq!(batch.is_empty(), batch.len() == 0);
+    assert!(batch.get(batch.len()).is_none(), "a record beyond the batch");
+    let why = BadRecord::new("why");
+    // The last is asked for first: a batch keeps its records until it goes.
+    let last = batch.len().checked_sub(1).and_then(|last| batch.get(last));
+    for index in 0..batch.len() {
+        let Some(incoming) = batch.get(index) else {
+            assert_eq!(None, Some(index), "a batch of {} records ends early", batch.len());
+            return;
+        };
+        let expected = letters.next().map(|letter| DeadLetter { reason: why.clone(), ..letter });
+        assert!(expected.is_some(), "{partition} has no record at {}", incoming.offset);
+        let found = batch.dead_letter(partition, incoming.offset, why.clone());
+        assert_eq!(found, expected, "{partition} at {}", incoming.offset);
+    }
+    let beyond = last.map_or(0, |last| last.offset + 1);
+    let found = batch.dead_letter(partition, beyond, why.clone());
+    assert_eq!(found, None, "{partition} at {beyond}, which is not in the batch");
 }

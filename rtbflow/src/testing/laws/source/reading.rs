@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::position::{JobName, Position};
 use crate::record::Partition;
 use crate::source::{
-    Assignment, Batch, Context, Delivery, Feed, PartitionInput, Source, SourceEvent,
+    Assignment, Batch, Context, Delivery, Feed, PartitionInput, Source, SourceEvent, TaskInput,
 };
 
 /// An offset for each partition.
@@ -61,12 +61,7 @@ impl<S: Source<Batch: Batch>> Reading<S> {
         while !all.iter().all(|partition| seen.contains(partition)) {
             match feed.next().await {
                 Ok(SourceEvent::Assigned(assignment)) => {
-                    for input in &assignment.tasks {
-                        assert!(input.task.number < input.task.of, "task {}", input.task);
-                        for input in &input.partitions {
-                            assert!(seen.insert(input.partition), "{} twice", input.partition);
-                        }
-                    }
+                    assignment.tasks.iter().for_each(|input| note_assigned(input, &mut seen));
                     assignments.push(assignment);
                 }
                 Ok(SourceEvent::Revoked(_)) => {
@@ -76,13 +71,15 @@ impl<S: Source<Batch: Batch>> Reading<S> {
                 Err(error) => panic!("wait for an assignment: {error:?}"),
             }
         }
-        let mut tasks: Vec<_> =
-            assignments.iter().flat_map(|one| &one.tasks).map(|input| input.task).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        let count: usize = assignments.iter().map(|one| one.tasks.len()).sum();
-        assert_eq!(tasks.len(), count, "each task once: {tasks:?}");
-        Self { feed, assignments }
+        let reading = Self { feed, assignments };
+        reading.has_each_task_once();
+        reading
+    }
+
+    fn has_each_task_once(&self) {
+        let tasks = self.assignments.iter().flat_map(|one| &one.tasks).map(|input| input.task);
+        let mut seen = HashSet::new();
+        tasks.for_each(|task| assert!(seen.insert(task), "task {task} twice"));
     }
 
     /// Starts the reading; a partition that is not named starts where nothing was committed.
@@ -121,7 +118,6 @@ impl<S: Source<Batch: Batch>> Reading<S> {
     }
 }
 
-#[expect(clippy::panic, reason = "a law that is broken panics")]
 async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<i64> {
     let partition = input.partition;
     let mut offsets: Vec<i64> = Vec::new();
@@ -130,41 +126,77 @@ async fn read<B: Batch>(input: &mut PartitionInput<B>, until: Until<'_>) -> Vec<
         Until::Offsets(to) => to.get(&partition).is_none_or(|to| offset >= *to),
     };
     loop {
-        match input.deliveries.next().await {
-            Some(Ok(Delivery::Batch(batch))) => {
-                for incoming in (0..batch.len()).map_while(|index| batch.get(index)) {
-                    let last = offsets.last().copied().unwrap_or(i64::MIN);
-                    let offset = incoming.offset;
-                    if beyond(offset) {
-                        return offsets;
-                    }
-                    assert!(offset > last, "{partition}: offset {offset} after {last}");
-                    offsets.push(offset);
+        let delivery = next(input).await;
+        stands_behind(partition, &offsets, &delivery);
+        match delivery {
+            Delivery::Batch(batch) => {
+                if !note_batch(partition, &batch, &mut offsets, beyond) {
+                    return offsets;
                 }
             }
-            Some(Ok(Delivery::AtEnd { asked, offset })) => {
-                let read = offsets.last().map_or(0, |last| last + 1);
-                assert!(offset >= read, "{partition}: the end at {offset}, behind {read}");
-                assert!(asked <= now(), "{partition}: the end was asked for in the future");
-                if matches!(until, Until::AtEnd) {
-                    break;
-                }
-            }
-            Some(Ok(Delivery::Reached { offset, .. })) => {
-                let read = offsets.last().map_or(offset, |last| last + 1);
-                assert!(offset >= read, "{partition}: it stands at {offset}, behind {read}");
-            }
-            Some(Ok(Delivery::Finished)) => {
+            Delivery::AtEnd { .. } if matches!(until, Until::AtEnd) => return offsets,
+            Delivery::AtEnd { .. } | Delivery::Reached { .. } => {}
+            Delivery::Finished => {
                 // Nothing follows: neither a delivery nor an error.
-                let after = input.deliveries.next().await;
-                assert!(after.is_none(), "{partition}: {after:?}", after = after.map(|_| "more"));
-                break;
+                let after = input.deliveries.next().await.map(|_| "more");
+                assert!(after.is_none(), "{partition}: {after:?}");
+                return offsets;
             }
-            Some(Err(error)) => panic!("read {partition}: {error:?}"),
-            None => panic!("{partition} ended without saying that it is finished"),
         }
     }
-    offsets
+}
+
+/// A task is given its partitions, which no other has.
+fn note_assigned<B>(input: &TaskInput<B>, seen: &mut HashSet<Partition>) {
+    assert!(input.task.number < input.task.of, "task {}", input.task);
+    for input in &input.partitions {
+        assert!(seen.insert(input.partition), "{} twice", input.partition);
+    }
+}
+
+/// The next delivery of a partition, which says when it is finished.
+#[expect(clippy::panic, reason = "a law that is broken panics")]
+async fn next<B: Batch>(input: &mut PartitionInput<B>) -> Delivery<B> {
+    let partition = input.partition;
+    match input.deliveries.next().await {
+        Some(Ok(delivery)) => delivery,
+        Some(Err(error)) => panic!("read {partition}: {error:?}"),
+        None => panic!("{partition} ended without saying that it is finished"),
+    }
+}
+
+/// Notes the offsets of a batch, which ascend; false where one lies beyond what is to be read.
+fn note_batch<B: Batch>(
+    partition: Partition,
+    batch: &B,
+    offsets: &mut Vec<i64>,
+    beyond: impl Fn(i64) -> bool,
+) -> bool {
+    for incoming in (0..batch.len()).map_while(|index| batch.get(index)) {
+        let (last, offset) = (offsets.last().copied(), incoming.offset);
+        if beyond(offset) {
+            return false;
+        }
+        assert!(Some(offset) > last, "{partition}: offset {offset} after {last:?}");
+        offsets.push(offset);
+    }
+    true
+}
+
+/// Where a partition says that it stands, or ends, is not before what was read of it.
+fn stands_behind<B>(partition: Partition, offsets: &[i64], delivery: &Delivery<B>) {
+    let read = offsets.last().map_or(i64::MIN, |last| last + 1);
+    match delivery {
+        Delivery::AtEnd { asked, offset } => {
+            let read = read.max(0);
+            assert!(*offset >= read, "{partition}: the end at {offset}, behind {read}");
+            assert!(*asked <= now(), "{partition}: the end was asked for in the future");
+        }
+        Delivery::Reached { offset, .. } => {
+            assert!(*offset >= read, "{partition}: it stands at {offset}, behind {read}");
+        }
+        Delivery::Batch(_) | Delivery::Finished => {}
+    }
 }
 
 /// The time now, for proofs of the end that the source makes with the same clock.
