@@ -58,7 +58,8 @@ fn the_disorder_is_that_of_real_logs() {
     times
         .iter()
         .for_each(|at| *hours.entry(at.div_euclid(3_600_000_000).rem_euclid(24)).or_default() += 1);
-    assert!((6..15).contains(&(hours[&12] / hours[&3])), "{hours:?}");
+    // Gaps mostly begin by day, when most happens, and take some of it away.
+    assert!((4..15).contains(&(hours[&12] / hours[&3])), "{hours:?}");
     let spoilt = records.iter().filter(|record| record.is_poison).count();
     assert!((RECORDS / 200..RECORDS / 70).contains(&spoilt), "{spoilt}");
 }
