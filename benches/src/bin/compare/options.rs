@@ -112,12 +112,11 @@ impl Options {
             Measure::Latency => &["balance-worker"],
             Measure::Snapshots => &["rtb-ranking"],
         };
-        match self.measure {
-            Measure::Cost | Measure::Idle | Measure::Backlog if !self.pipelines.is_empty() => {
-                self.pipelines.clone()
-            }
-            _ => chosen.iter().map(|&name| name.to_owned()).collect(),
+        let may_choose = matches!(self.measure, Measure::Cost | Measure::Idle | Measure::Backlog);
+        if may_choose && !self.pipelines.is_empty() {
+            return self.pipelines.clone();
         }
+        chosen.iter().map(|&name| name.to_owned()).collect()
     }
 
     /// The folder with the binaries of a build.
