@@ -10,7 +10,6 @@ mod accounting;
 mod endpoint;
 mod exit;
 mod logs;
-mod memory;
 mod signals;
 
 use std::io::Write;
@@ -90,9 +89,7 @@ fn start(common: &Common) -> Result<tokio::runtime::Runtime> {
     if let Some(address) = common.metrics {
         endpoint::serve(address, common.probed.clone())?;
     }
-    let runtime = runtime()?;
-    memory::give_back_free(&runtime);
-    Ok(runtime)
+    runtime()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
