@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_is_away_has_one_line_whatever_its_clients_say_of_it() {
+    fn what_is_dealt_with_or_said_elsewhere_is_not_said_by_each_client() {
         let (warnings, outages) = (Warnings::begin(), Arc::<Outages>::default());
         let client = |name| Callbacks::new(name, Secrets::default(), false, Arc::clone(&outages));
         let clients = ["reader", "anchor", "ends"].map(client);
@@ -355,5 +355,14 @@ mod tests {
         client.error(KafkaError::Global(RDKafkaErrorCode::TopicAuthorizationFailed), "ads");
         client.log(RDKafkaLogLevel::Error, "SASL", "no mechanism");
         assert_eq!(warnings.count(), 3);
+        // That brokers allow shorter transactions is no error: another client asks for less.
+        let reason = "Failed to acquire PID from broker: Broker: Transaction timeout is larger than the maximum value \
+                      allowed by the broker's max.transaction.timeout.ms";
+        let fatal = |why: &str| format!("Fatal transaction error: {why}");
+        client.log(RDKafkaLogLevel::Alert, "TXNERR", &fatal(reason));
+        client.error(KafkaError::Global(RDKafkaErrorCode::InvalidTransactionTimeout), reason);
+        assert_eq!(warnings.count(), 3);
+        client.log(RDKafkaLogLevel::Alert, "TXNERR", &fatal("fenced"));
+        assert_eq!(warnings.count(), 4);
     }
 }
