@@ -116,6 +116,12 @@ impl<B: Batch> PartitionLane<B> {
         let event_time = self.event_time;
         let first = Idle { since: asked, proved: asked, event_time, ticks: false };
         let idle = self.idle.get_or_insert(first);
+        if asked + idle_timeout < idle.proved {
+            // The wall clock was set back: what it has measured goes on from where it stands now, instead of waiting
+            // until it gets there again.
+            idle.since = idle.since - idle.proved.since(asked);
+            idle.proved = asked;
+        }
         idle.proved = idle.proved.max(asked);
         // One that is slow for a moment must not move time on: what it has not handed over would be late.
         if asked < idle.since + idle_timeout {

@@ -135,6 +135,21 @@ fn idle_time_never_passes_the_wall_clock_nor_goes_back() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_hold_up_a_partition_that_is_idle() {
+    let mut desk = Desk::new(&[None], BOUNDS);
+    desk.records(0, 0, &[5_000]);
+    desk.at_end(0, 4_000_000, 1);
+    assert_eq!(desk.take(), ["0@0", "w5000"]);
+    desk.at_end(0, 4_001_500, 1);
+    assert_eq!(desk.take(), ["w5500"]);
+    // By an hour: how much time has passed meanwhile is not known.
+    desk.at_end(0, 400_000, 1);
+    assert_eq!(desk.take(), [""; 0]);
+    desk.at_end(0, 400_700, 1);
+    assert_eq!(desk.take(), ["w6200"]);
+}
+
+#[test]
 fn a_partition_without_records_holds_everything_back_until_it_is_proved() {
     let mut desk = Desk::new(&[None, None], BOUNDS);
     desk.records(0, 0, &[10, 20]);
