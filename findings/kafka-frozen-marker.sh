@@ -21,7 +21,7 @@ set -euo pipefail
 t=$(mktemp -d); srv=; stop() { [ -z "$srv" ] || { kill -9 $srv; wait $srv; } 2>/dev/null || :; srv=; }; trap 'stop; rm -rf "$t"' EXIT
 cd "$t"
 cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
 <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.4.0</version></dependency></dependencies></project>
 X
 mvn -q dependency:copy-dependencies -DoutputDirectory="$t/jars"

@@ -12,7 +12,7 @@ t=$(mktemp -d); srv=; trap '[ -z "$srv" ] || { kill $srv; wait $srv 2>/dev/null;
 free() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 port=$(free); ctl=$(free); mkdir -p "$t/r/src"; cd "$t"
 cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
 <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.4.0</version></dependency></dependencies></project>
 X
 mvn -q dependency:copy-dependencies -DoutputDirectory="$t/jars"

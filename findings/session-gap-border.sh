@@ -34,7 +34,7 @@ print(*[keys.count(k) for k in ("under", "equal", "over")])
 PY
 bw=$(v/bin/python b.py); pw=$(v/bin/python p.py 2>/dev/null)
 cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version><dependencies>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version><dependencies>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-streams-test-utils</artifactId><version>4.4.0</version></dependency>
 <dependency><groupId>org.apache.flink</groupId><artifactId>flink-streaming-java</artifactId><version>2.3.0</version></dependency>
 </dependencies></project>

@@ -39,7 +39,7 @@ R
 zones="America/Vancouver America/Edmonton America/Winnipeg Africa/Casablanca"
 cargo run -q -- $zones > "$t/days"
 cd "$t/java"; cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
 <dependencies><dependency><groupId>joda-time</groupId><artifactId>joda-time</artifactId><version>2.15.1</version></dependency></dependencies></project>
 X
 mvn -q dependency:copy-dependencies -DoutputDirectory="$t/jars" >/dev/null

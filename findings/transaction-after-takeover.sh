@@ -15,7 +15,7 @@ set -euo pipefail
 t=$(mktemp -d); srv=; trap '[ -z "$srv" ] || { kill $srv; wait $srv 2>/dev/null; } || :; rm -rf "$t"' EXIT
 read -r port ctl < <(python3 -c 'import socket; a=socket.create_server(("127.0.0.1",0)); b=socket.create_server(("127.0.0.1",0)); print(a.getsockname()[1], b.getsockname()[1])'); cd "$t"
 cat > pom.xml <<'X'
-<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
+<project><modelVersion>4.0.0</modelVersion><groupId>f</groupId><artifactId>f</artifactId><version>1</version>
 <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.4.0</version></dependency></dependencies></project>
 X
 mvn -q dependency:copy-dependencies -DoutputDirectory="$t/jars" >/dev/null
