@@ -1,7 +1,6 @@
 //! Dead letters: records that could not be used, written unchanged beside the topic they came from, and results
 //! that their place refused, beside the topic they were meant for.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,15 +14,14 @@ use rtbflow::epoch::{DeadLetter, DeadLetters, Patience};
 use rtbflow::{Error, Result};
 use tokio::time::{sleep, timeout};
 
-use crate::client::blocking::{blocking, drop_elsewhere};
+use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Callbacks;
-use crate::client::create::Creation;
 use crate::client::failure::failure;
 use crate::client::kafka::Kafka;
 use crate::client::option::Role;
 use crate::client::topic_spec::dead_letter_topic;
 use crate::producer::letter::record;
-use crate::producer::result_topics::{ResultTopics, refresh_limit};
+use crate::producer::letter_topics::LetterTopics;
 
 /// How long a delivery may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,8 +33,6 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 const MOST_UNDERWAY: usize = 1000;
 /// The largest record that the producer lets through: the topic's own limit is what counts.
 const MOST_BYTES: &str = "67108864";
-/// How long the requests about a topic may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The topics for dead letters: each record goes to `{topic}.dead-letter`, into the partition of its key.
 ///
@@ -64,7 +60,7 @@ pub struct DeadLetterTopic {
     /// Made with the first letter; discarded when it has failed for good.
     producer: Mutex<Option<Arc<SharedProducer>>>,
     /// The topics that were written to, and what they take.
-    topics: Topics,
+    topics: LetterTopics,
 }
 
 impl fmt::Debug for DeadLetterTopic {
@@ -93,7 +89,7 @@ impl Kafka {
 impl DeadLetterTopic {
     pub(crate) fn new(kafka: Kafka) -> Self {
         let (patience, producer) = (Patience::default(), Mutex::new(None));
-        Self { kafka, pipeline: None, patience, producer, topics: Topics::default() }
+        Self { kafka, pipeline: None, patience, producer, topics: LetterTopics::default() }
     }
 
     /// The name in the header `rtbflow-pipeline`; the job's by default.
@@ -117,7 +113,7 @@ impl DeadLetterTopic {
         if let Some(producer) = &*slot {
             return Ok(Arc::clone(producer));
         }
-        let batch = self.topics.limits.most_batch_bytes().to_string();
+        let batch = self.topics.most_batch_bytes().to_string();
         let longest = MESSAGE_TIMEOUT.saturating_mul(self.patience.times()).as_millis().to_string();
         let own = [
             ("enable.idempotence", "true"),
@@ -138,7 +134,8 @@ impl DeadLetterTopic {
     }
 
     async fn deliver_all(&self, job: &str, letters: &[DeadLetter]) -> Result<()> {
-        if self.topics.ask(&self.kafka, letters).await? {
+        let topics = letters.iter().map(|letter| Self::name(letter.beside()));
+        if self.topics.ask(&self.kafka, topics).await? {
             // Its batches may be too large for a topic that it did not know.
             self.slot().take();
         }
@@ -209,7 +206,7 @@ impl DeadLetterTopic {
         letter: &DeadLetter,
     ) -> Result<()> {
         let topic = Self::name(letter.beside());
-        let most = self.topics.limits.limit(&topic.as_str().into()).load(Ordering::Relaxed);
+        let most = self.topics.most_bytes(&topic);
         let mut next = record(&topic, pipeline, letter, most)?;
         let delivery = loop {
             match producer.send_result(next) {
@@ -261,60 +258,5 @@ impl DeadLetters for DeadLetterTopic {
             return Box::pin(async { Ok(()) });
         }
         Box::pin(self.deliver_all(job, letters))
-    }
-}
-
-/// The topics of dead letters.
-#[derive(Default)]
-struct Topics {
-    limits: ResultTopics,
-    /// Those that were asked what they take, and whether one has refused a letter that was made to fit.
-    asked: Mutex<BTreeMap<String, bool>>,
-}
-
-impl Topics {
-    fn asked(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks what the topics of these letters take, where that is not known. Whether anything was asked.
-    async fn ask(&self, kafka: &Kafka, letters: &[DeadLetter]) -> Result<bool> {
-        let topics: BTreeSet<&str> = letters.iter().map(DeadLetter::beside).collect();
-        let topics = topics.into_iter().map(DeadLetterTopic::name);
-        let topics: Vec<String> =
-            topics.filter(|topic| !self.asked().contains_key(topic)).collect();
-        if topics.is_empty() {
-            return Ok(false);
-        }
-        let (kafka, limits, names) = (kafka.clone(), self.limits.clone(), topics.clone());
-        let attempt = format!("ask what {} take", topics.join(", "));
-        let ask = move || {
-            let creation = Creation::new(&kafka, REQUEST_TIMEOUT)?;
-            names.iter().try_for_each(|topic| {
-                let limit = limits.limit(&topic.as_str().into());
-                // One that is missing is found so by the letter.
-                match creation.count(topic, Duration::ZERO)? {
-                    Some(_) => refresh_limit(&creation, topic, &limit),
-                    None => Ok(()),
-                }
-            })
-        };
-        blocking(&attempt, REQUEST_TIMEOUT + FULL_PAUSE, ask).await?;
-        self.asked().extend(topics.into_iter().map(|topic| (topic, false)));
-        Ok(true)
-    }
-
-    /// A letter was refused that was made to fit: what the topic takes has changed, or is not known.
-    fn too_large(&self, topic: &str, attempt: String) -> Error {
-        let limit = self.limits.limit(&topic.into()).load(Ordering::Relaxed);
-        let again = self.asked().insert(topic.to_owned(), true) == Some(true);
-        if again {
-            return Error::permanent(format!(
-                "{attempt}: it does not take {limit} bytes, as it should; raise its max.message.bytes"
-            ));
-        }
-        self.limits.forget(topic);
-        self.asked().remove(topic);
-        Error::transient(attempt + ": it takes less than it did; its letters are cut shorter")
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod dead_letter;
 pub(crate) mod letter;
+pub(crate) mod letter_topics;
 pub(crate) mod produce;
 pub(crate) mod records;
 pub(crate) mod refusal;

@@ -34,12 +34,6 @@ impl ResultTopics {
         Arc::clone(topics.entry(Arc::clone(topic)).or_insert_with(limit))
     }
 
-    /// Forgets the limit of a topic: until it is asked, it is that of a topic that sets none.
-    pub(crate) fn forget(&self, topic: &str) {
-        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.remove(topic);
-    }
-
     fn all(&self) -> Vec<(Arc<str>, Limit)> {
         let topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         topics.iter().map(|(topic, limit)| (Arc::clone(topic), Arc::clone(limit))).collect()

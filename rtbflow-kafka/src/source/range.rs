@@ -84,8 +84,9 @@ pub(crate) fn begin_at(
 pub(crate) fn made_anew(topic: Topic, was: TopicId, is: TopicId) -> Error {
     Error::config(format!(
         "read topic {topic}: it was deleted and made anew; its id was {was}, and is {is} now, so no position \
-         in the old one says anything about the new one. To read the new one from its beginning, {GO_ON}; to \
-         undo what was made of the old one as well, reset the job"
+         in the old one says anything about the new one. To read the new one from its beginning, {GO_ON} (a table \
+         whose key is the offset refuses what comes at one that it has, and each becomes a dead letter); to undo \
+         what was made of the old one as well, reset the job"
     ))
 }
 
@@ -165,9 +166,11 @@ mod tests {
             let range = LogRange { topic_id: Some(is), ..range(0, end) };
             let error = begin_at(partition(), &position(10, log(1)), &range, false).unwrap_err();
             let text = error.report();
-            for part in ["ads".to_owned(), was.to_string(), is.to_string(), "begin_anew".to_owned()]
+            let ids = [was.to_string(), is.to_string()];
+            for part in
+                ["ads", &ids[0], &ids[1], "begin_anew", "each becomes a dead letter", "reset"]
             {
-                assert!(error.is_config() && text.contains(&part), "{text}");
+                assert!(error.is_config() && text.contains(part), "{text}");
             }
             let begun = begin_at(partition(), &position(10, log(1)), &range, true).unwrap();
             let log = Some(Log { topic_id: is, leader_epoch: None });

@@ -7,6 +7,7 @@
 )]
 
 mod brokers;
+mod claimed;
 mod outage;
 mod traffic;
 mod unclean;

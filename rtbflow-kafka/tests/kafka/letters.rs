@@ -6,8 +6,10 @@ use rtbflow::source::{Delivery, Feed, RawBatch, Source};
 use rtbflow::{BadRecord, Origin, Partition, Topic};
 use rtbflow_kafka::TopicSpec;
 
+use crate::committed::committed;
 use crate::member::{begin, delivery, open};
-use crate::server::{HOUR, kafka, topic, unique, write, write_one};
+use crate::refused::noise;
+use crate::server::{HOUR, kafka, set, topic, topic_with, unique, write, write_one};
 
 pub(crate) fn letter(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> DeadLetter {
     let origin = Origin::new(Partition::new(Topic::new(topic), 3), 17);
@@ -107,6 +109,31 @@ async fn keys_go_where_the_java_client_sends_them() {
         }
     }
     assert_eq!(found, vectors.len());
+}
+
+/// A topic that takes less than it did when its letters began. The first attempt finds it out, and the next one is cut to
+/// what it takes now: the job makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_cut_shorter_where_its_topic_takes_less_than_it_did() {
+    let source = unique("shrinks");
+    let topic = format!("{source}.dead-letter");
+    topic_with(&topic, &[("max.message.bytes", "3000")]).await;
+    let letters = kafka().dead_letters();
+    let large = [letter(&source, Some(b"k"), Some(&noise(2_500)))];
+    letters.deliver("job", &large).await.unwrap();
+    set(&topic, "max.message.bytes", "1000").await;
+    let mut refused = 0;
+    while let Err(error) = letters.deliver("job", &large).await {
+        refused += 1;
+        let text = error.report();
+        assert!(error.is_transient() && text.contains("takes less than it did"), "{text}");
+        assert!(refused < 5, "{text}");
+    }
+    assert!(refused > 0, "the topic still takes the large one");
+    let lengths: Vec<_> =
+        committed(&topic).await.into_iter().map(|seen| seen.value.unwrap().len()).collect();
+    let [before, after] = lengths[..] else { panic!("{lengths:?}") };
+    assert!(before == 2_500 && (500..1_000).contains(&after), "{lengths:?}");
 }
 
 /// A join rejects a record in a later epoch than it was read in: its source has it still.

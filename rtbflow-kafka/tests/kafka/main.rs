@@ -11,6 +11,7 @@ mod cuts;
 mod ends;
 mod group;
 mod held;
+mod lag;
 mod laws;
 mod letters;
 mod member;

@@ -154,10 +154,15 @@ pub(crate) async fn add_partitions(topic: &str, count: usize) {
 
 /// Has a topic keep the newest record of each key.
 pub(crate) async fn compact(topic: &str) {
+    set(topic, "cleanup.policy", "compact").await;
+}
+
+/// Changes a setting of a topic.
+pub(crate) async fn set(topic: &str, setting: &str, value: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address());
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("cleanup.policy", "compact");
+    let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(setting, value);
     let altered = admin.alter_configs([&wanted], &AdminOptions::new()).await.unwrap();
     assert!(altered.iter().all(Result::is_ok), "{altered:?}");
 }

@@ -22,7 +22,7 @@ fn address() -> String {
 async fn open(stall_timeout: Duration) -> (KafkaFeed, PartitionInput<RawBatch>, String) {
     let name = format!("test-reader-{:?}-{stall_timeout:?}", SystemClock.now().as_millis());
     let kafka = Kafka::new(address());
-    kafka.create_topics(&[TopicSpec::new(&name, 1, SOON)]).await.unwrap();
+    kafka.create_topics(&[TopicSpec::new(&name, 1, Duration::from_secs(3600))]).await.unwrap();
     let context = Context::new(JobName::new(&name).unwrap(), Arc::new(SystemClock))
         .idle_timeout(Duration::from_millis(200));
     let topic = kafka.topic(&name).stall_timeout(stall_timeout);
@@ -52,7 +52,7 @@ async fn read_one(input: &mut PartitionInput<RawBatch>) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_lost_its_forwarding_is_cured_or_the_source_gives_up() {
-    let (mut feed, mut input, topic) = open(Duration::from_millis(400)).await;
+    let (mut feed, mut input, topic) = open(Duration::from_secs(2)).await;
     write(&topic).await;
     assert_eq!(read_one(&mut input).await, 0);
     feed.mailbox.update(|slots| slots.faults = 3);
