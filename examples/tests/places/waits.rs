@@ -34,12 +34,14 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("redis-server cannot be started: run ./dev test, which installs it");
+        let process = Command::new(
+            std::env::var_os("RTBFLOW_TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into()),
+        )
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server cannot be started: run ./dev test, which installs it");
         let server = Self { url: format!("redis://127.0.0.1:{port}"), _process: process };
         let answers = async {
             while Client::open(&*server.url)

@@ -18,7 +18,7 @@ use crate::server::PrivateServer;
 const KEYS: u64 = 50;
 const SOON: Duration = Duration::from_secs(30);
 
-/// What the server refuses to write for: the code, how that begins and how it ends.
+/// What the server refuses to write for: what whoever watches the job is told, how that begins and how it ends.
 const REASONS: [(&str, &[&str], &[&str]); 5] = [
     ("OOM", &["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
     ("READONLY", &["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
@@ -34,13 +34,6 @@ const REASONS: [(&str, &[&str], &[&str]); 5] = [
     ),
     ("NOPERM", &["ACL", "SETUSER", "job", "-evalsha"], &["ACL", "SETUSER", "job", "+@all"]),
 ];
-
-/// How often the server has refused something for this reason.
-async fn refusals(namespace: &Namespace, code: &str) -> u64 {
-    let info: String = namespace.ask(&["INFO", "errorstats"]).await;
-    let line = info.lines().find_map(|line| line.strip_prefix(&format!("errorstat_{code}:count=")));
-    line.map_or(0, |count| count.trim().parse().unwrap())
-}
 
 /// A server, and a job's own way to it as a user with these rights.
 async fn served(prefix: &str) -> (PrivateServer, Redis, Namespace) {
@@ -72,6 +65,7 @@ async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_ex
             .newest(|_| "live:newest".into(), "last");
         numbers.to((sums, merged))
     });
+    let health = job.health();
     let job = tokio::spawn(job.run_until(std::future::pending()));
     let mut next = 0;
     let mut push = async |count: u64| {
@@ -93,16 +87,17 @@ async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_ex
     };
     let total = push(1_000).await;
     written(&namespace, total).await;
-    for (code, begin, end) in REASONS {
+    for (why, begin, end) in REASONS {
         namespace.ask::<redis::Value>(begin).await;
-        let before = refusals(&namespace, code).await;
         push(500).await;
+        let reason = || health.ready().map_err(|unhealthy| unhealthy.to_string());
         let refused = async {
-            while refusals(&namespace, code).await < before + 3 {
+            while !reason().is_err_and(|reason| reason.contains(why)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(SOON, refused).await.unwrap_or_else(|_| panic!("no {code}"));
+        let refused = tokio::time::timeout(SOON, refused).await;
+        refused.unwrap_or_else(|_| panic!("{why} is not said: {:?}", reason()));
         namespace.ask::<redis::Value>(end).await;
         let total = push(500).await;
         written(&namespace, total).await;
