@@ -13,6 +13,13 @@ use crate::traffic::Sent;
 /// The key by which a database is taken.
 const TAKEN: &str = "rtbflow:test:taken";
 
+/// A key as it was.
+pub(crate) struct Remembered {
+    key: String,
+    bytes: Vec<u8>,
+    left_ms: i64,
+}
+
 pub(crate) struct Cache {
     /// The consumer group of whoever writes it.
     pub(crate) group: String,
@@ -59,6 +66,35 @@ impl Cache {
     /// Waits until everything below these offsets is committed.
     pub(crate) async fn until_read(&self, ends: &BTreeMap<i32, i64>) {
         until("S2 reads on", async || behind(&self.positions().await, ends)).await;
+    }
+
+    /// All that is there, but for the mark that the database is taken.
+    pub(crate) async fn remember(&self) -> Vec<Remembered> {
+        let mut reader = self.reader.clone();
+        let keys: Vec<String> = reader.keys("*").await.unwrap();
+        let mut remembered = Vec::new();
+        for key in keys.into_iter().filter(|key| key != TAKEN) {
+            let bytes: Vec<u8> =
+                redis::cmd("DUMP").arg(&key).query_async(&mut reader).await.unwrap();
+            let left: i64 = reader.pttl(&key).await.unwrap();
+            remembered.push(Remembered { key, bytes, left_ms: left.max(0) });
+        }
+        remembered
+    }
+
+    /// From one moment to the next all is as it was, as where a replica takes over that was behind.
+    pub(crate) async fn fall_back(&self, to: &[Remembered]) {
+        let mut reader = self.reader.clone();
+        let keys: Vec<String> = reader.keys("*").await.unwrap();
+        let mut at_once = redis::pipe();
+        at_once.atomic();
+        for key in keys.iter().filter(|key| *key != TAKEN) {
+            at_once.del(key).ignore();
+        }
+        for Remembered { key, bytes, left_ms } in to {
+            at_once.cmd("RESTORE").arg(key).arg(left_ms).arg(bytes).ignore();
+        }
+        at_once.exec_async(&mut reader).await.unwrap();
     }
 
     async fn hash(&self, key: &str) -> BTreeMap<String, String> {

@@ -56,6 +56,33 @@ impl Ledger {
         until("W1 reads on", async || behind(&self.positions().await, ends)).await;
     }
 
+    /// The tables of the schema.
+    async fn tables(&self) -> Vec<String> {
+        let sql =
+            "select tablename from pg_tables where schemaname = $1 and tablename not like 'old_%'";
+        let rows = self.reader.query(sql, &[&self.schema]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Keeps all tables as they are now, for [`fall_back`](Self::fall_back).
+    pub(crate) async fn remember(&self) {
+        let copy = |table: &String| format!("create table old_{table} as table {table};");
+        let copies: String = self.tables().await.iter().map(copy).collect();
+        let at_once = format!("begin isolation level repeatable read; {copies} commit");
+        self.reader.batch_execute(&at_once).await.unwrap();
+    }
+
+    /// From one moment to the next all tables are as they were, as where a standby takes over that was behind.
+    pub(crate) async fn fall_back(&self) {
+        let tables = self.tables().await;
+        let back = |table: &String| {
+            format!("insert into {table} overriding system value table old_{table};")
+        };
+        let back: String = tables.iter().map(back).collect();
+        let at_once = format!("begin; truncate {}; {back} commit", tables.join(", "));
+        self.reader.batch_execute(&at_once).await.unwrap();
+    }
+
     pub(crate) async fn rows(&self) -> i64 {
         let sql = "select count(*) from balance_ledger";
         self.reader.query_one(sql, &[]).await.unwrap().get(0)

@@ -265,7 +265,8 @@ async fn a_topic_that_was_made_anew_is_an_error_until_somebody_decides() {
     anew.send(900, 0).await;
     let refused = run(&[]).await;
     assert_eq!(refused.code, Some(CONFIG), "{}", refused.log);
-    for part in ["made anew", "its id was", "here: --begin-anew, the command reset"] {
+    let ways = "here: --begin-anew, the command reset";
+    for part in ["made anew", "its id was", "each becomes a dead letter", ways] {
         assert!(refused.log.contains(part), "{part}: {}", refused.log);
     }
     assert_eq!(stage.ledger.balances().await, before, "nothing was charged");

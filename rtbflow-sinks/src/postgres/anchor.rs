@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use rtbflow::Result;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
 use rtbflow::state::Chunk;
+use rtbflow::{Partition, Result};
 
 use crate::postgres::place::Postgres;
 use crate::postgres::target::Target;
-use crate::postgres::{commit, forget, look, restore};
+use crate::postgres::{commit, forget, look, positions, restore};
 
 /// What a commit may take beside the deadline of a call, by its size: with a fixed deadline a commit that
 /// is too large for a slow server would be tried for ever.
@@ -38,12 +38,16 @@ impl Anchor for Postgres {
         .await
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.within(&self.inner.reader, "reach", async {
+    async fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Option<Vec<Position>>> {
+        self.within(&self.inner.reader, "read positions from", async {
             let lease = self.reader().await?;
-            lease.run("select 1", &format!("reach Postgres at {}", lease.server)).await?;
+            let found = positions::read_now(&lease, job, partitions).await?;
             lease.keep();
-            Ok(())
+            Ok(Some(found))
         })
         .await
     }

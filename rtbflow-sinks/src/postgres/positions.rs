@@ -37,6 +37,13 @@ const READ: &str =
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
     order by topic, partition for update";
 
+/// The same columns as of a claim, which locks them.
+const READ_NOW: &str =
+    "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
+    duplicates, dead_lettered, topic_id, leader_epoch
+    from rtbflow_positions where job = $1
+    and (topic, partition) in (select * from unnest($2::text[], $3::int[]))";
+
 const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, commits, owner)
     select $1, u.topic, u.partition, 1, $4
     from unnest($2::text[], $3::int[]) as u(topic, partition) order by u.topic collate \"C\", u.partition
@@ -65,7 +72,7 @@ pub(crate) fn statements() -> Vec<(&'static str, Vec<Value>)> {
     claim.push(Value::from(0_i64));
     let mut moved = named();
     moved.extend(std::iter::repeat_n(Kind::BigInt, 8).chain([Kind::Text, Kind::Int]).map(none));
-    vec![(READ, named()), (CLAIM, claim), (MOVE, moved)]
+    vec![(READ, named()), (READ_NOW, named()), (CLAIM, claim), (MOVE, moved)]
 }
 
 /// The two columns that name partitions.
@@ -165,6 +172,28 @@ pub(crate) async fn lock(lease: &Lease<'_>, job: &JobName, epochs: &[Epoch]) -> 
         Ok((partition, standing))
     });
     standings.collect()
+}
+
+/// Where partitions stand, in their order; nothing is locked.
+pub(crate) async fn read_now(
+    lease: &Lease<'_>,
+    job: &JobName,
+    partitions: &[Partition],
+) -> Result<Vec<Position>> {
+    let attempted = || format!("read the positions of job {job} in Postgres at {}", lease.server);
+    let (topics, numbers) = named(partitions.iter().copied());
+    let (topics, _) = column(Kind::Text, topics);
+    let (numbers, _) = column(Kind::Int, numbers);
+    let parameters = [
+        (&job.as_str() as _, Type::TEXT),
+        (&*topics as _, Type::TEXT_ARRAY),
+        (&*numbers as _, Type::INT4_ARRAY),
+    ];
+    let rows = lease.client().query_typed(READ_NOW, &parameters).await;
+    let rows = rows.map_err(|error| failure(&attempted(), &error))?;
+    let found = read_all(&rows, &attempted())?;
+    let at = |partition| found.get(partition).map_or_else(Position::default, |at| at.position);
+    Ok(partitions.iter().map(at).collect())
 }
 
 /// Takes over the positions of a claim, in the order of its partitions.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rtbflow::Result;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Kept, Position, Task, Verdict};
 use rtbflow::sink::Place;
+use rtbflow::{Partition, Result};
 
 use crate::redis::failure;
 use crate::redis::inspect::inspect;
@@ -31,9 +31,12 @@ impl Anchor for Redis {
         self.check_rights(Some(&Keys::of(job))).await
     }
 
-    async fn probe(&self) -> Result<()> {
-        // One who may not ask is answered as well.
-        self.server().send_one("reach the server", redis::cmd("PING")).await.map(drop)
+    async fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Option<Vec<Position>>> {
+        self.read_positions(job, partitions).await.map(Some)
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {

@@ -1,8 +1,11 @@
 //! Taking over the partitions of a task.
 
+use redis::{Pipeline, RedisResult, Value};
 use rtbflow::epoch::{Claim, JobName, Position};
-use rtbflow::{Error, Result};
+use rtbflow::{Error, Partition, Result};
 
+use crate::redis::failure;
+use crate::redis::forget::read_position;
 use crate::redis::keys::Keys;
 use crate::redis::place::Redis;
 use crate::redis::positions::parse_position;
@@ -29,6 +32,36 @@ impl Redis {
         // else would go on with what it had to do.
         self.run_follow_ups().await?;
         Ok(claimed)
+    }
+
+    /// Where partitions stand, in their order.
+    pub(crate) async fn read_positions(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Vec<Position>> {
+        let attempted = format!("read the positions of job {job}");
+        let keys = Keys::of(job);
+        let mut commands = Pipeline::with_capacity(partitions.len() + 1);
+        // Asked in any case: without partitions this is what shows that the server is there.
+        commands.cmd("EXISTS").arg(keys.positions());
+        for partition in partitions {
+            commands.cmd("HGET").arg(keys.positions()).arg(partition.to_string());
+        }
+        let mut answers = self.server().send(&attempted, &mut commands).await?.into_iter();
+        let attempted = format!("{attempted} in Redis at {}", self.server().address());
+        let failed = |cause| failure::error(&attempted, cause);
+        answers.next().transpose().map_err(failed)?;
+        let read = |(partition, answer): (&Partition, RedisResult<Value>)| match answer {
+            Ok(Value::Nil) => Ok(Position::default()),
+            Ok(Value::BulkString(at)) => {
+                let fields = [partition.to_string().into_bytes(), at];
+                Ok(read_position(&attempted, &keys, &fields)?.1)
+            }
+            Ok(_) => Err(unreadable(&attempted)),
+            Err(cause) => Err(failed(cause)),
+        };
+        partitions.iter().zip(answers).map(read).collect()
     }
 
     /// What the script answers: where the partitions stand now, in the order of the claim.

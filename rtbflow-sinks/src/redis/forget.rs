@@ -179,7 +179,7 @@ impl Redis {
 
 /// A partition and where it stands, as one field of the positions says it. What the last commit found out about
 /// records, behind the first, is nothing to it.
-fn read_position(
+pub(crate) fn read_position(
     attempted: &str,
     keys: &Keys,
     [partition, at]: &[Vec<u8>; 2],

@@ -148,6 +148,16 @@ impl Anchor for Memory {
         Ok(())
     }
 
+    async fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Option<Vec<Position>>> {
+        let positions = self.positions(job);
+        let found = partitions.iter().map(|at| positions.get(at).copied().unwrap_or_default());
+        Ok(Some(found.collect()))
+    }
+
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
         let mut store = self.lock();
         let held = store.jobs.entry(job.clone()).or_default();

@@ -318,13 +318,21 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// Transient if the server is away; a configuration error if it cannot be used.
     fn prepare(&self, job: &JobName) -> impl Future<Output = Result<()>> + Send;
 
-    /// Whether the place is there, asked while there is nothing to commit, so that an outage shows before the
-    /// next record. Changes nothing. The default says yes.
+    /// Where these partitions stand, in their order, as the place has it now: asked every two seconds, so that an
+    /// outage shows before the next record, and so does a place that has come back as an older self, such as a
+    /// replica that was behind: what is missing there is then read again. Changes nothing. A partition that
+    /// was never claimed stands at [`Position::default`]. The default says that the place is there, and nothing of
+    /// the partitions.
     ///
     /// # Errors
     /// Transient if it does not answer, within a deadline of its own.
-    fn probe(&self) -> impl Future<Output = Result<()>> + Send {
-        std::future::ready(Ok(()))
+    fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> impl Future<Output = Result<Option<Vec<Position>>>> + Send {
+        let _ = (job, partitions);
+        std::future::ready(Ok(None))
     }
 
     /// Takes over the partitions of a task: each position gets the new owner and one more commit, in

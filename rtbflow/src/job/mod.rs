@@ -17,6 +17,7 @@ mod committer;
 mod drawing;
 mod health;
 mod intake;
+mod lookout;
 mod measures;
 mod notes;
 mod pace;

@@ -23,8 +23,6 @@ use crate::job::{Job, Setup};
 use crate::record::Topic;
 use crate::source::{Batch, Context, Source};
 
-/// The pause between two questions whether the place is there.
-const PROBE_PAUSE: Duration = Duration::from_secs(2);
 /// A run that lasted this long starts again with a short pause.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -101,13 +99,7 @@ impl<S, A, P> Job<S, A, P> {
         let bounds = topics.iter().map(|topic| job.source.out_of_orderness(Topic::new(topic)));
         let most = bounds.max().unwrap_or_default();
         let watch = Watch::new(&job.setup.name, watched, &job.setup.settings, most);
-        let shutdown = async {
-            tokio::select! {
-                biased;
-                () = watch.until(shutdown) => {}
-                () = job.probe() => {}
-            }
-        };
+        let shutdown = watch.until(shutdown);
         let mut shutdown = pin!(shutdown.fuse());
         let ended = tokio::select! {
             biased;
@@ -125,17 +117,6 @@ where
     A: Anchor,
     P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
 {
-    /// Asks the place whether it is there, while there is nothing to commit. Does not end.
-    async fn probe(&self) {
-        loop {
-            tokio::time::sleep(PROBE_PAUSE).await;
-            if self.setup.health.is_quiet() {
-                let answer = self.anchor.probe().await;
-                self.setup.health.probed(answer.as_ref().err());
-            }
-        }
-    }
-
     /// Looks at all that the job will need, before anything is read.
     ///
     /// # Errors

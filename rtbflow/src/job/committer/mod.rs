@@ -17,6 +17,7 @@ use crate::epoch::{Anchor, Epoch, Verdict, Writer};
 use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::Health;
+use crate::job::lookout::Owned;
 use crate::job::measures::CommitMeasures;
 use crate::job::notes::Notes;
 use crate::job::pace::Pace;
@@ -56,6 +57,7 @@ pub(crate) struct Committer<A> {
     pub(crate) rejected: Rejected,
     pub(crate) account: Account,
     pub(crate) committed: Committed,
+    pub(crate) owned: Owned,
     pub(crate) measures: CommitMeasures,
     pub(crate) health: Health,
     pub(crate) notes: Notes,
@@ -271,6 +273,7 @@ impl<A: Anchor> Committer<A> {
                 self.notes.committed(&self.job, epoch, found);
                 status.committed(epoch.records_in);
                 self.committed.put(epoch);
+                self.owned.committed(epoch);
                 self.measures.epoch(epoch, found);
             }
             // A task that went in the meantime does not need to know.

@@ -31,6 +31,8 @@ pub(super) struct PartitionLane<B> {
 #[derive(Clone, Copy)]
 pub(super) struct Idle {
     since: Timestamp,
+    /// The steady clock at that time.
+    since_steady: Duration,
     /// When it was proved last.
     proved: Timestamp,
     pub(super) event_time: Option<Timestamp>,
@@ -82,9 +84,9 @@ impl<B: Batch> PartitionLane<B> {
                 }
                 // An empty one counts as taken: the task loop keeps batches by their number.
                 Some(Arrival::Batch(_)) => self.consumed += 1,
-                Some(Arrival::AtEnd { asked, offset }) => {
-                    let (asked, offset) = (*asked, *offset);
-                    self.at_end(asked, offset, idle_timeout);
+                Some(Arrival::AtEnd { asked, steady, offset }) => {
+                    let (clocks, offset) = ((*asked, *steady), *offset);
+                    self.at_end(clocks, offset, idle_timeout);
                     *stale = true;
                 }
                 Some(Arrival::Reached { offset, log, anew }) => {
@@ -110,11 +112,18 @@ impl<B: Batch> PartitionLane<B> {
     }
 
     /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
-    /// time grows by the wall time since, from where it stood, never beyond the wall clock.
-    fn at_end(&mut self, asked: Timestamp, offset: i64, idle_timeout: Duration) {
+    /// time grows by the time since, from where it stood, never beyond the wall clock. By the wall time, and no faster
+    /// than the steady clock: where the wall clock is set forward, what comes next would be late.
+    fn at_end(
+        &mut self,
+        (asked, steady): (Timestamp, Duration),
+        offset: i64,
+        idle_timeout: Duration,
+    ) {
         self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
         let event_time = self.event_time;
-        let first = Idle { since: asked, proved: asked, event_time, ticks: false };
+        let first =
+            Idle { since: asked, since_steady: steady, proved: asked, event_time, ticks: false };
         let idle = self.idle.get_or_insert(first);
         if asked + idle_timeout < idle.proved {
             // The wall clock was set back: what it has measured goes on from where it stands now, instead of waiting
@@ -124,14 +133,12 @@ impl<B: Batch> PartitionLane<B> {
         }
         idle.proved = idle.proved.max(asked);
         // One that is slow for a moment must not move time on: what it has not handed over would be late.
-        if asked < idle.since + idle_timeout {
-            return;
-        }
+        let lasted = asked.since(idle.since).min(steady.saturating_sub(idle.since_steady));
+        let Some(ticked) = lasted.checked_sub(idle_timeout) else { return };
         idle.ticks = true;
         // Without a record it has no event time that could grow, and holds nothing back by being idle.
         if let Some(stood) = idle.event_time {
-            let ticked = (stood + asked.since(idle.since + idle_timeout)).min(asked);
-            self.event_time = self.event_time.max(Some(ticked));
+            self.event_time = self.event_time.max(Some((stood + ticked).min(asked)));
         }
     }
 }

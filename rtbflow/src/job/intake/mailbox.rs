@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::barrier::Barrier;
 use crate::error::{Error, Result};
@@ -37,8 +38,17 @@ pub(crate) struct Shared<B> {
 /// What arrives for one partition, in order.
 pub(crate) enum Arrival<B> {
     Batch(Arc<B>),
-    AtEnd { asked: Timestamp, offset: i64 },
-    Reached { offset: i64, log: Option<Log>, anew: bool },
+    /// `steady` is the steady clock as it came.
+    AtEnd {
+        asked: Timestamp,
+        steady: Duration,
+        offset: i64,
+    },
+    Reached {
+        offset: i64,
+        log: Option<Log>,
+        anew: bool,
+    },
     Finished,
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::OptionFuture;
+use futures::future::{BoxFuture, OptionFuture};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
@@ -19,15 +19,16 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, time
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
-use crate::job::Job;
 use crate::job::claiming::Claiming;
 use crate::job::committer::{Committed, Committer};
 use crate::job::health::Tasks;
 use crate::job::intake::Intake;
+use crate::job::lookout::{Owned, look_out};
 use crate::job::measures::CommitMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
 use crate::job::submission::Submission;
+use crate::job::{Job, Setup};
 use crate::position::Task;
 use crate::source::{Batch, Feed, Source, SourceEvent};
 use unsettled::Unsettled;
@@ -69,6 +70,9 @@ pub(crate) struct Running<S: Source, A, P> {
     /// In the order of their times.
     fences: Vec<Fence>,
     tell: Interval,
+    owned: Owned,
+    /// Ends once the place is an older self.
+    lookout: BoxFuture<'static, Result<()>>,
 }
 
 /// A task at work. Dropping `finish` makes it finish its epoch and end.
@@ -96,11 +100,15 @@ where
     pub(crate) fn start(job: Arc<Job<S, A, P>>, feed: S::Feed, account: Account) -> Self {
         let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
         let committed = Committed::default();
-        let pace = Pace::new(job.anchor.aim());
+        let (pace, owned) = (Pace::new(job.anchor.aim()), Owned::default());
         let mut committer = JoinSet::new();
-        committer.spawn(Self::committer(&job, &account, &committed, &pace).run(submissions));
+        committer
+            .spawn(Self::committer(&job, &account, (&committed, &owned), &pace).run(submissions));
         let mut tell = interval(TELL_EVERY);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let Setup { name, health, .. } = &job.setup;
+        let lookout = look_out(name.clone(), job.anchor.clone(), health.clone(), owned.clone());
+        let lookout = lookout.boxed();
         Self {
             job,
             feed,
@@ -117,13 +125,15 @@ where
             heard: false,
             fences: Vec::new(),
             tell,
+            owned,
+            lookout,
         }
     }
 
     fn committer(
         job: &Arc<Job<S, A, P>>,
         account: &Account,
-        committed: &Committed,
+        (committed, owned): (&Committed, &Owned),
         pace: &Pace,
     ) -> Committer<A> {
         let source = Arc::clone(job);
@@ -134,6 +144,7 @@ where
             rejected: job.setup.rejected(),
             account: account.clone(),
             committed: committed.clone(),
+            owned: owned.clone(),
             measures: CommitMeasures::new(&job.setup.name),
             health: job.setup.health.clone(),
             notes: job.setup.notes.clone(),
@@ -204,6 +215,8 @@ where
                     SourceEvent::Assigned(assignment) => self.claim(assignment),
                     SourceEvent::Revoked(revocation) => self.revoke(revocation).await?,
                 },
+                // Before a fence ends the job: where the place is an older self, that is why the commit was fenced.
+                older = &mut self.lookout => return older,
                 () = at(fenced) => return self.fences.drain(..).next().map_or(Ok(()), |fence| Err(fence.error)),
                 _ = self.tell.tick() => self.feed.committed(&self.committed.take()),
             }

@@ -40,6 +40,7 @@ where
             tasks.iter().filter_map(|task| Some((*task, self.tasks.remove(task)?))).collect();
         let deadline = if *lost { Duration::ZERO } else { *deadline };
         let finished = self.release(tasks, handles, Instant::now() + deadline).await;
+        tasks.iter().for_each(|task| self.owned.revoked(*task));
         // Behind the last commit: what is pending of a task that is gone is another's to count.
         tasks.iter().for_each(|task| self.account.release(*task));
         self.heard &= !self.tasks.is_empty();

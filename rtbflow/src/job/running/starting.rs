@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::claiming::{Claimed, Claiming};
 use crate::job::intake::{Intake, IntakeMailbox};
+use crate::job::lookout::check_is_not_older;
 use crate::job::measures::TaskMeasures;
 use crate::job::report::Status;
 use crate::job::running::{Handle, Running};
@@ -71,10 +72,16 @@ where
         let status = Arc::new(Status::default());
         let mut run = self.task_loop(input, positions, (finished, &status))?;
         let restoring = job.setup.health.restoring();
+        self.owned.claimed(task, positions);
+        let claimed = positions.to_vec();
         let abort = self.ended.spawn(async move {
             let restored = run.restore(&job.setup.name, &job.anchor).await;
             // In any case: an instance whose task cannot be restored is not one that is still restoring.
             drop(restoring);
+            if restored.as_ref().is_err_and(|error| !error.is_transient()) {
+                // Pages of two states fit nothing. Those of an older self are read anew.
+                check_is_not_older(&job.setup.name, &job.anchor, &claimed).await?;
+            }
             match restored? {
                 true => run.run().await,
                 false => Ok(()),

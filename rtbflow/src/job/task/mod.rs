@@ -170,7 +170,7 @@ impl<B: Batch> TaskLoop<B> {
                 input.deliveries = None;
                 continue;
             };
-            let arrival = input.take(delivery);
+            let arrival = input.take(delivery, &*self.clock);
             if let Arrival::Batch(batch) = &arrival {
                 self.work.kept_bytes += batch.bytes();
             }

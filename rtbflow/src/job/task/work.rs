@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use crate::barrier::Gathering;
+use crate::clock::Clock;
 use crate::dead_letter::Originals;
 use crate::epoch::Verdict;
 use crate::error::Result;
@@ -52,14 +53,16 @@ impl<B: Batch> TaskPartition<B> {
     }
 
     /// Takes in what came, as the chain is given it.
-    pub(super) fn take(&mut self, delivery: Delivery<B>) -> Arrival<B> {
+    pub(super) fn take(&mut self, delivery: Delivery<B>, clock: &dyn Clock) -> Arrival<B> {
         match delivery {
             Delivery::Batch(batch) => {
                 let batch = Arc::new(batch);
                 self.kept.push_back(Arc::clone(&batch));
                 Arrival::Batch(batch)
             }
-            Delivery::AtEnd { asked, offset } => Arrival::AtEnd { asked, offset },
+            Delivery::AtEnd { asked, offset } => {
+                Arrival::AtEnd { asked, steady: clock.steady(), offset }
+            }
             Delivery::Reached { offset, log, anew } => Arrival::Reached { offset, log, anew },
             Delivery::Finished => {
                 self.deliveries = None;

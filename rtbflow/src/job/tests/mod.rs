@@ -5,6 +5,7 @@ mod commits;
 mod ending;
 mod events;
 mod measured;
+mod older;
 mod portions;
 mod said;
 mod taking;

@@ -56,7 +56,13 @@ impl Desk {
     }
 
     fn at_end(&self, lane: usize, asked: i64, offset: i64) {
-        self.arrives(lane, Arrival::AtEnd { asked: at(asked), offset });
+        self.at_end_by(lane, asked, asked, offset);
+    }
+
+    /// The partition is proved to stand at its end, by a wall clock and one that nobody sets.
+    fn at_end_by(&self, lane: usize, asked: i64, steady: i64, offset: i64) {
+        let steady = at(steady).since(at(0));
+        self.arrives(lane, Arrival::AtEnd { asked: at(asked), steady, offset });
     }
 
     /// All that comes out until it waits: `partition@offset` for a record, `w` and a time for a watermark.
@@ -142,11 +148,29 @@ fn a_clock_that_is_set_back_does_not_hold_up_a_partition_that_is_idle() {
     assert_eq!(desk.take(), ["0@0", "w5000"]);
     desk.at_end(0, 4_001_500, 1);
     assert_eq!(desk.take(), ["w5500"]);
-    // By an hour: how much time has passed meanwhile is not known.
-    desk.at_end(0, 400_000, 1);
+    // By an hour, in a second: how much time has passed meanwhile is not known by the wall clock.
+    desk.at_end_by(0, 400_000, 4_002_500, 1);
     assert_eq!(desk.take(), [""; 0]);
-    desk.at_end(0, 400_700, 1);
+    desk.at_end_by(0, 400_700, 4_003_200, 1);
     assert_eq!(desk.take(), ["w6200"]);
+}
+
+#[test]
+fn a_clock_that_is_set_forward_does_not_make_late_what_comes_to_a_partition_that_is_idle() {
+    let mut desk = Desk::new(&[None], BOUNDS);
+    desk.records(0, 0, &[5_000]);
+    desk.at_end(0, 100_000, 1);
+    desk.at_end(0, 101_500, 1);
+    assert_eq!(desk.take(), ["0@0", "w5000", "w5500"]);
+    // By an hour, in half a second.
+    desk.at_end_by(0, 3_702_000, 102_000, 1);
+    assert_eq!(desk.take(), ["w6000"]);
+    desk.records(0, 1, &[6_100]);
+    assert_eq!(desk.take(), ["0@1", "w6100"]);
+    // Nor is it taken for idle any sooner.
+    desk.at_end_by(0, 3_703_000, 103_000, 2);
+    desk.at_end_by(0, 7_303_500, 103_500, 2);
+    assert_eq!(desk.take(), [""; 0]);
 }
 
 #[test]
