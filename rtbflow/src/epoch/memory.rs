@@ -30,14 +30,14 @@ pub struct Memory {
     store: Arc<Mutex<MemoryStore>>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct MemoryStore {
     jobs: HashMap<JobName, Held>,
     commits: u64,
 }
 
 /// What the place holds of one job.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Held {
     positions: BTreeMap<Partition, Position>,
     /// Where each stood when it was claimed last.
@@ -103,6 +103,31 @@ impl Memory {
         store.jobs.remove(job);
         // Still under the lock: no epoch comes between the end of the positions and that of the results.
         results();
+    }
+
+    /// How far a job has read these partitions, of those that it has claimed.
+    #[cfg(feature = "testing")]
+    pub(crate) fn positions_of(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> BTreeMap<Partition, Position> {
+        let store = self.lock();
+        let held = store.jobs.get(job).map(|held| &held.positions);
+        let held = |partition: &Partition| Some((*partition, *held?.get(partition)?));
+        partitions.iter().filter_map(held).collect()
+    }
+
+    /// Copies what it holds of all jobs. What is returned puts the copy back, and calls `results` in the same step:
+    /// as a server does whose successor was behind.
+    #[cfg(feature = "testing")]
+    pub(crate) fn keep<F: FnOnce() + Send>(&self, results: F) -> impl FnOnce() + Send + use<F> {
+        let (place, copy) = (self.clone(), self.lock().clone());
+        move || {
+            let mut store = place.lock();
+            *store = copy;
+            results();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, MemoryStore> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::barrier::{Class, Tally};
 use crate::error::BadRecord;
 use crate::record::{Origin, Record};
+use crate::refused_result::RefusedResult;
 use crate::sink::Sink;
 use crate::staged::{Place, Staged, StagedRows};
 
@@ -30,7 +31,7 @@ impl<T> Collected<T> {
     #[must_use]
     pub fn sink(&self) -> Collect<T> {
         let to = self.clone();
-        Collect { to, same: None, constraint: None, staged: Vec::new() }
+        Collect { to, same: None, constraint: None, description: None, staged: Vec::new() }
     }
 
     /// Removes all of them, as a job is [forgotten](crate::epoch::Memory::forget_with).
@@ -50,6 +51,19 @@ impl<T: Clone> Collected<T> {
     #[must_use]
     pub fn values(&self) -> Vec<T> {
         self.records().into_iter().map(|record| record.value).collect()
+    }
+
+    /// The values behind the first `count`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn values_from(&self, count: usize) -> Vec<T> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().skip(count).map(|record| record.value.clone()).collect()
+    }
+
+    /// Puts other records in the place of these.
+    #[cfg(feature = "testing")]
+    pub(crate) fn put_back(&self, records: Vec<Record<T>>) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = records;
     }
 }
 
@@ -78,6 +92,9 @@ type Same<T> = fn(&T, &T) -> bool;
 /// Whether the place takes a value.
 type Constraint<T> = fn(&T) -> Result<(), BadRecord>;
 
+/// What a dead letter carries of a value that is refused and stands for many records.
+type Description<T> = fn(&T) -> RefusedResult;
+
 impl<T> fmt::Debug for Collected<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.rows.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -91,6 +108,7 @@ pub struct Collect<T> {
     to: Collected<T>,
     same: Option<Same<T>>,
     constraint: Option<Constraint<T>>,
+    description: Option<Description<T>>,
     staged: Vec<Record<T>>,
 }
 
@@ -158,6 +176,25 @@ impl<T> Collect<T> {
     pub fn constraint(self, constraint: fn(&T) -> Result<(), BadRecord>) -> Self {
         Self { constraint: Some(constraint), ..self }
     }
+
+    /// What a dead letter carries of a value that is [refused](Self::constraint) and stands for many records, such as a
+    /// window's result. Nothing unless this says it.
+    ///
+    /// ```
+    /// use rtbflow::BadRecord;
+    /// use rtbflow::epoch::{Memory, RefusedResult};
+    ///
+    /// let counts = Memory::new().collected::<u64>();
+    /// let sink = counts
+    ///     .sink()
+    ///     .constraint(|n| if *n > 9 { Err(BadRecord::new("too many")) } else { Ok(()) })
+    ///     .described_by(|n| RefusedResult::new(n.to_string()));
+    /// # drop(sink);
+    /// ```
+    #[must_use]
+    pub fn described_by(self, description: fn(&T) -> RefusedResult) -> Self {
+        Self { description: Some(description), ..self }
+    }
 }
 
 impl<T> fmt::Debug for Collect<T> {
@@ -179,8 +216,11 @@ impl<T: Clone + Send + Sync + 'static> Sink<T> for Collect<T> {
         let rows = std::mem::take(&mut self.staged);
         if !rows.is_empty() {
             let count = rows.len();
-            let (to, same, constraint) = (self.to.clone(), self.same, self.constraint);
-            let batch = CollectedBatch(Box::new(Taken { to, same, constraint, records: rows }));
+            let Self { to, same, constraint, description, .. } = self;
+            let (to, same) = (to.clone(), *same);
+            let (constraint, description) = (*constraint, *description);
+            let taken = Taken { to, same, constraint, description, records: rows };
+            let batch = CollectedBatch(Box::new(taken));
             out.push(Staged::new(self.to.place, count, batch));
         }
     }
@@ -209,18 +249,24 @@ impl StagedRows for CollectedBatch {
     fn origin(&self, row: usize) -> Option<Origin> {
         self.0.origin(row)
     }
+
+    fn result(&self, row: usize) -> RefusedResult {
+        self.0.result(row)
+    }
 }
 
 trait CollectedRows: Send + Sync {
     fn apply(&self, refused: &[usize]) -> Tally;
     fn violations(&self) -> Vec<(usize, BadRecord)>;
     fn origin(&self, row: usize) -> Option<Origin>;
+    fn result(&self, row: usize) -> RefusedResult;
 }
 
 struct Taken<T> {
     to: Collected<T>,
     same: Option<Same<T>>,
     constraint: Option<Constraint<T>>,
+    description: Option<Description<T>>,
     records: Vec<Record<T>>,
 }
 
@@ -239,6 +285,12 @@ impl<T: Clone + Send + Sync> CollectedRows for Taken<T> {
 
     fn origin(&self, row: usize) -> Option<Origin> {
         self.records.get(row)?.origin
+    }
+
+    fn result(&self, row: usize) -> RefusedResult {
+        let record = self.records.get(row);
+        let described = record.and_then(|record| Some(self.description?(&record.value)));
+        described.unwrap_or_default()
     }
 }
 

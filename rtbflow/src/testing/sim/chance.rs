@@ -1,6 +1,6 @@
 //! The seed: every decision of a simulation comes from here, and is reported afterwards.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,11 +31,13 @@ struct Dice {
     random: Xoshiro256PlusPlus,
     began: Instant,
     weather: Weather,
-    /// How often each thing was decided.
-    decided: BTreeMap<String, u64>,
+    /// How often each thing was decided, by the hash of its name.
+    decided: HashMap<u64, u64, foldhash::fast::FixedState>,
     /// The faults that may happen; all of them if `None`.
     only: Option<Arc<BTreeSet<String>>>,
     faults: Vec<Fault>,
+    /// Whether anybody wants to hear what happens.
+    tells: bool,
     story: VecDeque<String>,
     violation: Option<String>,
 }
@@ -57,7 +59,12 @@ impl Weather {
             FaultKind::Error => Some(self.error),
             FaultKind::Crash => Some(self.crash),
             FaultKind::Freeze => Some(self.freeze),
-            FaultKind::Rebalance | FaultKind::Stop | FaultKind::Instance => None,
+            FaultKind::Rebalance
+            | FaultKind::Stop
+            | FaultKind::Instance
+            | FaultKind::Log
+            | FaultKind::Past
+            | FaultKind::Clock => None,
         }
     }
 }
@@ -77,9 +84,10 @@ impl Chance {
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             began: Instant::now(),
             weather: Weather::default(),
-            decided: BTreeMap::new(),
+            decided: HashMap::default(),
             only: None,
             faults: Vec::new(),
+            tells: true,
             story: VecDeque::new(),
             violation: None,
         })))
@@ -105,6 +113,12 @@ impl Chance {
         let chance = Self::stormy(seed);
         chance.dice().only = Some(faults);
         chance
+    }
+
+    /// The same, but nobody hears what happens: most of what a run costs is to tell it.
+    pub(crate) fn untold(self) -> Self {
+        self.dice().tells = false;
+        self
     }
 
     fn dice(&self) -> MutexGuard<'_, Dice> {
@@ -158,7 +172,7 @@ impl Chance {
 
     /// What is decided about `what` of `who`: other decisions in between change nothing.
     pub(crate) fn of(&self, who: &str, what: &str) -> Draw {
-        self.dice().draw(&format!("{who} {what}")).1
+        self.dice().draw(&[who, " ", what]).1
     }
 
     /// Whether this happens to `who` now; `None` if it does not.
@@ -187,18 +201,26 @@ impl Chance {
         what: &str,
     ) -> Option<Draw> {
         let mut dice = self.dice();
-        let place = format!("{who} {}: {what}", kind.verb());
-        let (number, mut draw) = dice.draw(&place);
-        if times == 0 || dice.weather.delay == 0 || draw.below(times as usize) > 0 {
+        if times == 0 || dice.weather.delay == 0 {
             return None;
         }
-        let name = format!("{place} (time {number})");
+        let place = [who, " ", kind.verb(), ": ", what];
+        let (number, mut draw) = dice.draw(&place);
+        if draw.below(times as usize) > 0 {
+            return None;
+        }
+        let name = format!("{} (time {number})", place.concat());
         if dice.only.as_ref().is_some_and(|only| !only.contains(&name)) {
             return None;
         }
         let at = dice.began.elapsed();
         dice.faults.push(Fault { kind, name, at });
         Some(draw)
+    }
+
+    /// Whether anything of these kinds has gone wrong.
+    pub(crate) fn has_struck<const N: usize>(&self, kinds: [FaultKind; N]) -> bool {
+        self.dice().faults.iter().any(|fault| kinds.contains(&fault.kind))
     }
 
     /// What has gone wrong.
@@ -209,6 +231,9 @@ impl Chance {
     /// Reports what happened: a line of the story that a failure shows.
     pub fn report(&self, what: impl FnOnce() -> String) {
         let mut dice = self.dice();
+        if !dice.tells {
+            return;
+        }
         let at = dice.began.elapsed().as_millis();
         if dice.story.len() == STORY_LINES {
             dice.story.pop_front();
@@ -236,17 +261,14 @@ impl Chance {
 
 impl Dice {
     /// The next decision about something, and how many there were.
-    fn draw(&mut self, place: &str) -> (u64, Draw) {
-        let number = match self.decided.get_mut(place) {
-            Some(number) => {
-                *number += 1;
-                *number
-            }
-            None => *self.decided.entry(place.to_owned()).or_insert(1),
-        };
+    fn draw(&mut self, place: &[&str]) -> (u64, Draw) {
         // FNV-1a, whose bits the generator behind it mixes.
         let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        let hash = place.bytes().fold(0xcbf2_9ce4_8422_2325 ^ self.seed, fold);
+        let bytes = place.iter().flat_map(|part| part.bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325 ^ self.seed, fold);
+        let number = self.decided.entry(hash).or_default();
+        *number += 1;
+        let number = *number;
         let random = Xoshiro256PlusPlus::seed_from_u64(hash.wrapping_add(number << 40));
         (number, Draw(random))
     }

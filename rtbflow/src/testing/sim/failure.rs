@@ -12,6 +12,8 @@ pub(super) const SEED: &str = "RTBFLOW_SIM_SEED";
 pub struct Failure {
     /// The seed.
     pub seed: u64,
+    /// The first seed that failed: another one where this one takes fewer faults.
+    pub first_seed: u64,
     /// What is wrong.
     pub what: String,
     /// The faults that struck.
@@ -29,7 +31,7 @@ impl fmt::Debug for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, what, faults, shrunk_from, story } = self;
+        let Self { seed, first_seed, what, faults, shrunk_from, story } = self;
         write!(f, "{story}\nseed {seed}: {what}\n")?;
         match (shrunk_from, faults.len()) {
             (None, count) => writeln!(f, "{count} faults struck:")?,
@@ -38,6 +40,9 @@ impl fmt::Display for Failure {
         }
         for fault in faults {
             writeln!(f, "{fault}")?;
+        }
+        if first_seed != seed {
+            writeln!(f, "seed {first_seed} was the first to fail, and takes more faults")?;
         }
         write!(f, "{SEED}={seed} runs it again")
     }

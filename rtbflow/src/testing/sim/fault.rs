@@ -25,6 +25,12 @@ pub(crate) enum FaultKind {
     Stop,
     /// There is one more instance.
     Instance,
+    /// The log is not what it was.
+    Log,
+    /// The place is what it was before.
+    Past,
+    /// A wall clock is set.
+    Clock,
 }
 
 impl FaultKind {
@@ -37,6 +43,9 @@ impl FaultKind {
             Self::Rebalance => "rebalances",
             Self::Stop => "is stopped",
             Self::Instance => "takes part",
+            Self::Log => "changes",
+            Self::Past => "goes back",
+            Self::Clock => "jumps",
         }
     }
 }
@@ -66,6 +75,9 @@ impl fmt::Display for Fault {
 /// The kinds, those first without which a failure is the easiest to read.
 const KINDS: &[FaultKind] = &[
     FaultKind::Delay,
+    FaultKind::Log,
+    FaultKind::Clock,
+    FaultKind::Past,
     FaultKind::Rebalance,
     FaultKind::Freeze,
     FaultKind::Crash,

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
@@ -17,6 +18,8 @@ pub(crate) struct Life {
     pub(crate) name: Arc<str>,
     pub(crate) chance: Chance,
     state: Arc<watch::Sender<State>>,
+    /// Whether it has found everything there that it needs.
+    prepared: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +32,19 @@ enum State {
 impl Life {
     pub(crate) fn new(name: String, chance: &Chance) -> Self {
         let state = Arc::new(watch::Sender::new(State::Running));
-        Self { name: name.into(), chance: chance.clone(), state }
+        Self { name: name.into(), chance: chance.clone(), state, prepared: Arc::default() }
+    }
+
+    /// It has found everything there that it needs.
+    pub(crate) fn prepared(&self) {
+        self.prepared.store(true, Ordering::Relaxed);
+    }
+
+    /// It reads, which it must not before it has looked for all that it needs.
+    pub(crate) fn reads(&self) {
+        if !self.prepared.load(Ordering::Relaxed) {
+            self.chance.violated(format!("{} reads and has not looked at its place", self.name));
+        }
     }
 
     /// A point at which the instance may be slow, freeze or crash.
@@ -64,10 +79,32 @@ impl Life {
     }
 
     /// As [`pass`](Self::pass), without waiting: what follows must [`stand`](Self::stand) first.
+    ///
+    /// A crash comes here, some turns of its tasks later, or some time later: so it may come wherever any of them
+    /// waits.
     pub(crate) fn endanger(&self, what: &'static str) {
-        if self.chance.strikes(FaultKind::Crash, &self.name, what).is_some() {
+        if let Some(mut crash) = self.chance.strikes(FaultKind::Crash, &self.name, what) {
             self.chance.report(|| format!("{} crashes: {what}", self.name));
-            self.die();
+            let life = self.clone();
+            match crash.below(4) {
+                0 => {
+                    let turns = 1 + crash.below(40);
+                    drop(tokio::spawn(async move {
+                        for _ in 0..turns {
+                            tokio::task::yield_now().await;
+                        }
+                        life.die();
+                    }));
+                }
+                1 => {
+                    let time = crash.millis(100);
+                    drop(tokio::spawn(async move {
+                        tokio::time::sleep(time).await;
+                        life.die();
+                    }));
+                }
+                _ => self.die(),
+            }
         } else if let Some(mut freeze) = self.chance.strikes(FaultKind::Freeze, &self.name, what) {
             let most = freeze.pick([200, 2_000, 8_000]);
             let time = freeze.millis(most);

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
+use crate::chunk::Chunk;
 use crate::dead_letter::DeadLetter;
 use crate::epoch::{Anchor, ChunkPage, Claim, DeadLetters, Epoch, Kept, Memory, Step, Verdict};
 use crate::error::{Error, Result};
@@ -19,18 +21,48 @@ use crate::staged::Place;
 use crate::testing::sim::fault::FaultKind;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::server::Server;
+use crate::testing::sim::steps::Steps;
 use crate::testing::sim::truth::Truth;
 
 /// An anchor that a simulation can look into: what its place holds in the end is compared.
 pub trait Store: Anchor {
     /// What it holds.
-    type Row: fmt::Debug + Ord;
+    type Row: fmt::Debug + Ord + Clone + Send + Sync + 'static;
 
-    /// All that is visible.
+    /// All that is visible, in the order of the commits.
     fn rows(&self) -> Vec<Self::Row>;
+
+    /// All that is visible but for the first `count` rows.
+    fn rows_from(&self, count: usize) -> Vec<Self::Row> {
+        let mut rows = self.rows();
+        rows.split_off(count.min(rows.len()))
+    }
 
     /// How far a job has read each partition.
     fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position>;
+
+    /// How far it has read these partitions, of those that it has claimed.
+    fn positions_of(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> BTreeMap<Partition, Position> {
+        let mut positions = self.positions(job);
+        positions.retain(|partition, _| partitions.contains(partition));
+        positions
+    }
+
+    /// Keeps a copy of all that it holds. What is returned puts that back in one step, as if a server had taken over
+    /// that was behind. `None`, which is the default, for a place to which that does not happen.
+    fn keep(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        None
+    }
+
+    /// Removes positions, state and rows of a job in one step. Whether it can: not unless overridden.
+    fn reset(&self, job: &JobName) -> bool {
+        let _ = job;
+        false
+    }
 }
 
 /// A place in memory that rows are added to: a [`Memory`] with its [`Collected`] rows.
@@ -69,8 +101,30 @@ impl<R: Clone + Ord + fmt::Debug + Send + Sync + 'static> Store for Ledger<R> {
         self.rows.values()
     }
 
+    fn rows_from(&self, count: usize) -> Vec<R> {
+        self.rows.values_from(count)
+    }
+
     fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position> {
         self.memory.positions(job)
+    }
+
+    fn positions_of(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> BTreeMap<Partition, Position> {
+        self.memory.positions_of(job, partitions)
+    }
+
+    fn keep(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let (rows, records) = (self.rows.clone(), self.rows.records());
+        Some(Box::new(self.memory.keep(move || rows.put_back(records))))
+    }
+
+    fn reset(&self, job: &JobName) -> bool {
+        self.memory.forget_with(job, || self.rows.clear());
+        true
     }
 }
 
@@ -120,22 +174,29 @@ impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
 /// How long a commit may take at first; twice as long after each that has run out of time.
 const DEADLINE: Duration = Duration::from_millis(300);
 
+/// How long a session may keep a lock and say nothing.
+const MOST_LOCKED: Duration = Duration::from_secs(5);
+
 /// One instance's way to a place: each call may be slow, fail before or after it took effect, or be the
 /// last thing that the instance did. The place may take its time for each row, so that large commits run out
-/// of theirs, and may refuse everybody for a while.
+/// of theirs, may refuse everybody for a while, and keeps what a frozen instance has locked.
 #[derive(Debug, Clone)]
 pub struct SimPlace<A> {
     store: A,
     truth: Truth,
+    steps: Steps,
     life: Life,
     server: Server,
     /// How often a commit has run out of time.
     out_of_time: Arc<AtomicU32>,
+    /// The state of each task that is read back, page by page.
+    restoring: Arc<Mutex<BTreeMap<Task, Vec<Chunk>>>>,
 }
 
 impl<A: Anchor> SimPlace<A> {
-    pub(crate) fn new(store: A, truth: Truth, life: Life, server: Server) -> Self {
-        Self { store, truth, life, server, out_of_time: Arc::default() }
+    pub(crate) fn new(store: A, truth: Truth, steps: Steps, life: Life, server: Server) -> Self {
+        let (out_of_time, restoring) = Default::default();
+        Self { store, truth, steps, life, server, out_of_time, restoring }
     }
 
     /// The place itself.
@@ -144,13 +205,15 @@ impl<A: Anchor> SimPlace<A> {
         &self.store
     }
 
-    /// Before a call: it may not get there.
-    async fn before(&self, what: &'static str) -> Result<()> {
+    /// Before a call: it may not get there, and wait for what others have locked.
+    async fn before(&self, what: &'static str, tasks: &BTreeSet<Task>) -> Result<()> {
         self.life.pass(what).await;
         if self.life.fails(&format!("it {what}, the place is away")) {
             self.life.chance.report(|| format!("{} {what}: the place is away", self.life.name));
             return Err(Error::transient(format!("{what}: the place is away")));
         }
+        self.server.answers(tasks.iter().copied()).await?;
+        self.life.stand().await;
         self.server.grants(&self.life.name, what)
     }
 
@@ -170,6 +233,22 @@ impl<A: Anchor> SimPlace<A> {
             return Err(Error::transient(format!("commits: no answer in {deadline:?}")));
         }
         Ok(())
+    }
+
+    /// An instance that freezes in the middle of a commit keeps its locks, until the server ends its session.
+    async fn hold(&self, tasks: &BTreeSet<Task>) -> Result<()> {
+        let what = "it commits and has locked what it moves";
+        let freeze = self.life.chance.strikes_less(2, FaultKind::Freeze, &self.life.name, what);
+        let Some(mut freeze) = freeze else { return Ok(()) };
+        let time = freeze.millis(12_000);
+        self.life.chance.report(|| format!("{} freezes for {time:?}: {what}", self.life.name));
+        self.server.lock(tasks.iter().copied(), Instant::now() + time.min(MOST_LOCKED));
+        self.life.freeze(time);
+        self.life.stand().await;
+        match time > MOST_LOCKED {
+            true => Err(Error::transient("commit: the server has ended the session")),
+            false => Ok(()),
+        }
     }
 
     /// After a call: its answer may get lost.
@@ -194,6 +273,18 @@ fn summary(epochs: &[Epoch]) -> String {
     epochs.iter().map(step).collect::<Vec<_>>().join("; ")
 }
 
+impl<A: Store> SimPlace<A> {
+    fn restoring(&self) -> MutexGuard<'_, BTreeMap<Task, Vec<Chunk>>> {
+        self.restoring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what the place holds after each step.
+    fn seen(&self, job: &JobName, partitions: &[Partition]) {
+        self.truth.see(self.store.positions_of(job, partitions), &self.life.chance);
+        self.steps.check(Some(partitions), &self.life.chance);
+    }
+}
+
 impl<A: Store> Anchor for SimPlace<A> {
     fn place(&self) -> Place {
         self.store.place()
@@ -204,15 +295,17 @@ impl<A: Store> Anchor for SimPlace<A> {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
-        self.before("prepares").await?;
+        self.before("prepares", &BTreeSet::new()).await?;
         self.store.prepare(job).await?;
-        self.after("prepared", ()).await
+        self.after("prepared", ()).await?;
+        self.life.prepared();
+        Ok(())
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
-        self.before("claims").await?;
+        self.before("claims", &BTreeSet::from([claim.task])).await?;
         let answer = self.store.claim(job, claim).await?;
-        self.truth.see(self.store.positions(job), &self.life.chance);
+        self.seen(job, &claim.partitions);
         self.life.chance.report(|| {
             let at: Vec<_> = answer.iter().map(|at| (at.offset.unwrap_or(0), at.commit)).collect();
             format!("{} has claimed task {} at {at:?}", self.life.name, claim.task.number)
@@ -221,15 +314,23 @@ impl<A: Store> Anchor for SimPlace<A> {
     }
 
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
-        self.before("restores").await?;
-        let all = self.store.restore(job, task, None).await?.chunks;
+        self.before("restores", &BTreeSet::new()).await?;
+        // As it was when the first page was read, whatever becomes of the place meanwhile.
+        if from.is_none() {
+            let page = self.store.restore(job, task, None).await?;
+            self.restoring().insert(task, page.chunks);
+        }
         // Pages of any size: the token is the number of chunks read before.
         let read = from.and_then(|from| from.parse().ok()).unwrap_or(0);
         let mut draw = self.life.draw("restores");
         let most = draw.pick([1, 5, 100]);
         let count = 1 + draw.below(most);
-        let next = (read + count < all.len()).then(|| (read + count).to_string());
-        let chunks = all.into_iter().skip(read).take(count).collect();
+        let (chunks, next) = {
+            let restoring = self.restoring();
+            let all = restoring.get(&task).map(Vec::as_slice).unwrap_or_default();
+            let chunks: Vec<Chunk> = all.iter().skip(read).take(count).cloned().collect();
+            (chunks, (read + count < all.len()).then(|| (read + count).to_string()))
+        };
         self.after("restored", ChunkPage { chunks, next }).await
     }
 
@@ -238,7 +339,8 @@ impl<A: Store> Anchor for SimPlace<A> {
         if tasks.len() < epochs.len() {
             self.life.chance.violated("two epochs of one task in one group".into());
         }
-        self.before("commits").await?;
+        self.before("commits", &tasks).await?;
+        self.hold(&tasks).await?;
         // A part of the group may be all that gets there: its epochs are committed one by one.
         let torn = "only a part of its commit gets there";
         let torn = self.life.chance.strikes(FaultKind::Error, &self.life.name, torn);
@@ -246,7 +348,9 @@ impl<A: Store> Anchor for SimPlace<A> {
         let is_torn = count.is_some_and(|count| count < epochs.len());
         let part = count.and_then(|count| epochs.get(..count)).unwrap_or(epochs);
         self.work(part).await?;
-        let stood = self.store.positions(job);
+        let partitions = part.iter().flat_map(|epoch| &epoch.advances);
+        let partitions: Vec<Partition> = partitions.map(|advance| advance.partition).collect();
+        let stood = self.store.positions_of(job, &partitions);
         let verdicts = self.store.commit(job, part).await?;
         for (epoch, verdict) in part.iter().zip(&verdicts) {
             let is_new = epoch.step(|partition| stood.get(&partition)) == Step::Apply;
@@ -257,7 +361,7 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.life
             .chance
             .report(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
-        self.truth.see(self.store.positions(job), &self.life.chance);
+        self.seen(job, &partitions);
         if is_torn {
             return Err(Error::transient("commit: the outcome is not known"));
         }
@@ -273,7 +377,25 @@ pub struct SimDeadLetters {
 }
 
 /// What has arrived in it, and how often.
-pub(crate) type Letters = Arc<Mutex<BTreeMap<(Partition, i64), u64>>>;
+pub(crate) type Letters = Arc<Mutex<BTreeMap<Letter, u64>>>;
+
+/// What a letter is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Letter {
+    /// A record.
+    Record(Partition, i64),
+    /// A result, which was read nowhere: what it carries.
+    Result(String),
+}
+
+impl Letter {
+    fn of(letter: &DeadLetter) -> Self {
+        match &letter.value {
+            Some(result) => Self::Result(String::from_utf8_lossy(result).into_owned()),
+            None => Self::Record(letter.origin.partition(), letter.origin.offset()),
+        }
+    }
+}
 
 impl SimDeadLetters {
     pub(crate) fn new(letters: Letters, life: Life) -> Self {
@@ -300,9 +422,8 @@ impl DeadLetters for SimDeadLetters {
             let fails = fault.is_some();
             let count = fault.map_or(letters.len(), |mut fault| fault.below(letters.len() + 1));
             for letter in letters.iter().take(count) {
-                let at = (letter.origin.partition(), letter.origin.offset());
                 let mut arrived = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-                *arrived.entry(at).or_default() += 1;
+                *arrived.entry(Letter::of(letter)).or_default() += 1;
             }
             self.life.pass("sent dead letters").await;
             if fails { Err(Error::transient("send dead letters")) } else { Ok(()) }

@@ -1,6 +1,8 @@
 //! What is simulated, and what each instance's job is made of.
 
 use std::future::{Future, pending};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -9,17 +11,21 @@ use tokio::time::sleep;
 use crate::error::Result;
 use crate::job::{Job, Report};
 use crate::position::JobName;
-use crate::testing::TokioClock;
 use crate::testing::sim::chance::Chance;
 use crate::testing::sim::failure::difference;
 use crate::testing::sim::log::SimLog;
 use crate::testing::sim::place::{SimDeadLetters, SimPlace, Store};
 use crate::testing::sim::source::SimSource;
+use crate::testing::sim::steps::Accounts;
+use crate::testing::sim::wall_clock::WallClock;
 
 /// When the event time of a partition goes on that stands at its end.
 const IDLE: Duration = Duration::from_secs(2);
 /// How long those that are left may take to get to the end, in virtual time, where nothing else is said.
 const SETTLING: Duration = Duration::from_secs(120);
+
+/// What must hold of the rows after each commit.
+pub type Always<R> = dyn Fn(&[R]) -> Result<(), String> + Send + Sync;
 
 /// What is simulated: a log, a place, and a job from one to the other.
 pub trait Scenario {
@@ -62,6 +68,23 @@ pub trait Scenario {
         false
     }
 
+    /// Whether each row that is ever there must be one that an uninterrupted run makes, which is then looked at after
+    /// each commit. True unless overridden: where results depend on where an epoch ends, it is too much to ask.
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    /// What must hold of the rows after each commit besides, which come in the order of the commits. Nothing unless
+    /// overridden.
+    fn always(&self) -> Option<Arc<Always<<Self::Store as Store>::Row>>> {
+        None
+    }
+
+    /// How many instances there are at a time, at least and at most. One to three unless overridden.
+    fn instances(&self) -> RangeInclusive<u32> {
+        1..=3
+    }
+
     /// Runs the job in one life of an instance.
     fn run(
         &self,
@@ -86,7 +109,8 @@ pub struct Instance<T, A> {
 pub struct Conditions {
     pub(super) dead_letters: SimDeadLetters,
     pub(super) until_end: bool,
-    pub(super) clock: TokioClock,
+    pub(super) clock: WallClock,
+    pub(super) accounts: Accounts,
     pub(super) stop_after: Option<Duration>,
     pub(super) commit_interval: Duration,
     pub(super) most_rows: usize,
@@ -95,7 +119,9 @@ pub struct Conditions {
 impl Conditions {
     /// Gives a job its clock, its settings and its dead-letter topic.
     pub fn settle<S, A, P>(&self, job: Job<S, A, P>) -> Job<S, A, P> {
-        job.clock(self.clock)
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.push(job.account());
+        job.clock(self.clock.clone())
             .until_end(self.until_end)
             .commit_interval(self.commit_interval)
             .idle_timeout(IDLE)

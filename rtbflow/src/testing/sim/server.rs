@@ -1,13 +1,15 @@
-//! The server behind a place, which treats all instances alike: it may need time for each row, and for a while
-//! it may refuse everything by right.
+//! The server behind a place, which treats all instances alike: it may need time for each row, for a while it may
+//! refuse everything by right or say nothing at all, and what one session has locked others wait for.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::epoch::Epoch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::position::Task;
 use crate::testing::sim::chance::Chance;
 use crate::testing::sim::fault::FaultKind;
 
@@ -15,6 +17,9 @@ use crate::testing::sim::fault::FaultKind;
 const SERVER: &str = "the place";
 /// What it says while it refuses everything.
 const NO_RIGHT: &str = "this user has no right to do that";
+
+/// How long a call waits for an answer or a lock.
+const ANSWER: Duration = Duration::from_millis(1_500);
 
 /// The server of a place. Clones are the same.
 #[derive(Debug, Clone)]
@@ -25,6 +30,9 @@ struct State {
     /// What it takes for each row, from the first to the last moment: no end of the storm makes it faster.
     a_row: Duration,
     refusal: Option<Outage>,
+    silence: Option<Outage>,
+    /// What sessions have locked, and until when.
+    locks: Mutex<BTreeMap<Task, Instant>>,
     /// Whether it has a step for each task alone.
     apart: bool,
     chance: Chance,
@@ -50,9 +58,16 @@ impl Server {
             let kind = draw.pick([ErrorKind::Transient, ErrorKind::Config]);
             Outage { from, to: from + draw.millis(most), kind }
         });
+        let what = "and does not answer for a while";
+        let silence = chance.strikes_one_in(4, FaultKind::Delay, SERVER, what).map(|mut draw| {
+            let from = Instant::now() + draw.millis(6_000);
+            let most = draw.pick([1_000, 40_000]);
+            Outage { from, to: from + draw.millis(most), kind: ErrorKind::Transient }
+        });
         let a_row = Duration::from_millis(a_row);
         let apart = chance.of(SERVER, "commits apart").one_in(3);
-        Self(Arc::new(State { a_row, refusal, apart, chance: chance.clone() }))
+        let (locks, chance) = (Mutex::default(), chance.clone());
+        Self(Arc::new(State { a_row, refusal, silence, locks, apart, chance }))
     }
 
     /// Whether the commits of different tasks are made at the same time.
@@ -67,6 +82,37 @@ impl Server {
         };
         let rows: usize = epochs.iter().map(rows).sum();
         self.0.a_row.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// A session keeps the positions of tasks locked, until then.
+    pub(crate) fn lock(&self, tasks: impl IntoIterator<Item = Task>, until: Instant) {
+        let mut locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in tasks {
+            let at = locks.entry(task).or_insert(until);
+            *at = until.max(*at);
+        }
+    }
+
+    /// Waits until it answers and these tasks are not locked, for no longer than a call may take.
+    ///
+    /// # Errors
+    /// If that time is up.
+    pub(crate) async fn answers(&self, tasks: impl IntoIterator<Item = Task>) -> Result<()> {
+        let now = Instant::now();
+        let silent = self.0.silence.as_ref().filter(|silence| {
+            (silence.from..silence.to).contains(&now) && !self.0.chance.is_calm()
+        });
+        let until = {
+            let locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            let locked = tasks.into_iter().filter_map(|task| locks.get(&task).copied());
+            locked.chain(silent.map(|silence| silence.to)).max()
+        };
+        let Some(until) = until.filter(|until| *until > now) else { return Ok(()) };
+        tokio::time::sleep_until(until.min(now + ANSWER)).await;
+        if until > now + ANSWER {
+            return Err(Error::transient(format!("no answer in {ANSWER:?}")));
+        }
+        Ok(())
     }
 
     /// # Errors

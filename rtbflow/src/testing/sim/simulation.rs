@@ -13,8 +13,8 @@ use crate::job::{Intake, Job, Report};
 use crate::position::JobName;
 use crate::testing::sim::failure::{Failure, difference};
 use crate::testing::sim::run::{check, find};
-use crate::testing::sim::scenario::{Instance, Scenario};
-use crate::testing::sim::{Chance, Ledger, SimBatch, SimLog};
+use crate::testing::sim::scenario::{Always, Conditions, Instance, Scenario};
+use crate::testing::sim::{AnyAnchor, Chance, Ledger, SimBatch, SimLog, SimSource};
 
 /// What the simulation gives a pipeline.
 pub type SimFlow<T> = Flow<Intake<SimBatch<T>>>;
@@ -51,11 +51,27 @@ pub type SimFlow<T> = Flow<Intake<SimBatch<T>>>;
 pub struct Simulation<T: Clone + Send + Sync + 'static, R> {
     log: Box<dyn Fn(&Chance) -> SimLog<T> + Send + Sync>,
     pipeline: Arc<Pipeline<T, R>>,
-    invariant: Option<Box<Invariant<R>>>,
+    invariant: Option<Box<Always<R>>>,
+    always: Option<Arc<Always<R>>>,
+}
+
+/// A pipeline, whatever its rows.
+type Drawn<T> = Box<dyn Fn(SimFlow<T>) -> End + Send + Sync>;
+
+fn run_job<T: Clone + Send + Sync + 'static>(
+    source: SimSource<T>,
+    place: AnyAnchor,
+    conditions: Conditions,
+    pipeline: Drawn<T>,
+) -> BoxFuture<'static, Result<Report>> {
+    async move {
+        let job = Job::new("simulated").source(source).anchor(place).pipeline(pipeline);
+        conditions.settle(job).run_until(conditions.shutdown()).await
+    }
+    .boxed()
 }
 
 type Pipeline<T, R> = dyn Fn(SimFlow<T>, &Ledger<R>) -> End + Send + Sync;
-type Invariant<R> = dyn Fn(&[R]) -> std::result::Result<(), String> + Send + Sync;
 
 impl<T, R> Simulation<T, R>
 where
@@ -69,7 +85,7 @@ where
         log: impl Fn(&Chance) -> SimLog<T> + Send + Sync + 'static,
         pipeline: impl Fn(SimFlow<T>, &Ledger<R>) -> End + Send + Sync + 'static,
     ) -> Self {
-        Self { log: Box::new(log), pipeline: Arc::new(pipeline), invariant: None }
+        Self { log: Box::new(log), pipeline: Arc::new(pipeline), invariant: None, always: None }
     }
 
     /// What must hold of the rows in the end, which come in order. Without it they must be the same as
@@ -81,6 +97,18 @@ where
         holds: impl Fn(&[R]) -> std::result::Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         Self { invariant: Some(Box::new(holds)), ..self }
+    }
+
+    /// What must hold of the rows after each single commit, in the order of the commits. Without it, and without an
+    /// [`invariant`](Self::invariant), each row must be one that a run makes that nothing disturbs.
+    ///
+    /// A place may be taken over by a server that is behind: then rows go away together with the positions.
+    #[must_use]
+    pub fn always(
+        self,
+        holds: impl Fn(&[R]) -> std::result::Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { always: Some(Arc::new(holds)), ..self }
     }
 
     /// Tries it under this many seeds from 0 on; `RTBFLOW_SIM_SEEDS` says another number, and
@@ -133,6 +161,14 @@ where
         }
     }
 
+    fn is_exact(&self) -> bool {
+        self.invariant.is_none()
+    }
+
+    fn always(&self) -> Option<Arc<Always<R>>> {
+        self.always.clone()
+    }
+
     fn small_epochs(&self) -> bool {
         true
     }
@@ -145,11 +181,8 @@ where
     fn run(&self, instance: Instance<T, Ledger<R>>) -> BoxFuture<'static, Result<Report>> {
         let Instance { source, place, conditions } = instance;
         let (pipeline, ledger) = (Arc::clone(&self.pipeline), place.store().clone());
-        async move {
-            let job = Job::new("simulated").source(source).anchor(place);
-            let job = job.pipeline(move |flow| pipeline(flow, &ledger));
-            conditions.settle(job).run_until(conditions.shutdown()).await
-        }
-        .boxed()
+        // Of one type whatever the rows: a job is large, and takes the compiler long.
+        let pipeline: Drawn<T> = Box::new(move |flow| pipeline(flow, &ledger));
+        run_job(source, AnyAnchor::new(place), conditions, pipeline)
     }
 }

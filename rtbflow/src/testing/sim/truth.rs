@@ -1,10 +1,11 @@
 //! How far was really committed, and as what, whatever anybody says.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
 use crate::epoch::Epoch;
+use crate::log::TopicId;
 use crate::position::Position;
 use crate::record::Partition;
 use crate::testing::sim::Chance;
@@ -12,9 +13,17 @@ use crate::testing::sim::Chance;
 /// The positions of the place as they were last seen there, and how the records ended that were read up to
 /// them. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Truth {
-    positions: Arc<Mutex<BTreeMap<Partition, Position>>>,
-    ended: Arc<Mutex<Ended>>,
+pub(crate) struct Truth(Arc<Mutex<Seen>>);
+
+/// What was seen in the place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    positions: BTreeMap<Partition, Position>,
+    ended: Ended,
+    /// Records of all epochs that were ever applied, those included that the place has lost since.
+    applied: u64,
+    /// Whether the place has ever become what it was before.
+    went_back: bool,
 }
 
 /// How the records of all epochs ended that were applied.
@@ -27,9 +36,15 @@ pub(crate) struct Ended {
 }
 
 impl Truth {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An epoch was applied, for the first time.
     pub(crate) fn count(&self, epoch: &Epoch, found: Tally) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
+        seen.applied += epoch.records_in;
+        let ended = &mut seen.ended;
         ended.records += epoch.records_in;
         ended.skipped += epoch.skipped;
         ended.tally.merge(epoch.tally);
@@ -39,27 +54,58 @@ impl Truth {
 
     /// How the records ended.
     pub(crate) fn ended(&self) -> Ended {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen().ended
     }
 
-    /// Takes in what the place holds. Positions never go back.
+    /// Records of all epochs that were ever applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.seen().applied
+    }
+
+    /// Whether the place has ever become what it was before.
+    pub(crate) fn went_back(&self) -> bool {
+        self.seen().went_back
+    }
+
+    /// How far a partition is committed.
+    pub(crate) fn position(&self, partition: Partition) -> Position {
+        self.seen().positions.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// What is seen now.
+    pub(crate) fn keep(&self) -> Seen {
+        self.seen().clone()
+    }
+
+    /// The place is what it was when this was seen.
+    pub(crate) fn put_back(&self, older: Seen) {
+        let mut seen = self.seen();
+        let applied = seen.applied;
+        *seen = Seen { applied, went_back: true, ..older };
+    }
+
+    /// Takes in what the place holds. Positions never go back in the same log.
     pub(crate) fn see(&self, positions: BTreeMap<Partition, Position>, chance: &Chance) {
-        let mut seen = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, was) in &*seen {
-            let is = positions.get(partition).copied().unwrap_or_default();
-            if is.offset < was.offset || is.commit < was.commit || is.event_time < was.event_time {
+        let mut seen = self.seen();
+        for (partition, is) in positions {
+            let was = seen.positions.insert(partition, is).unwrap_or_default();
+            let another = topic(&was).is_some() && topic(&was) != topic(&is);
+            let back = is.offset < was.offset || is.commit < was.commit;
+            if !another && (back || is.event_time < was.event_time) {
                 chance.violated(format!("{partition} went from {was:?} back to {is:?}"));
             }
         }
-        *seen = positions;
     }
 
     /// Somebody says how much was committed.
     pub(crate) fn hear(&self, positions: &[(Partition, Position)], chance: &Chance) {
-        let seen = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen();
+        if seen.went_back {
+            return; // He may speak of what the place has lost since.
+        }
         for (partition, said) in positions {
-            let is = seen.get(partition).copied().unwrap_or_default();
-            if said.offset > is.offset {
+            let is = seen.positions.get(partition).copied().unwrap_or_default();
+            if topic(said) == topic(&is) && said.offset > is.offset {
                 chance.violated(format!(
                     "{partition} was said to be committed up to {:?}, but only {:?} is",
                     said.offset, is.offset
@@ -67,4 +113,8 @@ impl Truth {
             }
         }
     }
+}
+
+fn topic(position: &Position) -> Option<TopicId> {
+    position.log.map(|log| log.topic_id)
 }

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Refusal, Task, Verdict};
 use rtbflow::job::Report;
 use rtbflow::sink::{Collect, Place};
-use rtbflow::testing::sim::{Chance, Instance, Ledger, Scenario, SimLog};
+use rtbflow::testing::sim::{AnyAnchor, Chance, Instance, Ledger, Scenario, SimLog};
 use rtbflow::{BadRecord, Error, Result};
 
+use crate::faults::Fault;
 use crate::scenarios::{Records, job_name, run_records};
 
 /// One thing that is done wrong.
@@ -59,8 +59,8 @@ impl Scenario for Refused {
     fn run(&self, instance: Instance<u64, Ledger<u64>>) -> BoxFuture<'static, Result<Report>> {
         let Instance { source, place, conditions, .. } = instance;
         let ledger = place.store().clone();
-        let place = Mistaken { place, wrong: self.0 };
-        run_records(source, place, conditions, move || sink(&ledger)).boxed()
+        let place = AnyAnchor::new(Mistaken { place, wrong: self.0 });
+        run_records((source, Fault::None), place, conditions, move || sink(&ledger))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::{BoxFuture, ready};
-use futures::{FutureExt, StreamExt};
 use rtbflow::epoch::{
     Advance, Anchor, ChunkPage, Claim, DeadLetter, Epoch, JobName, Position, Task, Verdict,
 };
@@ -16,7 +16,7 @@ use rtbflow::source::{
     Assignment, Batch, Context, Delivery, Feed, Incoming, PartitionInput, Source, SourceEvent,
     TaskInput,
 };
-use rtbflow::testing::sim::{Chance, Instance, Ledger, Scenario, SimLog, Store};
+use rtbflow::testing::sim::{AnyAnchor, Chance, Instance, Ledger, Scenario, SimLog, Store};
 use rtbflow::{BadRecord, Partition, Result, Topic};
 
 use crate::scenarios::{Row, Windows, job_name, run_windows};
@@ -42,6 +42,16 @@ pub(crate) enum Fault {
     BeginsLate,
     /// After a restart, reading begins one record too early. The job drops what it has read already.
     BeginsEarly,
+    /// A topic that was made anew is read on at the position of the old one.
+    IgnoresTheTopicId,
+    /// Positions stay at the last record, before the markers that follow it.
+    StandsBeforeMarkers,
+    /// Positions name the leader's term in which reading began.
+    NamesAnOldTerm,
+    /// Reading begins before anybody has looked whether the place has what is needed.
+    ReadsFirst,
+    /// A server that takes over has positions and results, but no state.
+    LosesState,
 }
 
 /// The windows of [`Windows`], with a fault.
@@ -60,15 +70,15 @@ impl Scenario for Broken {
     }
 
     fn store(&self) -> Careless {
-        Careless { ledger: Ledger::default(), fault: self.0, applied: Arc::default() }
+        let (applied, was_behind) = Default::default();
+        Careless { ledger: Ledger::default(), fault: self.0, applied, was_behind }
     }
 
     fn run(&self, instance: Instance<u64, Careless>) -> BoxFuture<'static, Result<Report>> {
         let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
-        let source = Hasty { source, fault: self.0 };
-        let place = Forgetful { place, fault: self.0 };
-        run_windows(source, place, conditions, move || store.ledger.sink()).boxed()
+        let place = AnyAnchor::new(Forgetful { place, fault: self.0 });
+        run_windows((source, self.0), place, conditions, move || store.ledger.sink())
     }
 }
 
@@ -78,6 +88,8 @@ pub(crate) struct Careless {
     ledger: Ledger<Row>,
     fault: Fault,
     applied: Arc<AtomicU64>,
+    /// Whether a server has taken over that was behind.
+    was_behind: Arc<AtomicBool>,
 }
 
 impl Careless {
@@ -109,6 +121,18 @@ impl Store for Careless {
     fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position> {
         self.ledger.positions(job)
     }
+
+    fn keep(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let (older, was_behind) = (self.ledger.keep()?, Arc::clone(&self.was_behind));
+        Some(Box::new(move || {
+            older();
+            was_behind.store(true, Ordering::Relaxed);
+        }))
+    }
+
+    fn reset(&self, job: &JobName) -> bool {
+        self.ledger.reset(job)
+    }
 }
 
 impl Anchor for Careless {
@@ -131,7 +155,11 @@ impl Anchor for Careless {
     }
 
     async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
-        self.ledger.restore(job, task, from).await
+        let mut page = self.ledger.restore(job, task, from).await?;
+        if self.fault == Fault::LosesState && self.was_behind.load(Ordering::Relaxed) {
+            page.chunks.clear();
+        }
+        Ok(page)
     }
 
     async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
@@ -165,6 +193,9 @@ impl<A: Anchor> Anchor for Forgetful<A> {
     }
 
     async fn prepare(&self, job: &JobName) -> Result<()> {
+        if self.fault == Fault::ReadsFirst {
+            return Ok(());
+        }
         self.place.prepare(job).await
     }
 
@@ -191,9 +222,9 @@ impl<A: Anchor> Anchor for Forgetful<A> {
 
 /// A source that reads too much or too little.
 #[derive(Debug)]
-struct Hasty<S> {
-    source: S,
-    fault: Fault,
+pub(crate) struct Hasty<S> {
+    pub(crate) source: S,
+    pub(crate) fault: Fault,
 }
 
 impl<S: Source<Batch: Batch>> Source for Hasty<S> {
@@ -228,7 +259,8 @@ impl<F: Feed<Batch: Batch>> Feed for Hasty<F> {
             let by = i64::from(fault == Fault::BeginsLate) - i64::from(fault == Fault::BeginsEarly);
             let moved = |offset: i64| offset + by;
             let moved = |(partition, at): (Partition, Position)| {
-                (partition, Position { offset: at.offset.map(moved), ..at })
+                let log = at.log.filter(|_| fault != Fault::IgnoresTheTopicId);
+                (partition, Position { offset: at.offset.map(moved), log, ..at })
             };
             assignment.begin(positions.into_iter().map(moved).collect());
         })))
@@ -246,11 +278,26 @@ impl<F: Feed<Batch: Batch>> Feed for Hasty<F> {
 fn shorten<B: Batch>(input: TaskInput<B>, fault: Fault) -> TaskInput<Shortened<B>> {
     let by = usize::from(fault == Fault::DropsTheLastRecord);
     let partitions = input.partitions.into_iter().map(|input| {
+        let (mut behind, mut began) = (0, None);
         let deliveries = input.deliveries.then(move |delivery| {
+            let stands = fault == Fault::StandsBeforeMarkers;
+            let at = |offset: i64, behind: i64| if stands { behind.min(offset) } else { offset };
             ready(delivery.map(|delivery| match delivery {
-                Delivery::Batch(batch) => Delivery::Batch(Shortened { batch, by }),
-                Delivery::AtEnd { asked, offset } => Delivery::AtEnd { asked, offset },
-                Delivery::Reached { offset, log, anew } => Delivery::Reached { offset, log, anew },
+                Delivery::Batch(batch) => {
+                    let last = batch.len().checked_sub(1).and_then(|last| batch.get(last));
+                    behind = last.map_or(behind, |last| behind.max(last.offset + 1));
+                    Delivery::Batch(Shortened { batch, by })
+                }
+                Delivery::AtEnd { asked, offset } => {
+                    Delivery::AtEnd { asked, offset: at(offset, behind) }
+                }
+                Delivery::Reached { offset, mut log, anew } => {
+                    if log.is_some_and(|log| log.leader_epoch.is_some()) {
+                        let first = *began.get_or_insert(log);
+                        log = if fault == Fault::NamesAnOldTerm { first } else { log };
+                    }
+                    Delivery::Reached { offset: at(offset, behind), log, anew }
+                }
                 Delivery::Finished => Delivery::Finished,
             }))
         });
@@ -261,7 +308,7 @@ fn shorten<B: Batch>(input: TaskInput<B>, fault: Fault) -> TaskInput<Shortened<B
 
 /// A batch without its last records.
 #[derive(Debug)]
-struct Shortened<B> {
+pub(crate) struct Shortened<B> {
     batch: B,
     by: usize,
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use rtbflow::epoch::{Anchor, ChunkPage, Claim, Epoch, JobName, Position, Task, Verdict};
-use rtbflow::job::{Job, Report};
+use rtbflow::job::Report;
 use rtbflow::operators::window::{Count, Late, Tumbling, Windowed};
 use rtbflow::sink::Place;
-use rtbflow::testing::sim::{Chance, Instance, Ledger, Scenario, SimLog, Store};
+use rtbflow::testing::sim::{AnyAnchor, Chance, Instance, Ledger, Scenario, SimLog, Store};
 use rtbflow::{Partition, Result};
 
-use crate::scenarios::{Row, Windows, job_name};
+use crate::faults::Fault;
+use crate::scenarios::{Numbers, NumbersJob, Row, Windows, job_name, run_job};
 
 /// What a program says of the other one's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,31 +58,30 @@ impl Scenario for Programs {
         let is_first = lives.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let (own, other) = if is_first { ("counts", "tally") } else { ("tally", "counts") };
         let says = self.0;
-        async move {
-            let job = Job::new("simulated");
+        let renames = move |job: NumbersJob| {
             let job = match says {
                 Says::Renamed => job.renamed(other, own),
                 Says::Removed => job.removed(other),
             };
             // No number comes twice: what this operator keeps changes nothing, and can be given up.
-            let job = if is_first { job } else { job.removed("repeats") };
-            let job = job.source(source).anchor(place).pipeline(move |numbers| {
-                let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
-                let row = |kept: Windowed<u64, u64>| {
-                    (kept.window.start.as_millis(), kept.key, kept.value)
-                };
-                if is_first {
-                    let numbers = numbers.key_by(|n| *n).dedup("repeats", Duration::from_hours(1));
-                    let counts = numbers.key_by(|n| n % 3).window(window).aggregate(own, Count);
-                    counts.map(row).to(ledger.sink())
-                } else {
-                    let counts = numbers.key_by(|n| n % 3).window(window).aggregate(own, Count);
-                    counts.map(row).to(ledger.sink())
-                }
-            });
-            conditions.settle(job).run_until(conditions.shutdown()).await
-        }
-        .boxed()
+            if is_first { job } else { job.removed("repeats") }
+        };
+        let pipeline = move |numbers: Numbers| {
+            let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
+            let row =
+                |kept: Windowed<u64, u64>| (kept.window.start.as_millis(), kept.key, kept.value);
+            if is_first {
+                let numbers = numbers.key_by(|n| *n).dedup("repeats", Duration::from_hours(1));
+                let counts = numbers.key_by(|n| n % 3).window(window).aggregate(own, Count);
+                counts.map(row).to(ledger.sink())
+            } else {
+                let counts = numbers.key_by(|n| n % 3).window(window).aggregate(own, Count);
+                counts.map(row).to(ledger.sink())
+            }
+        };
+        let place = AnyAnchor::new(place);
+        let source = (source, Fault::None);
+        run_job(source, place, conditions, Some(Box::new(renames)), Box::new(pipeline))
     }
 }
 
@@ -95,6 +94,14 @@ impl Store for Counting {
 
     fn positions(&self, job: &JobName) -> BTreeMap<Partition, Position> {
         self.ledger.positions(job)
+    }
+
+    fn keep(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.ledger.keep()
+    }
+
+    fn reset(&self, job: &JobName) -> bool {
+        self.ledger.reset(job)
     }
 }
 

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rtbflow::epoch::{Anchor, JobName};
-use rtbflow::job::{Job, Report};
+use rtbflow::epoch::JobName;
+use rtbflow::flow::{End, Flow};
+use rtbflow::job::{Intake, Job, Report};
 use rtbflow::operators::window::{Count, Late, Tumbling};
 use rtbflow::sink::Collect;
-use rtbflow::source::{Batch, Source};
 use rtbflow::testing::builders::at;
-use rtbflow::testing::sim::{Chance, Conditions, Instance, Ledger, Scenario, SimLog, Simulation};
+use rtbflow::testing::sim::{
+    AnyAnchor, Chance, Conditions, Instance, Ledger, Scenario, SimBatch, SimLog, SimSource,
+    Simulation,
+};
 use rtbflow::{Either, Result, Timestamp};
+
+use crate::faults::{Fault, Hasty, Shortened};
 
 /// 2024-01-15T10:30:00Z.
 const START_MS: i64 = 1_705_314_600_000;
@@ -43,22 +48,45 @@ pub(crate) fn job_name() -> JobName {
 /// Each record becomes a row, but for some that are filtered.
 pub(crate) struct Records;
 
-/// Runs the job of [`Records`] over any source and place.
-pub(crate) async fn run_records<S, A>(
-    source: S,
-    place: A,
+/// What a pipeline is made of here: numbers, whatever their source.
+pub(crate) type Numbers = Flow<Intake<Shortened<SimBatch<u64>>>>;
+type Drawn = Box<dyn Fn(Numbers) -> End + Send + Sync>;
+
+/// Runs a job over numbers, with a fault of its source. Of one type for all, since a job takes the compiler long.
+pub(crate) fn run_job(
+    (source, fault): (SimSource<u64>, Fault),
+    place: AnyAnchor,
+    conditions: Conditions,
+    renames: Option<Box<Renames>>,
+    pipeline: Drawn,
+) -> BoxFuture<'static, Result<Report>> {
+    async move {
+        let job =
+            Job::new("simulated").source(Hasty { source, fault }).anchor(place).pipeline(pipeline);
+        let job = match renames {
+            Some(rename) => rename(job),
+            None => job,
+        };
+        conditions.settle(job).run_until(conditions.shutdown()).await
+    }
+    .boxed()
+}
+
+/// The job as [`run_job`] runs it.
+pub(crate) type NumbersJob = Job<Hasty<SimSource<u64>>, AnyAnchor, Drawn>;
+/// What a program says of the state of others.
+pub(crate) type Renames = dyn Fn(NumbersJob) -> NumbersJob + Send + Sync;
+
+/// Runs the job of [`Records`].
+pub(crate) fn run_records(
+    source: (SimSource<u64>, Fault),
+    place: AnyAnchor,
     conditions: Conditions,
     sink: impl Fn() -> Collect<u64> + Send + Sync + 'static,
-) -> Result<Report>
-where
-    S: Source<Batch: Batch<Value = u64>>,
-    A: Anchor,
-{
-    let job = Job::new("simulated")
-        .source(source)
-        .anchor(place)
-        .pipeline(move |numbers| numbers.filter(|n| n % 7 != 0).map(|n| n * 2).to(sink()));
-    conditions.settle(job).run_until(conditions.shutdown()).await
+) -> BoxFuture<'static, Result<Report>> {
+    let pipeline: Drawn =
+        Box::new(move |numbers| numbers.filter(|n| n % 7 != 0).map(|n| n * 2).to(sink()));
+    run_job(source, place, conditions, None, pipeline)
 }
 
 impl Records {
@@ -89,7 +117,7 @@ impl Scenario for Records {
     fn run(&self, instance: Instance<u64, Ledger<u64>>) -> BoxFuture<'static, Result<Report>> {
         let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
-        run_records(source, place, conditions, move || store.sink()).boxed()
+        run_records((source, Fault::None), AnyAnchor::new(place), conditions, move || store.sink())
     }
 }
 
@@ -123,23 +151,19 @@ impl Scenario for Windows {
     fn run(&self, instance: Instance<u64, Ledger<Row>>) -> BoxFuture<'static, Result<Report>> {
         let Instance { source, place, conditions, .. } = instance;
         let store = place.store().clone();
-        run_windows(source, place, conditions, move || store.sink()).boxed()
+        run_windows((source, Fault::None), AnyAnchor::new(place), conditions, move || store.sink())
     }
 }
 
-/// Runs the job of [`Windows`] over any source and place.
-pub(crate) async fn run_windows<S, A>(
-    source: S,
-    place: A,
+/// Runs the job of [`Windows`].
+pub(crate) fn run_windows(
+    source: (SimSource<u64>, Fault),
+    place: AnyAnchor,
     conditions: Conditions,
     sink: impl Fn() -> Collect<Row> + Send + Sync + 'static,
-) -> Result<Report>
-where
-    S: Source<Batch: Batch<Value = u64>>,
-    A: Anchor,
-{
+) -> BoxFuture<'static, Result<Report>> {
     let window = Tumbling::of(Duration::from_secs(2)).late(Late::DeadLetter);
-    let job = Job::new("simulated").source(source).anchor(place).pipeline(move |numbers| {
+    let pipeline: Drawn = Box::new(move |numbers| {
         numbers
             .key_by(|n| n % 3)
             .window(window)
@@ -147,7 +171,7 @@ where
             .map(|w| (w.window.start.as_millis(), w.key, w.value))
             .to(sink())
     });
-    conditions.settle(job).run_until(conditions.shutdown()).await
+    run_job(source, place, conditions, None, pipeline)
 }
 
 /// Two topics, of which a task has one or two partitions each: the numbers of one are counted in windows,
