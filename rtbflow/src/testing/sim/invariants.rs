@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use crate::log::TopicId;
 use crate::position::{JobName, Position};
 use crate::record::Partition;
 use crate::testing::sim::log::SimLog;
@@ -62,19 +63,22 @@ where
             for (partition, at) in positions {
                 self.moved(&mut before, partition, at)?;
             }
-            let (read, ended) = (before.records, self.truth.ended().records);
-            if read != ended {
-                return Err(format!(
-                    "positions say that {read} records were read, but {ended} ended"
-                ));
-            }
-            let (said, applied) = (accounted(&self.accounts), self.truth.applied());
-            if said > applied {
-                return Err(format!(
-                    "{said} records are accounted for, but {applied} were applied"
-                ));
-            }
+            self.accounts_hold(before.records)?;
             self.rows(&mut before)
+        }
+    }
+
+    /// As many records have ended as the positions say were read, and nobody says that he has done more.
+    fn accounts_hold(&self, read: u64) -> Result<(), String> {
+        let ended = self.truth.ended().records;
+        if read != ended {
+            return Err(format!("positions say that {read} records were read, but {ended} ended"));
+        }
+        match (accounted(&self.accounts), self.truth.applied()) {
+            (said, applied) if said > applied => {
+                Err(format!("{said} records are accounted for, but {applied} were applied"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -85,42 +89,42 @@ where
         partition: Partition,
         at: Position,
     ) -> Result<(), String> {
-        let log = |position: &Position| {
-            let own =
-                position.log.is_none_or(|of| Some(of.topic_id) == self.log.topic_id(partition));
-            self.log.generation(usize::from(!own))
-        };
-        let now = log(&at);
-        if let Some(of) = at.log
-            && Some(of.topic_id) != now.topic_id(partition)
-        {
-            return Err(format!("{partition} stands at {at:?}, in a log that never was"));
-        }
+        let log = self.log_of(partition, &at)?;
         let offset = at.offset.unwrap_or(0);
-        let last = now.last_below(partition, offset).and_then(|last| now.term(partition, last));
-        let said = at.log.and_then(|log| log.leader_epoch);
-        if said.is_some_and(|said| Some(said) < last) || offset > now.end(partition) {
-            let end = now.end(partition);
-            return Err(format!(
-                "{partition} stands at {at:?}, but its term is {last:?} and its end {end}"
-            ));
-        }
         let (was, counted) = before.at.get(&partition).copied().unwrap_or_default();
-        let same =
-            was.log.map(|log| log.topic_id) == at.log.map(|log| log.topic_id) || was.log.is_none();
-        let below = now.below(partition, offset);
+        let same = was.log.is_none() || topic_id(&was) == topic_id(&at);
+        let below = log.below(partition, offset);
         // What was read of a log that is gone stays read.
         before.records = before.records + below - if same { counted } else { 0 };
-        let from = if same { was.offset.unwrap_or(0) } else { 0 };
         before.at.insert(partition, (at, below));
+        let from = if same { was.offset.unwrap_or(0) } else { 0 };
         let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bad = now.bad_below(partition, from, offset);
+        let mut bad = log.bad_below(partition, from, offset);
         match bad.find(|offset| !letters.contains_key(&Letter::Record(partition, *offset))) {
             Some(lost) => Err(format!(
                 "{partition} is committed past {lost}, and its dead letter was not sent"
             )),
             None => Ok(()),
         }
+    }
+
+    /// The log that a position is of, which has the leader's term that it names and reaches as far.
+    fn log_of(&self, partition: Partition, at: &Position) -> Result<&SimLog<T>, String> {
+        let known = topic_id(at);
+        let is_first = known.is_none() || known == self.log.topic_id(partition);
+        let log = self.log.generation(usize::from(!is_first));
+        if known.is_some() && known != log.topic_id(partition) {
+            return Err(format!("{partition} stands at {at:?}, in a log that never was"));
+        }
+        let offset = at.offset.unwrap_or(0);
+        let last = log.last_below(partition, offset).and_then(|last| log.term(partition, last));
+        let (said, end) = (at.log.and_then(|log| log.leader_epoch), log.end(partition));
+        if said.is_some_and(|said| Some(said) < last) || offset > end {
+            return Err(format!(
+                "{partition} stands at {at:?}, but its term is {last:?} and its end {end}"
+            ));
+        }
+        Ok(log)
     }
 
     /// Each row is one of those that an uninterrupted run makes.
@@ -144,4 +148,8 @@ where
             None => Ok(()),
         }
     }
+}
+
+fn topic_id(position: &Position) -> Option<TopicId> {
+    position.log.map(|log| log.topic_id)
 }

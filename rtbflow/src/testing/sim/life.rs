@@ -85,31 +85,36 @@ impl Life {
     pub(crate) fn endanger(&self, what: &'static str) {
         if let Some(mut crash) = self.chance.strikes(FaultKind::Crash, &self.name, what) {
             self.chance.report(|| format!("{} crashes: {what}", self.name));
-            let life = self.clone();
-            match crash.below(4) {
-                0 => {
-                    let turns = 1 + crash.below(40);
-                    drop(tokio::spawn(async move {
-                        for _ in 0..turns {
-                            tokio::task::yield_now().await;
-                        }
-                        life.die();
-                    }));
-                }
-                1 => {
-                    let time = crash.millis(100);
-                    drop(tokio::spawn(async move {
-                        tokio::time::sleep(time).await;
-                        life.die();
-                    }));
-                }
-                _ => self.die(),
-            }
+            self.crash(&mut crash);
         } else if let Some(mut freeze) = self.chance.strikes(FaultKind::Freeze, &self.name, what) {
             let most = freeze.pick([200, 2_000, 8_000]);
             let time = freeze.millis(most);
             self.chance.report(|| format!("{} freezes for {time:?}: {what}", self.name));
             self.freeze(time);
+        }
+    }
+
+    /// It crashes now, some turns of its tasks later, or some time later.
+    fn crash(&self, crash: &mut Draw) {
+        let life = self.clone();
+        match crash.below(4) {
+            0 => {
+                let turns = 1 + crash.below(40);
+                drop(tokio::spawn(async move {
+                    for _ in 0..turns {
+                        tokio::task::yield_now().await;
+                    }
+                    life.die();
+                }));
+            }
+            1 => {
+                let time = crash.millis(100);
+                drop(tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    life.die();
+                }));
+            }
+            _ => self.die(),
         }
     }
 

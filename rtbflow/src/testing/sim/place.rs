@@ -283,6 +283,26 @@ impl<A: Store> SimPlace<A> {
         self.truth.see(self.store.positions_of(job, partitions), &self.life.chance);
         self.steps.check(Some(partitions), &self.life.chance);
     }
+
+    /// Applies epochs, and looks at what has become of the place.
+    async fn apply(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
+        let partitions = epochs.iter().flat_map(|epoch| &epoch.advances);
+        let partitions: Vec<Partition> = partitions.map(|advance| advance.partition).collect();
+        let stood = self.store.positions_of(job, &partitions);
+        let verdicts = self.store.commit(job, epochs).await?;
+        for (epoch, verdict) in epochs.iter().zip(&verdicts) {
+            let is_new = epoch.step(|partition| stood.get(&partition)) == Step::Apply;
+            match verdict {
+                Verdict::Committed(found) if is_new => self.truth.count(epoch, *found),
+                Verdict::Committed(_) => {}
+                Verdict::Fenced => self.truth.fence(epoch),
+            }
+        }
+        let (name, chance) = (&self.life.name, &self.life.chance);
+        chance.report(|| format!("{name} has committed {}: {verdicts:?}", summary(epochs)));
+        self.seen(job, &partitions);
+        Ok(verdicts)
+    }
 }
 
 impl<A: Store> Anchor for SimPlace<A> {
@@ -348,20 +368,7 @@ impl<A: Store> Anchor for SimPlace<A> {
         let is_torn = count.is_some_and(|count| count < epochs.len());
         let part = count.and_then(|count| epochs.get(..count)).unwrap_or(epochs);
         self.work(part).await?;
-        let partitions = part.iter().flat_map(|epoch| &epoch.advances);
-        let partitions: Vec<Partition> = partitions.map(|advance| advance.partition).collect();
-        let stood = self.store.positions_of(job, &partitions);
-        let verdicts = self.store.commit(job, part).await?;
-        for (epoch, verdict) in part.iter().zip(&verdicts) {
-            let is_new = epoch.step(|partition| stood.get(&partition)) == Step::Apply;
-            if let (true, Verdict::Committed(found)) = (is_new, verdict) {
-                self.truth.count(epoch, *found);
-            }
-        }
-        self.life
-            .chance
-            .report(|| format!("{} has committed {}: {verdicts:?}", self.life.name, summary(part)));
-        self.seen(job, &partitions);
+        let verdicts = self.apply(job, part).await?;
         if is_torn {
             return Err(Error::transient("commit: the outcome is not known"));
         }

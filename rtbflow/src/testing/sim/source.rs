@@ -195,34 +195,14 @@ impl<T: Clone + Send + Sync + 'static> SimReader<T> {
         let Some(next) = self.next else {
             return self.begin().await.map(Ok);
         };
-        self.life.pass("reads").await;
-        self.wait_for_a_leader().await;
-        if self.broker.generation() != self.generation {
-            return Some(Err(Error::transient("read: the topic was deleted and made anew")));
-        }
-        let fault = self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, "to read");
-        if fault.is_some() {
-            return Some(Err(Error::transient("read: the connection broke")));
+        if let Err(error) = self.reach().await {
+            return Some(Err(error));
         }
         let log = self.log.generation(self.generation);
-        if let Some(record) = log.next_record(self.partition, next) {
-            let term = log.term(self.partition, record);
-            if term != self.term {
-                self.term = term;
-                return Some(Ok(self.reached(next, false)));
-            }
-            let mut draw = self.life.draw(&self.reads);
-            let most = draw.pick([1, 3, 10, 50]);
-            let what = "to read on: hands over again what was read before";
-            let again = self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, what);
-            let from =
-                again.map_or(next, |mut draw| next.saturating_sub_unsigned(draw.below(20) as u64));
-            let below = log.term_end(self.partition, record);
-            let batch = log.batch(self.partition, from, below, 1 + draw.below(most));
-            self.next = batch.end().map(|end| end.max(next)).or(self.next);
-            return Some(Ok(Delivery::Batch(batch)));
-        }
         let end = log.end(self.partition);
+        if let Some(record) = log.next_record(self.partition, next) {
+            return Some(Ok(self.hand_over(next, record)));
+        }
         if next < end {
             // Markers are no records, and nobody says of which term they are.
             (self.next, self.term) = (Some(end), None);
@@ -233,6 +213,39 @@ impl<T: Clone + Send + Sync + 'static> SimReader<T> {
             return Some(Ok(Delivery::Finished));
         }
         Some(Ok(self.prove_end().await))
+    }
+
+    /// Reaches the partition's leader.
+    async fn reach(&self) -> Result<()> {
+        self.life.pass("reads").await;
+        self.wait_for_a_leader().await;
+        if self.broker.generation() != self.generation {
+            return Err(Error::transient("read: the topic was deleted and made anew"));
+        }
+        match self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, "to read") {
+            Some(_) => Err(Error::transient("read: the connection broke")),
+            None => Ok(()),
+        }
+    }
+
+    /// Where another term begins, or records of one, from the next on, which has this offset.
+    fn hand_over(&mut self, next: i64, record: i64) -> Delivery<SimBatch<T>> {
+        let log = self.log.generation(self.generation);
+        let term = log.term(self.partition, record);
+        if term != self.term {
+            self.term = term;
+            return self.reached(next, false);
+        }
+        let mut draw = self.life.draw(&self.reads);
+        let most = draw.pick([1, 3, 10, 50]);
+        let what = "to read on: hands over again what was read before";
+        let again = self.life.chance.strikes_less(8, FaultKind::Error, &self.life.name, what);
+        let from =
+            again.map_or(next, |mut draw| next.saturating_sub_unsigned(draw.below(20) as u64));
+        let below = log.term_end(self.partition, record);
+        let batch = log.batch(self.partition, from, below, 1 + draw.below(most));
+        self.next = batch.end().map(|end| end.max(next)).or(self.next);
+        Delivery::Batch(batch)
     }
 
     async fn prove_end(&self) -> Delivery<SimBatch<T>> {

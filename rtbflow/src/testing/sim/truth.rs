@@ -1,6 +1,6 @@
 //! How far was really committed, and as what, whatever anybody says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::barrier::Tally;
@@ -22,6 +22,11 @@ pub(crate) struct Seen {
     ended: Ended,
     /// Records of all epochs that were ever applied, those included that the place has lost since.
     applied: u64,
+    /// Of those, records of epochs whose owner was answered that they are fenced, and cannot know that they were applied:
+    /// the place remembers of each partition only where it was claimed last.
+    disowned: u64,
+    /// The epochs that were applied: their first partition, and how it was marked.
+    marks: BTreeSet<(Partition, u64, u64)>,
     /// Whether the place has ever become what it was before.
     went_back: bool,
 }
@@ -44,12 +49,21 @@ impl Truth {
     pub(crate) fn count(&self, epoch: &Epoch, found: Tally) {
         let mut seen = self.seen();
         seen.applied += epoch.records_in;
+        seen.marks.extend(mark(epoch));
         let ended = &mut seen.ended;
         ended.records += epoch.records_in;
         ended.skipped += epoch.skipped;
         ended.tally.merge(epoch.tally);
         ended.tally.merge(found);
         ended.results_refused += epoch.results_refused;
+    }
+
+    /// Somebody is answered that his epoch is fenced.
+    pub(crate) fn fence(&self, epoch: &Epoch) {
+        let mut seen = self.seen();
+        if mark(epoch).is_some_and(|mark| seen.marks.remove(&mark)) {
+            seen.disowned += epoch.records_in;
+        }
     }
 
     /// How the records ended.
@@ -65,6 +79,11 @@ impl Truth {
     /// Whether the place has ever become what it was before.
     pub(crate) fn went_back(&self) -> bool {
         self.seen().went_back
+    }
+
+    /// Of those, the ones that their owner cannot know of.
+    pub(crate) fn disowned(&self) -> u64 {
+        self.seen().disowned
     }
 
     /// How far a partition is committed.
@@ -113,6 +132,11 @@ impl Truth {
             }
         }
     }
+}
+
+/// What the place knows an epoch by.
+fn mark(epoch: &Epoch) -> Option<(Partition, u64, u64)> {
+    epoch.advances.first().map(|step| (step.partition, step.to.commit, step.to.owner))
 }
 
 fn topic(position: &Position) -> Option<TopicId> {

@@ -79,25 +79,19 @@ impl<R: Ord + Clone> Expected<R> {
     {
         let calm = World::new(scenario, log.clone(), &Chance::calm(seed).untold());
         let report = calm.finish().await?;
+        let ended = calm.truth.ended();
         let records_in = usize::try_from(report.records_in());
         if records_in != Ok(log.len()) || report.pending != 0 {
             return Err(format!("{} records, but accounted for: {report:?}", log.len()));
+        }
+        if ended.records != report.records_in() {
+            return Err(format!("{ended:?} in the place, but {report:?}"));
         }
         let letters = calm.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, count)) = letters.iter().find(|(_, count)| **count != 1) {
             return Err(format!("{at:?} is {count} dead letters, though nothing went wrong"));
         }
-        let ended = calm.truth.ended();
-        if ended.records != report.records_in() {
-            return Err(format!("{ended:?} in the place, but {report:?}"));
-        }
-        let offsets = calm.offsets();
-        for (partition, at) in &offsets {
-            let end = log.end(*partition);
-            if *at != end {
-                return Err(format!("{partition} was read to its end {end}, and stands at {at}"));
-            }
-        }
+        let offsets = calm.offsets_at_end(log)?;
         let mut rows = calm.store.rows();
         rows.sort_unstable();
         let (gone, gone_letters) = Default::default();
@@ -309,14 +303,11 @@ impl<'a, S: Scenario> World<'a, S> {
 
     /// The place is taken over by a server that is behind, or somebody resets the job.
     async fn go_back(&self, end: Instant) {
-        let job = self.scenario.job();
         let what = "what it holds of the job is removed by hand";
         if let Some(mut reset) = self.chance.strikes_one_in(3, FaultKind::Past, PLACE, what) {
             sleep_until(end.min(Instant::now() + reset.millis(8_000))).await;
-            if self.store.reset(&job) {
-                self.chance.report(|| what.into());
-                self.truth.put_back(Seen::default());
-                self.steps.check(None, &self.chance);
+            if self.store.reset(&self.scenario.job()) {
+                self.went_back(what, Seen::default());
             }
             return;
         }
@@ -331,10 +322,14 @@ impl<'a, S: Scenario> World<'a, S> {
         sleep_until(end.min(Instant::now() + draw.millis(most))).await;
         if let Some(put_back) = older {
             put_back();
-            self.chance.report(|| what.into());
-            self.truth.put_back(seen);
-            self.steps.check(None, &self.chance);
+            self.went_back(what, seen);
         }
+    }
+
+    fn went_back(&self, what: &str, seen: Seen) {
+        self.chance.report(|| what.to_owned());
+        self.truth.put_back(seen);
+        self.steps.check(None, &self.chance);
     }
 
     /// Waits until the place holds what it should.
@@ -373,6 +368,19 @@ impl<'a, S: Scenario> World<'a, S> {
         if !self.chance.is_calm() {
             self.chance.calm_down();
             self.chance.report(|| "nothing goes wrong any more".into());
+        }
+    }
+
+    /// Where each partition stands that was read to its end.
+    fn offsets_at_end(&self, log: &SimLog<S::Value>) -> Result<BTreeMap<Partition, i64>, String> {
+        let offsets = self.offsets();
+        let short = offsets.iter().find(|(partition, at)| **at != log.end(**partition));
+        match short {
+            Some((partition, at)) => {
+                let end = log.end(*partition);
+                Err(format!("{partition} was read to its end {end}, and stands at {at}"))
+            }
+            None => Ok(offsets),
         }
     }
 
@@ -445,14 +453,7 @@ impl<'a, S: Scenario> World<'a, S> {
         let mut rows = self.store.rows();
         rows.sort_unstable();
         self.scenario.verdict(expected.without_gone(rows), expected.rows.clone())?;
-        let letters: BTreeSet<Letter> = {
-            let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-            letters.keys().cloned().collect()
-        };
-        let sent = letters
-            .into_iter()
-            .filter(|at| expected.letters.contains(at) || !expected.gone_letters.contains(at));
-        difference("dead letter", sent.collect(), expected.letters.iter().cloned().collect())?;
+        difference("dead letter", self.sent(expected), expected.letters.iter().cloned().collect())?;
         let (at, offsets) = (self.offsets(), &expected.offsets);
         if at != *offsets {
             return Err(format!("positions are {at:?}, not {offsets:?}"));
@@ -462,9 +463,22 @@ impl<'a, S: Scenario> World<'a, S> {
         if let Some(expected) = expected.ended.filter(|expected| *expected != ended) {
             return Err(format!("records ended as {ended:?}, not {expected:?}"));
         }
-        // Where nobody was killed, frozen or lost his tasks, all accounts together say what was done, whatever answers
-        // were lost.
-        let (said, applied) = (accounted(&self.accounts), self.truth.applied());
+        self.accounts_say_all()
+    }
+
+    /// The dead letters that were sent, but for those of a log that is gone.
+    fn sent(&self, expected: &Expected<Row<S>>) -> Vec<Letter> {
+        let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_here =
+            |at: &&Letter| expected.letters.contains(at) || !expected.gone_letters.contains(at);
+        letters.keys().filter(is_here).cloned().collect()
+    }
+
+    /// Where nobody was killed, frozen or lost his tasks, all accounts together say what was done, whatever answers
+    /// were lost.
+    fn accounts_say_all(&self) -> Result<(), String> {
+        let said = accounted(&self.accounts) + self.truth.disowned();
+        let applied = self.truth.applied();
         let is_short = self.killed.load(Ordering::Relaxed)
             || self.truth.went_back()
             || self.chance.has_struck([FaultKind::Freeze, FaultKind::Rebalance]);
