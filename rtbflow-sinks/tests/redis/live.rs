@@ -18,7 +18,7 @@ use crate::server::PrivateServer;
 const KEYS: u64 = 50;
 const SOON: Duration = Duration::from_secs(30);
 
-/// What the server refuses to write for: what whoever watches the job is told, how that begins and how it ends.
+/// What the server refuses to write for: the words that whoever watches the job finds, how it begins and how it ends.
 const REASONS: [(&str, &[&str], &[&str]); 5] = [
     ("OOM", &["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
     ("READONLY", &["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),

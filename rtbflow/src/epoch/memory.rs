@@ -178,6 +178,7 @@ impl Anchor for Memory {
         job: &JobName,
         partitions: &[Partition],
     ) -> Result<Option<Vec<Position>>> {
+        // One look for all of them: a commit that is under way has the lock, and is seen whole or not at all.
         let positions = self.positions(job);
         let found = partitions.iter().map(|at| positions.get(at).copied().unwrap_or_default());
         Ok(Some(found.collect()))

@@ -1,7 +1,7 @@
 //! The committer: what waits holds up no other, and what was applied is accounted for.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Anchor for Forgetful {
     }
 }
 
-fn committer<A: Anchor>(job: JobName, anchor: A) -> (Committer<A>, Account) {
+pub(super) fn committer<A: Anchor>(job: JobName, anchor: A) -> (Committer<A>, Account) {
     let account = Account::default();
     let committer = Committer {
         measures: CommitMeasures::new(&job),
@@ -155,7 +155,7 @@ impl Choosy {
 }
 
 /// A task whose epochs read one record each.
-struct Own {
+pub(super) struct Own {
     task: Task,
     partition: Partition,
     at: Position,
@@ -163,7 +163,7 @@ struct Own {
 }
 
 impl Own {
-    async fn claim(
+    pub(super) async fn claim(
         number: u32,
         anchor: &impl Anchor,
         submissions: &mpsc::Sender<Submission>,
@@ -175,7 +175,7 @@ impl Own {
         Self { task, partition, at, submissions: submissions.clone() }
     }
 
-    async fn submit(&mut self) -> oneshot::Receiver<Verdict> {
+    pub(super) async fn submit(&mut self) -> oneshot::Receiver<Verdict> {
         let (from, partition) = (self.at, self.partition);
         let offset = Some(from.offset.unwrap_or(0) + 1);
         let to = Position { offset, commit: from.commit + 1, ..from };
@@ -253,80 +253,4 @@ async fn a_place_that_is_away_is_not_asked_more_often_by_many_tasks() {
     assert_eq!(account.report().commits, 8);
     drop(tasks);
     committer.await.unwrap().unwrap();
-}
-
-/// A place that is asked, after each commit, to do the rest, and answers with what is written down; at last that it
-/// is done.
-#[derive(Debug, Clone)]
-struct Following {
-    place: Memory,
-    answers: Arc<Mutex<Vec<Error>>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Following {
-    fn new(answers: impl IntoIterator<Item = Error>) -> Self {
-        let answers = Arc::new(Mutex::new(answers.into_iter().collect()));
-        Self { place: Memory::new(), answers, asked: Arc::default() }
-    }
-}
-
-impl Anchor for Following {
-    fn place(&self) -> Place {
-        self.place.place()
-    }
-    async fn prepare(&self, job: &JobName) -> Result<()> {
-        self.place.prepare(job).await
-    }
-    async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
-        self.place.claim(job, claim).await
-    }
-    async fn restore(&self, job: &JobName, task: Task, from: Option<String>) -> Result<ChunkPage> {
-        self.place.restore(job, task, from).await
-    }
-    async fn commit(&self, job: &JobName, epochs: &[Epoch]) -> Result<Vec<Verdict>> {
-        self.place.commit(job, epochs).await
-    }
-    async fn after_commit(&self, _: &JobName) -> Result<()> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.answers.lock().unwrap().pop().map_or(Ok(()), Err)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_commit_leaves_to_be_done_is_asked_for_again_until_it_is_done() {
-    let (sender, submissions) = mpsc::channel(64);
-    let anchor = Following::new((0..3).map(|_| Error::transient("index the rest: no answer")));
-    let mut own = Own::claim(0, &anchor, &sender).await;
-    drop(sender);
-    let (committer, account) = committer(JobName::new("test").unwrap(), anchor.clone());
-    let committer = tokio::spawn(committer.run(submissions));
-    // The task goes on at once: it is committed, whatever is left to be done behind it.
-    assert_eq!(own.submit().await.await.unwrap(), Verdict::COMMITTED);
-    sleep(Duration::from_millis(1)).await;
-    assert_eq!(anchor.asked.load(Ordering::Relaxed), 1);
-    let next = own.submit().await;
-    assert_eq!(next.await.unwrap(), Verdict::COMMITTED, "once the place is done with the first");
-    drop(own);
-    committer.await.unwrap().unwrap();
-    assert_eq!(
-        anchor.asked.load(Ordering::Relaxed),
-        5,
-        "four times for one, and once for the next"
-    );
-    assert_eq!((account.report().commits, account.report().decoded), (2, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_place_that_cannot_do_what_a_commit_leaves_to_be_done_ends_the_job() {
-    let (sender, submissions) = mpsc::channel(64);
-    let anchor = Following::new([Error::permanent("index the rest: no right to")]);
-    let mut own = Own::claim(0, &anchor, &sender).await;
-    drop(sender);
-    let (committer, account) = committer(JobName::new("test").unwrap(), anchor);
-    let committer = tokio::spawn(committer.run(submissions));
-    assert_eq!(own.submit().await.await.unwrap(), Verdict::COMMITTED, "that was done before");
-    let error = committer.await.unwrap().unwrap_err();
-    assert_eq!(error.report(), "index the rest: no right to");
-    assert_eq!(account.report().commits, 1);
 }

@@ -4,6 +4,7 @@ mod ahead;
 mod commits;
 mod ending;
 mod events;
+mod follow_ups;
 mod measured;
 mod older;
 mod portions;

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Kept, Verdict};
 use crate::error::Result;
 use crate::position::{JobName, Position, Task};
+use crate::record::Partition;
 use crate::staged::Place;
 
 /// Any anchor. A job is large and generic: simulated over many places, it takes the compiler less time for this one.
@@ -39,7 +40,11 @@ trait ErasedAnchor: Send + Sync {
     fn commits_apart(&self) -> bool;
     fn validate(&self) -> Result<()>;
     fn prepare<'a>(&'a self, job: &'a JobName) -> BoxFuture<'a, Result<()>>;
-    fn probe(&self) -> BoxFuture<'_, Result<()>>;
+    fn probe<'a>(
+        &'a self,
+        job: &'a JobName,
+        partitions: &'a [Partition],
+    ) -> BoxFuture<'a, Result<Option<Vec<Position>>>>;
     fn claim<'a>(
         &'a self,
         job: &'a JobName,
@@ -86,8 +91,12 @@ impl<A: Anchor> ErasedAnchor for A {
         Anchor::prepare(self, job).boxed()
     }
 
-    fn probe(&self) -> BoxFuture<'_, Result<()>> {
-        Anchor::probe(self).boxed()
+    fn probe<'a>(
+        &'a self,
+        job: &'a JobName,
+        partitions: &'a [Partition],
+    ) -> BoxFuture<'a, Result<Option<Vec<Position>>>> {
+        Anchor::probe(self, job, partitions).boxed()
     }
 
     fn claim<'a>(
@@ -153,8 +162,12 @@ impl Anchor for AnyAnchor {
         self.0.prepare(job).await
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.0.probe().await
+    async fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Option<Vec<Position>>> {
+        self.0.probe(job, partitions).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {
