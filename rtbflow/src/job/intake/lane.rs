@@ -30,14 +30,29 @@ pub(super) struct PartitionLane<B> {
 /// A partition that is proved to stand at its end.
 #[derive(Clone, Copy)]
 pub(super) struct Idle {
-    since: Timestamp,
-    /// The steady clock at that time.
-    since_steady: Duration,
-    /// When it was proved last.
+    /// When it was proved last, by the wall clock and by one that nobody sets.
     proved: Timestamp,
+    steady: Duration,
+    /// For how long it has stood there, from the first proof to the last.
+    lasted: Duration,
     pub(super) event_time: Option<Timestamp>,
     /// Whether it has stood there long enough to hold nothing back.
     pub(super) ticks: bool,
+}
+
+impl Idle {
+    /// Proved for the first time.
+    fn first((proved, steady): (Timestamp, Duration), event_time: Option<Timestamp>) -> Self {
+        Self { proved, steady, lasted: Duration::ZERO, event_time, ticks: false }
+    }
+
+    /// Proved again. The wall clock counts, and no faster than the steady one: were it set forward, what comes next would
+    /// be late. Where it was set back, how much time has passed meanwhile is not known.
+    fn again(&mut self, (proved, steady): (Timestamp, Duration)) {
+        let passed = proved.since(self.proved).min(steady.saturating_sub(self.steady));
+        self.lasted += passed;
+        (self.proved, self.steady) = (proved, steady);
+    }
 }
 
 impl<B: Batch> PartitionLane<B> {
@@ -112,33 +127,18 @@ impl<B: Batch> PartitionLane<B> {
     }
 
     /// The partition was proved to stand at its end: once that has lasted for the idle time-out, its event
-    /// time grows by the time since, from where it stood, never beyond the wall clock. By the wall time, and no faster
-    /// than the steady clock: where the wall clock is set forward, what comes next would be late.
-    fn at_end(
-        &mut self,
-        (asked, steady): (Timestamp, Duration),
-        offset: i64,
-        idle_timeout: Duration,
-    ) {
+    /// time grows by the time since, from where it stood, never beyond the wall clock.
+    fn at_end(&mut self, clocks: (Timestamp, Duration), offset: i64, idle_timeout: Duration) {
         self.offset = Some(self.offset.map_or(offset, |next| next.max(offset)));
-        let event_time = self.event_time;
-        let first =
-            Idle { since: asked, since_steady: steady, proved: asked, event_time, ticks: false };
-        let idle = self.idle.get_or_insert(first);
-        if asked + idle_timeout < idle.proved {
-            // The wall clock was set back: what it has measured goes on from where it stands now, instead of waiting
-            // until it gets there again.
-            idle.since = idle.since - idle.proved.since(asked);
-            idle.proved = asked;
-        }
-        idle.proved = idle.proved.max(asked);
+        let idle = self.idle.get_or_insert(Idle::first(clocks, self.event_time));
+        idle.again(clocks);
         // One that is slow for a moment must not move time on: what it has not handed over would be late.
-        let lasted = asked.since(idle.since).min(steady.saturating_sub(idle.since_steady));
-        let Some(ticked) = lasted.checked_sub(idle_timeout) else { return };
+        let Some(ticked) = idle.lasted.checked_sub(idle_timeout) else { return };
         idle.ticks = true;
         // Without a record it has no event time that could grow, and holds nothing back by being idle.
         if let Some(stood) = idle.event_time {
-            self.event_time = self.event_time.max(Some((stood + ticked).min(asked)));
+            let ticked = (stood + ticked).min(idle.proved);
+            self.event_time = self.event_time.max(Some(ticked));
         }
     }
 }
