@@ -15,8 +15,6 @@ use crate::client::deadline::Deadline;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::{Sending, producer};
 
-/// How long one attempt to initialise a new producer may take before it is made again.
-const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The shortest that a transaction may be open, where the brokers do not allow more.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(2);
 /// One poll while records that were purged are reported.
@@ -66,8 +64,7 @@ impl Target<'_> {
         let batch = self.results.most_batch_bytes();
         let producer = producer(self.kafka, "anchor", batch, &own)?;
         loop {
-            // Short attempts: each waits for one coordinator, which may be the one that is away.
-            let initialised = producer.init_transactions(deadline.left().min(INIT_TIMEOUT));
+            let initialised = producer.init_transactions(deadline.left());
             // For its log lines and errors: nobody else polls it yet.
             producer.poll(Duration::ZERO);
             let error = match initialised {

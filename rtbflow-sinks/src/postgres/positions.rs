@@ -189,8 +189,12 @@ pub(crate) async fn read_now(
         (&*topics as _, Type::TEXT_ARRAY),
         (&*numbers as _, Type::INT4_ARRAY),
     ];
-    let rows = lease.client().query_typed(READ_NOW, &parameters).await;
-    let rows = rows.map_err(|error| failure(&attempted(), &error))?;
+    let client = lease.client();
+    // In a transaction, which has the settings: one round trip for both.
+    let asked = client.query_typed(READ_NOW, &parameters);
+    let (begun, rows) = futures::future::join(client.batch_execute(&lease.begin), asked).await;
+    let rows = begun.and(rows).map_err(|error| failure(&attempted(), &error))?;
+    lease.run("commit", &attempted()).await?;
     let found = read_all(&rows, &attempted())?;
     let at = |partition| found.get(partition).map_or_else(Position::default, |at| at.position);
     Ok(partitions.iter().map(at).collect())

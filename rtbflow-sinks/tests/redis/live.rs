@@ -21,18 +21,22 @@ const SOON: Duration = Duration::from_secs(30);
 /// What the server refuses to write for: the words that whoever watches the job finds, how it begins and how it ends.
 const REASONS: [(&str, &[&str], &[&str]); 5] = [
     ("OOM", &["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
-    ("READONLY", &["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
+    ("read only replica", &["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
     (
-        "NOREPLICAS",
+        "Not enough good replicas",
         &["CONFIG", "SET", "min-replicas-to-write", "1"],
         &["CONFIG", "SET", "min-replicas-to-write", "0"],
     ),
     (
-        "ERR",
+        "allow the user what the documentation",
         &["ACL", "SETUSER", "job", "resetkeys", "~rtbflow:*"],
         &["ACL", "SETUSER", "job", "resetkeys", "~rtbflow:*", "~live:*"],
     ),
-    ("NOPERM", &["ACL", "SETUSER", "job", "-evalsha"], &["ACL", "SETUSER", "job", "+@all"]),
+    (
+        "allow the user what the documentation",
+        &["ACL", "SETUSER", "job", "-evalsha"],
+        &["ACL", "SETUSER", "job", "+@all"],
+    ),
 ];
 
 /// A server, and a job's own way to it as a user with these rights.
