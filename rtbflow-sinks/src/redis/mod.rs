@@ -22,7 +22,9 @@
 //!
 //! **What is not.** The guarantee is as durable as the server: with `appendfsync everysec` a crash of
 //! the machine loses the last second, of results and positions alike, and the records are read again
-//! and applied again to what was lost, once. A fail-over to a replica that was behind does the same.
+//! and applied again to what was lost, once. A fail-over to a replica that was behind does the same. What a cut-off
+//! primary takes meanwhile is limited by `min-replicas-to-write`, from Redis 7.0 on: 6.2.5 was seen to run scripts, by
+//! which everything here is written, whatever that says (`findings/redis-script-min-replicas.sh`).
 //! Several servers as a Redis Cluster are refused, since the keys of one script have to be in one place. Rights
 //! that allow one command on a key and forbid another (selectors that differ for keys of one sink) can keep a
 //! script from taking back what it has written: the job then stops, and says so.

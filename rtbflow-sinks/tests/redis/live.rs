@@ -91,7 +91,13 @@ async fn what_the_server_refuses_for_its_own_reasons_is_waited_for_and_all_is_ex
     };
     let total = push(1_000).await;
     written(&namespace, total).await;
+    let info: String = namespace.ask(&["INFO", "server"]).await;
+    let is_old = info.lines().any(|line| line.starts_with("redis_version:6."));
     for (why, begin, end) in REASONS {
+        // Before 7.0 a script is run by a server that has too few replicas.
+        if is_old && why.contains("replicas") {
+            continue;
+        }
         namespace.ask::<redis::Value>(begin).await;
         push(500).await;
         let reason = || health.ready().map_err(|unhealthy| unhealthy.to_string());

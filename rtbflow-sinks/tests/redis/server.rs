@@ -80,8 +80,9 @@ pub(crate) fn free_port() -> u16 {
 }
 
 fn spawn(port: u16, folder: &PathBuf, options: &[String]) -> Child {
-    // Another one than Debian's where the tests are run on other servers.
-    let program = std::env::var_os("RTBFLOW_TEST_REDIS_SERVER");
+    // Another one than Debian's where the tests are run on other servers, of which none is built to speak TLS.
+    let speaks_tls = options.iter().any(|option| option.starts_with("--tls"));
+    let program = std::env::var_os("RTBFLOW_TEST_REDIS_SERVER").filter(|_| !speaks_tls);
     Command::new(program.unwrap_or_else(|| "redis-server".into()))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(folder)
