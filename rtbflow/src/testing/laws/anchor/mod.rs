@@ -6,6 +6,7 @@ mod fences;
 mod forgotten;
 mod found;
 mod positions;
+mod probes;
 mod races;
 mod under_test;
 
@@ -64,6 +65,7 @@ pub async fn anchor<P: AnchorUnderTest>(place: &P) {
     check! {
         positions::start: "a partition starts from nothing, and a claim returns the order it was given";
         positions::round_trip: "positions come back as they were committed, at the extremes too";
+        probes::looked_at: "where partitions stand is said in the order of the question, and changes nothing";
         positions::apart: "other tasks and other jobs are left alone";
         positions::elsewhere: "what is staged for another place is not this anchor's";
         fences::commit_twice: "committing the same epoch twice is committing it once";
