@@ -25,7 +25,7 @@ pub(crate) struct Reports<'a> {
 }
 
 impl<'a> Reports<'a> {
-    /// The reports of a producer, for this thread; one at a time for each producer.
+    /// The reports of a producer, for this thread. Of two of the same producer only the later one is woken.
     pub(crate) fn of(producer: &'a BaseProducer<Callbacks>) -> Self {
         let waiter = Box::new(thread::current());
         let opaque = ptr::from_ref::<Thread>(&waiter).cast_mut().cast::<c_void>();
@@ -40,15 +40,22 @@ impl<'a> Reports<'a> {
         Self { producer, queue, _waiter: waiter }
     }
 
-    /// Serves what is reported next: at once if it is there, else it waits for it, no longer than this.
-    pub(crate) fn serve(&self, longest: Duration) {
-        let context = self.producer.client().context();
-        let served = context.served();
-        self.producer.poll(Duration::ZERO);
-        // What comes from here on wakes this thread, also before it has parked.
-        if context.served() == served {
+    /// Serves what is reported next, if there is nothing yet after a wait for it, no longer than this: to be called
+    /// while something is on its way. Whether it has waited.
+    pub(crate) fn serve(&self, longest: Duration) -> bool {
+        // The queue wakes the thread when it is no longer empty, and not again before it was empty: with anything left
+        // in it, whatever it is, nobody would. What comes behind this look does, also before the thread has parked.
+        let waits = self.is_empty();
+        if waits {
             thread::park_timeout(longest.min(LONGEST_WAIT));
         }
+        self.producer.poll(Duration::ZERO);
+        waits
+    }
+
+    fn is_empty(&self) -> bool {
+        // SAFETY: the queue is alive, and the reference to it ours.
+        self.queue.is_none_or(|queue| unsafe { sys::rd_kafka_queue_length(queue.as_ptr()) } == 0)
     }
 }
 
@@ -61,5 +68,33 @@ impl Drop for Reports<'_> {
             sys::rd_kafka_queue_cb_event_enable(queue.as_ptr(), None, ptr::null_mut());
             sys::rd_kafka_queue_destroy(queue.as_ptr());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::producer::{BaseRecord, PurgeConfig};
+
+    use crate::client::kafka::Kafka;
+    use crate::client::option::Role;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_while_anything_is_in_the_queue() {
+        // Nobody is there: the queue has errors and lines of a log between the reports.
+        let own = [("debug", "topic,msg"), ("reconnect.backoff.ms", "1")];
+        let producer: BaseProducer<Callbacks> =
+            Kafka::new("127.0.0.1:1").client(Role::Producer, "test", &own).unwrap();
+        let topics = ["a", "b", "c"];
+        for topic in topics {
+            producer.send(BaseRecord::with_opaque_to(topic, 0).key("").payload("")).unwrap();
+        }
+        producer.purge(PurgeConfig::default().queue().inflight());
+        let reports = Reports::of(&producer);
+        while producer.in_flight_count() > 0 {
+            assert!(!reports.serve(LONGEST_WAIT));
+        }
+        assert_eq!(producer.client().context().take_undelivered().len(), topics.len());
     }
 }
