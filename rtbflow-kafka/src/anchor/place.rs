@@ -293,6 +293,7 @@ impl Shared {
         let is_idle =
             |session: &Session| Moment::now().since(session.used) >= self.options.idle_timeout;
         let mut is_any_used = false;
+        #[expect(clippy::iter_over_hash_type, reason = "each is given back by itself")]
         for session in sessions.values() {
             // One that is locked is at work.
             match session.try_lock() {
