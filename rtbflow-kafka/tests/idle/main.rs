@@ -1,5 +1,5 @@
 //! What a place takes while nobody uses it; in a process of its own, whose threads are counted.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
