@@ -10,6 +10,7 @@ mod accounting;
 mod endpoint;
 mod exit;
 mod logs;
+mod memory;
 mod signals;
 
 use std::io::Write;
@@ -89,7 +90,9 @@ fn start(common: &Common) -> Result<tokio::runtime::Runtime> {
     if let Some(address) = common.metrics {
         endpoint::serve(address, common.probed.clone())?;
     }
-    runtime()
+    let runtime = runtime()?;
+    memory::give_back_free(&runtime);
+    Ok(runtime)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

@@ -19,17 +19,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What a call may take beside its own deadline until it counts as stuck.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
+/// How long clients are kept by default that nobody uses: each has threads and connections of its own.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The settings of a [`KafkaAnchor`](crate::KafkaAnchor).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     /// Whether a changelog that is missing is made.
     pub(crate) creates_changelog: bool,
     pub(crate) call_timeout: Duration,
+    /// How long clients are kept that nobody uses.
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { creates_changelog: true, call_timeout: CALL_TIMEOUT }
+        let (call_timeout, idle_timeout) = (CALL_TIMEOUT, IDLE_TIMEOUT);
+        Self { creates_changelog: true, call_timeout, idle_timeout }
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtbflow::epoch::{JobName, Task};
 use rtbflow::sink::Place;
 use rtbflow::{Error, Result};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::anchor::options::{GRACE, Options};
 use crate::anchor::replay::OffsetClients;
 use crate::anchor::session::Session;
 use crate::anchor::target::Target;
 use crate::client::blocking::{blocking, drop_elsewhere};
-use crate::client::deadline::Deadline;
+use crate::client::deadline::{Deadline, Moment};
 use crate::client::kafka::Kafka;
 use crate::producer::records::KafkaSinkBuilder;
 use crate::producer::result_topics::ResultTopics;
@@ -91,17 +91,23 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     /// Whether the changelog is known to be compacted only.
     is_compacted: AtomicBool,
-    offset_clients: OnceLock<OffsetClients>,
+    offset_clients: Mutex<Option<Arc<OffsetClients>>>,
     sessions: Mutex<Sessions>,
+    /// Whether idle clients are looked for.
+    is_tidied: AtomicBool,
 }
+
+/// The shortest pause between two looks for idle clients.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The sessions of the tasks that this handle has claimed or committed for; each is used by one call at a time.
 type Sessions = HashMap<(JobName, u32), Arc<tokio::sync::Mutex<Session>>>;
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        drop_elsewhere((std::mem::take(&mut *sessions), self.offset_clients.take()));
+        let sessions = self.sessions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let clients = self.offset_clients.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_elsewhere((std::mem::take(sessions), clients.take()));
     }
 }
 
@@ -122,10 +128,16 @@ impl Kafka {
 
 impl KafkaAnchor {
     fn new(kafka: Kafka, place: Place, results: ResultTopics, options: Options) -> Self {
-        let (is_compacted, offset_clients, sessions) =
-            (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        let inner =
-            Shared { kafka, place, results, options, is_compacted, offset_clients, sessions };
+        let inner = Shared {
+            kafka,
+            place,
+            results,
+            options,
+            is_compacted: AtomicBool::new(false),
+            offset_clients: Mutex::default(),
+            sessions: Mutex::default(),
+            is_tidied: AtomicBool::new(false),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -147,6 +159,14 @@ impl KafkaAnchor {
     #[must_use]
     pub fn call_timeout(&self, timeout: Duration) -> Self {
         self.with_options(Options { call_timeout: timeout, ..self.inner.options })
+    }
+
+    /// How long a task's producer is kept that nobody commits with (20 s). Each has threads and connections of its own;
+    /// the first commit after that makes another, which takes some tens of milliseconds, unless somebody else has
+    /// claimed the task meanwhile.
+    #[must_use]
+    pub fn idle_timeout(&self, timeout: Duration) -> Self {
+        self.with_options(Options { idle_timeout: timeout, ..self.inner.options })
     }
 
     /// Another handle on the same place with producers of its own, where a clone shares them: as another
@@ -185,12 +205,16 @@ impl KafkaAnchor {
                 "{attempt}: an earlier call for this task has not ended yet, and is waited for"
             )));
         };
+        self.tidy();
         let times = session.patience.times();
         let longest = longest(times);
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, longest.saturating_add(GRACE), move || {
-            let target = inner.target(&job, task, times)?;
-            call(&mut session, &target, Deadline::after(longest))
+            let clients = inner.offset_clients()?;
+            let target = inner.target(&clients, (&job, task), times);
+            let done = call(&mut session, &target, Deadline::after(longest));
+            session.used = Moment::now();
+            done
         })
         .await
     }
@@ -206,35 +230,83 @@ impl KafkaAnchor {
         let attempt = format!("{attempt} at {}", self.inner.kafka.servers());
         let (inner, job) = (Arc::clone(&self.inner), job.clone());
         blocking(&attempt, longest + GRACE, move || {
-            let target = inner.target(&job, Task { number: 0, of: 1 }, 1)?;
+            let clients = inner.offset_clients()?;
+            let target = inner.target(&clients, (&job, Task { number: 0, of: 1 }), 1);
             call(&target, Deadline::after(longest))
         })
         .await
+    }
+
+    /// Gives back clients that nobody has used for a while, from the first call on and for as long as there is a
+    /// handle.
+    fn tidy(&self) {
+        if self.inner.is_tidied.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (shared, pause) = (Arc::downgrade(&self.inner), self.inner.options.idle_timeout / 2);
+        // Its end is that of the place, or of the runtime.
+        drop(tokio::spawn(async move {
+            loop {
+                sleep(pause.max(SHORTEST_PAUSE)).await;
+                match shared.upgrade() {
+                    Some(shared) => shared.give_back(),
+                    None => return,
+                }
+            }
+        }));
     }
 }
 
 impl Shared {
     /// What a call goes to that may take this many times longer than usual.
-    fn target<'a>(&'a self, job: &'a JobName, task: Task, times: u32) -> Result<Target<'a>> {
+    fn target<'a>(
+        &'a self,
+        offset_clients: &'a OffsetClients,
+        (job, task): (&'a JobName, Task),
+        times: u32,
+    ) -> Target<'a> {
         let Self { kafka, results, options, is_compacted, .. } = self;
-        Ok(Target {
+        Target {
             kafka,
             results,
-            offset_clients: self.offset_clients()?,
+            offset_clients,
             job,
             task,
             creates_changelog: options.creates_changelog,
             transaction_timeout: options.transaction_timeout(times),
             is_compacted,
+        }
+    }
+
+    fn offset_clients(&self) -> Result<Arc<OffsetClients>> {
+        let mut clients = self.offset_clients.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match &*clients {
+            Some(clients) => Arc::clone(clients),
+            None => Arc::clone(clients.insert(Arc::new(OffsetClients::new(&self.kafka)?))),
         })
     }
 
-    fn offset_clients(&self) -> Result<&OffsetClients> {
-        if self.offset_clients.get().is_none() {
-            // Of two that are made at once, one is used.
-            let _ = self.offset_clients.set(OffsetClients::new(&self.kafka)?);
+    /// Gives back the clients that nobody has used for a while. A task without a producer is still the owner's: what
+    /// its next commit makes a new one for is to be seen in the place.
+    fn give_back(&self) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle =
+            |session: &Session| Moment::now().since(session.used) >= self.options.idle_timeout;
+        let mut is_any_used = false;
+        #[expect(clippy::iter_over_hash_type, reason = "each is given back by itself")]
+        for session in sessions.values() {
+            // One that is locked is at work.
+            match session.try_lock() {
+                Ok(mut session) if is_idle(&session) => session.discard_producer(),
+                _ => is_any_used = true,
+            }
         }
-        let made = self.offset_clients.get();
-        made.ok_or_else(|| Error::broken("clients that were just made are not there"))
+        drop(sessions);
+        let mut clients = self.offset_clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clients) =
+            clients.take_if(|clients| !is_any_used && Arc::strong_count(clients) == 1)
+        {
+            drop_elsewhere(clients);
+        }
     }
 }

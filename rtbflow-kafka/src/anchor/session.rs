@@ -12,11 +12,12 @@ use crate::anchor::positions::Positions;
 use crate::anchor::target::Target;
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Callbacks;
-use crate::client::deadline::Deadline;
+use crate::client::deadline::{Deadline, Moment};
 
 /// The session of one task.
-#[derive(Default)]
 pub(crate) struct Session {
+    /// When a call of it has ended last.
+    pub(crate) used: Moment,
     /// The task's producer, until it fails.
     pub(crate) producer: Option<TaskProducer>,
     /// How long the logs of the buckets are while the place stands at these positions.
@@ -41,6 +42,20 @@ impl TaskProducer {
     /// How many records it has delivered so far.
     pub(crate) fn delivered(&self) -> u64 {
         self.producer.client().context().delivered()
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            used: Moment::now(),
+            producer: None,
+            lengths: None,
+            restoring: None,
+            patience: Patience::default(),
+            made_progress: false,
+            timed_out: false,
+        }
     }
 }
 

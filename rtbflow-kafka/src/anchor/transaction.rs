@@ -12,13 +12,12 @@ use crate::anchor::target::Target;
 use crate::client::blocking::drop_elsewhere;
 use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
+use crate::client::native::Reports;
 use crate::producer::batch::RecordBatch;
 use crate::producer::produce::{Sending, producer};
 
 /// The shortest that a transaction may be open, where the brokers do not allow more.
 const SHORTEST_TRANSACTION: Duration = Duration::from_secs(2);
-/// One poll while records that were purged are reported.
-const PURGE_POLL: Duration = Duration::from_millis(1);
 /// The number of a record that is no row of the results.
 const NO_ROW: usize = usize::MAX;
 
@@ -122,8 +121,9 @@ pub(crate) fn send_all(
 /// wait for them, and nothing would answer it.
 pub(crate) fn abort(producer: &BaseProducer<Callbacks>, deadline: Deadline) -> KafkaResult<()> {
     producer.purge(PurgeConfig::default().queue().inflight());
+    let reports = Reports::of(producer);
     while producer.in_flight_count() > 0 && !deadline.is_over() {
-        producer.poll(PURGE_POLL);
+        reports.serve(deadline.left());
     }
     // What was purged is reported as not delivered; why this was aborted is known already.
     let _ = producer.client().context().take_undelivered();

@@ -1,7 +1,7 @@
 //! Hands records to a producer and waits until the brokers have acknowledged all of them.
 //!
 //! rdkafka's own `flush` sleeps for 100 ms as soon as anything is on its way, and a transaction's commit
-//! calls it: here the producer is emptied by short polls, before.
+//! calls it: here the producer is emptied before, by whoever waits for its reports.
 
 use std::time::Duration;
 
@@ -14,13 +14,10 @@ use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::kind;
 use crate::client::kafka::Kafka;
+use crate::client::native::Reports;
 use crate::client::option::Role;
 use crate::producer::batch::Message;
 
-/// One poll while records are on their way.
-const POLL: Duration = Duration::from_millis(1);
-/// One poll while the producer's own queue is full.
-const FULL_POLL: Duration = Duration::from_millis(5);
 /// How long it may take until all is known of records that were not delivered.
 const LONGEST_REPORTS: Duration = Duration::from_millis(500);
 /// The largest record that a producer lets through: the topic's own limit is what counts.
@@ -87,15 +84,16 @@ impl Sending<'_> {
                 }
             };
             // Full: what was acknowledged makes place for it.
-            self.producer.poll(FULL_POLL);
+            Reports::of(self.producer).serve(self.deadline.left());
             self.check()?;
         }
     }
 
     /// Waits until all records are acknowledged.
     pub(crate) fn flush(&self) -> Result<()> {
+        let reports = Reports::of(self.producer);
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(POLL);
+            reports.serve(self.deadline.left());
             self.check()?;
         }
         self.check_undelivered()
@@ -125,9 +123,9 @@ impl Sending<'_> {
             return Ok(());
         };
         // What happened to the others of its batch is reported with it.
-        let reports = Deadline::after(LONGEST_REPORTS);
-        while self.producer.in_flight_count() > 0 && !reports.is_over() {
-            self.producer.poll(POLL);
+        let (reports, deadline) = (Reports::of(self.producer), Deadline::after(LONGEST_REPORTS));
+        while self.producer.in_flight_count() > 0 && !deadline.is_over() {
+            reports.serve(deadline.left());
         }
         Err(self.refused(&first.topic, first.code))
     }

@@ -16,7 +16,7 @@ use crate::client::failure::failure;
 use crate::client::native::describe;
 use crate::client::offsets::{Offsets, offsets};
 use crate::client::option::Role;
-use crate::source::end_offsets::OffsetLookup;
+use crate::source::end_offsets::{self, OffsetLookup};
 use crate::source::mailbox::ReaderMailbox;
 use crate::source::reader::{Event, ReaderSetup, ReaderThread};
 use crate::source::topic::{KafkaTopic, TopicOptions};
@@ -73,7 +73,7 @@ impl KafkaTopic {
         // In this order: the layout says which topic the group subscribes to, and the ends that reading is to stop at
         // are asked for before any record can come.
         self.check_topics()?;
-        let client = self.kafka.query_client("ends")?;
+        let client = self.kafka.query_client(end_offsets::CLIENT)?;
         let layout = self.layout(&client)?;
         let opened = self.opened_topics(&client, &layout)?;
         let group_topic = self.group_topic(&layout, context.job.as_str())?;

@@ -10,6 +10,7 @@
 //! be assigned a new partition.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use rtbflow::epoch::TopicId;
 use rtbflow::{Clock, Error, ErrorKind, Partition, Result, Topic};
 use tracing::{info, warn};
 
-use crate::client::blocking::spawn;
+use crate::client::blocking::{drop_elsewhere, spawn};
 use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
 use crate::client::failure::{code, failure, kind};
@@ -30,10 +31,14 @@ use crate::source::mailbox::{EndOffsets, ReaderMailbox, StartOffsets};
 use crate::source::topic_watch::TopicWatch;
 use crate::source::truncation::{OffsetAndEpoch, cuts};
 
+/// What its client is called in log lines.
+pub(crate) const CLIENT: &str = "ends";
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a request that failed and that somebody waits for.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long a client may answer nothing before another one asks in its place.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(8);
 /// The pause between two log lines about a broker that does not answer.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
@@ -128,6 +133,7 @@ impl Requests {
 struct Silence {
     requests: u64,
     next_log: Deadline,
+    next_client: Deadline,
 }
 
 struct Worker {
@@ -157,6 +163,7 @@ impl Worker {
             // Until something is assigned there is nothing else to ask.
             if !request.partitions.is_empty() {
                 failed |= self.answer(&request, requests).is_err();
+                self.replace_silent_client();
             }
         }
     }
@@ -289,7 +296,11 @@ impl Worker {
     }
 
     fn warn_of_silence(&mut self, error: &Error) {
-        let fresh = || Silence { requests: 0, next_log: Deadline::after(Duration::ZERO) };
+        let fresh = || Silence {
+            requests: 0,
+            next_log: Deadline::after(Duration::ZERO),
+            next_client: Deadline::after(CLIENT_PATIENCE),
+        };
         let silent = self.silent.get_or_insert_with(fresh);
         silent.requests += 1;
         if silent.next_log.is_over() {
@@ -300,6 +311,22 @@ impl Worker {
                  unknown: {}",
                 error.report()
             );
+        }
+    }
+
+    /// Lets another client ask where this one has answered nothing for long. librdkafka 2.12.1 was seen to take all brokers
+    /// for down, minutes after a broker that had frozen was there again, while new clients of the same process had their
+    /// answers at once.
+    fn replace_silent_client(&mut self) {
+        let Some(silent) = &mut self.silent else { return };
+        if !silent.next_client.is_over() {
+            return;
+        }
+        silent.next_client = Deadline::after(CLIENT_PATIENCE);
+        match self.watch.kafka.query_client(CLIENT) {
+            Ok(client) => drop_elsewhere(mem::replace(&mut self.client, client)),
+            // The one that there is asks on.
+            Err(error) => warn!("make another client to ask Kafka for offsets: {}", error.report()),
         }
     }
 }

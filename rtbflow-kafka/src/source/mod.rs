@@ -18,5 +18,8 @@ pub(crate) mod truncation;
 pub(crate) mod watchdog;
 
 #[cfg(test)]
+#[path = "../../tests/within/silent_client.rs"]
+mod silent_client;
+#[cfg(test)]
 #[path = "../../tests/within/stalled_reader.rs"]
 mod stalled_reader;

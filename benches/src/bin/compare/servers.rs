@@ -72,6 +72,8 @@ impl Servers {
         if let Some(last) = number.checked_sub(1) {
             self.sql(&self.postgres, &format!("drop database if exists turn_{last} with (force)"))?;
         }
+        // One of an earlier comparison, on servers that stay up.
+        self.sql(&self.postgres, &format!("drop database if exists {name} with (force)"))?;
         self.sql(&self.postgres, &format!("create database {name}"))?;
         let server = Path::new(&self.postgres).parent().and_then(Path::to_str);
         let postgres = format!("{}/{name}", server.ok_or("read the address of Postgres")?);

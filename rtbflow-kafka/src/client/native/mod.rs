@@ -1,4 +1,5 @@
-//! The native calls that rdkafka has no face for: a queue for each partition, read in batches.
+//! The native calls that rdkafka has no face for: a queue for each partition, read in batches, and one
+//! for a producer's reports.
 //!
 //! This folder is the only one with `unsafe` code. Everything rests on three facts of librdkafka: a client
 //! may be used from any thread, and so may a message; queues and messages must be destroyed before their
@@ -10,8 +11,10 @@ mod describe;
 mod leader_epoch;
 mod message;
 mod queue;
+mod reports;
 
 pub(crate) use describe::{TopicDescription, describe};
 pub(crate) use leader_epoch::{leader_epoch_of, set_leader_epoch};
 pub(crate) use message::PartitionFailure;
 pub(crate) use queue::{OffsetRange, Queue, Taken};
+pub(crate) use reports::Reports;

@@ -154,8 +154,8 @@ impl Drop for Queue {
 }
 
 /// Called by librdkafka, on a thread of its own, when a queue is no longer empty.
-unsafe extern "C" fn wake(_: *mut sys::rd_kafka_t, reader: *mut c_void) {
-    // SAFETY: the address is that of the `Thread` that the queue owns; see `Queue::new` and `drop`.
+pub(super) unsafe extern "C" fn wake(_: *mut sys::rd_kafka_t, reader: *mut c_void) {
+    // SAFETY: the address is that of the `Thread` that a `Queue` or a `Reports` owns; see their `new` and `drop`.
     let reader = unsafe { &*reader.cast::<Thread>() };
     reader.unpark();
 }
