@@ -214,6 +214,7 @@ impl KafkaAnchor {
             let target = inner.target(&clients, (&job, task), times);
             let done = call(&mut session, &target, Deadline::after(longest));
             session.used = Moment::now();
+            inner.note_outcome(&clients, done.as_ref().err());
             done
         })
         .await
@@ -232,7 +233,9 @@ impl KafkaAnchor {
         blocking(&attempt, longest + GRACE, move || {
             let clients = inner.offset_clients()?;
             let target = inner.target(&clients, (&job, Task { number: 0, of: 1 }), 1);
-            call(&target, Deadline::after(longest))
+            let done = call(&target, Deadline::after(longest));
+            inner.note_outcome(&clients, done.as_ref().err());
+            done
         })
         .await
     }
@@ -284,6 +287,14 @@ impl Shared {
             Some(clients) => Arc::clone(clients),
             None => Arc::clone(clients.insert(Arc::new(OffsetClients::new(&self.kafka)?))),
         })
+    }
+
+    /// Discards the clients that ask for offsets where a call has failed: they may have lost their brokers for good.
+    fn note_outcome(&self, used: &Arc<OffsetClients>, error: Option<&Error>) {
+        if error.is_some_and(Error::is_transient) {
+            let mut clients = self.offset_clients.lock().unwrap_or_else(PoisonError::into_inner);
+            drop_elsewhere(clients.take_if(|clients| Arc::ptr_eq(clients, used)));
+        }
     }
 
     /// Gives back the clients that nobody has used for a while. A task without a producer is still the owner's: what

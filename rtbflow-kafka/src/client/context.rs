@@ -75,6 +75,7 @@ pub(crate) struct Callbacks {
     outages: Arc<Outages>,
     /// Set before the consumer is dropped: rebalances are then answered at once.
     closing: AtomicBool,
+    all_down: AtomicBool,
 }
 
 impl fmt::Debug for Callbacks {
@@ -98,6 +99,7 @@ impl Callbacks {
             debugs,
             outages,
             closing: AtomicBool::new(false),
+            all_down: AtomicBool::new(false),
         }
     }
 
@@ -118,6 +120,11 @@ impl Callbacks {
     /// The rebalance that came, if one did.
     pub(crate) fn take_rebalance(&self) -> Option<Rebalance> {
         self.rebalance.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the client had lost all its brokers at some time since this was called last.
+    pub(crate) fn take_all_down(&self) -> bool {
+        self.all_down.swap(false, Ordering::Relaxed)
     }
 
     /// The last error that librdkafka reported, in its own words.
@@ -205,6 +212,7 @@ impl ClientContext for Callbacks {
         };
         if AWAY.contains(&code) {
             self.log_away(code, &reason);
+            self.all_down.fetch_or(code == RDKafkaErrorCode::AllBrokersDown, Ordering::Relaxed);
         } else if reason.contains(TIMEOUT_TOO_LONG) {
             debug!(client, "Kafka: {code}: {reason}");
         } else {
