@@ -13,6 +13,7 @@ use crate::position::Task;
 use crate::record::{Origin, Partition, Topic};
 use crate::source::{Batch, Content, Incoming};
 use crate::testing::sim::Chance;
+use crate::testing::sim::topic_id::id_of;
 use crate::time::Timestamp;
 
 /// Topics in memory: the same for all instances of a simulation. Clones share them.
@@ -71,8 +72,7 @@ impl<T: Clone + Send + Sync + 'static> SimLog<T> {
         partitions: Vec<(i64, Vec<(i64, i32)>, Vec<Incoming<T>>)>,
     ) -> Self {
         let topic = Topic::new(topic);
-        let id = topic.name().bytes().fold(1, |id: u128, byte| id * 257 + u128::from(byte));
-        let topic_id = TopicId::new(id);
+        let topic_id = id_of(topic.name());
         let lane = |(number, (end, terms, records))| {
             let partition = Partition::new(topic, number);
             SimPartition { partition, topic_id, records, end, terms }

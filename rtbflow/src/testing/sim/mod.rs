@@ -40,6 +40,7 @@ mod server;
 mod simulation;
 mod source;
 mod steps;
+mod topic_id;
 mod truth;
 mod wall_clock;
 mod world;
