@@ -12,6 +12,7 @@ pub(crate) mod range;
 pub(crate) mod read_again;
 pub(crate) mod reader;
 pub(crate) mod rebalance;
+pub(crate) mod rejoin;
 pub(crate) mod topic;
 pub(crate) mod topic_watch;
 pub(crate) mod truncation;

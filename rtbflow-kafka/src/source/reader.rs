@@ -29,7 +29,6 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::client::context::{Callbacks, Rebalance};
-use crate::client::deadline::Deadline;
 use crate::client::failure::{failure, kind};
 use crate::client::offsets::{Offsets, positions};
 use crate::client::option::Secrets;
@@ -39,6 +38,7 @@ use crate::source::mailbox::{ReaderMailbox, TopicChange};
 use crate::source::offset_commit::OffsetCommit;
 use crate::source::partition_reader::Served;
 use crate::source::range::made_anew;
+use crate::source::rejoin::{self, Rejoin};
 
 /// The longest sleep: what a lost wake-up costs.
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_millis(20);
@@ -67,9 +67,6 @@ pub(crate) struct ReaderSetup {
 
 pub(crate) type Event = Result<SourceEvent<RawBatch>>;
 
-/// How long a client that has lost all its brokers may be without an assignment before it is replaced.
-const REJOIN_PATIENCE: Duration = Duration::from_secs(10);
-
 /// The state of the reading thread.
 pub(crate) struct ReaderThread {
     pub(super) consumer: Arc<BaseConsumer<Callbacks>>,
@@ -82,10 +79,7 @@ pub(crate) struct ReaderThread {
     pub(super) offset_commit: OffsetCommit,
     /// How often the client has found a topic with another id, as of the last check that was asked for.
     new_topic_ids: u64,
-    /// Whether the client has lost all its brokers since it was assigned something.
-    pub(super) lost_brokers: bool,
-    /// By when it has to be assigned something then.
-    rejoin_by: Option<Deadline>,
+    pub(super) rejoin: Rejoin,
 }
 
 /// Why the thread ends.
@@ -122,8 +116,7 @@ impl ReaderThread {
             assigned,
             offset_commit,
             new_topic_ids: 0,
-            lost_brokers: false,
-            rejoin_by: None,
+            rejoin: Rejoin::within(rejoin::PATIENCE),
         }
     }
 
@@ -170,25 +163,18 @@ impl ReaderThread {
         Ok(())
     }
 
-    /// librdkafka 2.12.1 forgets all its brokers where one answers that there are none, as one does that was frozen and is
-    /// not taken in again yet. A client that has no task then gets none any more: another one takes its place.
+    /// Ends where the client does not come back to its group: another one takes its place.
     fn check_brokers(&mut self) -> Result<()> {
-        if self.consumer.context().take_all_down() {
-            (self.lost_brokers, self.rejoin_by) = (true, None);
+        let all_down = self.consumer.context().take_all_down();
+        match self.rejoin.has_failed(all_down, self.assigned.is_some()) {
+            false => Ok(()),
+            true => Err(Error::transient(format!(
+                "read Kafka as a member of the group {}: the client has lost its brokers, and was assigned nothing for \
+                 {:?}; the source is opened again",
+                self.plan.job,
+                rejoin::PATIENCE
+            ))),
         }
-        if self.assigned.is_some() || !self.lost_brokers {
-            self.rejoin_by = None;
-            return Ok(());
-        }
-        let by = self.rejoin_by.get_or_insert_with(|| Deadline::after(REJOIN_PATIENCE));
-        if !by.is_over() {
-            return Ok(());
-        }
-        Err(Error::transient(format!(
-            "read Kafka as a member of the group {}: the client has lost its brokers, and was assigned nothing for \
-             {REJOIN_PATIENCE:?}; the source is opened again",
-            self.plan.job
-        )))
     }
 
     /// Whether the topics are known to be those of the positions. What comes after the client has found one with

@@ -42,7 +42,7 @@ impl ReaderThread {
         info!(tasks = ?assigned.tasks.iter().map(|task| task.number).collect::<Vec<_>>(),
             of = self.plan.layout.tasks(), "the group gives these tasks to this instance");
         self.assigned = Some(assigned);
-        self.lost_brokers = false;
+        self.rejoin.note_assigned();
         let mailbox = Arc::clone(&self.mailbox);
         let assignment = Assignment::new(inputs, move |positions| {
             mailbox.update(|slots| slots.begin = Some(Begin { generation, positions }));
