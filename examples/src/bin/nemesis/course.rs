@@ -31,6 +31,8 @@ use crate::watch::{OPENINGS, Watch};
 use crate::{Fallible, report, say};
 
 const LONGEST_START: Duration = Duration::from_secs(120);
+/// How long one request to a broker may take.
+const REQUEST: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(200);
 /// Between two faults all is well for a moment.
 const CALM: Duration = Duration::from_millis(1_500);
@@ -255,8 +257,18 @@ async fn make_topics(brokers: &str) -> Fallible {
     let letters = SystemTopic::ALL.map(|topic| format!("{}.dead-letter", topic.name()));
     let names = SystemTopic::ALL.map(SystemTopic::name);
     let all: Vec<&str> = names.into_iter().chain(letters.iter().map(String::as_str)).collect();
-    let options = AdminOptions::new().operation_timeout(Some(LONGEST_START));
-    for answer in admin.delete_topics(&all, &options).await? {
+    let options =
+        AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST));
+    let deadline = Instant::now() + LONGEST_START;
+    let answers = loop {
+        match admin.delete_topics(&all, &options).await {
+            Ok(answers) => break answers,
+            // One that was just in trouble may take its time, and may have done it.
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => sleep(POLL).await,
+        }
+    };
+    for answer in answers {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
             Err((topic, error)) => return Err(format!("delete {topic}: {error}").into()),
