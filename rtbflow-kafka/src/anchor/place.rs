@@ -321,3 +321,24 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_ask_for_offsets_are_replaced_where_a_call_has_failed() {
+        // Nobody listens there; clients are made all the same.
+        let shared = Kafka::new("127.0.0.1:1").anchor().inner;
+        let first = shared.offset_clients().unwrap();
+        shared.note_outcome(&first, None);
+        shared.note_outcome(&first, Some(&Error::config("no right to it")));
+        assert!(Arc::ptr_eq(&first, &shared.offset_clients().unwrap()));
+        shared.note_outcome(&first, Some(&Error::transient("no answer")));
+        let second = shared.offset_clients().unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Another call that failed by the same ones does not take the new ones away.
+        shared.note_outcome(&first, Some(&Error::transient("no answer")));
+        assert!(Arc::ptr_eq(&second, &shared.offset_clients().unwrap()));
+    }
+}

@@ -260,3 +260,19 @@ impl DeadLetters for DeadLetterTopic {
         Box::pin(self.deliver_all(job, letters))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_that_got_nothing_through_is_replaced_and_one_that_was_refused_something_is_not() {
+        // Nobody listens there; a client is made all the same.
+        let letters = Kafka::new("127.0.0.1:1").dead_letters();
+        let first = letters.producer().unwrap();
+        letters.note_outcome(&first, Some(&Error::permanent("too large")), false, false);
+        assert!(Arc::ptr_eq(&first, &letters.producer().unwrap()));
+        letters.note_outcome(&first, Some(&Error::transient("not acknowledged")), false, false);
+        assert!(!Arc::ptr_eq(&first, &letters.producer().unwrap()));
+    }
+}
