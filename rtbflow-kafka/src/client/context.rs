@@ -75,6 +75,7 @@ pub(crate) struct Callbacks {
     outages: Arc<Outages>,
     /// Set before the consumer is dropped: rebalances are then answered at once.
     closing: AtomicBool,
+    /// Set when the client has lost all its brokers.
     all_down: AtomicBool,
 }
 

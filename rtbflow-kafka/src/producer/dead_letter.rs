@@ -193,7 +193,7 @@ impl DeadLetterTopic {
             self.patience.lengthen();
         }
         // A new one waits longer for each letter, too. An idempotent producer that has lost count can never write
-        // again, and one that has got nothing through for minutes may have lost its brokers for good.
+        // again, and one whose call has failed may have lost its brokers for good.
         if error.is_transient() || is_fatal {
             self.slot().take_if(|kept| Arc::ptr_eq(kept, producer));
         }

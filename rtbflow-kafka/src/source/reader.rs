@@ -79,6 +79,7 @@ pub(crate) struct ReaderThread {
     pub(super) offset_commit: OffsetCommit,
     /// How often the client has found a topic with another id, as of the last check that was asked for.
     new_topic_ids: u64,
+    /// Whether the client comes back to its group.
     pub(super) rejoin: Rejoin,
 }
 

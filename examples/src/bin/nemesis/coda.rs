@@ -117,6 +117,8 @@ impl Coda<'_> {
         while instance.said("assigned job=") == 0 && Instant::now() < deadline {
             sleep(POLL).await;
         }
+        // Long enough that something was taken, which an end in order commits: nothing shows from outside that it was. If it
+        // is not, what follows finds nothing to refuse, and says so.
         sleep(10 * POLL).await;
         instance.process.stop("TERM", LONGEST_STOP).await;
         Ok(())

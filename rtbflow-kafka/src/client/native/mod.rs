@@ -1,7 +1,7 @@
 //! The native calls that rdkafka has no face for: a queue for each partition, read in batches, and one
 //! for a producer's reports.
 //!
-//! This folder is the only one with `unsafe` code. Everything rests on three facts of librdkafka: a client
+//! This folder is the only one of the libraries with `unsafe` code. Everything rests on three facts of librdkafka: a client
 //! may be used from any thread, and so may a message; queues and messages must be destroyed before their
 //! client, which [`Queue`] and the batches that come out of it see to by holding the consumer; and a message is ours
 //! from the moment a batch call returns it until it is destroyed.

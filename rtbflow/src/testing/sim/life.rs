@@ -30,6 +30,11 @@ enum State {
 }
 
 impl Life {
+    /// What an instance is called in all its lives.
+    pub(crate) fn of_instance(number: u32) -> String {
+        format!("instance {number}")
+    }
+
     pub(crate) fn new(name: String, chance: &Chance) -> Self {
         let state = Arc::new(watch::Sender::new(State::Running));
         Self { name: name.into(), chance: chance.clone(), state, prepared: Arc::default() }

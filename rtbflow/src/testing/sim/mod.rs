@@ -27,6 +27,7 @@
 mod any_anchor;
 mod broker;
 mod chance;
+mod expected;
 mod failure;
 mod fault;
 mod group;

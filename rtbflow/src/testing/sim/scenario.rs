@@ -140,3 +140,6 @@ impl Conditions {
         }
     }
 }
+
+/// What the place of a scenario holds.
+pub(super) type Row<S> = <<S as Scenario>::Store as Store>::Row;

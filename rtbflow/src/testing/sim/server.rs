@@ -130,8 +130,12 @@ impl Server {
         }
     }
 
-    /// Whether an instance has ended since it had no right.
-    pub(crate) fn has_refused(error: &Error) -> bool {
-        error.report().contains(NO_RIGHT)
+    /// Whether a life may end so: what is wrong for good has no place in a simulation, but for a right that is missing.
+    pub(crate) fn may_end(life: &str, error: &Error) -> std::result::Result<(), String> {
+        let is_wrong = matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent);
+        if is_wrong && !error.report().contains(NO_RIGHT) {
+            return Err(format!("{life} ended with {}", error.report()));
+        }
+        Ok(())
     }
 }

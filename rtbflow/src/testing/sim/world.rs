@@ -1,6 +1,6 @@
 //! A log, a group and a place, and the instances that come and go over them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures::future::{join_all, join3};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::job::Report;
 use crate::position::Position;
 use crate::record::Partition;
 use crate::testing::TokioClock;
 use crate::testing::sim::broker::Broker;
 use crate::testing::sim::chance::Chance;
+use crate::testing::sim::expected::{Expected, counts};
 use crate::testing::sim::failure::difference;
 use crate::testing::sim::fault::FaultKind;
 use crate::testing::sim::group::Group;
@@ -23,11 +24,11 @@ use crate::testing::sim::invariants::Invariants;
 use crate::testing::sim::life::Life;
 use crate::testing::sim::log::SimLog;
 use crate::testing::sim::place::{Letter, Letters, SimDeadLetters, SimPlace, Store};
-use crate::testing::sim::scenario::{Conditions, Instance, Scenario};
+use crate::testing::sim::scenario::{Conditions, Instance, Row, Scenario};
 use crate::testing::sim::server::Server;
 use crate::testing::sim::source::SimSource;
 use crate::testing::sim::steps::{Accounts, Steps, accounted};
-use crate::testing::sim::truth::{Ended, Seen, Truth};
+use crate::testing::sim::truth::{Seen, Truth};
 use crate::testing::sim::wall_clock::WallClock;
 use crate::time::Timestamp;
 
@@ -47,9 +48,9 @@ pub(super) async fn simulate<S: Scenario>(
 ) -> Result<(), String> {
     let log = scenario.log(&Chance::calm(seed).untold());
     let mut expected =
-        Expected::of(scenario, log.generation(usize::from(log.is_made_anew())), seed).await?;
+        undisturbed(scenario, log.generation(usize::from(log.is_made_anew())), seed).await?;
     if log.is_made_anew() {
-        expected.may_come_of(Expected::of(scenario, log.generation(0), seed).await?);
+        expected.may_come_of(undisturbed(scenario, log.generation(0), seed).await?);
     }
     let world = World::new(scenario, log, chance);
     world.watch(&expected);
@@ -59,73 +60,32 @@ pub(super) async fn simulate<S: Scenario>(
     world.compare(&expected)
 }
 
-/// What an uninterrupted run makes.
-struct Expected<R> {
-    /// In order.
-    rows: Vec<R>,
-    /// Rows and dead letters of a log that is gone, which may have come before.
-    gone: BTreeMap<R, u64>,
-    gone_letters: BTreeSet<Letter>,
-    letters: BTreeSet<Letter>,
-    offsets: BTreeMap<Partition, i64>,
-    /// How records end; `None` where nobody knows.
-    ended: Option<Ended>,
-}
-
-impl<R: Ord + Clone> Expected<R> {
-    async fn of<S>(scenario: &S, log: &SimLog<S::Value>, seed: u64) -> Result<Self, String>
-    where
-        S: Scenario<Store: Store<Row = R>>,
-    {
-        let calm = World::new(scenario, log.clone(), &Chance::calm(seed).untold());
-        let report = calm.finish().await?;
-        let ended = calm.truth.ended();
-        let records_in = usize::try_from(report.records_in());
-        if records_in != Ok(log.len()) || report.pending != 0 {
-            return Err(format!("{} records, but accounted for: {report:?}", log.len()));
-        }
-        if ended.records != report.records_in() {
-            return Err(format!("{ended:?} in the place, but {report:?}"));
-        }
-        let letters = calm.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, count)) = letters.iter().find(|(_, count)| **count != 1) {
-            return Err(format!("{at:?} is {count} dead letters, though nothing went wrong"));
-        }
-        let offsets = calm.offsets_at_end(log)?;
-        let mut rows = calm.store.rows();
-        rows.sort_unstable();
-        let (gone, gone_letters) = Default::default();
-        let letters = letters.into_keys().collect();
-        Ok(Self { rows, gone, gone_letters, letters, offsets, ended: Some(ended) })
+/// What an uninterrupted run makes of a log.
+async fn undisturbed<S: Scenario>(
+    scenario: &S,
+    log: &SimLog<S::Value>,
+    seed: u64,
+) -> Result<Expected<Row<S>>, String> {
+    let calm = World::new(scenario, log.clone(), &Chance::calm(seed).untold());
+    let report = calm.finish().await?;
+    let ended = calm.truth.ended();
+    let records_in = usize::try_from(report.records_in());
+    if records_in != Ok(log.len()) || report.pending != 0 {
+        return Err(format!("{} records, but accounted for: {report:?}", log.len()));
     }
-
-    /// What was read of another log before this one stays.
-    fn may_come_of(&mut self, other: Self) {
-        self.gone = counts(&other.rows);
-        self.gone_letters = other.letters;
-        self.ended = None;
+    if ended.records != report.records_in() {
+        return Err(format!("{ended:?} in the place, but {report:?}"));
     }
-
-    /// Leaves out what has come of a log that is gone.
-    fn without_gone(&self, mut rows: Vec<R>) -> Vec<R> {
-        let mut gone = self.gone.clone();
-        rows.retain(|row| match gone.get_mut(row) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                false
-            }
-            _ => true,
-        });
-        rows
+    let letters = calm.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((at, count)) = letters.iter().find(|(_, count)| **count != 1) {
+        return Err(format!("{at:?} is {count} dead letters, though nothing went wrong"));
     }
-}
-
-fn counts<R: Ord + Clone>(rows: &[R]) -> BTreeMap<R, u64> {
-    let mut counts = BTreeMap::new();
-    for row in rows {
-        *counts.entry(row.clone()).or_default() += 1;
-    }
-    counts
+    let offsets = calm.offsets_at_end(log)?;
+    let mut rows = calm.store.rows();
+    rows.sort_unstable();
+    let (gone, gone_letters) = Default::default();
+    let letters = letters.into_keys().collect();
+    Ok(Expected { rows, gone, gone_letters, letters, offsets, ended: Some(ended) })
 }
 
 /// A log, a group and a place, and what becomes of them.
@@ -233,7 +193,7 @@ impl<'a, S: Scenario> World<'a, S> {
     async fn storm(&self, expected: &Expected<Row<S>>) -> Result<(), String> {
         let least = *self.scenario.instances().start();
         let takes_part = |number: &u32| {
-            let (name, what) = (instance_name(*number), "from the beginning");
+            let (name, what) = (Life::of_instance(*number), "from the beginning");
             *number < least
                 || self.chance.strikes_one_in(2, FaultKind::Instance, &name, what).is_some()
         };
@@ -396,7 +356,7 @@ impl<'a, S: Scenario> World<'a, S> {
 
     /// One instance after another, of the same number.
     async fn lives(&self, number: u32, end: Instant) -> Result<(), String> {
-        let (name, what) = (instance_name(number), "at the end of the storm");
+        let (name, what) = (Life::of_instance(number), "at the end of the storm");
         let dies_at_the_end =
             self.chance.strikes_one_in(2, FaultKind::Crash, &name, what).is_some();
         for life in 0.. {
@@ -419,7 +379,7 @@ impl<'a, S: Scenario> World<'a, S> {
             let failed = matches!(answer, Some(Err(_)));
             if let Some(answer) = answer {
                 self.chance.report(|| format!("{} ends: {answer:?}", life.name));
-                answer.map(drop).or_else(|error| may_end_with(&life, &error))?;
+                answer.map(drop).or_else(|error| Server::may_end(&life.name, &error))?;
             }
             if !failed && Instant::now() >= end {
                 break;
@@ -487,20 +447,4 @@ impl<'a, S: Scenario> World<'a, S> {
             false => Err(format!("{said} records are accounted for, but {applied} were applied")),
         }
     }
-}
-
-/// What the place of a scenario holds.
-type Row<S> = <<S as Scenario>::Store as Store>::Row;
-
-fn instance_name(number: u32) -> String {
-    format!("instance {number}")
-}
-
-/// Whether a life may end so: what is wrong for good has no place in a simulation.
-fn may_end_with(life: &Life, error: &Error) -> Result<(), String> {
-    let is_wrong = matches!(error.kind(), ErrorKind::Config | ErrorKind::Permanent);
-    if is_wrong && !Server::has_refused(error) {
-        return Err(format!("{} ended with {}", life.name, error.report()));
-    }
-    Ok(())
 }
