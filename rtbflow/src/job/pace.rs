@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a row is taken to last before anything was measured: the first commits, of all tasks together, have as
-/// many rows as fit into the place's time. They double from commit to commit while commits are quick, so that a fast
-/// place is at its full size after some seven of them, and a slow one is never asked for what it cannot do in its
-/// time.
+/// many rows as fit into the place's time. They grow to what fits by how long commits take, so that a fast place is at
+/// its full size after some three of them, and a slow one is never asked for what it cannot do in its time.
 const FIRST_ROW: Duration = Duration::from_micros(250);
 /// Rows that a commit may grow to.
 const MOST_ROWS: usize = 1 << 20;
-/// A single slow commit shrinks those that follow to no less than this part.
-const SMALLEST_STEP: usize = 8;
+/// A single slow commit shrinks those that follow to no less than this part, and a quick one lets them grow to no more
+/// than as many times.
+const LARGEST_STEP: usize = 8;
 /// Commits that are remembered, to tell what a row takes from what any commit takes.
 const REMEMBERED: usize = 8;
 
@@ -95,19 +95,21 @@ impl Pace {
         (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
     }
 
-    /// This many rows were committed within this time. Only what the rows took counts: a place that is far
-    /// away, and answers nothing sooner, would else be given ever less.
-    pub(crate) fn committed(&self, rows: usize, took: Duration) {
+    /// This many rows were committed within this time, and one epoch had so many of them. Only what the rows took
+    /// counts: a place that is far away, and answers nothing sooner, would else be given ever less.
+    pub(crate) fn committed(&self, rows: usize, of_one: usize, took: Duration) {
         let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
         let took = took.saturating_sub(fixed);
         let (bound, aim) = (self.0.rows.load(Ordering::Relaxed), self.0.aim);
+        // What would have fitted, were the time proportional to the rows.
+        let fits = rows as u128 * aim.as_nanos() / took.as_nanos().max(1);
+        let fits = usize::try_from(fits).unwrap_or(MOST_ROWS);
         if took > aim {
-            // What would have fitted, were the time proportional to the rows.
-            let (rows, took, aim) = (rows as u128, took.as_nanos(), aim.as_nanos());
-            let fits = usize::try_from(rows * aim / took.max(1)).unwrap_or(MOST_ROWS);
-            self.set(fits.max(bound / SMALLEST_STEP).min(bound));
-        } else if took * 2 <= aim && rows * 2 >= bound {
-            self.set(bound * 2);
+            self.set(fits.max(bound / LARGEST_STEP).min(bound));
+        } else if fits / 2 >= bound && of_one * 2 >= self.rows() {
+            // It was the bound that made an epoch no larger. Whether those of all tasks were there does not matter:
+            // where they come one by one none of them would ever grow.
+            self.set(fits.min(bound * LARGEST_STEP));
         }
     }
 
@@ -135,7 +137,7 @@ mod tests {
             let rows = pace.rows();
             let took = a_row * u32::try_from(rows).unwrap();
             longest = longest.max(took);
-            pace.committed(rows, took);
+            pace.committed(rows, rows, took);
         }
         (pace.rows(), longest)
     }
@@ -168,12 +170,12 @@ mod tests {
             let pace = Pace::new(AIM);
             let took = |rows: usize| far + a_row * u32::try_from(rows).unwrap();
             // What begins with a line that is suddenly long is no exception.
-            pace.committed(pace.rows(), AIM / 3);
+            pace.committed(pace.rows(), pace.rows(), AIM / 3);
             let mut sizes = Vec::new();
             for _ in 0..40 {
                 let rows = pace.rows();
                 sizes.push(rows);
-                pace.committed(rows, took(rows));
+                pace.committed(rows, rows, took(rows));
             }
             let fits = usize::try_from(AIM.as_nanos() / a_row.as_nanos()).unwrap();
             let settled = &sizes[30..];
@@ -186,12 +188,34 @@ mod tests {
         let pace = Pace::new(AIM);
         pace.share(4);
         let before = pace.rows();
-        pace.committed(10, AIM * 8);
-        assert_eq!(pace.rows(), before / SMALLEST_STEP);
+        pace.committed(10, 10, AIM * 8);
+        assert_eq!(pace.rows(), before / LARGEST_STEP);
         for _ in 0..3 {
-            pace.committed(pace.rows() * 4, AIM / 10);
+            pace.committed(pace.rows() * 4, pace.rows(), AIM / 10);
         }
         assert!(pace.rows() >= before * 9 / 10, "{} of {before}", pace.rows());
+    }
+
+    #[test]
+    fn epochs_that_are_committed_one_by_one_grow_as_well() {
+        let pace = Pace::new(AIM);
+        pace.share(8);
+        for _ in 0..4 {
+            pace.committed(pace.rows(), pace.rows(), Duration::from_micros(200));
+        }
+        assert!(pace.rows() > 20_000, "{}", pace.rows());
+    }
+
+    #[test]
+    fn a_quick_commit_of_what_is_not_full_says_nothing() {
+        let pace = Pace::new(AIM);
+        pace.share(8);
+        let before = pace.rows();
+        for _ in 0..100 {
+            // All of them together have many, and none has as many as it may.
+            pace.committed(before * 3, before * 3 / 8, Duration::from_micros(200));
+        }
+        assert_eq!(pace.rows(), before);
     }
 
     #[test]

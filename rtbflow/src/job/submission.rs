@@ -50,10 +50,12 @@ impl Group {
 
     /// What the place has to write, in rows; a change of state counts as one.
     pub(super) fn rows(&self) -> usize {
-        let rows = |epoch: &Epoch| {
-            epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() + epoch.chunks.len()
-        };
-        self.epochs.iter().map(rows).sum()
+        self.epochs.iter().map(rows_of).sum()
+    }
+
+    /// The same of the epoch that has the most.
+    pub(super) fn most_rows(&self) -> usize {
+        self.epochs.iter().map(rows_of).max().unwrap_or(0)
     }
 
     /// The second half of the epochs, as a group of its own; none of a single epoch.
@@ -74,6 +76,10 @@ impl Group {
             std::mem::take(&mut self.epochs).into_iter().zip(std::mem::take(&mut self.waiting));
         (self.epochs, self.waiting) = all.filter(|(_, (verdict, _))| !verdict.is_closed()).unzip();
     }
+}
+
+fn rows_of(epoch: &Epoch) -> usize {
+    epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() + epoch.chunks.len()
 }
 
 /// The first epoch of each task that has none under way, at most this many; the tasks are under way then. A

@@ -182,7 +182,7 @@ impl<A: Anchor> Committer<A> {
     ) -> Result<()> {
         self.passed(&mut group);
         self.measures.group(took);
-        self.pace.committed(group.rows(), took);
+        self.pace.committed(group.rows(), group.most_rows(), took);
         // The tasks first: they go on while the place does what is left to be done.
         self.acknowledge(group, verdicts)?;
         self.follow_up().await
