@@ -14,6 +14,7 @@
 mod backoff;
 mod claiming;
 mod committer;
+mod cutting;
 mod drawing;
 mod health;
 mod intake;
@@ -24,6 +25,7 @@ mod pace;
 pub(crate) mod refusing;
 mod renaming;
 mod report;
+mod room;
 mod run;
 mod running;
 mod settings;

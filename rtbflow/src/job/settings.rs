@@ -20,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) most: Most,
     pub(crate) most_records: u64,
     pub(crate) most_rows: usize,
+    /// Of batches that are held, by all tasks together.
     pub(crate) most_bytes: usize,
 }
 
@@ -63,7 +64,7 @@ impl Default for Settings {
             most: Most::default(),
             most_records: 50_000,
             most_rows: 10_000,
-            most_bytes: 16 << 20,
+            most_bytes: 64 << 20,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::job::lookout::{Owned, look_out};
 use crate::job::measures::CommitMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
+use crate::job::room::Room;
 use crate::job::submission::Submission;
 use crate::job::{Job, Setup};
 use crate::position::Task;
@@ -57,6 +58,7 @@ pub(crate) struct Running<S: Source, A, P> {
     committer: JoinSet<Result<()>>,
     commits: mpsc::Sender<Submission>,
     pace: Pace,
+    room: Room,
     tasks: BTreeMap<Task, Handle>,
     ended: JoinSet<Result<()>>,
     /// Tasks that ended while another was waited for.
@@ -101,6 +103,7 @@ where
         let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
         let committed = Committed::default();
         let (pace, owned) = (Pace::new(job.anchor.aim()), Owned::default());
+        let room = Room::new(job.setup.settings.most_bytes);
         let mut committer = JoinSet::new();
         committer
             .spawn(Self::committer(&job, &account, (&committed, &owned), &pace).run(submissions));
@@ -117,6 +120,7 @@ where
             committer,
             commits,
             pace,
+            room,
             tasks: BTreeMap::new(),
             ended: JoinSet::new(),
             backlog: VecDeque::new(),

@@ -36,7 +36,7 @@ impl<B: Batch> TaskLoop<B> {
         }
         // Before batches are released: those that end with this epoch are among them.
         let originals = self.inputs.iter().flat_map(TaskPartition::originals).collect();
-        self.release(&standings);
+        let released = self.release(&standings);
         let advances = self.advances(&standings);
         // An epoch that changes nothing would cost a commit for nothing: the next one goes on from the same positions.
         if records_in == 0 && is_idle(&gathered) && !advances.iter().any(has_moved) {
@@ -48,23 +48,27 @@ impl<B: Batch> TaskLoop<B> {
         let mut epoch = Epoch::new(self.task, advances, gathered);
         (epoch.originals, epoch.records_in, epoch.skipped) = (originals, records_in, skipped);
         epoch.cut_dead_letters();
+        // Behind the dead letters that were cut out of them.
+        self.work.held.send(epoch.keep_what_has_rows().unwrap_or(released));
         self.measures.epoch(&epoch, &standings, self.work.progress.watermark);
         // What is found while an epoch is built is found behind the last poll of the chain.
         spoiler().map_or(Ok(Some(epoch)), Err)
     }
 
     /// Drops the batches that were wholly taken before the barrier. One of which a part is still to be taken belongs
-    /// to this epoch and to the next.
-    fn release(&mut self, standings: &[Standing]) {
+    /// to this epoch and to the next. Returns their bytes.
+    fn release(&mut self, standings: &[Standing]) -> usize {
+        let mut released = 0;
         for (input, standing) in self.inputs.iter_mut().zip(standings) {
             while input.released < standing.consumed
                 && let Some(batch) = input.kept.pop_front()
             {
                 input.released += 1;
-                // What a batch says of its size is the source's word: it may say another when it is asked again.
-                self.work.kept_bytes = self.work.kept_bytes.saturating_sub(batch.bytes());
+                released += batch.bytes();
             }
         }
+        self.work.held.end(released);
+        released
     }
 
     /// From where to where each partition goes.

@@ -6,6 +6,7 @@
 
 mod barriers;
 mod building;
+mod held;
 mod restoring;
 mod work;
 
@@ -27,6 +28,7 @@ use crate::job::intake::{Arrival, IntakeMailbox};
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::Status;
+use crate::job::room::Room;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
 use crate::position::Task;
@@ -52,6 +54,7 @@ pub(crate) struct TaskLoop<B: Batch> {
     pub(crate) finish: Fuse<oneshot::Receiver<()>>,
     pub(crate) status: Arc<Status>,
     pub(crate) pace: Pace,
+    pub(crate) room: Room,
     pub(crate) measures: TaskMeasures,
     pub(crate) work: Work,
 }
@@ -111,7 +114,10 @@ impl<B: Batch> TaskLoop<B> {
     fn take_verdicts(&mut self, context: &mut Context<'_>) -> Result<()> {
         while let Poll::Ready(Some(verdict)) = self.work.in_flight.poll_next_unpin(context) {
             match verdict {
-                Ok(Verdict::Committed(_)) => self.measures.in_flight(self.work.in_flight.len()),
+                Ok(Verdict::Committed(_)) => {
+                    self.work.held.committed();
+                    self.measures.in_flight(self.work.in_flight.len());
+                }
                 Ok(Verdict::Fenced) => {
                     return Err(Error::fenced(format!(
                         "commit task {}: another instance has taken over its partitions; what was not \
@@ -143,12 +149,12 @@ impl<B: Batch> TaskLoop<B> {
     /// Whether the batches at hand are as large as they may be. Where nothing was taken of them, no
     /// barrier releases any: they wait for a partition that is behind, which must be read on.
     fn is_heavy(&self) -> bool {
-        self.work.kept_bytes >= self.settings.most_bytes
+        self.work.held.is_heavy(self.room.bytes())
     }
 
     /// Gives arrivals to the chain where it has room. Whether there were any.
     fn feed(&mut self, context: &mut Context<'_>) -> Result<bool> {
-        if self.work.ending || self.is_full() {
+        if self.work.ending || self.is_full() || self.work.held.is_full(self.room.bytes()) {
             return Ok(false);
         }
         let most = if self.is_heavy() { 1 } else { MOST_QUEUED };
@@ -172,7 +178,7 @@ impl<B: Batch> TaskLoop<B> {
             };
             let arrival = input.take(delivery, &*self.clock);
             if let Arrival::Batch(batch) = &arrival {
-                self.work.kept_bytes += batch.bytes();
+                self.work.held.take(batch.bytes());
             }
             shared.arrive(number, arrival)?;
             fed = true;

@@ -18,6 +18,7 @@ use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::Renames;
 use crate::job::report::Status;
+use crate::job::room::Room;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
 use crate::job::task::{TaskLoop, TaskPartition, Work};
@@ -83,6 +84,7 @@ impl Bench {
             finish: finished.fuse(),
             status: Arc::new(Status::default()),
             pace: Pace::new(Duration::from_millis(250)),
+            room: Room::new(32 << 20),
             measures: TaskMeasures::new(&job, TASK, partitions),
             work: Work::new(&Renames::default()),
         };
@@ -216,4 +218,16 @@ async fn a_task_that_has_to_end_does_not_wait_for_its_state() {
     let silent = Silent(place);
     let restored = timeout(SOON, run.restore(&JobName::new("test").unwrap(), &silent)).await;
     assert!(!restored.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_row_is_made_of_does_not_wait_for_the_place() {
+    let batches = (0..40).map(|n| Delivery::Batch(Written::from(n, [n]).of_bytes(1 << 20)));
+    let input = batches.chain([Delivery::Finished]).collect();
+    let (epochs, answer) = Bench::new(vec![input], None).epochs(|_| false).await;
+    answer.unwrap();
+    assert_eq!(taken(&epochs), 40);
+    // Half of the room, and the batch with which it was reached.
+    assert!(epochs.iter().all(|epoch| epoch.records_in <= 17), "{epochs:?}");
+    assert!(epochs.iter().all(|epoch| epoch.originals.is_empty()), "{epochs:?}");
 }
