@@ -34,6 +34,11 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 const CHECK_PAUSE: Duration = Duration::from_secs(2);
 /// A fetch ahead for one partition is never smaller.
 const LEAST_PREFETCH_BYTES: usize = 256 << 10;
+/// The least and the most that is fetched at once of a partition.
+const LEAST_FETCH_BYTES: usize = 64 << 10;
+const MOST_FETCH_BYTES: usize = 1 << 20;
+/// What a record takes that was fetched ahead, with what librdkafka keeps beside its bytes, which it does not count.
+const MESSAGE_BYTES: usize = 1 << 10;
 /// How often the ends are asked for at most, and at least.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,7 +64,6 @@ const OPTIONS: &[(&str, &str)] = &[
     ("?fetch.wait.max.ms", "10"),
     ("?fetch.queue.backoff.ms", "10"),
     ("?fetch.error.backoff.ms", "100"),
-    ("?queued.min.messages", "10000"),
 ];
 
 impl KafkaTopic {
@@ -267,7 +271,8 @@ impl KafkaTopic {
         partitions: usize,
     ) -> Result<Arc<BaseConsumer<context::Callbacks>>> {
         let share = (self.prefetch_bytes / partitions.max(1)).max(LEAST_PREFETCH_BYTES);
-        let (kbytes, fetch) = ((share / 1024).to_string(), share.min(1 << 20).to_string());
+        let (kbytes, fetch) = ((share / 1024).to_string(), fetch_bytes(share).to_string());
+        let messages = (share / MESSAGE_BYTES).to_string();
         let heartbeat = (self.session_timeout().as_millis() / 3).min(300).to_string();
         let mut own = vec![
             ("?client.id", context.job.as_str()),
@@ -275,6 +280,7 @@ impl KafkaTopic {
             ("?heartbeat.interval.ms", &heartbeat),
             ("?queued.max.messages.kbytes", &kbytes),
             ("?fetch.message.max.bytes", &fetch),
+            ("?queued.min.messages", &messages),
         ];
         own.extend_from_slice(OPTIONS);
         if let Some(instance) = &self.instance {
@@ -286,6 +292,12 @@ impl KafkaTopic {
         consumer.set_nonempty_callback(move || reader.unpark());
         Ok(Arc::new(consumer))
     }
+}
+
+/// How much is fetched at once of a partition that may fetch this much ahead. Small pieces: they come compressed, and
+/// what they are made of is in memory as a whole for as long as one record of it is.
+fn fetch_bytes(share: usize) -> usize {
+    (share / 8).clamp(LEAST_FETCH_BYTES, MOST_FETCH_BYTES)
 }
 
 /// Says once what cannot be noticed.
