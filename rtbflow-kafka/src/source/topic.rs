@@ -48,8 +48,8 @@ const PREFETCH_BYTES: usize = 16 << 20;
 /// share, or than one record batch); between the reading thread and each task there are two batches of
 /// about 1 MiB at most. A task that does not read holds up its own partitions only. Records are not copied:
 /// those in a task keep the responses in memory that they came in, until the epoch they belong to is
-/// complete; where more than one in four has a row, until it is committed. All tasks of an instance hold some
-/// 64 MiB at most, each 2 MiB in any case.
+/// complete; where more than one in 64 has a row, until it is committed. All tasks of an instance hold some
+/// 48 MiB at most, each 2 MiB in any case.
 ///
 /// # Errors
 /// A position that the log does not hold any more, or not yet, is an error with both offsets, and a topic that

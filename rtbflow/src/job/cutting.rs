@@ -7,8 +7,8 @@ use crate::epoch::Epoch;
 use crate::error::BadRecord;
 use crate::record::{Origin, Partition};
 
-/// Of so many records one at most has rows where they are cut out: to copy more costs more than to hold the batches.
-const FEW: u64 = 4;
+/// Where one record in this many has rows, or fewer, they are cut out: to copy more costs more than to hold the batches.
+const FEW: u64 = 64;
 /// What a record that was cut out takes beside its bytes.
 const BESIDE: usize = 128;
 
@@ -127,7 +127,7 @@ mod tests {
         Partition { topic: Topic::new("clicks"), number }
     }
 
-    /// An epoch that has read 100 records from 50 on, in batches of which the first was begun before, with two sinks
+    /// An epoch that has read 100 records or more from 50 on, in batches of which the first was begun before, with two sinks
     /// that both write the records at these offsets.
     fn epoch(offsets: &[i64]) -> Epoch {
         let from = Position { offset: Some(50), ..Position::default() };
@@ -139,7 +139,7 @@ mod tests {
         let rows: Vec<_> = offsets.iter().map(|offset| origin(*offset)).chain([None]).collect();
         let staged = || Staged::new(Place::new("test"), rows.len(), Rows(rows.clone()));
         epoch.staged = vec![staged(), staged()];
-        epoch.records_in = 100;
+        epoch.records_in = 25 * FEW;
         let batches = [40..80, 80..120, 120..160].map(Batch);
         epoch.originals =
             batches.map(|batch| (partition(0), Arc::new(batch) as Arc<dyn Originals>)).to_vec();

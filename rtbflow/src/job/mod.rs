@@ -12,6 +12,7 @@
 //! place, with a growing pause.
 
 mod backoff;
+mod batch_limit;
 mod claiming;
 mod committer;
 mod cutting;
@@ -25,7 +26,6 @@ mod pace;
 pub(crate) mod refusing;
 mod renaming;
 mod report;
-mod room;
 mod run;
 mod running;
 mod settings;

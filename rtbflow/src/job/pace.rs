@@ -27,6 +27,8 @@ struct Shared {
     aim: Duration,
     rows: AtomicUsize,
     tasks: AtomicUsize,
+    /// The epochs that were ready together of late, at most.
+    together: AtomicUsize,
     seen: Mutex<Seen>,
 }
 
@@ -36,6 +38,8 @@ struct Seen {
     commits: VecDeque<(usize, Duration)>,
     /// What a commit takes however small it is.
     fixed: Duration,
+    /// How many epochs were ready at each of the last turns to commit.
+    ready: VecDeque<usize>,
 }
 
 impl Seen {
@@ -81,7 +85,8 @@ impl Pace {
         // What leaves the type is more than the most, as below.
         let first = usize::try_from(aim.as_nanos() / FIRST_ROW.as_nanos()).unwrap_or(MOST_ROWS);
         let (rows, tasks) = (AtomicUsize::new(first.min(MOST_ROWS)), AtomicUsize::new(0));
-        Self(Arc::new(Shared { aim, rows, tasks, seen: Mutex::default() }))
+        let together = AtomicUsize::new(usize::MAX);
+        Self(Arc::new(Shared { aim, rows, tasks, together, seen: Mutex::default() }))
     }
 
     /// How many tasks share a commit.
@@ -89,13 +94,30 @@ impl Pace {
         self.0.tasks.store(tasks, Ordering::Relaxed);
     }
 
-    /// The most rows of one task's epoch; never 0.
-    pub(crate) fn rows(&self) -> usize {
-        let tasks = self.0.tasks.load(Ordering::Relaxed).max(1);
-        (self.0.rows.load(Ordering::Relaxed) / tasks).max(1)
+    /// The most rows of one commit; never 0.
+    pub(crate) fn of_all(&self) -> usize {
+        self.0.rows.load(Ordering::Relaxed)
     }
 
-    /// This many rows were committed within this time, and one epoch had so many of them. Only what the rows took
+    /// The most rows of one task's epoch; never 0. Where epochs are mostly ready one by one, each may have what a commit
+    /// may.
+    pub(crate) fn rows(&self) -> usize {
+        let tasks = self.0.tasks.load(Ordering::Relaxed);
+        let sharing = tasks.min(self.0.together.load(Ordering::Relaxed)).max(1);
+        (self.of_all() / sharing).max(1)
+    }
+
+    /// A turn to commit has come, for which the epochs of this many tasks were ready.
+    pub(crate) fn ready(&self, epochs: usize) {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.ready.truncate(REMEMBERED - 1);
+        seen.ready.push_front(epochs);
+        // Before enough was seen, all tasks are taken to come together.
+        let together = seen.ready.iter().max().filter(|_| seen.ready.len() == REMEMBERED);
+        self.0.together.store(together.copied().unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// This many rows were committed within this time, and `of_one` is how many the largest epoch had of them. Only what the rows took
     /// counts: a place that is far away, and answers nothing sooner, would else be given ever less.
     pub(crate) fn committed(&self, rows: usize, of_one: usize, took: Duration) {
         let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
@@ -216,6 +238,23 @@ mod tests {
             pace.committed(before * 3, before * 3 / 8, Duration::from_micros(200));
         }
         assert_eq!(pace.rows(), before);
+    }
+
+    #[test]
+    fn where_epochs_are_ready_one_by_one_each_may_have_what_a_commit_may() {
+        let pace = Pace::new(AIM);
+        pace.share(8);
+        let of_all = pace.of_all();
+        for _ in 1..REMEMBERED {
+            pace.ready(1);
+            assert_eq!(pace.rows(), of_all / 8, "it may be by chance");
+        }
+        pace.ready(1);
+        assert_eq!(pace.rows(), of_all);
+        pace.ready(4);
+        assert_eq!(pace.rows(), of_all / 4, "at once");
+        pace.ready(1_000);
+        assert_eq!(pace.rows(), of_all / 8, "no more than there are tasks");
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Default for Settings {
             most: Most::default(),
             most_records: 50_000,
             most_rows: 10_000,
-            most_bytes: 64 << 20,
+            most_bytes: 48 << 20,
         }
     }
 }

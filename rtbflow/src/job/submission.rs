@@ -82,21 +82,62 @@ fn rows_of(epoch: &Epoch) -> usize {
     epoch.staged.iter().map(|staged| staged.rows).sum::<usize>() + epoch.chunks.len()
 }
 
-/// The first epoch of each task that has none under way, at most this many; the tasks are under way then. A
-/// group has one epoch of a task at most: were there two, and the answer lost, the place would stand behind
+/// The first epoch of each task that has none under way, at most this many, and of more than one no more than these
+/// rows; the tasks are under way then. A group has one epoch of a task at most: were there two, and the answer lost, the place would stand behind
 /// the second, and the first could not be distinguished from one that was fenced.
 pub(super) fn first_of_each_task(
     waiting: &mut Vec<Submission>,
     busy: &mut HashSet<Task>,
-    most: usize,
+    (most, most_rows): (usize, usize),
 ) -> Vec<Submission> {
-    let mut taken = Vec::new();
+    let (mut taken, mut rows) = (Vec::new(), 0);
+    let mut passed = HashSet::new();
     // In the order in which they came, so that no task is passed over by others that hand in more.
     for submission in std::mem::take(waiting) {
-        match taken.len() < most && busy.insert(submission.epoch.task) {
-            true => taken.push(submission),
-            false => waiting.push(submission),
+        let (task, own) = (submission.epoch.task, rows_of(&submission.epoch));
+        let fits = taken.is_empty() || (taken.len() < most && rows + own <= most_rows);
+        // One that does not fit is the first of the next group: its task's later ones do not overtake it.
+        if fits && !passed.contains(&task) && busy.insert(task) {
+            rows += own;
+            taken.push(submission);
+        } else {
+            passed.insert(task);
+            waiting.push(submission);
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::barrier::Gathered;
+    use crate::staged::{Place, Staged, StagedRows};
+
+    struct Rows;
+
+    impl StagedRows for Rows {}
+
+    fn submission((number, rows): (u32, usize)) -> Submission {
+        let mut epoch = Epoch::new(Task { number, of: 3 }, Vec::new(), Gathered::default());
+        epoch.staged.push(Staged::new(Place::new("test"), rows, Rows));
+        Submission { epoch, verdict: oneshot::channel().0, status: Arc::default() }
+    }
+
+    #[test]
+    fn a_group_has_the_rows_of_one_commit_and_what_does_not_fit_is_the_next() {
+        let mut waiting: Vec<_> =
+            [(0, 600), (1, 600), (2, 300), (1, 1), (0, 5_000)].map(submission).into();
+        let mut groups = Vec::new();
+        for _ in 0..4 {
+            let group = first_of_each_task(&mut waiting, &mut HashSet::new(), (64, 1_000));
+            let of = |Submission { epoch, .. }: &Submission| (epoch.task.number, rows_of(epoch));
+            groups.push(group.iter().map(of).collect::<Vec<_>>());
+        }
+        // Those of a task stay in order, and one that is too large for any group is one by itself.
+        assert_eq!(
+            groups,
+            [vec![(0, 600), (2, 300)], vec![(1, 600)], vec![(1, 1)], vec![(0, 5_000)]]
+        );
+    }
 }

@@ -96,7 +96,8 @@ impl<A: Anchor> Committer<A> {
     /// If an epoch cannot be committed and trying again would not help.
     pub(crate) async fn run(self, mut submissions: mpsc::Receiver<Submission>) -> Result<()> {
         let (calls, most) = self.calls();
-        let mut backlog = Backlog { waiting: Vec::new(), busy: HashSet::new(), most };
+        let pace = self.pace.clone();
+        let mut backlog = Backlog { waiting: Vec::new(), busy: HashSet::new(), most, pace };
         let (mut under_way, mut open, mut asks) = (FuturesUnordered::new(), true, false);
         loop {
             if backlog.is_ready() && !asks {
@@ -289,13 +290,21 @@ struct Backlog {
     busy: HashSet<Task>,
     /// Epochs of a group.
     most: usize,
+    /// Rows of a group.
+    pace: Pace,
 }
 
 impl Backlog {
     /// Whether there is something to commit. A task has one epoch under way: its next one follows from it, and is ready
     /// when that is settled.
     fn is_ready(&self) -> bool {
-        self.waiting.iter().any(|Submission { epoch, .. }| !self.busy.contains(&epoch.task))
+        self.ready().next().is_some()
+    }
+
+    /// The tasks of which an epoch is ready.
+    fn ready(&self) -> impl Iterator<Item = Task> {
+        let tasks = self.waiting.iter().map(|Submission { epoch, .. }| epoch.task);
+        tasks.filter(|task| !self.busy.contains(task))
     }
 
     /// What is tried next: the first time by the call that has come, and later by one that is waited for.
@@ -303,7 +312,9 @@ impl Backlog {
         match turn {
             CommitTurn::Fresh(call) => {
                 // Gathered only now that the call may be made: what came while it waited is in it.
-                let first = first_of_each_task(&mut self.waiting, &mut self.busy, self.most);
+                self.pace.ready(self.ready().collect::<HashSet<_>>().len());
+                let most = (self.most, self.pace.of_all());
+                let first = first_of_each_task(&mut self.waiting, &mut self.busy, most);
                 vec![(Group::new(first), Some(call))]
             }
             CommitTurn::Tried { tasks, left } => {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, time
 use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
+use crate::job::batch_limit::BatchLimit;
 use crate::job::claiming::Claiming;
 use crate::job::committer::{Committed, Committer};
 use crate::job::health::Tasks;
@@ -27,7 +28,6 @@ use crate::job::lookout::{Owned, look_out};
 use crate::job::measures::CommitMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::{Account, Status};
-use crate::job::room::Room;
 use crate::job::submission::Submission;
 use crate::job::{Job, Setup};
 use crate::position::Task;
@@ -58,7 +58,7 @@ pub(crate) struct Running<S: Source, A, P> {
     committer: JoinSet<Result<()>>,
     commits: mpsc::Sender<Submission>,
     pace: Pace,
-    room: Room,
+    batch_limit: BatchLimit,
     tasks: BTreeMap<Task, Handle>,
     ended: JoinSet<Result<()>>,
     /// Tasks that ended while another was waited for.
@@ -103,7 +103,7 @@ where
         let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
         let committed = Committed::default();
         let (pace, owned) = (Pace::new(job.anchor.aim()), Owned::default());
-        let room = Room::new(job.setup.settings.most_bytes);
+        let batch_limit = BatchLimit::new(job.setup.settings.most_bytes);
         let mut committer = JoinSet::new();
         committer
             .spawn(Self::committer(&job, &account, (&committed, &owned), &pace).run(submissions));
@@ -120,7 +120,7 @@ where
             committer,
             commits,
             pace,
-            room,
+            batch_limit,
             tasks: BTreeMap::new(),
             ended: JoinSet::new(),
             backlog: VecDeque::new(),

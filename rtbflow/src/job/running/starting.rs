@@ -92,7 +92,7 @@ where
         // Where one commit is for all tasks, each has its part of the rows that the place takes in time.
         let apart = self.job.anchor.commits_apart();
         self.pace.share(if apart { 1 } else { self.tasks.len() });
-        self.room.share(self.tasks.len());
+        self.batch_limit.share(self.tasks.len());
         Ok(())
     }
 
@@ -122,7 +122,7 @@ where
             finish: finished.fuse(),
             status: Arc::clone(status),
             pace: self.pace.clone(),
-            room: self.room.clone(),
+            batch_limit: self.batch_limit.clone(),
             measures,
             work: Work::new(&setup.renames),
         })

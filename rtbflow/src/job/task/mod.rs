@@ -5,8 +5,8 @@
 //! Little traffic thus means low latency and much traffic big batches, by itself.
 
 mod barriers;
+mod batch_bytes;
 mod building;
-mod held;
 mod restoring;
 mod work;
 
@@ -24,11 +24,11 @@ use crate::clock::Clock;
 use crate::epoch::{Epoch, Verdict};
 use crate::error::{Error, Result};
 use crate::flow::End;
+use crate::job::batch_limit::BatchLimit;
 use crate::job::intake::{Arrival, IntakeMailbox};
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::report::Status;
-use crate::job::room::Room;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
 use crate::position::Task;
@@ -54,7 +54,7 @@ pub(crate) struct TaskLoop<B: Batch> {
     pub(crate) finish: Fuse<oneshot::Receiver<()>>,
     pub(crate) status: Arc<Status>,
     pub(crate) pace: Pace,
-    pub(crate) room: Room,
+    pub(crate) batch_limit: BatchLimit,
     pub(crate) measures: TaskMeasures,
     pub(crate) work: Work,
 }
@@ -149,12 +149,12 @@ impl<B: Batch> TaskLoop<B> {
     /// Whether the batches at hand are as large as they may be. Where nothing was taken of them, no
     /// barrier releases any: they wait for a partition that is behind, which must be read on.
     fn is_heavy(&self) -> bool {
-        self.work.held.is_heavy(self.room.bytes())
+        self.work.held.is_heavy(self.batch_limit.bytes())
     }
 
     /// Gives arrivals to the chain where it has room. Whether there were any.
     fn feed(&mut self, context: &mut Context<'_>) -> Result<bool> {
-        if self.work.ending || self.is_full() || self.work.held.is_full(self.room.bytes()) {
+        if self.work.ending || self.is_full() || self.work.held.is_full(self.batch_limit.bytes()) {
             return Ok(false);
         }
         let most = if self.is_heavy() { 1 } else { MOST_QUEUED };

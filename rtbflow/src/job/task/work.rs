@@ -15,7 +15,7 @@ use crate::epoch::Verdict;
 use crate::error::Result;
 use crate::job::intake::{Arrival, Progress};
 use crate::job::renaming::{Moves, Renames};
-use crate::job::task::held::Held;
+use crate::job::task::batch_bytes::BatchBytes;
 use crate::position::Position;
 use crate::record::Partition;
 use crate::source::{Batch, Delivery, PartitionInput};
@@ -84,7 +84,7 @@ pub(crate) struct Work {
     pub(super) in_flight: FuturesOrdered<oneshot::Receiver<Verdict>>,
     pub(super) last_barrier: Instant,
     pub(super) waiting_since: Option<Instant>,
-    pub(super) held: Held,
+    pub(super) held: BatchBytes,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) ending: bool,
     pub(super) ended: bool,
@@ -100,7 +100,7 @@ impl Work {
             in_flight: FuturesOrdered::new(),
             last_barrier: now,
             waiting_since: None,
-            held: Held::default(),
+            held: BatchBytes::default(),
             timer: Box::pin(tokio::time::sleep_until(now)),
             ending: false,
             ended: false,

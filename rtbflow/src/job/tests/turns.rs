@@ -13,12 +13,12 @@ use crate::clock::SystemClock;
 use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
 use crate::error::Result;
 use crate::flow::Flow;
+use crate::job::batch_limit::BatchLimit;
 use crate::job::intake::Intake;
 use crate::job::measures::TaskMeasures;
 use crate::job::pace::Pace;
 use crate::job::renaming::Renames;
 use crate::job::report::Status;
-use crate::job::room::Room;
 use crate::job::settings::Settings;
 use crate::job::submission::Submission;
 use crate::job::task::{TaskLoop, TaskPartition, Work};
@@ -84,7 +84,7 @@ impl Bench {
             finish: finished.fuse(),
             status: Arc::new(Status::default()),
             pace: Pace::new(Duration::from_millis(250)),
-            room: Room::new(32 << 20),
+            batch_limit: BatchLimit::new(32 << 20),
             measures: TaskMeasures::new(&job, TASK, partitions),
             work: Work::new(&Renames::default()),
         };

@@ -10,7 +10,7 @@ const MOST: usize = 32 << 20;
 
 /// The bytes of batches that one task may hold, shared by all tasks of an instance. A clone is the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Room(Arc<Shared>);
+pub(crate) struct BatchLimit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -18,13 +18,13 @@ struct Shared {
     tasks: AtomicUsize,
 }
 
-impl Room {
+impl BatchLimit {
     /// This much for all tasks together.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Shared { most, tasks: AtomicUsize::new(0) }))
     }
 
-    /// So many tasks share it.
+    /// This many tasks share it.
     pub(crate) fn share(&self, tasks: usize) {
         self.0.tasks.store(tasks, Ordering::Relaxed);
     }
@@ -41,11 +41,11 @@ mod tests {
 
     #[test]
     fn tasks_share_it_and_each_has_room_for_some_batches() {
-        let room = Room::new(64 << 20);
-        assert_eq!(room.bytes(), MOST, "there is no task yet");
-        room.share(8);
-        assert_eq!(room.clone().bytes(), 8 << 20);
-        room.share(1_000);
-        assert_eq!(room.bytes(), LEAST);
+        let limit = BatchLimit::new(64 << 20);
+        assert_eq!(limit.bytes(), MOST, "there is no task yet");
+        limit.share(8);
+        assert_eq!(limit.clone().bytes(), 8 << 20);
+        limit.share(1_000);
+        assert_eq!(limit.bytes(), LEAST);
     }
 }

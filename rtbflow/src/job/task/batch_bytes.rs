@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 
 /// What a task holds of what was read, in bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct BatchBytes {
     /// Of the epoch that still grows.
     growing: usize,
     /// Of each epoch that is on its way to the place, the oldest first.
     on_the_way: VecDeque<usize>,
 }
 
-impl Held {
+impl BatchBytes {
     /// A batch was taken in.
     pub(super) fn take(&mut self, bytes: usize) {
         self.growing += bytes;
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn half_of_it_is_an_epoch_and_what_is_not_committed_counts_until_it_is() {
-        let mut held = Held::default();
+        let mut held = BatchBytes::default();
         held.take(4);
         assert!(!held.is_heavy(10) && !held.is_full(10));
         held.take(1);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_says_another_size_in_the_end_does_no_harm() {
-        let mut held = Held::default();
+        let mut held = BatchBytes::default();
         held.take(1);
         held.end(7);
         assert!(!held.is_heavy(10));
