@@ -96,8 +96,7 @@ impl<A: Anchor> Committer<A> {
     /// If an epoch cannot be committed and trying again would not help.
     pub(crate) async fn run(self, mut submissions: mpsc::Receiver<Submission>) -> Result<()> {
         let (calls, most) = self.calls();
-        let pace = self.pace.clone();
-        let mut backlog = Backlog { waiting: Vec::new(), busy: HashSet::new(), most, pace };
+        let mut backlog = Backlog::new(most, &self.pace);
         let (mut under_way, mut open, mut asks) = (FuturesUnordered::new(), true, false);
         loop {
             if backlog.is_ready() && !asks {
@@ -295,6 +294,10 @@ struct Backlog {
 }
 
 impl Backlog {
+    fn new(most: usize, pace: &Pace) -> Self {
+        Self { waiting: Vec::new(), busy: HashSet::new(), most, pace: pace.clone() }
+    }
+
     /// Whether there is something to commit. A task has one epoch under way: its next one follows from it, and is ready
     /// when that is settled.
     fn is_ready(&self) -> bool {
