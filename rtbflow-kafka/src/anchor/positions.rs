@@ -137,6 +137,7 @@ mod tests {
     use rtbflow::epoch::TopicId;
 
     use super::*;
+    use crate::anchor::damage::damaged;
 
     const PARTITION: i32 = 3;
 
@@ -181,12 +182,14 @@ mod tests {
         old.put(POSITIONS, Some(&[&writer.finish().unwrap()]));
         assert_eq!(read(&old).unwrap().as_ref(), Some(&before));
         let value = out.messages().next().unwrap().value.unwrap().to_vec();
-        for at in 0..value.len() {
-            let mut damaged = value.clone();
-            damaged[at] ^= 1;
-            let mut out = RecordBatch::default();
-            out.put(POSITIONS, Some(&[&damaged]));
-            assert!(read(&out).is_err(), "byte {at}");
+        let before = b"\x00\x01\xf5\x43\xac\x5a\x96\xa3ads\x03\x09\xc0\x02\x05";
+        for whole in [&value[..], before] {
+            for bytes in damaged(whole) {
+                let mut out = RecordBatch::default();
+                out.put(POSITIONS, Some(&[&bytes]));
+                let error = read(&out).unwrap_err().to_string();
+                assert!(error.contains("\"positions\""), "{bytes:?}: {error}");
+            }
         }
     }
 }

@@ -46,6 +46,7 @@ mod batch;
 mod calendar;
 mod cell;
 mod cells;
+mod checksum;
 mod chunks;
 mod claim;
 mod columns;
@@ -74,6 +75,9 @@ mod settings;
 mod sinks;
 mod tables;
 mod target;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod tls;
 mod totals;
 mod transaction;

@@ -87,6 +87,9 @@ impl Redis {
                 let server = format!("Redis at {}", self.server().address());
                 Err(claim.task.laid_out_for(tasks, job, &server))
             }
+            (b"damaged", [partition, found]) => {
+                Err(damaged(attempted, &positions, &text(partition), &text(found)))
+            }
             (b"forgetting", []) => Err(forgetting(attempted)),
             (b"foreign", [partition, found]) => {
                 Err(foreign(attempted, &positions, &text(partition), &text(found)))
@@ -101,6 +104,15 @@ fn forgetting(attempted: &str) -> Error {
     Error::config(format!(
         "{attempted}: the job is being forgotten, or that was interrupted: what is left of it fits nothing. Forget \
          it again, to the end (`forget`, or `forget_with` and its results)"
+    ))
+}
+
+/// The error of a position that is not as it was written.
+#[cold]
+pub(crate) fn damaged(attempted: &str, key: &str, partition: &str, found: &str) -> Error {
+    Error::permanent(format!(
+        "{attempted}: {key} holds {found:?} for {partition}, whose checksum does not fit: it is torn or damaged. Bring \
+         the place back from a copy, or reset the job: its positions, state and results together (`forget_with`)"
     ))
 }
 

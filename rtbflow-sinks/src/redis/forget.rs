@@ -14,6 +14,8 @@ use redis::{Cmd, Value};
 use rtbflow::epoch::{JobName, Kept, Position};
 use rtbflow::{Error, Partition, Result, Topic};
 
+use crate::redis::checksum::unsealed;
+use crate::redis::claim::damaged;
 use crate::redis::failure;
 use crate::redis::keys::Keys;
 use crate::redis::pattern::Pattern;
@@ -184,7 +186,10 @@ pub(crate) fn read_position(
     keys: &Keys,
     [partition, at]: &[Vec<u8>; 2],
 ) -> Result<(Partition, Position)> {
-    let (partition, at) = (text(partition), text(at));
+    let (partition, held) = (text(partition), text(at));
+    let key = keys.positions();
+    let at = unsealed(&partition, &held)
+        .ok_or_else(|| damaged(attempted, &key, &partition, &held))?;
     let read = || {
         let (topic, number) = partition.rsplit_once('/')?;
         let partition = Partition::new(Topic::new(topic), number.parse().ok()?);
@@ -192,7 +197,6 @@ pub(crate) fn read_position(
         Some((partition, parse_position(&position)?))
     };
     read().ok_or_else(|| {
-        let key = keys.positions();
         Error::config(format!("{attempted}: {key} holds {partition:?}, {at:?}, which no job wrote"))
     })
 }

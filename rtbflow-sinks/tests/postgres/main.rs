@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod cuts;
+mod damage;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]

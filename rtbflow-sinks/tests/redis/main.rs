@@ -5,6 +5,7 @@
 mod accounts;
 #[cfg(test)]
 mod commit;
+mod damage;
 #[cfg(test)]
 mod forget;
 #[cfg(test)]
