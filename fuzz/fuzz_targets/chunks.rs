@@ -101,7 +101,9 @@ where
     if damaged != written {
         assert!(read::<E>(&damaged).is_none() || damaged == written, "damage is noticed");
     }
-    for bytes in [framed(damaged), framed([b"\x80\x03crcs", &*input.raw].concat()), input.raw.clone()] {
+    for bytes in
+        [framed(damaged), framed([b"\x80\x03crcs", &*input.raw].concat()), input.raw.clone()]
+    {
         let Some(found) = read::<E>(&bytes) else { continue };
         let again = write(&found).expect("what was read can be written");
         assert_eq!(read::<E>(&again).map(|read| text(&read)), Some(text(&found)));

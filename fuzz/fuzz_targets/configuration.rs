@@ -51,6 +51,10 @@ fn command_line(text: &str) {
 
 fuzz_target!(|input: (String, String, Vec<String>)| {
     let (first, second, options) = input;
+    // The fuzzer has learned the password by heart: what it gives away itself is no fault.
+    if [&first, &second].into_iter().chain(&options).any(|text| text.contains(CANARY)) {
+        return;
+    }
     if !first.contains(['@', '/', '?', '#']) {
         urls(&first, &second);
     }

@@ -21,7 +21,8 @@ fuzz_target!(|input: (Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>, String, u16
     let letter = DeadLetter::record(origin, original, BadRecord::new(reason));
     let most = usize::from(most);
     let Ok((written, payload)) = write_letter(&letter, "job", most) else {
-        let own: usize = headers.iter().map(|(n, v)| n.len() + 10 + v.as_ref().map_or(0, Vec::len)).sum();
+        let own: usize =
+            headers.iter().map(|(n, v)| n.len() + 10 + v.as_ref().map_or(0, Vec::len)).sum();
         let rest = own + key.map_or(0, |key| key.len()) + letter.reason.reason().len();
         assert!(rest + 600 > most, "{rest} of {most} bytes are refused");
         return;

@@ -31,7 +31,10 @@ fuzz_target!(|input: (u8, Vec<u8>, String)| {
     let sealed = seal("clicks/0", &text);
     assert_eq!(unseal("clicks/0", &sealed), Some(&*text));
     for at in 1..sealed.len() {
-        assert!(sealed.get(..at).is_none_or(|cut| unseal("clicks/0", cut).is_none()), "cut at {at}");
+        assert!(
+            sealed.get(..at).is_none_or(|cut| unseal("clicks/0", cut).is_none()),
+            "cut at {at}"
+        );
     }
     if let Ok(id) = text.parse::<TopicId>() {
         assert_eq!(id.to_string().parse::<TopicId>().unwrap(), id);

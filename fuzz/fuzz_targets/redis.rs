@@ -17,7 +17,8 @@ fn reply(elements: &[&[u8]]) -> Vec<u8> {
 }
 
 fn check_page(next: &(String, u32), chunks: &[(i64, String, Vec<u8>)]) {
-    let names: Vec<String> = chunks.iter().map(|(bucket, op, _)| format!("{bucket}:{op}")).collect();
+    let names: Vec<String> =
+        chunks.iter().map(|(bucket, op, _)| format!("{bucket}:{op}")).collect();
     let skip = next.1.to_string();
     let mut elements = vec![next.0.as_bytes(), skip.as_bytes()];
     for (name, (_, _, bytes)) in names.iter().zip(chunks) {
@@ -34,7 +35,13 @@ fn check_page(next: &(String, u32), chunks: &[(i64, String, Vec<u8>)]) {
     assert!(page(&reply(&elements)).is_err(), "a chunk without its bytes");
 }
 
-fuzz_target!(|input: ((String, u32), Vec<(i64, String, Vec<u8>)>, Vec<Vec<u8>>, Vec<u8>, String)| {
+fuzz_target!(|input: (
+    (String, u32),
+    Vec<(i64, String, Vec<u8>)>,
+    Vec<Vec<u8>>,
+    Vec<u8>,
+    String
+)| {
     let (next, chunks, elements, raw, info) = input;
     check_page(&next, &chunks);
     let elements: Vec<&[u8]> = elements.iter().map(|element| &**element).collect();

@@ -109,7 +109,8 @@ mod tests {
             assert_eq!(id.to_string().parse::<TopicId>().unwrap(), id);
         }
         let foreign = ["", "ASNFZ4mrze8BI0VniavN7", "ASNFZ4mrze8BI0VniavN7ww"];
-        for foreign in foreign.into_iter().chain(["ASNFZ4mrze8BI0VniavN7/", "ASNFZ4mrze8BI0VniavN7x"])
+        for foreign in
+            foreign.into_iter().chain(["ASNFZ4mrze8BI0VniavN7/", "ASNFZ4mrze8BI0VniavN7x"])
         {
             assert!(foreign.parse::<TopicId>().is_err(), "{foreign}");
         }

@@ -30,6 +30,8 @@ mod refunds;
 #[cfg(test)]
 mod reset;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod spoilt;
 #[cfg(test)]
 mod stage;

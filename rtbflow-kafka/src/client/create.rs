@@ -136,7 +136,9 @@ impl<'a> Creation<'a> {
         match answers.into_iter().next() {
             // The client drops the broker's reason. One that has just described the topic knows it.
             Some(Ok(resource)) if resource.entries.is_empty() && knows(&metadata, topic) => {
-                Err(Error::config(attempt + ": the broker refuses; grant the user DescribeConfigs on it"))
+                Err(Error::config(
+                    attempt + ": the broker refuses; grant the user DescribeConfigs on it",
+                ))
             }
             Some(Ok(resource)) => {
                 let value = resource.get(name).and_then(|entry| entry.value.clone());

@@ -46,7 +46,6 @@ mod batch;
 mod calendar;
 mod cell;
 mod cells;
-mod checksum;
 mod chunks;
 mod claim;
 mod columns;
@@ -73,6 +72,7 @@ mod select;
 mod session;
 mod settings;
 mod sinks;
+mod standing;
 mod tables;
 mod target;
 #[cfg(feature = "testing")]

@@ -10,25 +10,15 @@ use tokio_postgres::{Client, Row};
 
 use crate::postgres::cell::{Cell, Kind};
 use crate::postgres::cells::Cells;
-use crate::postgres::checksum::{checksum, first_checksum};
 use crate::postgres::chunks::column;
 use crate::postgres::failure::failure;
 use crate::postgres::pipeline::{Parameter, parameter};
 use crate::postgres::session::Lease;
+use crate::postgres::standing::{Standing, checksum, first_checksum};
 use crate::postgres::value::Value;
 
 /// Positions as they stand, and what the commit that moved them there found out.
 pub(crate) type Positions = BTreeMap<Partition, Standing>;
-
-/// Where one partition stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Standing {
-    pub(crate) position: Position,
-    /// How those of its records ended that the last commit found not to be used for a result.
-    pub(crate) found: Tally,
-    /// Where it stood when it was claimed last: only the number of commits and the owner.
-    pub(crate) claimed_at: Option<Position>,
-}
 
 /// Rows are locked in the order of their keys by everybody.
 const READ: &str =
@@ -229,24 +219,17 @@ pub(crate) async fn claim(
     let (topics, numbers) = named(claim.partitions.iter().copied());
     let (topics, _) = column(Kind::Text, topics);
     let (numbers, _) = column(Kind::Int, numbers);
-    let mut checksums = Cells::default();
-    for partition in &claim.partitions {
-        checksums.push(&Cell::BigInt(first_checksum(*partition, claim.owner)));
-    }
-    let (checksums, _) = column(Kind::BigInt, checksums);
-    let rows = client
-        .query_typed(
-            CLAIM,
-            &[
-                (&job.as_str(), Type::TEXT),
-                (&*topics, Type::TEXT_ARRAY),
-                (&*numbers, Type::INT4_ARRAY),
-                (&claim.owner.cast_signed(), Type::INT8),
-                (&*checksums, Type::INT8_ARRAY),
-            ],
-        )
-        .await
-        .map_err(|error| failure(&attempted(), &error))?;
+    let firsts = claim.partitions.iter().map(|at| first_checksum(*at, claim.owner));
+    let (firsts, _) = checksums(firsts);
+    let parameters = [
+        (&job.as_str() as _, Type::TEXT),
+        (&*topics as _, Type::TEXT_ARRAY),
+        (&*numbers as _, Type::INT4_ARRAY),
+        (&claim.owner.cast_signed() as _, Type::INT8),
+        (&*firsts as _, Type::INT8_ARRAY),
+    ];
+    let rows = client.query_typed(CLAIM, &parameters).await;
+    let rows = rows.map_err(|error| failure(&attempted(), &error))?;
     let found = read_all(&rows, &attempted())?;
     let position = |partition: &Partition| {
         let standing = found.get(partition).map(|standing| standing.position);
@@ -256,14 +239,19 @@ pub(crate) async fn claim(
     claim.partitions.iter().map(position).collect()
 }
 
+/// A column of checksums.
+fn checksums<'a>(checksums: impl Iterator<Item = i64>) -> Parameter<'a> {
+    let mut cells = Cells::default();
+    checksums.for_each(|checksum| cells.push(&Cell::BigInt(checksum)));
+    column(Kind::BigInt, cells)
+}
+
 /// The parameters of [`MOVE`].
 pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Parameter<'a>> {
     let (topics, numbers) = named(positions.keys().copied());
     let mut columns: [Cells; 8] = Default::default();
     let (mut topic_ids, mut leader_epochs) = (Cells::default(), Cells::default());
-    let mut checksums = Cells::default();
-    for (partition, standing) in positions {
-        checksums.push(&Cell::BigInt(checksum(*partition, standing)));
+    for standing in positions.values() {
         for (cells, cell) in columns.iter_mut().zip(numbers_of(standing)) {
             cells.push(&cell);
         }
@@ -280,7 +268,7 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
     ];
     parameters.extend(columns.map(|cells| column(Kind::BigInt, cells)));
     parameters.extend([column(Kind::Text, topic_ids), column(Kind::Int, leader_epochs)]);
-    parameters.push(column(Kind::BigInt, checksums));
+    parameters.push(checksums(positions.iter().map(|(at, standing)| checksum(*at, standing))));
     parameters
 }
 

@@ -1,6 +1,10 @@
 //! The checksum that stands before a position, over the partition and the position: a bit that has changed, or a piece
 //! that is cut off, would be another position. `checksum.lua` computes the same.
 
+use rtbflow::Error;
+
+use crate::redis::reply::text;
+
 /// A prime below 2^32, of which no bit's place is a multiple: another bit is another checksum.
 const PRIME: u64 = 4_294_967_291;
 
@@ -21,6 +25,16 @@ pub(crate) fn unsealed<'a>(field: &str, held: &'a str) -> Option<&'a str> {
         return held.starts_with(|first: char| first.is_ascii_digit()).then_some(held);
     };
     (sum == format!("{:08x}", checksum(field, text))).then_some(text)
+}
+
+/// The error of a position that is not as it was written.
+#[cold]
+pub(crate) fn damaged(attempted: &str, key: &str, partition: &[u8], found: &[u8]) -> Error {
+    let (partition, found) = (text(partition), text(found));
+    Error::permanent(format!(
+        "{attempted}: {key} holds {found:?} for {partition}, whose checksum does not fit: it is torn or damaged. Bring \
+         the place back from a copy, or reset the job: its positions, state and results together (`forget_with`)"
+    ))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use redis::{Pipeline, RedisResult, Value};
 use rtbflow::epoch::{Claim, JobName, Position};
 use rtbflow::{Error, Partition, Result};
 
+use crate::redis::checksum::damaged;
 use crate::redis::failure;
 use crate::redis::forget::read_position;
 use crate::redis::keys::Keys;
@@ -88,7 +89,7 @@ impl Redis {
                 Err(claim.task.laid_out_for(tasks, job, &server))
             }
             (b"damaged", [partition, found]) => {
-                Err(damaged(attempted, &positions, &text(partition), &text(found)))
+                Err(damaged(attempted, &positions, partition, found))
             }
             (b"forgetting", []) => Err(forgetting(attempted)),
             (b"foreign", [partition, found]) => {
@@ -104,15 +105,6 @@ fn forgetting(attempted: &str) -> Error {
     Error::config(format!(
         "{attempted}: the job is being forgotten, or that was interrupted: what is left of it fits nothing. Forget \
          it again, to the end (`forget`, or `forget_with` and its results)"
-    ))
-}
-
-/// The error of a position that is not as it was written.
-#[cold]
-pub(crate) fn damaged(attempted: &str, key: &str, partition: &str, found: &str) -> Error {
-    Error::permanent(format!(
-        "{attempted}: {key} holds {found:?} for {partition}, whose checksum does not fit: it is torn or damaged. Bring \
-         the place back from a copy, or reset the job: its positions, state and results together (`forget_with`)"
     ))
 }
 

@@ -14,8 +14,7 @@ use redis::{Cmd, Value};
 use rtbflow::epoch::{JobName, Kept, Position};
 use rtbflow::{Error, Partition, Result, Topic};
 
-use crate::redis::checksum::unsealed;
-use crate::redis::claim::damaged;
+use crate::redis::checksum::{damaged, unsealed};
 use crate::redis::failure;
 use crate::redis::keys::Keys;
 use crate::redis::pattern::Pattern;
@@ -186,10 +185,9 @@ pub(crate) fn read_position(
     keys: &Keys,
     [partition, at]: &[Vec<u8>; 2],
 ) -> Result<(Partition, Position)> {
-    let (partition, held) = (text(partition), text(at));
-    let key = keys.positions();
-    let at = unsealed(&partition, &held)
-        .ok_or_else(|| damaged(attempted, &key, &partition, &held))?;
+    let (name, held, key) = (partition, text(at), keys.positions());
+    let partition = text(name);
+    let at = unsealed(&partition, &held).ok_or_else(|| damaged(attempted, &key, name, at))?;
     let read = || {
         let (topic, number) = partition.rsplit_once('/')?;
         let partition = Partition::new(Topic::new(topic), number.parse().ok()?);

@@ -35,7 +35,11 @@ impl Redis {
 }
 
 /// Where the next page begins, and the chunks of this one.
-pub(crate) fn read_page(attempted: &str, index: &str, mut reply: Vec<Vec<u8>>) -> Result<ChunkPage> {
+pub(crate) fn read_page(
+    attempted: &str,
+    index: &str,
+    mut reply: Vec<Vec<u8>>,
+) -> Result<ChunkPage> {
     let [bucket, skip, chunks @ ..] = &mut *reply else { return Err(unreadable(attempted)) };
     if skip == b"missing" {
         return Err(Error::permanent(format!(

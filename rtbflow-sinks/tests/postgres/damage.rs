@@ -1,15 +1,15 @@
 //! Each bit of what lies in Postgres: what is damaged is an error that names it.
 
 #[path = "../../../rtbflow/tests/stored_state/damage.rs"]
-mod damage;
+mod bytes;
 
+use rtbflow::Timestamp;
 use rtbflow::barrier::Gathered;
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, Log, Position, TopicId, Verdict};
 use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
-use rtbflow::Timestamp;
 use tokio_postgres::Client;
 
-use self::damage::damaged;
+use self::bytes::damaged;
 use crate::schema::{Owner, Schema, job};
 
 /// The columns of a position, and how many bits each has.

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod cuts;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod errors;

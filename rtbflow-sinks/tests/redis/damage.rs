@@ -1,13 +1,13 @@
 //! Each bit of what lies in Redis, and each place where it can be cut: what is damaged is an error that names it.
 
 #[path = "../../../rtbflow/tests/stored_state/damage.rs"]
-mod damage;
+mod bytes;
 
 use rtbflow::Timestamp;
 use rtbflow::epoch::{Advance, Anchor, Claim, Epoch, Log, TopicId, Verdict};
 use rtbflow::state::{BucketChange, Chunk, ChunkReader, ChunkWriter};
 
-use self::damage::damaged;
+use self::bytes::damaged;
 use crate::namespace::{Namespace, Owner};
 
 /// One epoch that moves the whole of a position and keeps a chunk.

@@ -5,6 +5,7 @@
 mod accounts;
 #[cfg(test)]
 mod commit;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod forget;
@@ -30,3 +31,5 @@ mod server;
 mod size;
 #[cfg(test)]
 mod stored;
+#[cfg(test)]
+mod tls;

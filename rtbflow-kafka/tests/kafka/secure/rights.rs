@@ -53,7 +53,8 @@ impl Stage {
         let letters = format!("{}.dead-letter", self.source);
         let refused = format!("{}.dead-letter", self.results);
         let changelog = format!("{}.changelog", self.job);
-        let right = |resource, name: &str, operation| Right { resource, name: name.to_owned(), operation };
+        let right =
+            |resource, name: &str, operation| Right { resource, name: name.to_owned(), operation };
         vec![
             right(Topic, &self.source, Read),
             right(Group, &self.job, Read),

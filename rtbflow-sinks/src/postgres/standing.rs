@@ -1,4 +1,5 @@
-//! The checksum of a row of `rtbflow_positions`: a bit that has changed would be another position.
+//! Where a partition stands, and the checksum of its row in `rtbflow_positions`: a bit that has changed would be another
+//! position.
 //!
 //! What a claim changes is only mixed in, bit by bit, so that a claim is one statement, and what was damaged before it is
 //! damaged behind it.
@@ -7,7 +8,15 @@ use rtbflow::barrier::Tally;
 use rtbflow::epoch::Position;
 use rtbflow::{Partition, Timestamp};
 
-use crate::postgres::positions::Standing;
+/// Where one partition stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) position: Position,
+    /// How those of its records ended that the last commit found not to be used for a result.
+    pub(crate) found: Tally,
+    /// Where it stood when it was claimed last: only the number of commits and the owner.
+    pub(crate) claimed_at: Option<Position>,
+}
 
 /// FNV-1a: each step can be undone, so that another bit is another checksum.
 fn hash(text: &str) -> u64 {
