@@ -114,3 +114,31 @@ async fn a_chunk_that_is_damaged_anywhere_is_an_error_that_names_its_bucket() {
         assert!(error.contains("\"windows\", bucket 7"), "{error}");
     }
 }
+
+/// A row that is missing, and one that says that it is another.
+#[tokio::test]
+async fn a_log_of_which_a_row_is_missing_is_an_error_that_names_its_bucket() {
+    let schema = Schema::new().await;
+    let owner = stored(&schema).await;
+    let client = schema.reader().await;
+    let more = "insert into rtbflow_state select job, task_of, task, operator, bucket, seq + n, false, bytes
+        from rtbflow_state, generate_series(1, 2) as n";
+    client.batch_execute(more).await.unwrap();
+    let page = owner.postgres.restore(&job(), owner.task, None).await.unwrap();
+    assert_eq!(page.chunks.len(), 3);
+    for damage in [
+        "delete from rtbflow_state where seq = 1",
+        "delete from rtbflow_state where seq = 2",
+        "update rtbflow_state set seq = seq + 1024 where seq = 2",
+        "update rtbflow_state set bucket = bucket # 64 where seq = 2",
+        "update rtbflow_state set bucket = bucket # 64 where seq = 1",
+        "update rtbflow_state set replaces = true where seq = 3",
+    ] {
+        let kept = "create temp table kept as select * from rtbflow_state";
+        client.batch_execute(&format!("{kept}; {damage}")).await.unwrap();
+        let error = owner.postgres.restore(&job(), owner.task, None).await.unwrap_err();
+        assert!(error.report().contains("\"windows\", bucket 7"), "{damage}: {}", error.report());
+        let back = "delete from rtbflow_state; insert into rtbflow_state select * from kept; drop table kept";
+        client.batch_execute(back).await.unwrap();
+    }
+}

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use syn::{Expr, ImplItem, Item, Stmt};
+use syn::visit::Visit;
+use syn::{ImplItemConst, ItemConst, ItemMod};
 
 use crate::libraries;
 
@@ -40,44 +41,37 @@ fn is_said(source: &str, code: &str) -> bool {
     })
 }
 
-/// The names of the constants of a file that bound something, outside of its tests.
+/// The names of constants that bound something, outside of tests.
+#[derive(Default)]
+struct Found(BTreeSet<String>);
+
+impl Found {
+    fn note(&mut self, name: &syn::Ident) {
+        let name = name.to_string();
+        let is_bound = name.split('_').any(|word| BOUNDS.contains(&word));
+        if is_bound && !OTHERS.contains(&name.as_str()) {
+            self.0.insert(name);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Found {
+    fn visit_item_const(&mut self, constant: &'ast ItemConst) {
+        self.note(&constant.ident);
+    }
+
+    fn visit_impl_item_const(&mut self, constant: &'ast ImplItemConst) {
+        self.note(&constant.ident);
+    }
+
+    /// Modules within a file are its tests.
+    fn visit_item_mod(&mut self, _module: &'ast ItemMod) {}
+}
+
 fn bounds(source: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for item in syn::parse_file(source).unwrap().items {
-        match item {
-            Item::Const(constant) => note(&constant.ident, &constant.expr, &mut found),
-            Item::Fn(function) => in_block(&function.block.stmts, &mut found),
-            Item::Impl(block) => {
-                for item in block.items {
-                    match item {
-                        ImplItem::Const(constant) => {
-                            note(&constant.ident, &constant.expr, &mut found)
-                        }
-                        ImplItem::Fn(function) => in_block(&function.block.stmts, &mut found),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-fn in_block(statements: &[Stmt], found: &mut BTreeSet<String>) {
-    for statement in statements {
-        if let Stmt::Item(Item::Const(constant)) = statement {
-            note(&constant.ident, &constant.expr, found);
-        }
-    }
-}
-
-fn note(name: &syn::Ident, _value: &Expr, found: &mut BTreeSet<String>) {
-    let name = name.to_string();
-    let is_bound = name.split('_').any(|word| BOUNDS.contains(&word));
-    if is_bound && !OTHERS.contains(&name.as_str()) {
-        found.insert(name);
-    }
+    let mut found = Found::default();
+    found.visit_file(&syn::parse_file(source).unwrap());
+    found.0
 }
 
 fn page() -> String {
