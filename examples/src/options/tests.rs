@@ -86,6 +86,8 @@ fn a_wrong_option_is_named_and_a_secret_is_not() {
         (&["--kafka-option", "=S3cret"], "--kafka-option number 1"),
         (&["--postgress=postgres://u:S3cret@h/x"], "postgress"),
         (&["postgres://u:S3cret@h/x"], "COMMAND"),
+        // As it is shown there would be no such character.
+        (&["postgres://u:S3\u{1b}[1mcret@h/x"], "control character"),
         (&["--until-end=postgres://u:S3cret@h/x"], "until-end"),
     ] {
         let refusal = read(arguments).unwrap_err();
