@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::time::{Instant, sleep};
 
 use crate::epoch::{Anchor, Claim};
@@ -70,10 +71,15 @@ impl<A: Anchor> Standby<A> {
         let job = self.job.clone();
         tracing::info!(%job, names = ?self.instances.names, "stands by for the name of an instance");
         self.health.starting("stand by for the name of an instance");
+        let standing_by = gauge!("rtbflow_standing_by", "job" => job.to_string());
+        standing_by.set(1.0);
         let mut backoff = Backoff::new();
         loop {
             match self.look().await {
-                Ok(Some(held)) => return Ok(held),
+                Ok(Some(held)) => {
+                    standing_by.set(0.0);
+                    return Ok(held);
+                }
                 Ok(None) => backoff.succeeded("look for the name of an instance"),
                 Err(error) if error.is_transient() => {
                     let now = Instant::now();
