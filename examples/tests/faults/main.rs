@@ -22,6 +22,8 @@ mod letters;
 #[cfg(test)]
 mod matching;
 #[cfg(test)]
+mod named;
+#[cfg(test)]
 mod older;
 #[cfg(test)]
 mod outage;

@@ -14,6 +14,7 @@ use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::backoff::{Backoff, retried};
+use crate::job::instances::Membership;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::{Running, Shutdown};
@@ -151,13 +152,19 @@ where
             Some(prepared) => prepared?,
             None => return Ok(account.report()),
         }
+        let Setup { name, instances, health, .. } = &self.setup;
+        let mut membership = Membership::new(name, &self.anchor, instances, health);
         let (mut deadline, mut backoff) = (Some(deadline), Backoff::new());
         loop {
-            let Some(feed) = before(shutdown, self.opened(deadline.take())).await else { break };
+            let Some(waited) = before(shutdown, membership.obtain()).await else { break };
+            // Whoever has waited for others has started long ago.
+            let deadline = if waited? { None } else { deadline.take() };
+            let opened = self.opened(deadline, membership.name());
+            let Some(feed) = before(shutdown, opened).await else { break };
             let started = Instant::now();
-            let running = Running::start(Arc::clone(self), feed?, account.clone());
+            let running = Running::start(Arc::clone(self), feed?, membership.lost());
             let (error, mut unsettled) = match running.run(shutdown.as_mut()).await {
-                Err((error, unsettled)) if error.is_transient() => (error, unsettled),
+                Err((error, unsettled)) if membership.survives(&error) => (error, unsettled),
                 Err((error, _)) => return Err(error),
                 Ok(()) => break,
             };
@@ -176,6 +183,7 @@ where
             let pause = backoff.wait("run from the source", &error);
             let Some(()) = before(shutdown, pause).await else { break };
         }
+        membership.give_back().await;
         Ok(account.report())
     }
 
@@ -190,7 +198,11 @@ where
     }
 
     /// The source, opened; with a deadline for the first time.
-    async fn opened(&self, deadline: Option<Instant>) -> Result<S::Feed> {
+    async fn opened(
+        &self,
+        deadline: Option<Instant>,
+        instance: Option<Arc<str>>,
+    ) -> Result<S::Feed> {
         let Setup { name, clock, settings, health, .. } = &self.setup;
         health.starting("open the source");
         let context = Context {
@@ -198,6 +210,7 @@ where
             clock: Arc::clone(clock),
             until_end: settings.until_end,
             idle_timeout: settings.idle_timeout,
+            instance,
         };
         let open = || async {
             let opened = self.source.open(context.clone()).await;
