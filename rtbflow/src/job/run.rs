@@ -156,10 +156,7 @@ where
         let mut membership = Membership::new(name, &self.anchor, instances, health);
         let (mut deadline, mut backoff) = (Some(deadline), Backoff::new());
         loop {
-            let Some(waited) = before(shutdown, membership.obtain()).await else { break };
-            // Whoever has waited for others has started long ago.
-            let deadline = if waited? { None } else { deadline.take() };
-            let opened = self.opened(deadline, membership.name());
+            let opened = self.opened(&mut membership, deadline.take());
             let Some(feed) = before(shutdown, opened).await else { break };
             let started = Instant::now();
             let running = Running::start(Arc::clone(self), feed?, membership.lost());
@@ -197,12 +194,14 @@ where
         retried(Some(deadline), what, prepare).await
     }
 
-    /// The source, opened; with a deadline for the first time.
+    /// The source, opened once this process may run; with a deadline for the first time.
     async fn opened(
         &self,
+        membership: &mut Membership<A>,
         deadline: Option<Instant>,
-        instance: Option<Arc<str>>,
     ) -> Result<S::Feed> {
+        // Whoever has waited for others has started long ago.
+        let deadline = if membership.obtain().await? { None } else { deadline };
         let Setup { name, clock, settings, health, .. } = &self.setup;
         health.starting("open the source");
         let context = Context {
@@ -210,7 +209,7 @@ where
             clock: Arc::clone(clock),
             until_end: settings.until_end,
             idle_timeout: settings.idle_timeout,
-            instance,
+            instance: membership.name(),
         };
         let open = || async {
             let opened = self.source.open(context.clone()).await;

@@ -8,10 +8,10 @@
 //!
 //! A name is a partition of a job of its own, in the same place: a beat is a commit to it that carries nothing, and to
 //! take it is the same commit with another owner, made from where it was seen to stand still. So two can never take it
-//! at once, and a holder that was only slow is told by its next beat. Whether a beat was missed is judged by the clock
+//! at once, and a holder that was only slow learns it by its next beat. Whether a beat was missed is judged by the clock
 //! of whoever waits for it, and only while the place answers: nobody's clock is compared with another's.
 
-mod held;
+mod heartbeat;
 mod membership;
 mod silence;
 mod standby;
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use held::Held;
+pub(crate) use heartbeat::Held;
 pub(crate) use membership::Membership;
 pub(crate) use standby::Standby;
 

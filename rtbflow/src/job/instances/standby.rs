@@ -11,7 +11,7 @@ use crate::epoch::{Anchor, Claim};
 use crate::error::{Error, Result};
 use crate::job::backoff::Backoff;
 use crate::job::health::{Health, Tasks};
-use crate::job::instances::held::{Held, Pulse};
+use crate::job::instances::heartbeat::{Held, Pulse};
 use crate::job::instances::silence::{Observed, is_taken, taken};
 use crate::job::instances::{Instances, TASK, job_of_names, partition};
 use crate::position::{JobName, Position};
@@ -73,13 +73,17 @@ impl<A: Anchor> Standby<A> {
         self.health.starting("stand by for the name of an instance");
         let standing_by = gauge!("rtbflow_standing_by", "job" => job.to_string());
         standing_by.set(1.0);
+        let taken = self.wait().await;
+        standing_by.set(0.0);
+        taken
+    }
+
+    /// Looks again and again, and takes the first name that can be had.
+    async fn wait(&mut self) -> Result<Held> {
         let mut backoff = Backoff::new();
         loop {
             match self.look().await {
-                Ok(Some(held)) => {
-                    standing_by.set(0.0);
-                    return Ok(held);
-                }
+                Ok(Some(held)) => return Ok(held),
                 Ok(None) => backoff.succeeded("look for the name of an instance"),
                 Err(error) if error.is_transient() => {
                     let now = Instant::now();

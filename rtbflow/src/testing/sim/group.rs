@@ -174,41 +174,50 @@ impl Group {
     /// Rebalances whenever somebody comes or goes, and sometimes for no reason.
     pub(crate) async fn coordinate(&self) {
         loop {
-            let gives_up = self.members().gives_up();
-            let given_up = async {
-                match gives_up {
-                    Some(at) => sleep_until(at).await,
-                    None => pending().await,
-                }
-            };
             if self.chance.is_calm() {
-                tokio::select! {
-                    biased;
-                    () = self.changed.notified() => {}
-                    () = given_up => {}
-                }
-            } else {
-                let mut time = self.chance.of(GROUP, "time");
-                let most = time.pick([300, 3_000, 30_000]);
-                let whim = tokio::time::sleep(time.millis(most));
-                tokio::select! {
-                    biased;
-                    () = self.changed.notified() => {}
-                    () = given_up => {}
-                    () = whim => {
-                        // Sooner or later for no reason.
-                        let reason = "for no reason";
-                        let strikes = self.chance.strikes_one_in(1, FaultKind::Rebalance, GROUP, reason);
-                        if strikes.is_none() {
-                            continue;
-                        }
-                    }
-                }
-                tokio::time::sleep(time.millis(300)).await;
+                self.comes_or_goes().await;
+            } else if !self.stirs().await {
+                continue;
             }
             self.members().give_up();
             self.rebalance().await;
         }
+    }
+
+    /// Waits until somebody comes or goes, or has been gone for too long.
+    async fn comes_or_goes(&self) {
+        let gives_up = self.members().gives_up();
+        let given_up = async {
+            match gives_up {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.changed.notified() => {}
+            () = given_up => {}
+        }
+    }
+
+    /// The same, or for a while. Whether there is a rebalance.
+    async fn stirs(&self) -> bool {
+        let mut time = self.chance.of(GROUP, "time");
+        let most = time.pick([300, 3_000, 30_000]);
+        let whim = tokio::time::sleep(time.millis(most));
+        tokio::select! {
+            biased;
+            () = self.comes_or_goes() => {}
+            () = whim => {
+                // Sooner or later for no reason.
+                let reason = "for no reason";
+                if self.chance.strikes_one_in(1, FaultKind::Rebalance, GROUP, reason).is_none() {
+                    return false;
+                }
+            }
+        }
+        tokio::time::sleep(time.millis(300)).await;
+        true
     }
 
     async fn rebalance(&self) {
