@@ -188,9 +188,12 @@ impl Launch {
             max_late,
             max_bad,
             dead_letter,
+            failover_after,
             ..
         } = self.common;
         let job = job
+            .instances(&self.common.instances)
+            .failover_after(failover_after)
             .commit_interval(commit_interval)
             .idle_timeout(idle_timeout)
             .until_end(until_end)

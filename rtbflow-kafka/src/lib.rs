@@ -5,6 +5,9 @@ mod anchor;
 mod client;
 mod producer;
 mod source;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
 pub use anchor::KafkaAnchor;
 pub use client::group::Member;

@@ -16,7 +16,7 @@
 //!     [sources, writers and places of your own](own_places).
 //! 14. [Checking the numbers with other tools](checking): what these do otherwise, with versions.
 //!
-//! To look things up: [what happens if](what_happens_if), for whoever comes from [Flink](flink), and for whoever
+//! To look things up: [what happens if](what_happens_if), [bounds](bounds) of every queue and wait, for whoever comes from [Flink](flink), and for whoever
 //! comes from [Kafka Streams](kafka_streams).
 //!
 //! Chapters about servers have examples that need `rtbflow-kafka` and `rtbflow-sinks`; they are compiled with the
@@ -57,6 +57,9 @@ pub mod running {}
 
 #[doc = include_str!("../docs/watching.md")]
 pub mod watching {}
+
+#[doc = include_str!("../docs/bounds.md")]
+pub mod bounds {}
 
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}

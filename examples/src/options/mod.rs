@@ -94,6 +94,15 @@ pub struct Common {
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
 
+    /// The names of all instances, the same list for each process: it takes one that nobody has, or stands by until
+    /// the heartbeat of one stops (not with Kafka as the place)
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', conflicts_with = "instance")]
+    pub instances: Vec<String>,
+
+    /// How long an instance's heartbeat must be missing until another process takes its name
+    #[arg(long, value_name = "TIME", default_value = "800ms", value_parser = positive_duration)]
+    pub failover_after: Duration,
+
     /// Reads on where a log does not hold the position (made anew, cut, or shortened by retention), which keeps
     /// what was made of what was read before; without it that is an error
     #[arg(long)]

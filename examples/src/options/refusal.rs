@@ -14,6 +14,13 @@ impl Refusal {
     /// What clap says, without the arguments that may hold a secret: it repeats what it does not know.
     pub(super) fn new(error: clap::Error, arguments: &[OsString]) -> Self {
         let is_error = error.use_stderr();
+        // Clap leaves such characters out: what is shown is then not what was given, and would not be found here.
+        let has_control =
+            |argument: &OsString| argument.to_string_lossy().contains(char::is_control);
+        if is_error && arguments.iter().any(has_control) {
+            let text = "error: an argument has a control character, such as that of a colour; none is shown\n";
+            return Self { text: text.to_owned(), is_error };
+        }
         let mut text = error.render().to_string();
         for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
             let value = match argument.split_once('=') {

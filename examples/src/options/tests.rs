@@ -63,7 +63,7 @@ fn help_lists_every_option_and_is_no_error() {
     let help = help.to_string();
     for option in "--kafka --redis --postgres --redis-ca --postgres-ca --group --create-topics --create-tables --commit-interval \
                    --out-of-orderness --idle-timeout --max-ahead --dead-letter --max-late --max-bad --kafka-option --metrics \
-                   --until-end --print-topology --begin-anew --instance --confirm --keep-results --accept-loss reset --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
+                   --until-end --print-topology --begin-anew --instance --instances --failover-after --confirm --keep-results --accept-loss reset --connect-timeout --verbose RTBFLOW_KAFKA RTBFLOW_REDIS \
                    RTBFLOW_POSTGRES worker-group"
         .split_whitespace()
     {
@@ -86,6 +86,8 @@ fn a_wrong_option_is_named_and_a_secret_is_not() {
         (&["--kafka-option", "=S3cret"], "--kafka-option number 1"),
         (&["--postgress=postgres://u:S3cret@h/x"], "postgress"),
         (&["postgres://u:S3cret@h/x"], "COMMAND"),
+        // As it is shown there would be no such character.
+        (&["postgres://u:S3\u{1b}[1mcret@h/x"], "control character"),
         (&["--until-end=postgres://u:S3cret@h/x"], "until-end"),
     ] {
         let refusal = read(arguments).unwrap_err();
@@ -146,6 +148,10 @@ fn a_reset_may_stand_anywhere_and_what_belongs_to_it_stands_with_it_only() {
         assert_eq!((common.command, common.confirm), (Some(Command::Reset), true));
     }
     assert_eq!(read(&["--instance", "a"]).unwrap().common.instance.as_deref(), Some("a"));
+    let named = read(&["--instances", "a,b"]).unwrap().common;
+    assert_eq!(named.instances, ["a", "b"]);
+    assert_eq!(named.failover_after, Duration::from_millis(800));
+    assert!(read(&["--instances", "a,b", "--instance", "a"]).unwrap_err().is_error());
     for arguments in [&["--confirm"][..], &["--keep-results"], &["--accept-loss"], &["rest"]] {
         assert!(read(arguments).unwrap_err().is_error(), "{arguments:?}");
     }

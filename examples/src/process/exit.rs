@@ -63,6 +63,8 @@ const HERE: &[(&str, &str)] = &[
     ("forget_with", "the command reset"),
     ("KafkaTopic::instance", "--instance"),
     ("until_end", "--until-end"),
+    ("Job::failover_after", "--failover-after"),
+    ("`instances`", "--instances"),
     ("another name", "--group"),
 ];
 

@@ -22,6 +22,8 @@ mod letters;
 #[cfg(test)]
 mod matching;
 #[cfg(test)]
+mod named;
+#[cfg(test)]
 mod older;
 #[cfg(test)]
 mod outage;
@@ -29,6 +31,8 @@ mod outage;
 mod refunds;
 #[cfg(test)]
 mod reset;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod spoilt;
 #[cfg(test)]

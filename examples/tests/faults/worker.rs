@@ -37,6 +37,8 @@ pub(crate) enum Kind {
 pub(crate) struct Start {
     kind: Kind,
     arguments: Vec<String>,
+    /// What `RUST_LOG` is to be.
+    logs: Option<&'static str>,
 }
 
 impl Kind {
@@ -99,13 +101,18 @@ impl Stage {
 impl Start {
     /// A process of which nothing is said yet.
     pub(crate) fn bare(kind: Kind) -> Self {
-        Self { kind, arguments: Vec::new() }
+        Self { kind, arguments: Vec::new(), logs: None }
     }
 
     /// Without a flag that was given.
     pub(crate) fn without(mut self, flag: &str) -> Self {
         self.arguments.retain(|argument| argument != flag);
         self
+    }
+
+    /// With as many logs as this filter lets through.
+    pub(crate) fn logging(self, filter: &'static str) -> Self {
+        Self { logs: Some(filter), ..self }
     }
 
     pub(crate) fn flag(mut self, flag: &str) -> Self {
@@ -136,6 +143,7 @@ impl Start {
         let mut child = Command::new(program)
             .args(self.arguments)
             .env_remove("RUST_LOG")
+            .envs(self.logs.map(|filter| ("RUST_LOG", filter)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

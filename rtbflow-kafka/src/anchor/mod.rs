@@ -20,14 +20,16 @@
 
 #[expect(clippy::module_inception, reason = "the file has the name that it has in every place")]
 mod anchor;
-mod changelog;
+pub(crate) mod changelog;
 mod claim;
 mod commit;
+#[cfg(test)]
+mod damage;
 mod failure;
 mod forget;
 mod options;
 mod place;
-mod positions;
+pub(crate) mod positions;
 mod replay;
 mod restore;
 mod session;

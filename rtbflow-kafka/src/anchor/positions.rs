@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_come_back_and_damage_is_noticed() {
+    fn positions_come_back_and_so_do_those_of_earlier_builds() {
         let at = |offset, time: Option<i64>, commit, owner| Position {
             offset,
             event_time: time.map(Timestamp::from_millis),
@@ -180,13 +180,5 @@ mod tests {
         let mut old = RecordBatch::default();
         old.put(POSITIONS, Some(&[&writer.finish().unwrap()]));
         assert_eq!(read(&old).unwrap().as_ref(), Some(&before));
-        let value = out.messages().next().unwrap().value.unwrap().to_vec();
-        for at in 0..value.len() {
-            let mut damaged = value.clone();
-            damaged[at] ^= 1;
-            let mut out = RecordBatch::default();
-            out.put(POSITIONS, Some(&[&damaged]));
-            assert!(read(&out).is_err(), "byte {at}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::metadata::MetadataBroker;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use rtbflow::{Error, Result};
 use tracing::info;
 
@@ -134,6 +134,12 @@ impl<'a> Creation<'a> {
         let asked = [ResourceSpecifier::Topic(topic)];
         let answers = block_on(self.admin.describe_configs(&asked, &options)).map_err(failed)?;
         match answers.into_iter().next() {
+            // The client drops the broker's reason. One that has just described the topic knows it.
+            Some(Ok(resource)) if resource.entries.is_empty() && knows(&metadata, topic) => {
+                Err(Error::config(
+                    attempt + ": the broker refuses; grant the user DescribeConfigs on it",
+                ))
+            }
             Some(Ok(resource)) => {
                 let value = resource.get(name).and_then(|entry| entry.value.clone());
                 value.ok_or_else(|| Error::transient(attempt + ": it has none"))
@@ -235,6 +241,11 @@ fn create_until_visible(
             return Ok(found);
         }
     }
+}
+
+/// Whether the broker that answered has such a topic.
+fn knows(metadata: &Metadata, topic: &str) -> bool {
+    metadata.topics().iter().any(|known| known.name() == topic && known.error().is_none())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn too_large(letter: &DeadLetter, topic: &str, most: usize) -> Error {
 ///
 /// # Errors
 /// If it does not fit, even without its value.
-pub(super) fn record<'a>(
+pub(crate) fn record<'a>(
     topic: &'a str,
     pipeline: &str,
     letter: &'a DeadLetter,

@@ -12,7 +12,7 @@ use rtbflow::{Error, ErrorKind, Result};
 
 use crate::client::context::Callbacks;
 use crate::client::deadline::Deadline;
-use crate::client::failure::kind;
+use crate::client::failure::{code as code_of, kind};
 use crate::client::kafka::Kafka;
 use crate::client::native::Reports;
 use crate::client::option::Role;
@@ -127,7 +127,17 @@ impl Sending<'_> {
         while self.producer.in_flight_count() > 0 && !deadline.is_over() {
             reports.serve(deadline.left());
         }
-        Err(self.refused(&first.topic, first.code))
+        Err(self.refused(&first.topic, self.cause(first.code)))
+    }
+
+    /// Why a record was not delivered that went no further because its transaction had failed. That one cannot be begun
+    /// inside of it is certain; what the client says is by which error it failed.
+    fn cause(&self, code: Code) -> Code {
+        let purged = [Code::PurgeQueue, Code::PurgeInflight].contains(&code);
+        let failed = purged.then(|| self.producer.begin_transaction().err()).flatten();
+        let cause = failed.as_ref().and_then(code_of);
+        // Of a producer without transactions, and of a transaction that goes on, nothing more is known.
+        cause.filter(|cause| ![Code::State, Code::NotConfigured].contains(cause)).unwrap_or(code)
     }
 
     #[cold]

@@ -77,6 +77,7 @@ impl KafkaTopic {
         // In this order: the layout says which topic the group subscribes to, and the ends that reading is to stop at
         // are asked for before any record can come.
         self.check_topics()?;
+        self.check_named_once(context)?;
         let client = self.kafka.query_client(end_offsets::CLIENT)?;
         let layout = self.layout(&client)?;
         let opened = self.opened_topics(&client, &layout)?;
@@ -115,7 +116,7 @@ impl KafkaTopic {
             // More answers than that take decades: such a partition is never assigned again, as was asked for.
             patience: u32::try_from(answers).unwrap_or(u32::MAX),
             grace: self.session_timeout().div_f32(2.0).min(Duration::from_secs(5)),
-            named: self.instance.is_some(),
+            named: self.instance_name(context).is_some(),
             secrets: self.kafka.secrets(),
         }
     }
@@ -141,6 +142,18 @@ impl KafkaTopic {
             "topics that are read together are in one cluster, and these are at {here} and at \
              {other_cluster}"
         )))
+    }
+
+    /// Whether the job and the topic do not both name this instance.
+    fn check_named_once(&self, context: &Context) -> Result<()> {
+        let both = self.instance.as_ref().zip(context.instance.as_ref());
+        both.map_or(Ok(()), |(own, of_the_job)| {
+            Err(Error::config(format!(
+                "read {} as instance {own}: the job's `instances` name it, too ({of_the_job}); leave out \
+                 `KafkaTopic::instance`",
+                self.names()
+            )))
+        })
     }
 
     fn check_topics(&self) -> Result<()> {
@@ -265,6 +278,11 @@ impl KafkaTopic {
         self.kafka.millis("session.timeout.ms").unwrap_or(SESSION_TIMEOUT)
     }
 
+    /// What the group knows this instance by, if by a name.
+    fn instance_name<'a>(&'a self, context: &'a Context) -> Option<&'a str> {
+        context.instance.as_deref().or(self.instance.as_deref())
+    }
+
     fn consumer(
         &self,
         context: &Context,
@@ -283,7 +301,7 @@ impl KafkaTopic {
             ("?queued.min.messages", &messages),
         ];
         own.extend_from_slice(OPTIONS);
-        if let Some(instance) = &self.instance {
+        if let Some(instance) = self.instance_name(context) {
             own.push(("group.instance.id", instance));
         }
         let mut consumer: BaseConsumer<context::Callbacks> =

@@ -28,6 +28,10 @@ impl Anchor for Postgres {
         self.inner.place
     }
 
+    fn apart(&self) -> Self {
+        self.with_own_connections()
+    }
+
     async fn prepare(&self, _job: &JobName) -> Result<()> {
         self.within(&self.inner.reader, "prepare", async {
             let lease = self.reader().await?;

@@ -37,12 +37,14 @@ const REMOVE: [&str; 2] =
 
 const POSITIONS: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-    dead_lettered, topic_id, leader_epoch from rtbflow_positions where job = $1";
+    dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner, checksum
+    from rtbflow_positions where job = $1";
 
 /// As positions were kept before they named their logs.
 const OLD_POSITIONS: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-    dead_lettered, null::text, null::int from rtbflow_positions where job = $1";
+    dead_lettered, null::text, null::int, null::bigint as claimed_commits, null::bigint as claimed_owner,
+    null::bigint as checksum from rtbflow_positions where job = $1";
 
 const BUCKETS: &str = "select count(*) from (
     select distinct task_of, task, operator, bucket from rtbflow_state where job = $1) as b";

@@ -72,8 +72,12 @@ mod select;
 mod session;
 mod settings;
 mod sinks;
+mod standing;
 mod tables;
 mod target;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod tls;
 mod totals;
 mod transaction;

@@ -14,25 +14,16 @@ use crate::postgres::chunks::column;
 use crate::postgres::failure::failure;
 use crate::postgres::pipeline::{Parameter, parameter};
 use crate::postgres::session::Lease;
+use crate::postgres::standing::{Standing, checksum, first_checksum};
 use crate::postgres::value::Value;
 
 /// Positions as they stand, and what the commit that moved them there found out.
 pub(crate) type Positions = BTreeMap<Partition, Standing>;
 
-/// Where one partition stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Standing {
-    pub(crate) position: Position,
-    /// How those of its records ended that the last commit found not to be used for a result.
-    pub(crate) found: Tally,
-    /// Where it stood when it was claimed last: only the number of commits and the owner.
-    pub(crate) claimed_at: Option<Position>,
-}
-
 /// Rows are locked in the order of their keys by everybody.
 const READ: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
-    duplicates, dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner
+    duplicates, dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner, checksum
     from rtbflow_positions where job = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))
     order by topic, partition for update";
@@ -40,28 +31,34 @@ const READ: &str =
 /// The same columns as of a claim, which locks them.
 const READ_NOW: &str =
     "select topic, partition, next_offset, event_time_ms, commits, owner, filtered, late,
-    duplicates, dead_lettered, topic_id, leader_epoch
+    duplicates, dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner, checksum
     from rtbflow_positions where job = $1
     and (topic, partition) in (select * from unnest($2::text[], $3::int[]))";
 
-const CLAIM: &str = "insert into rtbflow_positions as p (job, topic, partition, commits, owner)
-    select $1, u.topic, u.partition, 1, $4
-    from unnest($2::text[], $3::int[]) as u(topic, partition) order by u.topic collate \"C\", u.partition
+/// What the claim changes is mixed into the checksum, and what it replaces is taken out.
+const CLAIM: &str =
+    "insert into rtbflow_positions as p (job, topic, partition, commits, owner, checksum)
+    select $1, u.topic, u.partition, 1, $4, u.checksum
+    from unnest($2::text[], $3::int[], $5::bigint[]) as u(topic, partition, checksum)
+    order by u.topic collate \"C\", u.partition
     on conflict (job, topic, partition)
     do update set commits = p.commits + 1, owner = excluded.owner,
         claimed_commits = case when p.owner = excluded.owner then p.claimed_commits else p.commits end,
-        claimed_owner = case when p.owner = excluded.owner then p.claimed_owner else p.owner end
+        claimed_owner = case when p.owner = excluded.owner then p.claimed_owner else p.owner end,
+        checksum = p.checksum # p.commits # (p.commits + 1) # p.owner # excluded.owner
+            # case when p.owner = excluded.owner then 0 else
+            coalesce(p.claimed_commits, 0) # p.commits # coalesce(p.claimed_owner, 0) # p.owner end
     returning topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-        dead_lettered, topic_id, leader_epoch";
+        dead_lettered, topic_id, leader_epoch, claimed_commits, claimed_owner, checksum";
 
 pub(crate) const MOVE: &str = "update rtbflow_positions p set next_offset = u.next_offset,
     event_time_ms = u.event_time_ms, commits = u.commits, owner = u.owner,
     filtered = u.filtered, late = u.late, duplicates = u.duplicates, dead_lettered = u.dead_lettered,
-    topic_id = u.topic_id, leader_epoch = u.leader_epoch
+    topic_id = u.topic_id, leader_epoch = u.leader_epoch, checksum = u.checksum
     from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::int[])
+        $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[], $13::int[], $14::bigint[])
         as u(topic, partition, next_offset, event_time_ms, commits, owner, filtered, late, duplicates,
-            dead_lettered, topic_id, leader_epoch)
+            dead_lettered, topic_id, leader_epoch, checksum)
     where p.job = $1 and p.topic = u.topic and p.partition = u.partition";
 
 /// The statements on the table, each with parameters of its types.
@@ -69,9 +66,10 @@ pub(crate) fn statements() -> Vec<(&'static str, Vec<Value>)> {
     let none = Value::none_of;
     let named = || vec![Value::from(""), none(Kind::Text), none(Kind::Int)];
     let mut claim = named();
-    claim.push(Value::from(0_i64));
+    claim.extend([Value::from(0_i64), none(Kind::BigInt)]);
     let mut moved = named();
-    moved.extend(std::iter::repeat_n(Kind::BigInt, 8).chain([Kind::Text, Kind::Int]).map(none));
+    let kinds = [Kind::Text, Kind::Int, Kind::BigInt];
+    moved.extend(std::iter::repeat_n(Kind::BigInt, 8).chain(kinds).map(none));
     vec![(READ, named()), (READ_NOW, named()), (CLAIM, claim), (MOVE, moved)]
 }
 
@@ -91,10 +89,26 @@ pub(crate) fn read_all(rows: &[Row], attempted: &str) -> Result<Positions> {
 }
 
 fn read(row: &Row, attempted: &str) -> Result<(Partition, Standing)> {
-    let standing = read_standing(row).map_err(|error| failure(attempted, &error));
-    let (partition, mut standing) = standing?;
+    let failed = |error| failure(attempted, &error);
+    let (partition, mut standing) = read_standing(row).map_err(failed)?;
     standing.position.log = read_log(row, attempted)?;
-    Ok((partition, standing))
+    standing.claimed_at = read_claimed(row).map_err(failed)?;
+    // Kept before rows had checksums: then the next commit writes one.
+    let kept: Option<i64> = row.try_get("checksum").map_err(failed)?;
+    match kept.is_none_or(|kept| kept == checksum(partition, &standing)) {
+        true => Ok((partition, standing)),
+        false => Err(damaged(attempted, partition)),
+    }
+}
+
+/// The error of a row that is not as it was written.
+#[cold]
+fn damaged(attempted: &str, partition: Partition) -> Error {
+    Error::permanent(format!(
+        "{attempted}: the row of {partition} in rtbflow_positions does not fit its checksum: it is damaged, or another \
+         program has changed it. Bring the place back from a copy, or reset the job: its positions, state and results \
+         together (`forget_with`)"
+    ))
 }
 
 /// Where a partition stands; which log that is of, and where it was claimed, is read by itself.
@@ -164,14 +178,8 @@ pub(crate) async fn lock(lease: &Lease<'_>, job: &JobName, epochs: &[Epoch]) -> 
         lease.client().query_typed(READ, &parameters),
     )
     .await;
-    let failed = |error| failure(&attempted(), &error);
-    let rows = begun.and(rows).map_err(failed)?;
-    let standings = rows.iter().map(|row| {
-        let (partition, mut standing) = read(row, &attempted())?;
-        standing.claimed_at = read_claimed(row).map_err(failed)?;
-        Ok((partition, standing))
-    });
-    standings.collect()
+    let rows = begun.and(rows).map_err(|error| failure(&attempted(), &error))?;
+    read_all(&rows, &attempted())
 }
 
 /// Where partitions stand, in their order; nothing is locked.
@@ -211,18 +219,17 @@ pub(crate) async fn claim(
     let (topics, numbers) = named(claim.partitions.iter().copied());
     let (topics, _) = column(Kind::Text, topics);
     let (numbers, _) = column(Kind::Int, numbers);
-    let rows = client
-        .query_typed(
-            CLAIM,
-            &[
-                (&job.as_str(), Type::TEXT),
-                (&*topics, Type::TEXT_ARRAY),
-                (&*numbers, Type::INT4_ARRAY),
-                (&claim.owner.cast_signed(), Type::INT8),
-            ],
-        )
-        .await
-        .map_err(|error| failure(&attempted(), &error))?;
+    let firsts = claim.partitions.iter().map(|at| first_checksum(*at, claim.owner));
+    let (firsts, _) = checksums(firsts);
+    let parameters = [
+        (&job.as_str() as _, Type::TEXT),
+        (&*topics as _, Type::TEXT_ARRAY),
+        (&*numbers as _, Type::INT4_ARRAY),
+        (&claim.owner.cast_signed() as _, Type::INT8),
+        (&*firsts as _, Type::INT8_ARRAY),
+    ];
+    let rows = client.query_typed(CLAIM, &parameters).await;
+    let rows = rows.map_err(|error| failure(&attempted(), &error))?;
     let found = read_all(&rows, &attempted())?;
     let position = |partition: &Partition| {
         let standing = found.get(partition).map(|standing| standing.position);
@@ -230,6 +237,13 @@ pub(crate) async fn claim(
         standing.ok_or_else(|| Error::broken(&format!("{partition} was claimed and has no row")))
     };
     claim.partitions.iter().map(position).collect()
+}
+
+/// A column of checksums.
+fn checksums<'a>(checksums: impl Iterator<Item = i64>) -> Parameter<'a> {
+    let mut cells = Cells::default();
+    checksums.for_each(|checksum| cells.push(&Cell::BigInt(checksum)));
+    column(Kind::BigInt, cells)
 }
 
 /// The parameters of [`MOVE`].
@@ -254,6 +268,7 @@ pub(crate) fn moved<'a>(job: &'a JobName, positions: &Positions) -> Vec<Paramete
     ];
     parameters.extend(columns.map(|cells| column(Kind::BigInt, cells)));
     parameters.extend([column(Kind::Text, topic_ids), column(Kind::Int, leader_epochs)]);
+    parameters.push(checksums(positions.iter().map(|(at, standing)| checksum(*at, standing))));
     parameters
 }
 

@@ -106,7 +106,7 @@ impl Row {
 }
 
 /// A value as it comes from the server.
-struct Found(Typed);
+pub(crate) struct Found(pub(crate) Typed);
 
 impl<'a> FromSql<'a> for Found {
     fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {

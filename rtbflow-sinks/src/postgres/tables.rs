@@ -7,7 +7,8 @@ use crate::postgres::session::Lease;
 
 /// `next_offset` and `event_time_ms` are null before the first record, `topic_id` and `leader_epoch` where the
 /// source does not know which log it reads, `claimed_commits` and `claimed_owner` before the second claim: they say
-/// where the partition stood when it was claimed last. The marks of owners are
+/// where the partition stood when it was claimed last. `checksum` is null until the first commit of a build that writes
+/// it. The marks of owners are
 /// unsigned; they are kept bit by bit. The last four count what the last commit found out about the
 /// partition's records, so that it can be reported again. State is read in the order of its key; it is
 /// compact already, so the server need not try to compress it.
@@ -28,6 +29,7 @@ create table if not exists rtbflow_positions (
     leader_epoch int,
     claimed_commits bigint,
     claimed_owner bigint,
+    checksum bigint,
     primary key (job, topic, partition)
 ) with (fillfactor = 50);
 create table if not exists rtbflow_state (
@@ -46,8 +48,8 @@ alter table rtbflow_state alter column bytes set storage external;
 
 const LOOK: &str = "select to_regclass('rtbflow_positions') is not null
     and to_regclass('rtbflow_state') is not null as there,
-    (select count(*) = 4 from pg_attribute where attrelid = to_regclass('rtbflow_positions')
-        and attname in ('topic_id', 'leader_epoch', 'claimed_commits', 'claimed_owner')
+    (select count(*) = 5 from pg_attribute where attrelid = to_regclass('rtbflow_positions')
+        and attname in ('topic_id', 'leader_epoch', 'claimed_commits', 'claimed_owner', 'checksum')
         and not attisdropped) as names_logs";
 
 /// Positions that were kept before they named their logs go on without.
@@ -55,7 +57,8 @@ const NAME_LOGS: &str =
     "alter table rtbflow_positions add column if not exists topic_id text collate \"C\",
     add column if not exists leader_epoch int,
     add column if not exists claimed_commits bigint,
-    add column if not exists claimed_owner bigint";
+    add column if not exists claimed_owner bigint,
+    add column if not exists checksum bigint";
 
 /// The advisory lock under which tables are made: the letters `rtbflow` as a number. It ends with the
 /// transaction, so that it works through poolers as well.
@@ -105,7 +108,7 @@ async fn name_logs(lease: &Lease<'_>) -> Result<()> {
         true => error,
         false => Error::config(format!(
             "add columns to the table rtbflow_positions in Postgres at {}: they hold which log an offset is of, \
-             and where it was claimed; run as its owner: {NAME_LOGS}",
+             where it was claimed, and a checksum; run as its owner: {NAME_LOGS}",
             lease.server
         ))
         .because(error),

@@ -8,8 +8,9 @@ use rtbflow::sink::{Place, Staged};
 use rtbflow::{Error, Result};
 
 use crate::postgres::batch::SinkBatch;
-use crate::postgres::positions::{Positions, Standing};
+use crate::postgres::positions::Positions;
 use crate::postgres::session::Lease;
+use crate::postgres::standing::Standing;
 
 /// Where a commit goes.
 #[derive(Clone, Copy)]

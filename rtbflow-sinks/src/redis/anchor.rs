@@ -20,6 +20,10 @@ impl Anchor for Redis {
         Redis::place(self)
     }
 
+    fn apart(&self) -> Self {
+        self.with_own_connections()
+    }
+
     fn aim(&self) -> Duration {
         AIM
     }

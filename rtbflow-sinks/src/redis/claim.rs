@@ -4,6 +4,7 @@ use redis::{Pipeline, RedisResult, Value};
 use rtbflow::epoch::{Claim, JobName, Position};
 use rtbflow::{Error, Partition, Result};
 
+use crate::redis::checksum::damaged;
 use crate::redis::failure;
 use crate::redis::forget::read_position;
 use crate::redis::keys::Keys;
@@ -86,6 +87,9 @@ impl Redis {
                 let tasks = other.rsplit_once('/').map_or(other.as_str(), |(_, tasks)| tasks);
                 let server = format!("Redis at {}", self.server().address());
                 Err(claim.task.laid_out_for(tasks, job, &server))
+            }
+            (b"damaged", [partition, found]) => {
+                Err(damaged(attempted, &positions, partition, found))
             }
             (b"forgetting", []) => Err(forgetting(attempted)),
             (b"foreign", [partition, found]) => {

@@ -7,6 +7,7 @@ use rtbflow::barrier::Tally;
 use rtbflow::epoch::{Epoch, JobName, Verdict};
 use rtbflow::{BadRecord, Error, Result};
 
+use crate::redis::checksum::damaged;
 use crate::redis::failure;
 use crate::redis::keys::Keys;
 use crate::redis::place::Redis;
@@ -115,6 +116,7 @@ impl Redis {
             (b"unable", [refusal, command, key]) => {
                 Err(self.forbidden(attempted, &text(refusal), &text(command), &text(key)))
             }
+            (b"damaged", [key, at, found]) => Err(damaged(attempted, &text(key), at, found)),
             (b"foreign", [key, found, kind]) => Err(foreign(attempted, key, found, kind)),
             (b"broken", [why, failed]) => Err(half_written(attempted, &text(why), &text(failed))),
             _ => Err(unreadable(attempted)),
@@ -160,7 +162,7 @@ fn committed(attempted: &str, counts: &[u8]) -> Result<Outcome> {
 }
 
 /// What the script found out about records: their numbers by class, or nothing.
-fn found(attempted: &str, counts: &[u8]) -> Result<Tally> {
+pub(crate) fn found(attempted: &str, counts: &[u8]) -> Result<Tally> {
     let shown = text(counts);
     if shown.is_empty() {
         return Ok(Tally::NONE);
@@ -177,7 +179,10 @@ fn found(attempted: &str, counts: &[u8]) -> Result<Tally> {
 }
 
 /// The operations that the script has refused by their numbers, each with the reason.
-fn read_refused(attempted: &str, refused: &[Vec<u8>]) -> Result<BTreeMap<usize, BadRecord>> {
+pub(crate) fn read_refused(
+    attempted: &str,
+    refused: &[Vec<u8>],
+) -> Result<BTreeMap<usize, BadRecord>> {
     let read = |[number, reason]: &[Vec<u8>; 2]| {
         let number = text(number).parse().map_err(|_| unreadable(attempted))?;
         Ok((number, BadRecord::new(format!("Redis: {}", text(reason)))))

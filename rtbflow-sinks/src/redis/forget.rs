@@ -14,6 +14,7 @@ use redis::{Cmd, Value};
 use rtbflow::epoch::{JobName, Kept, Position};
 use rtbflow::{Error, Partition, Result, Topic};
 
+use crate::redis::checksum::{damaged, unsealed};
 use crate::redis::failure;
 use crate::redis::keys::Keys;
 use crate::redis::pattern::Pattern;
@@ -184,7 +185,9 @@ pub(crate) fn read_position(
     keys: &Keys,
     [partition, at]: &[Vec<u8>; 2],
 ) -> Result<(Partition, Position)> {
-    let (partition, at) = (text(partition), text(at));
+    let (name, held, key) = (partition, text(at), keys.positions());
+    let partition = text(name);
+    let at = unsealed(&partition, &held).ok_or_else(|| damaged(attempted, &key, name, at))?;
     let read = || {
         let (topic, number) = partition.rsplit_once('/')?;
         let partition = Partition::new(Topic::new(topic), number.parse().ok()?);
@@ -192,7 +195,6 @@ pub(crate) fn read_position(
         Some((partition, parse_position(&position)?))
     };
     read().ok_or_else(|| {
-        let key = keys.positions();
         Error::config(format!("{attempted}: {key} holds {partition:?}, {at:?}, which no job wrote"))
     })
 }

@@ -9,6 +9,7 @@ use rtbflow::{Error, Result};
 use crate::redis::failure;
 use crate::redis::session::Server;
 
+const CHECKSUM: &str = include_str!("lua/checksum.lua");
 const GUARD: &str = include_str!("lua/guard.lua");
 const FUNCTIONS: &str = include_str!("lua/functions.lua");
 const COMMIT: &str = include_str!("lua/commit.lua");
@@ -198,8 +199,8 @@ fn functions_text(functions: &[(&'static str, Arc<str>)]) -> String {
 fn with_functions(functions: &[(&'static str, Arc<str>)]) -> String {
     match functions {
         // Most jobs have none, and a script that is shorter costs less to load.
-        [] => [GUARD, NO_FUNCTIONS, COMMIT].concat(),
-        _ => [GUARD, FUNCTIONS, &functions_text(functions), COMMIT].concat(),
+        [] => [CHECKSUM, GUARD, NO_FUNCTIONS, COMMIT].concat(),
+        _ => [CHECKSUM, GUARD, FUNCTIONS, &functions_text(functions), COMMIT].concat(),
     }
 }
 

@@ -40,6 +40,7 @@ mod anchor;
 mod arguments;
 mod batch;
 mod call;
+mod checksum;
 mod claim;
 mod commit;
 mod failure;
@@ -63,6 +64,9 @@ mod restore;
 mod rights;
 mod session;
 mod sinks;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
 pub use arguments::Call;
 pub use operations::Operations;

@@ -92,7 +92,10 @@ impl Options {
                 place: Place::new("redis"),
                 library: Library::new(),
                 follow_ups: FollowUps::default(),
-                claim: Text::new(include_str!("lua/claim.lua")),
+                claim: Text::new(concat!(
+                    include_str!("lua/checksum.lua"),
+                    include_str!("lua/claim.lua")
+                )),
                 restore: Text::new(include_str!("lua/restore.lua")),
                 forget: Text::new(include_str!("lua/forget.lua")),
                 remove: Text::new(include_str!("lua/remove.lua")),

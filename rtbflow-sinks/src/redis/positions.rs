@@ -1,6 +1,6 @@
 //! How a position stands in Redis: `commit owner offset event-time/topic-id/leader-epoch`, as text, without
 //! the last two where the log is not known; behind the first of a task, what its last commit found out about
-//! records.
+//! records. Before all of it stands its [checksum](super::checksum).
 
 use rtbflow::Timestamp;
 use rtbflow::epoch::{Log, Position};

@@ -35,8 +35,19 @@ impl Redis {
 }
 
 /// Where the next page begins, and the chunks of this one.
-fn read_page(attempted: &str, index: &str, mut reply: Vec<Vec<u8>>) -> Result<ChunkPage> {
+pub(crate) fn read_page(
+    attempted: &str,
+    index: &str,
+    mut reply: Vec<Vec<u8>>,
+) -> Result<ChunkPage> {
     let [bucket, skip, chunks @ ..] = &mut *reply else { return Err(unreadable(attempted)) };
+    if skip == b"missing" {
+        return Err(Error::permanent(format!(
+            "{attempted}: {index} names the bucket {:?}, of which there is nothing: either is damaged. Bring the place back \
+             from a copy, or reset the job: its positions, state and results together (`forget_with`)",
+            text(bucket)
+        )));
+    }
     // An empty bucket says that this was the last page.
     let next = (!bucket.is_empty()).then(|| format!("{}@{}", text(skip), text(bucket)));
     let (chunks, []) = chunks.as_chunks_mut() else { return Err(unreadable(attempted)) };

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cuts;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod forget;

@@ -22,11 +22,17 @@ fn file(name: &str) -> String {
     path.join(name).display().to_string()
 }
 
-/// Ends TLS for `localhost` and speaks in the clear to the real server.
-async fn end_of_tls() -> SocketAddr {
+/// What has expired, and its authority, which has not.
+fn expired(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/expired");
+    path.join(name).display().to_string()
+}
+
+/// Ends TLS for `localhost`, with this certificate and key, and speaks in the clear to the real server.
+async fn end_of_tls([certificate, key]: [String; 2]) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -53,7 +59,16 @@ async fn end_of_tls() -> SocketAddr {
 }
 
 async fn prepare(schema: &Schema, host: &str, mode: &str, ca_file: Option<&str>) -> Result<()> {
-    let address = end_of_tls().await;
+    let address = end_of_tls(["server.pem", "server.key"].map(file)).await;
+    prepare_at(address, schema, (host, mode), ca_file).await
+}
+
+async fn prepare_at(
+    address: SocketAddr,
+    schema: &Schema,
+    (host, mode): (&str, &str),
+    ca_file: Option<&str>,
+) -> Result<()> {
     let url = schema.url().replace(&server(), &format!("{host}:{}", address.port()));
     let mode = if mode.is_empty() { String::new() } else { format!("&sslmode={mode}") };
     let mut options = rtbflow_sinks::postgres::Postgres::connect_to(&format!("{url}{mode}"));
@@ -86,4 +101,18 @@ async fn a_server_proves_who_it_is_where_that_is_asked_for() {
     assert!(error.is_config() && error.to_string().contains("/no/such/file.pem"), "{error:?}");
     let url_option = format!("require&sslrootcert={}", authority.replace('/', "%2F"));
     prepare(&schema, "localhost", &url_option, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_and_one_of_another_authority_are_refused() {
+    let (schema, authority) = (Schema::new().await, expired("authority.pem"));
+    let at = end_of_tls(["expired.pem", "expired.key"].map(expired)).await;
+    let late = prepare_at(at, &schema, ("localhost", "verify-full"), Some(&authority)).await;
+    let error = late.unwrap_err();
+    assert!(error.is_config() && error.report().contains("certificate"), "{error:?}");
+    assert!(error.report().to_lowercase().contains("expired"), "{}", error.report());
+    // Who is known there vouches for nobody here.
+    let other = prepare(&schema, "localhost", "require", Some(&authority)).await;
+    let error = other.unwrap_err();
+    assert!(error.is_config() && error.report().contains("certificate"), "{error:?}");
 }

@@ -18,7 +18,7 @@ async fn positions_that_do_not_name_their_logs_go_on_and_take_them_on() {
     let mut owner = Owner::claim(&schema.place().await, 0, 1).await;
     let epoch = moved(&owner, Position { offset: Some(7), ..owner.at });
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
-    let forget = "alter table rtbflow_positions drop column topic_id, drop column leader_epoch";
+    let forget = "alter table rtbflow_positions drop column topic_id, drop column leader_epoch, drop column checksum";
     schema.reader().await.batch_execute(forget).await.unwrap();
     let mut owner = Owner::claim(&schema.place().await, 0, 2).await;
     let stood = Position { offset: Some(7), commit: 3, owner: 2, ..Position::default() };

@@ -6,6 +6,8 @@ mod accounts;
 #[cfg(test)]
 mod commit;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod forget;
 #[cfg(test)]
 mod get;
@@ -29,3 +31,5 @@ mod server;
 mod size;
 #[cfg(test)]
 mod stored;
+#[cfg(test)]
+mod tls;

@@ -242,28 +242,3 @@ async fn a_busy_server_is_a_transient_error() {
     busy.await.unwrap().unwrap_err();
     assert_eq!(owner.commit(&epoch).await.unwrap(), Verdict::COMMITTED);
 }
-
-#[tokio::test]
-async fn tls_is_spoken_and_the_certificate_is_checked() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/tls");
-    let (certificate, key) = (format!("{folder}/certificate.pem"), format!("{folder}/key.pem"));
-    let tls_port = free_port();
-    let port = tls_port.to_string();
-    let mut options = vec!["--tls-port", &port, "--tls-auth-clients", "no"];
-    options.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
-    options.extend(["--tls-ca-cert-file", &certificate]);
-    let server = PrivateServer::start(&options).await;
-    let url = format!("rediss://localhost:{tls_port}");
-    let trusting = Redis::connect_to(&url).ca_file(&certificate).build().unwrap();
-    let namespace = Namespace::over(trusting, &server.url(), "tls").await;
-    namespace.redis.prepare(&namespace.job).await.unwrap();
-    let mut owner = namespace.claim(0).await;
-    let staged = namespace.stage_with(|namespace, to| {
-        to.increment(namespace.key("sum"), "n", 1);
-    });
-    owner.write(staged).await;
-    assert_eq!(sum(&namespace).await, 1);
-    let stranger =
-        Redis::connect_to(&url).build().unwrap().prepare(&namespace.job).await.unwrap_err();
-    assert!(stranger.is_config() && stranger.to_string().contains("authority"), "{stranger:?}");
-}

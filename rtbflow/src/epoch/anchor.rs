@@ -62,6 +62,14 @@ pub trait Anchor: Clone + Send + Sync + 'static {
     /// The place that this anchor commits for; its sinks carry the same.
     fn place(&self) -> Place;
 
+    /// Another handle on the same place for calls that must not wait for this one's commits, such as the heartbeats of
+    /// [named instances](crate::Job::instances): a place that makes calls wait for each other gives it connections
+    /// of its own. A clone, unless overridden.
+    #[must_use]
+    fn apart(&self) -> Self {
+        self.clone()
+    }
+
     /// The topics that results are meant for: one that is refused becomes a dead letter beside its topic. None,
     /// unless overridden.
     fn topics(&self) -> Vec<String> {

@@ -18,6 +18,7 @@ mod committer;
 mod cutting;
 mod drawing;
 mod health;
+mod instances;
 mod intake;
 mod lookout;
 mod measures;
@@ -226,6 +227,48 @@ impl<S, A, P> Job<S, A, P> {
     /// late. Judged as [`max_late`](Self::max_late). Default: any.
     pub fn max_bad(mut self, share: impl Into<Option<f64>>) -> Self {
         self.setup.settings.most.bad = share.into();
+        self
+    }
+
+    /// The names of the job's instances, the same list in all processes. Each process takes a name that nobody has, and
+    /// runs under it; the source gives it what the group had assigned to that name. A process that finds none
+    /// stands by: it has looked at what it needs, reads nothing, and takes the name of an instance whose
+    /// heartbeat stops, after [`failover_after`](Self::failover_after). So there are as many instances at work as names, and the
+    /// processes beyond them are spare.
+    ///
+    /// The heartbeats are in the place, and are judged by the monotonic clock of who waits for them. Should an instance
+    /// be taken for gone that was only slow, it is fenced, drops what it has not committed, and stands by in turn:
+    /// nothing is lost or doubled. It takes none again for some seconds, and longer each time.
+    ///
+    /// Without names, which is the default, each process is a member of the group, and of one that was killed the group
+    /// learns by its session time-out. A place that does not say where partitions stand
+    /// ([`Anchor::probe`]), such as Kafka, cannot have names.
+    ///
+    /// # Errors
+    /// [`run`](Self::run) ends with a configuration error if a name is given twice, or is not one of up to 249 ASCII
+    /// letters, digits, `.`, `_` and `-`, or if the source has a name for this instance of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let job = rtbflow::Job::new("clicks")
+    ///     .instances(["clicks-a", "clicks-b"])
+    ///     .failover_after(Duration::from_secs(1));
+    /// assert!(format!("{job:?}").contains("clicks"));
+    /// ```
+    pub fn instances<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(|name| Arc::from(name.as_ref()));
+        self.setup.instances.names = names.collect();
+        self
+    }
+
+    /// For how long an instance's heartbeat must be missing until another process takes its name, 200 ms at least.
+    /// Heartbeats are a quarter of it apart. Where they were seen to take longer, since the place is slow, twice that
+    /// is waited, up to eight times this. Without meaning unless there are [names](Self::instances). Default
+    /// 800 ms.
+    pub fn failover_after(mut self, silence: Duration) -> Self {
+        self.setup.instances.silence = silence;
         self
     }
 

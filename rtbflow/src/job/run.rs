@@ -14,6 +14,7 @@ use crate::epoch::Anchor;
 use crate::error::{Error, Result};
 use crate::flow::{End, Flow};
 use crate::job::backoff::{Backoff, retried};
+use crate::job::instances::Membership;
 use crate::job::intake::Intake;
 use crate::job::report::Report;
 use crate::job::running::{Running, Shutdown};
@@ -151,13 +152,16 @@ where
             Some(prepared) => prepared?,
             None => return Ok(account.report()),
         }
+        let Setup { name, instances, health, .. } = &self.setup;
+        let mut membership = Membership::new(name, &self.anchor, instances, health);
         let (mut deadline, mut backoff) = (Some(deadline), Backoff::new());
         loop {
-            let Some(feed) = before(shutdown, self.opened(deadline.take())).await else { break };
+            let opened = self.opened(&mut membership, deadline.take());
+            let Some(feed) = before(shutdown, opened).await else { break };
             let started = Instant::now();
-            let running = Running::start(Arc::clone(self), feed?, account.clone());
+            let running = Running::start(Arc::clone(self), feed?, membership.lost());
             let (error, mut unsettled) = match running.run(shutdown.as_mut()).await {
-                Err((error, unsettled)) if error.is_transient() => (error, unsettled),
+                Err((error, unsettled)) if membership.survives(&error) => (error, unsettled),
                 Err((error, _)) => return Err(error),
                 Ok(()) => break,
             };
@@ -176,6 +180,7 @@ where
             let pause = backoff.wait("run from the source", &error);
             let Some(()) = before(shutdown, pause).await else { break };
         }
+        membership.give_back().await;
         Ok(account.report())
     }
 
@@ -189,8 +194,14 @@ where
         retried(Some(deadline), what, prepare).await
     }
 
-    /// The source, opened; with a deadline for the first time.
-    async fn opened(&self, deadline: Option<Instant>) -> Result<S::Feed> {
+    /// The source, opened once this process may run; with a deadline for the first time.
+    async fn opened(
+        &self,
+        membership: &mut Membership<A>,
+        deadline: Option<Instant>,
+    ) -> Result<S::Feed> {
+        // Whoever has waited for others has started long ago.
+        let deadline = if membership.obtain().await? { None } else { deadline };
         let Setup { name, clock, settings, health, .. } = &self.setup;
         health.starting("open the source");
         let context = Context {
@@ -198,6 +209,7 @@ where
             clock: Arc::clone(clock),
             until_end: settings.until_end,
             idle_timeout: settings.idle_timeout,
+            instance: membership.name(),
         };
         let open = || async {
             let opened = self.source.open(context.clone()).await;

@@ -8,6 +8,7 @@ use crate::epoch::{DeadLetters, Writer};
 use crate::error::{Error, Result};
 use crate::job::committer::Rejected;
 use crate::job::health::Health;
+use crate::job::instances::Instances;
 use crate::job::notes::Notes;
 use crate::job::renaming::Renames;
 use crate::job::report::Account;
@@ -18,6 +19,7 @@ use crate::position::JobName;
 pub(crate) struct Setup {
     pub(crate) name: JobName,
     pub(crate) settings: Settings,
+    pub(crate) instances: Instances,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) writers: Vec<Arc<dyn Writer>>,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
@@ -33,6 +35,7 @@ impl Setup {
         Self {
             name: JobName::unchecked(name),
             settings: Settings::default(),
+            instances: Instances::default(),
             clock: Arc::new(SystemClock),
             writers: Vec::new(),
             dead_letters: None,
@@ -68,7 +71,8 @@ impl Setup {
         };
         let writers = self.writers.iter().map(|writer| writer.validate());
         let letters = self.dead_letters.iter().map(|to| to.validate());
-        let own = [self.name.check(), self.settings.validate(), rejected];
+        let instances = self.instances.validate();
+        let own = [self.name.check(), self.settings.validate(), instances, rejected];
         Error::all(own.into_iter().chain(writers).chain(letters))
     }
 }

@@ -198,13 +198,17 @@ pub struct Context {
     /// should come several times within it: a task does not go by one that is older, and waits for the
     /// partition again.
     pub idle_timeout: Duration,
+    /// The name that this instance has at the moment, which no other has: its group gives it what a former holder had.
+    /// `None` if the job's [instances](crate::Job::instances) have none.
+    pub instance: Option<Arc<str>>,
 }
 
 impl Context {
     /// For this job: it reads on and on, and a partition is idle after ten seconds.
     #[must_use]
     pub fn new(job: JobName, clock: Arc<dyn Clock>) -> Self {
-        Self { job, clock, until_end: false, idle_timeout: Duration::from_secs(10) }
+        let idle_timeout = Duration::from_secs(10);
+        Self { job, clock, until_end: false, idle_timeout, instance: None }
     }
 
     /// Whether only what is there now is read; `false` if nothing is said.

@@ -135,6 +135,7 @@ mod tests {
             clock: std::sync::Arc::new(SystemClock),
             until_end: true,
             idle_timeout: Duration::from_secs(1),
+            instance: None,
         };
         let error = source().with(source()).open(context).await.unwrap_err();
         assert!(error.is_config() && error.report().contains("one"), "{error:?}");

@@ -104,6 +104,25 @@ fn a_word_that_names_nothing_is_noticed() {
     assert!(is_a_type(&texts, "Job") && !is_a_type(&texts, "Seat"));
 }
 
+/// Names of tests in a document: of several words, and in the font of code.
+fn tests_named(document: &str) -> impl Iterator<Item = &str> {
+    let quoted = document.split('`').skip(1).step_by(2);
+    quoted.filter(|name| {
+        name.matches('_').count() > 3 && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[test]
+fn each_test_that_security_rests_on_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut tree = Tree::default();
+    tree.read(root, root);
+    let document = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    assert!(tests_named(&document).count() > 15, "so few are named");
+    let missing: Vec<_> = tests_named(&document).filter(|name| !tree.has(name)).collect();
+    assert_eq!(missing, [""; 0], "SECURITY.md names tests that are not there");
+}
+
 #[test]
 fn each_invariant_is_shown_by_a_test_or_is_a_convention() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

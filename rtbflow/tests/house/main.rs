@@ -6,6 +6,7 @@
 #![expect(clippy::indexing_slicing, reason = "indices are of the files that were read")]
 
 mod architecture;
+mod bounds;
 mod code;
 mod connectors;
 mod contracts;

@@ -20,7 +20,7 @@ use crate::findings::Findings;
 use crate::fleet::Fleet;
 use crate::load::{self, stretched};
 use crate::options::NemesisOptions;
-use crate::pipelines::Kind;
+use crate::pipelines::{Kind, Places};
 use crate::positions::{Primaries, Reader};
 use crate::schedule::Schedule;
 use crate::servers::World;
@@ -123,8 +123,8 @@ impl Run<'_> {
         let mut history = History::new(seed, self.records_a_day());
         let budgets = history.budgets();
         announce(&world, &budgets).await?;
-        let mut fleet =
-            Fleet::new(world.places.clone(), folder, findings.clone(), options.instances);
+        let places = Places { names: options.names, ..world.places.clone() };
+        let mut fleet = Fleet::new(places, folder, findings.clone(), options.instances);
         fleet.fill()?;
         open(&world, &mut fleet).await?;
 

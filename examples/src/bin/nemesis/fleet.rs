@@ -268,8 +268,9 @@ impl Fleet {
     /// Reads what is left of a pipeline's input by one more instance, which closes all windows.
     pub(crate) async fn finish(&mut self, kind: Kind) -> Fallible {
         self.next += 1;
+        let places = self.places.without_names();
         let mut instance =
-            Instance::start(kind, &self.places, &self.folder, self.next, &["--until-end"])?;
+            Instance::start(kind, &places, &self.folder, self.next, &["--until-end"])?;
         let status = instance.process.end(stretched(LONGEST_REST)).await;
         match status.and_then(|status| status.code()) {
             Some(0) => {}

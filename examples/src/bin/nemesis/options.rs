@@ -41,6 +41,11 @@ pub(crate) struct NemesisOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) instances: u8,
 
+    /// How many names these instances have, but for those whose place is Kafka: the others stand by. Without names
+    /// unless given
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
+    pub(crate) names: u8,
+
     /// Where the report is written (Markdown), besides the standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,

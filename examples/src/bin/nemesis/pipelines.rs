@@ -96,9 +96,16 @@ pub(crate) struct Places {
     pub(crate) prefix: String,
     /// What goes into the environment of each instance besides.
     pub(crate) environment: Vec<(String, String)>,
+    /// How many names the instances of a pipeline have, where its place can hold them; none if 0.
+    pub(crate) names: u8,
 }
 
 impl Places {
+    /// The same for instances without names.
+    pub(crate) fn without_names(&self) -> Self {
+        Self { names: 0, ..self.clone() }
+    }
+
     /// The consumer group of a pipeline.
     pub(crate) fn group(&self, kind: Kind) -> String {
         format!("{}-{}", self.prefix, kind.name())
@@ -128,6 +135,11 @@ impl Places {
         arguments.push("--create-topics".to_owned());
         if self.has_tables(kind) {
             arguments.push("--create-tables".to_owned());
+        }
+        if self.names > 0 && kind.keeps() != Keeps::Kafka {
+            let names: Vec<String> =
+                (0..self.names).map(|number| format!("name-{number}")).collect();
+            arguments.extend(["--instances".to_owned(), names.join(",")]);
         }
         arguments
     }

@@ -19,16 +19,19 @@ end
 
 local reply, left = { 'claimed' }, {}
 for i = 3, #ARGV do
-  local found = redis.call('HGET', KEYS[1], ARGV[i]) or '0 0 - -'
+  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  local found = '0 0 - -'
+  if held then found = unsealed(ARGV[i], held) end
+  if not found then return { 'damaged', ARGV[i], held } end
   local commit, owner, rest, more = string.match(found, '^(%d+) (%d+) (%S+ %S+)(.*)$')
   -- What the last commit found out about records is nothing to the new owner.
-  if more ~= '' and not string.match(more, '^ %d+ %d+ %d+ %d+$') then commit = nil end
-  if not commit then return { 'foreign', ARGV[i], found } end
-  if owner ~= ARGV[1] then left[i] = found end
+  if commit and more ~= '' and not string.match(more, '^ %d+ %d+ %d+ %d+$') then commit = nil end
+  if not commit then return { 'foreign', ARGV[i], held } end
+  if owner ~= ARGV[1] then left[i] = held or sealed(ARGV[i], found) end
   reply[i - 1] = after(commit) .. ' ' .. ARGV[1] .. ' ' .. rest
 end
 for i = 3, #ARGV do
-  redis.call('HSET', KEYS[1], ARGV[i], reply[i - 1])
+  redis.call('HSET', KEYS[1], ARGV[i], sealed(ARGV[i], reply[i - 1]))
   if left[i] then redis.call('HSET', KEYS[4], ARGV[i], left[i]) end
 end
 return reply

@@ -204,6 +204,11 @@ local partitions, verdict, found_before = tonumber(ARGV[at]), nil, ''
 at = at + 1
 for i = 0, partitions - 1 do
   local held = call('HGET', POSITIONS, ARGV[at + 4 * i])
+  if held then
+    local text = unsealed(ARGV[at + 4 * i], held)
+    if not text then return { 'damaged', POSITIONS, ARGV[at + 4 * i], held } end
+    held = text
+  end
   local mark = held and match(held, '^%d+ %d+')
   if i == 0 then found_before = held and match(held, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
   local step = 'fenced'
@@ -217,6 +222,8 @@ if verdict ~= 'apply' then
   -- Another has come. It may have come just behind this epoch.
   for i = 0, partitions - 1 do
     local stood = call('HGET', KEYS[5], ARGV[at + 4 * i])
+    if stood and not unsealed(ARGV[at + 4 * i], stood) then return { 'damaged', KEYS[5], ARGV[at + 4 * i], stood } end
+    stood = stood and unsealed(ARGV[at + 4 * i], stood)
     if not stood or match(stood, '^%d+ %d+') ~= ARGV[at + 4 * i + 2] then return { 'fenced' } end
     if i == 0 then found_before = match(stood, '^%S+ %S+ %S+ %S+ (.+)$') or '' end
   end
@@ -333,7 +340,8 @@ if any_found then
   behind = ' ' .. reply[2]
 end
 for i = 0, partitions - 1 do
-  call('HSET', POSITIONS, ARGV[positions_at + 4 * i], ARGV[positions_at + 4 * i + 3] .. (i == 0 and behind or ''))
+  local field, text = ARGV[positions_at + 4 * i], ARGV[positions_at + 4 * i + 3] .. (i == 0 and behind or '')
+  call('HSET', POSITIONS, field, sealed(field, text))
 end
 guard.finish()
 for _, message in ipairs(guarded.published) do redis.pcall(unpack(message)) end

@@ -2,7 +2,8 @@
 --
 -- KEYS  index of the task's state (sorted set)
 -- ARGV  bucket to begin with ('' for the first), its first chunk, most bytes
--- Returns the bucket to go on with ('' after the last page), its first chunk, { bucket, chunk } ...
+-- Returns the bucket to go on with ('' after the last page), its first chunk, { bucket, chunk } ...; or a bucket that has
+-- no chunks, and `missing`
 local BATCH = 16
 local begin, skip, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local reply, bytes = { '', '0' }, 0
@@ -25,6 +26,8 @@ while true do
         first = first + 1
       end
     until #chunks < BATCH
+    -- A bucket that is listed has chunks, or what names it is damaged.
+    if first == 0 then return { bucket, 'missing' } end
   end
   from = '(' .. buckets[#buckets]
 end

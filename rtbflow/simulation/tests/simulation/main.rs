@@ -8,6 +8,7 @@
 
 mod faults;
 mod logs;
+mod named;
 mod places;
 mod portions;
 mod programs;
@@ -15,6 +16,7 @@ mod scenarios;
 
 use faults::{Broken, Fault};
 use logs::{Crowd, MadeAnew};
+use named::Named;
 use places::{Refused, Wrong};
 use programs::{Programs, Says};
 use rtbflow::testing::sim::{self, Failure, Scenario};
@@ -80,6 +82,11 @@ fn values_of_any_shape_come_back_from_state_as_they_were() {
 #[test]
 fn results_that_the_place_refuses_are_dead_letters_as_a_whole() {
     logs::refused_results().check(SEEDS);
+}
+
+#[test]
+fn instances_by_name_are_taken_over_and_get_to_the_end() {
+    sim::check(&Named, SEEDS);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, OptionFuture};
+use futures::future::{BoxFuture, OptionFuture, select};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
@@ -73,7 +73,7 @@ pub(crate) struct Running<S: Source, A, P> {
     fences: Vec<Fence>,
     tell: Interval,
     owned: Owned,
-    /// Ends once the place is an older self.
+    /// Ends once the place is an older self, or this instance's name another's.
     lookout: BoxFuture<'static, Result<()>>,
 }
 
@@ -99,7 +99,13 @@ where
     A: Anchor,
     P: Fn(Flow<Intake<S::Batch>>) -> End + Send + Sync + 'static,
 {
-    pub(crate) fn start(job: Arc<Job<S, A, P>>, feed: S::Feed, account: Account) -> Self {
+    /// Starts; `lost` ends with an error once this instance must not go on.
+    pub(crate) fn start(
+        job: Arc<Job<S, A, P>>,
+        feed: S::Feed,
+        lost: BoxFuture<'static, Result<()>>,
+    ) -> Self {
+        let account = job.account();
         let (commits, submissions) = mpsc::channel(MOST_SUBMISSIONS);
         let committed = Committed::default();
         let (pace, owned) = (Pace::new(job.anchor.aim()), Owned::default());
@@ -111,7 +117,7 @@ where
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Setup { name, health, .. } = &job.setup;
         let lookout = look_out(name.clone(), job.anchor.clone(), health.clone(), owned.clone());
-        let lookout = lookout.boxed();
+        let lookout = select(lookout.boxed(), lost).map(|first| first.factor_first().0).boxed();
         Self {
             job,
             feed,
@@ -219,7 +225,8 @@ where
                     SourceEvent::Assigned(assignment) => self.claim(assignment),
                     SourceEvent::Revoked(revocation) => self.revoke(revocation).await?,
                 },
-                // Before a fence ends the job: where the place is an older self, that is why the commit was fenced.
+                // Before a fence ends the job: where the place is an older self, or another has this one's name, that is why
+                // the commit was fenced.
                 older = &mut self.lookout => return older,
                 () = at(fenced) => return self.fences.drain(..).next().map_or(Ok(()), |fence| Err(fence.error)),
                 _ = self.tell.tick() => self.feed.committed(&self.committed.take()),

@@ -29,7 +29,7 @@ pub(super) fn unframe(bytes: &[u8]) -> Option<(u16, &[u8], Option<&str>)> {
     let (header, entries) = bytes.split_at_checked(HEADER_BYTES)?;
     let (version, found) = header.split_first_chunk()?;
     let version = u16::from_be_bytes(*version);
-    if found != checksum(version, entries).to_be_bytes() {
+    if found != checksum(version, entries).to_be_bytes() || is_damaged(version) {
         return None;
     }
     let (entries, words) = match version & IN_WORDS {
@@ -37,6 +37,12 @@ pub(super) fn unframe(bytes: &[u8]) -> Option<(u16, &[u8], Option<&str>)> {
         _ => split_words(entries)?,
     };
     Some((version, entries, words))
+}
+
+/// Whether this is the version of no chunk. The checksum of those that are written as they once were leaves the version
+/// out: a bit of what came later is damage there, and would take bytes of the entries for words.
+fn is_damaged(version: u16) -> bool {
+    version & CURRENT == 0 && version & (IN_WORDS | EMPTIED_AT_END) != 0
 }
 
 /// What a chunk holds, if it says so in words.

@@ -35,6 +35,7 @@ impl fmt::Debug for AnyAnchor {
 /// What an anchor is asked.
 trait ErasedAnchor: Send + Sync {
     fn place(&self) -> Place;
+    fn apart(&self) -> AnyAnchor;
     fn topics(&self) -> Vec<String>;
     fn aim(&self) -> Duration;
     fn commits_apart(&self) -> bool;
@@ -69,6 +70,10 @@ trait ErasedAnchor: Send + Sync {
 impl<A: Anchor> ErasedAnchor for A {
     fn place(&self) -> Place {
         Anchor::place(self)
+    }
+
+    fn apart(&self) -> AnyAnchor {
+        AnyAnchor::new(Anchor::apart(self))
     }
 
     fn topics(&self) -> Vec<String> {
@@ -140,6 +145,10 @@ impl<A: Anchor> ErasedAnchor for A {
 impl Anchor for AnyAnchor {
     fn place(&self) -> Place {
         self.0.place()
+    }
+
+    fn apart(&self) -> Self {
+        self.0.apart()
     }
 
     fn topics(&self) -> Vec<String> {

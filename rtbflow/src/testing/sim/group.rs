@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, pending};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, Result};
 use crate::testing::sim::chance::Chance;
@@ -14,6 +15,9 @@ use crate::testing::sim::life::Life;
 
 /// The name under which its faults are reported.
 const GROUP: &str = "the group";
+
+/// How long the tasks of a member with a name stay its own when it is gone.
+const SESSION: Duration = Duration::from_secs(6);
 
 /// The group of a job. Clones are the same group.
 #[derive(Debug, Clone)]
@@ -33,6 +37,10 @@ struct Members {
 #[derive(Debug)]
 struct Member {
     name: Arc<str>,
+    /// The instance's name, if it has one: then its tasks stay its own for a while when it goes.
+    instance: Option<Arc<str>>,
+    /// Since when it has been gone.
+    gone: Option<Instant>,
     held: BTreeSet<u32>,
     news: VecDeque<News>,
     wake: Arc<Notify>,
@@ -66,12 +74,10 @@ impl Seat {
     pub(crate) async fn next(&self) -> Result<News> {
         loop {
             self.life.stand().await;
-            let news = self
-                .group
-                .members()
-                .by_seat
-                .get_mut(&self.number)
-                .and_then(|member| member.news.pop_front());
+            let news = match self.group.members().by_seat.get_mut(&self.number) {
+                Some(member) => member.news.pop_front(),
+                None => return Err(Error::fenced("follow the group: another has this one's name")),
+            };
             match news {
                 Some(News::Broken) => {
                     return Err(Error::transient("follow the group: the connection broke"));
@@ -88,12 +94,49 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.group.members().by_seat.remove(&self.number);
+        let mut members = self.group.members();
+        match members.by_seat.get_mut(&self.number) {
+            Some(member) if member.instance.is_some() => member.gone = Some(Instant::now()),
+            Some(_) | None => drop(members.by_seat.remove(&self.number)),
+        }
+        drop(members);
         self.group.changed.notify_one();
     }
 }
 
+impl Members {
+    /// The member of this name, which is none any more.
+    fn take_out(&mut self, instance: Option<&str>) -> Option<Member> {
+        let named = |(_, member): &(&u64, &Member)| member.instance.as_deref() == instance;
+        let seat = instance.and_then(|_| self.by_seat.iter().find(named).map(|(seat, _)| *seat));
+        seat.and_then(|seat| self.by_seat.remove(&seat))
+    }
+
+    /// When the next member that is gone will have been so for too long.
+    fn gives_up(&self) -> Option<Instant> {
+        self.by_seat.values().filter_map(Member::stays_until).min()
+    }
+
+    /// Members that have been gone for too long are none any more.
+    fn give_up(&mut self) {
+        let stays = |until: Instant| until > Instant::now();
+        self.by_seat.retain(|_, member| member.stays_until().is_none_or(stays));
+    }
+}
+
+impl Member {
+    /// Until when it is a member, if it is gone.
+    fn stays_until(&self) -> Option<Instant> {
+        self.gone.map(|gone| gone + SESSION)
+    }
+}
+
 impl Group {
+    /// Whoever is gone is none of its members any more.
+    pub(crate) fn forget_the_gone(&self) {
+        self.members().by_seat.retain(|_, member| member.gone.is_none());
+    }
+
     pub(crate) fn new(tasks: u32, chance: &Chance) -> Self {
         let (members, changed) = Default::default();
         Self { tasks, chance: chance.clone(), members, changed }
@@ -103,15 +146,25 @@ impl Group {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the group.
-    pub(crate) fn join(&self, life: &Life) -> Seat {
+    /// Joins the group; under a name that a member has or had, in its place.
+    pub(crate) fn join(&self, life: &Life, instance: Option<Arc<str>>) -> Seat {
         let wake = Arc::new(Notify::new());
         let mut members = self.members();
         members.seats += 1;
         let number = members.seats;
-        let (held, news) = Default::default();
-        let name = Arc::clone(&life.name);
-        let member = Member { name, held, news, wake: Arc::clone(&wake) };
+        let mut member = Member {
+            name: Arc::clone(&life.name),
+            held: BTreeSet::new(),
+            news: VecDeque::new(),
+            wake: Arc::clone(&wake),
+            gone: None,
+            instance,
+        };
+        if let Some(former) = members.take_out(member.instance.as_deref()) {
+            member.held = former.held;
+            member.news.push_back(News::Assigned(member.held.iter().copied().collect()));
+            former.wake.notify_one();
+        }
         members.by_seat.insert(number, member);
         drop(members);
         self.changed.notify_one();
@@ -122,27 +175,49 @@ impl Group {
     pub(crate) async fn coordinate(&self) {
         loop {
             if self.chance.is_calm() {
-                self.changed.notified().await;
-            } else {
-                let mut time = self.chance.of(GROUP, "time");
-                let most = time.pick([300, 3_000, 30_000]);
-                let whim = tokio::time::sleep(time.millis(most));
-                tokio::select! {
-                    biased;
-                    () = self.changed.notified() => {}
-                    () = whim => {
-                        // Sooner or later for no reason.
-                        let reason = "for no reason";
-                        let strikes = self.chance.strikes_one_in(1, FaultKind::Rebalance, GROUP, reason);
-                        if strikes.is_none() {
-                            continue;
-                        }
-                    }
-                }
-                tokio::time::sleep(time.millis(300)).await;
+                self.comes_or_goes().await;
+            } else if !self.stirs().await {
+                continue;
             }
+            self.members().give_up();
             self.rebalance().await;
         }
+    }
+
+    /// Waits until somebody comes or goes, or has been gone for too long.
+    async fn comes_or_goes(&self) {
+        let gives_up = self.members().gives_up();
+        let given_up = async {
+            match gives_up {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.changed.notified() => {}
+            () = given_up => {}
+        }
+    }
+
+    /// The same, or for a while. Whether there is a rebalance.
+    async fn stirs(&self) -> bool {
+        let mut time = self.chance.of(GROUP, "time");
+        let most = time.pick([300, 3_000, 30_000]);
+        let whim = tokio::time::sleep(time.millis(most));
+        tokio::select! {
+            biased;
+            () = self.comes_or_goes() => {}
+            () = whim => {
+                // Sooner or later for no reason.
+                let reason = "for no reason";
+                if self.chance.strikes_one_in(1, FaultKind::Rebalance, GROUP, reason).is_none() {
+                    return false;
+                }
+            }
+        }
+        tokio::time::sleep(time.millis(300)).await;
+        true
     }
 
     async fn rebalance(&self) {

@@ -137,6 +137,14 @@ impl<R: Clone + Send + Sync + 'static> Anchor for Ledger<R> {
         self.memory.prepare(job)
     }
 
+    fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> impl Future<Output = Result<Option<Vec<Position>>>> + Send {
+        self.memory.probe(job, partitions)
+    }
+
     fn claim(
         &self,
         job: &JobName,
@@ -273,6 +281,15 @@ fn summary(epochs: &[Epoch]) -> String {
     epochs.iter().map(step).collect::<Vec<_>>().join("; ")
 }
 
+/// Whether this is the heartbeat of an instance, which moves nothing but the number of its commits.
+fn is_beat(epochs: &[Epoch]) -> bool {
+    let stays = |epoch: &Epoch| {
+        let still = epoch.advances.iter().all(|step| step.from.offset == step.to.offset);
+        still && epoch.records_in == 0 && epoch.staged.is_empty() && epoch.chunks.is_empty()
+    };
+    epochs.iter().all(stays)
+}
+
 impl<A: Store> SimPlace<A> {
     fn restoring(&self) -> MutexGuard<'_, BTreeMap<Task, Vec<Chunk>>> {
         self.restoring.lock().unwrap_or_else(PoisonError::into_inner)
@@ -299,7 +316,10 @@ impl<A: Store> SimPlace<A> {
             }
         }
         let (name, chance) = (&self.life.name, &self.life.chance);
-        chance.report(|| format!("{name} has committed {}: {verdicts:?}", summary(epochs)));
+        // Heartbeats would be most of what there is to hear.
+        if !is_beat(epochs) || verdicts.contains(&Verdict::Fenced) {
+            chance.report(|| format!("{name} has committed {}: {verdicts:?}", summary(epochs)));
+        }
         self.seen(job, &partitions);
         Ok(verdicts)
     }
@@ -320,6 +340,16 @@ impl<A: Store> Anchor for SimPlace<A> {
         self.after("prepared", ()).await?;
         self.life.prepared();
         Ok(())
+    }
+
+    async fn probe(
+        &self,
+        job: &JobName,
+        partitions: &[Partition],
+    ) -> Result<Option<Vec<Position>>> {
+        self.before("probes", &BTreeSet::new()).await?;
+        let found = self.store.probe(job, partitions).await?;
+        self.after("probed", found).await
     }
 
     async fn claim(&self, job: &JobName, claim: &Claim) -> Result<Vec<Position>> {

@@ -85,6 +85,11 @@ pub trait Scenario {
         1..=3
     }
 
+    /// How many names the instances have: those beyond stand by. None, which is the default, for instances without names.
+    fn names(&self) -> u32 {
+        0
+    }
+
     /// Runs the job in one life of an instance.
     fn run(
         &self,
@@ -114,6 +119,7 @@ pub struct Conditions {
     pub(super) stop_after: Option<Duration>,
     pub(super) commit_interval: Duration,
     pub(super) most_rows: usize,
+    pub(super) names: u32,
 }
 
 impl Conditions {
@@ -127,6 +133,7 @@ impl Conditions {
             .idle_timeout(IDLE)
             .dead_letters(self.dead_letters.clone())
             .most_rows(self.most_rows)
+            .instances((0..self.names).map(|number| format!("name-{number}")))
     }
 
     /// When the job is asked to stop.

@@ -77,7 +77,7 @@ impl<T: Clone + Send + Sync + 'static> Source for SimSource<T> {
         if self.life.fails("to open the source") {
             return Err(Error::transient("open the source: it is away"));
         }
-        let seat = self.group.join(&self.life);
+        let seat = self.group.join(&self.life, context.instance.clone());
         let (log, broker) = (self.log.clone(), self.broker.clone());
         let (truth, life) = (self.truth.clone(), self.life.clone());
         Ok(SimFeed { log, broker, truth, life, seat, context })

@@ -184,6 +184,7 @@ impl<'a, S: Scenario> World<'a, S> {
                 stop_after: stop.map(|mut stop| stop.millis(10_000)),
                 commit_interval: Duration::from_millis(commit_interval),
                 most_rows,
+                names: self.scenario.names(),
             },
         }
     }
@@ -391,6 +392,7 @@ impl<'a, S: Scenario> World<'a, S> {
     /// One instance reads to the end, and nothing goes wrong.
     async fn finish(&self) -> Result<Report, String> {
         let life = Life::new("the last instance".into(), &self.chance);
+        self.group.forget_the_gone();
         let job = self.scenario.run(self.instance(&life, true));
         let answer = tokio::select! {
             biased;

@@ -102,6 +102,7 @@ impl World {
             redis: format!("redis://{}/", redis_line.address()),
             prefix: prefix.to_owned(),
             environment: if has_clock { clock(folder)? } else { Vec::new() },
+            names: 0,
         };
         let mut world = Self {
             topology,

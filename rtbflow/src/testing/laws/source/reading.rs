@@ -45,6 +45,7 @@ pub(super) fn context(until_end: bool) -> Context {
         clock: Arc::new(SystemClock),
         until_end,
         idle_timeout: Duration::from_secs(1),
+        instance: None,
     }
 }
 

@@ -1,5 +1,10 @@
 //! A broker that wants TLS and a password: certificates and SCRAM, by options alone.
 
+mod access;
+mod certificates;
+mod mechanisms;
+mod rights;
+
 use std::time::Duration;
 
 use rtbflow::epoch::Task;
@@ -17,13 +22,18 @@ fn given(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ./dev test"))
 }
 
-/// The secured listener, for who trusts nobody yet.
-fn stranger(password: &str) -> Kafka {
-    Kafka::new(given("RTBFLOW_TEST_KAFKA_TLS"))
+/// Who speaks TLS at this address, and trusts nobody yet.
+fn at(address: String, user: &str, password: &str) -> Kafka {
+    Kafka::new(address)
         .option("security.protocol", "SASL_SSL")
         .option("sasl.mechanism", "SCRAM-SHA-256")
-        .option("sasl.username", "rtbflow")
+        .option("sasl.username", user)
         .option("sasl.password", password)
+}
+
+/// The secured listener, for who trusts nobody yet.
+fn stranger(password: &str) -> Kafka {
+    at(given("RTBFLOW_TEST_KAFKA_TLS"), "rtbflow", password)
 }
 
 fn secure() -> Kafka {
