@@ -56,7 +56,7 @@ fn two_topics_in_one_task_are_the_same_as_without_a_crash() {
 
 #[test]
 fn windows_of_many_keys_close_over_several_epochs() {
-    portions::windows().check(600);
+    portions::windows().check(SEEDS);
 }
 
 #[test]

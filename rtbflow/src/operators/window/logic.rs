@@ -209,8 +209,10 @@ where
         out: &mut Outbox<Self::Out>,
     ) -> Option<Timestamp> {
         let _ = out;
-        self.watermark = watermark;
-        if watermark >= self.due {
+        // The one before may be higher: it follows from what was emitted at the end of all time of a run that was
+        // interrupted. A lower one would be noted as that until which all was emitted, and windows emitted again.
+        self.watermark = self.watermark.max(watermark);
+        if self.watermark >= self.due {
             self.pass();
         }
         Some(watermark)
