@@ -16,7 +16,7 @@
 //!     [sources, writers and places of your own](own_places).
 //! 14. [Checking the numbers with other tools](checking): what these do otherwise, with versions.
 //!
-//! To look things up: [what happens if](what_happens_if), [bounds](bounds) of every queue and wait, for whoever comes from [Flink](flink), and for whoever
+//! To look things up: [what happens if](what_happens_if), [bounds] of every queue and wait, for whoever comes from [Flink](flink), and for whoever
 //! comes from [Kafka Streams](kafka_streams).
 //!
 //! Chapters about servers have examples that need `rtbflow-kafka` and `rtbflow-sinks`; they are compiled with the

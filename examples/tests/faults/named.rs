@@ -1,6 +1,6 @@
 //! Instances by name, one more process than names: it goes on in the place of whoever was killed or is frozen.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use crate::stage::{Stage, until};
 use crate::traffic::{Steady, Traffic};
@@ -68,7 +68,7 @@ async fn a_standby_goes_on_for_whoever_was_killed_and_nothing_is_lost_or_doubled
         spare.until("takes over", |log| log.contains("whose heartbeat has stopped")).await;
         let taken = began.elapsed();
         read_on(&stage, &traffic).await;
-        println!("taken over after {taken:?}, all is committed after {:?}", began.elapsed());
+        eprintln!("taken over after {taken:?}, all is committed after {:?}", began.elapsed());
         holders.push(spare);
         spare = start(&stage).run();
         spare.until("stands by", |log| log.contains("stands by for")).await;

@@ -1,6 +1,6 @@
 //! Under which name a job runs at the moment, if its instances have names.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -62,11 +62,9 @@ impl<A: Anchor> Membership<A> {
     }
 
     /// Gives the name back.
-    pub(crate) fn give_back(self) -> impl Future<Output = ()> {
-        async move {
-            if let Some(held) = self.held {
-                held.give_back().await;
-            }
+    pub(crate) async fn give_back(self) {
+        if let Some(held) = self.held {
+            held.give_back().await;
         }
     }
 }

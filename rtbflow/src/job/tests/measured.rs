@@ -210,11 +210,13 @@ async fn restarted(recorded: &Recorded) -> Report {
     let place = Memory::new();
     let out = place.collected();
     let job = Job::new("restarted").source(FailsOnce::default()).anchor(place);
+    let job = job.instances(["one"]);
     let job = job.pipeline(move |numbers| numbers.to(out.sink()));
     let minute = async {
         sleep(Duration::from_secs(60)).await;
         let gauge = |name| f64::from_bits(recorded.of_job("restarted", name));
         assert_eq!(gauge("rtbflow_ready"), 1.0);
+        assert_eq!(gauge("rtbflow_standing_by"), 0.0);
         assert!((50.0..=60.0).contains(&gauge("rtbflow_commit_age_seconds")));
     };
     job.run_until(minute).await.unwrap()
