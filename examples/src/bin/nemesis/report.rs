@@ -54,10 +54,12 @@ fn write(
     writeln!(text, "# Nemesis\n")?;
     writeln!(
         text,
-        "`./dev nemesis --seed {} --minutes {} --topology {}`: **{} violations** in {:.0} s.\n",
+        "`./dev nemesis --seed {} --minutes {} --topology {} --instances {} --names {}`: **{} violations** in {:.0} s.\n",
         options.seed,
         options.minutes,
         names.join(","),
+        options.instances,
+        options.names,
         violations.len(),
         took.as_secs_f64()
     )?;
