@@ -89,11 +89,16 @@ where
         });
         self.account.begin(task, Arc::clone(&status));
         self.tasks.insert(task, Handle { finish, abort, status });
-        // Where one commit is for all tasks, each has its part of the rows that the place takes in time.
+        self.share();
+        Ok(())
+    }
+
+    /// As many as there are tasks share what all of them may hold, and, where one commit is for all of them, the rows that
+    /// the place takes in time.
+    fn share(&self) {
         let apart = self.job.anchor.commits_apart();
         self.pace.share(if apart { 1 } else { self.tasks.len() });
         self.batch_limit.share(self.tasks.len());
-        Ok(())
     }
 
     /// The loop of a task at these positions.
