@@ -57,8 +57,8 @@ impl Cache {
         let positions: BTreeMap<String, String> = self.reader.clone().hgetall(key).await.unwrap();
         let offset = |(partition, position): (&String, &String)| {
             let digits = partition.rsplit(|c: char| !c.is_ascii_digit()).next()?;
-            // Commit, owner, offset and event time; a dash is none.
-            Some((digits.parse().ok()?, position.split(' ').nth(2)?.parse().ok()?))
+            // A checksum, commit, owner, offset and event time; a dash is none.
+            Some((digits.parse().ok()?, position.split(' ').nth(3)?.parse().ok()?))
         };
         positions.iter().filter_map(offset).collect()
     }

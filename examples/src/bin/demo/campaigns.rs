@@ -153,7 +153,8 @@ impl Campaigns {
 /// behind that, by slashes, which log it is.
 fn position(field: &str, text: &str) -> Option<(At, PartitionPosition)> {
     let (topic, partition) = field.rsplit_once('/')?;
-    let mut parts = text.split([' ', '/']).skip(1);
+    // A checksum comes first.
+    let mut parts = text.split([' ', '/']).skip_while(|part| part.starts_with('#')).skip(1);
     let (owner, next) = (parts.next()?.parse().ok(), parts.next()?.parse().unwrap_or(0));
     let event_time = parts.next()?.parse().ok().map(Timestamp::from_millis);
     let at = (SystemTopic::named(topic)?, partition.parse().ok()?);
@@ -172,6 +173,7 @@ mod tests {
             Some(((SystemTopic::AdEvents, 7), position))
         };
         assert_eq!(position("ad-events/7", "3 99 120 5000"), at(99, 120, Some(5_000)));
+        assert_eq!(position("ad-events/7", "#0a1b2c3d 3 99 120 5000"), at(99, 120, Some(5_000)));
         assert_eq!(position("ad-events/7", "1 99 - -"), at(99, 0, None));
         assert_eq!(
             position("ad-events/7", "3 9 120 50/ASNFZ4mrze8BI0VniavN7w/0"),

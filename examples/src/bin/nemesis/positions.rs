@@ -107,10 +107,10 @@ impl Reader {
             let key = format!("rtbflow:{}:positions", self.places.group(kind));
             let hash: HashMap<String, String> =
                 redis::cmd("HGETALL").arg(key).query_async(&mut connection).await?;
-            // Commit, owner, offset and event time; a dash is none.
+            // A checksum, commit, owner, offset and event time; a dash is none.
             let position = |(field, text): (&String, &String)| {
                 let (topic, partition) = field.rsplit_once('/')?;
-                let next = text.split(' ').nth(2)?.split('/').next()?.parse().unwrap_or(0);
+                let next = text.split(' ').nth(3)?.split('/').next()?.parse().unwrap_or(0);
                 Some(((topic.to_owned(), partition.parse().ok()?), next))
             };
             found.insert(kind, hash.iter().filter_map(position).collect());
