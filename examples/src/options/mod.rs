@@ -100,7 +100,7 @@ pub struct Common {
     pub instances: Vec<String>,
 
     /// How long an instance's heartbeat must be missing until another process takes its name
-    #[arg(long, value_name = "TIME", default_value = "800ms", value_parser = positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "600ms", value_parser = positive_duration)]
     pub failover_after: Duration,
 
     /// Reads on where a log does not hold the position (made anew, cut, or shortened by retention), which keeps

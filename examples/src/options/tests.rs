@@ -150,7 +150,7 @@ fn a_reset_may_stand_anywhere_and_what_belongs_to_it_stands_with_it_only() {
     assert_eq!(read(&["--instance", "a"]).unwrap().common.instance.as_deref(), Some("a"));
     let named = read(&["--instances", "a,b"]).unwrap().common;
     assert_eq!(named.instances, ["a", "b"]);
-    assert_eq!(named.failover_after, Duration::from_millis(800));
+    assert_eq!(named.failover_after, Duration::from_millis(600));
     assert!(read(&["--instances", "a,b", "--instance", "a"]).unwrap_err().is_error());
     for arguments in [&["--confirm"][..], &["--keep-results"], &["--accept-loss"], &["rest"]] {
         assert!(read(arguments).unwrap_err().is_error(), "{arguments:?}");

@@ -266,7 +266,7 @@ impl<S, A, P> Job<S, A, P> {
     /// For how long an instance's heartbeat must be missing until another process takes its name, 200 ms at least.
     /// Heartbeats are a quarter of it apart. Where they were seen to take longer, since the place is slow, twice that
     /// is waited, up to eight times this. Without meaning unless there are [names](Self::instances). Default
-    /// 800 ms.
+    /// 600 ms.
     pub fn failover_after(mut self, silence: Duration) -> Self {
         self.setup.instances.silence = silence;
         self

@@ -47,7 +47,7 @@ pub(crate) struct Instances {
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { names: Vec::new(), silence: Duration::from_millis(800) }
+        Self { names: Vec::new(), silence: Duration::from_millis(600) }
     }
 }
 
