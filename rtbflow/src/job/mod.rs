@@ -233,8 +233,8 @@ impl<S, A, P> Job<S, A, P> {
     /// The names of the job's instances, the same list in all processes. Each process takes a name that nobody has, and
     /// runs under it; the source gives it what the group had assigned to that name. A process that finds none
     /// stands by: it has looked at what it needs, reads nothing, and takes the name of an instance whose
-    /// heartbeat stops, after [`failover_after`](Self::failover_after). So there are as many instances at work as names, and the
-    /// processes beyond them are spare.
+    /// heartbeat stops, after [`failover_after`](Self::failover_after). So there are as many instances at work as names,
+    /// and the processes beyond them are spare.
     ///
     /// The heartbeats are in the place, and are judged by the monotonic clock of who waits for them. Should an instance
     /// be taken for gone that was only slow, it is fenced, drops what it has not committed, and stands by in turn:

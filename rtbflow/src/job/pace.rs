@@ -117,8 +117,8 @@ impl Pace {
         self.0.together.store(together.copied().unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
-    /// This many rows were committed within this time, and `of_one` is how many the largest epoch had of them. Only what the rows took
-    /// counts: a place that is far away, and answers nothing sooner, would else be given ever less.
+    /// This many rows were committed within this time, and `of_one` is how many the largest epoch had of them. Only what
+    /// the rows took counts: a place that is far away, and answers nothing sooner, would else be given ever less.
     pub(crate) fn committed(&self, rows: usize, of_one: usize, took: Duration) {
         let fixed = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).learn(rows, took);
         let took = took.saturating_sub(fixed);

@@ -200,8 +200,20 @@ where
         membership: &mut Membership<A>,
         deadline: Option<Instant>,
     ) -> Result<S::Feed> {
-        // Whoever has waited for others has started long ago.
-        let deadline = if membership.obtain().await? { None } else { deadline };
+        loop {
+            // Whoever has waited for others has started long ago.
+            let deadline = if membership.obtain().await? { None } else { deadline };
+            tokio::select! {
+                biased;
+                // Opened under a name that is another's by now, it would be taken from that one.
+                _ = membership.lost() => {}
+                opened = self.open(deadline, membership.name()) => return opened,
+            }
+        }
+    }
+
+    /// The source, opened under this name.
+    async fn open(&self, deadline: Option<Instant>, instance: Option<Arc<str>>) -> Result<S::Feed> {
         let Setup { name, clock, settings, health, .. } = &self.setup;
         health.starting("open the source");
         let context = Context {
@@ -209,7 +221,7 @@ where
             clock: Arc::clone(clock),
             until_end: settings.until_end,
             idle_timeout: settings.idle_timeout,
-            instance: membership.name(),
+            instance,
         };
         let open = || async {
             let opened = self.source.open(context.clone()).await;

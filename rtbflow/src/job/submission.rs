@@ -83,8 +83,8 @@ fn rows_of(epoch: &Epoch) -> usize {
 }
 
 /// The first epoch of each task that has none under way, at most this many, and of more than one no more than these
-/// rows; the tasks are under way then. A group has one epoch of a task at most: were there two, and the answer lost, the place would stand behind
-/// the second, and the first could not be distinguished from one that was fenced.
+/// rows; the tasks are under way then. A group has one epoch of a task at most: were there two, and the answer lost, the
+/// place would stand behind the second, and the first could not be distinguished from one that was fenced.
 pub(super) fn first_of_each_task(
     waiting: &mut Vec<Submission>,
     busy: &mut HashSet<Task>,

@@ -10,6 +10,7 @@ use crate::epoch::{Anchor, ChunkPage, Claim, Epoch, Memory, Verdict};
 use crate::job::Job;
 use crate::job::health::Health;
 use crate::position::Position;
+use crate::source::{Context, FixedFeed, MemoryBatch, Source};
 use crate::staged::Place;
 
 const SILENCE: Duration = Duration::from_millis(800);
@@ -189,4 +190,46 @@ fn all_names_that_cannot_be_used_are_in_one_error() {
     }
     let right = Job::new("clicks").instances(["a", "b.1-C_"]);
     right.setup.validate().unwrap();
+}
+
+/// A source that is always away, and how often it was asked.
+struct Away(Arc<AtomicU64>);
+
+impl Source for Away {
+    type Batch = MemoryBatch<u64>;
+    type Feed = FixedFeed<MemoryBatch<u64>>;
+
+    fn topics(&self) -> Vec<String> {
+        vec!["clicks".to_owned()]
+    }
+
+    async fn open(&self, context: Context) -> Result<Self::Feed> {
+        assert_eq!(context.instance.as_deref(), Some("a"));
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(Error::transient("open the source: it is away"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_opens_its_source_under_a_name_that_is_another_s() {
+    let (place, asked) = (Slow::new(), Arc::<AtomicU64>::default());
+    let out = place.memory.collected();
+    let job = Job::new("clicks").source(Away(Arc::clone(&asked))).anchor(place.clone());
+    let job = job.pipeline(move |clicks| clicks.to(out.sink()));
+    let job = job.instances(["a"]).connect_timeout(Duration::from_hours(1));
+    let story = async {
+        sleep(Duration::from_secs(5)).await;
+        assert!(asked.load(Ordering::Relaxed) > 1);
+        place.commit_ms.store(10_000, Ordering::Relaxed);
+        sleep(Duration::from_millis(300)).await;
+        place.commit_ms.store(0, Ordering::Relaxed);
+        let (held, _) = taking(&mut standby(&place, &["a"])).await;
+        // By then its late beat was refused.
+        sleep(Duration::from_secs(20)).await;
+        let before = asked.load(Ordering::Relaxed);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), before);
+        assert!(!held.is_lost());
+    };
+    job.run_until(story).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::record::Partition;
-use crate::testing::sim::place::Letter;
+use crate::testing::sim::dead_letters::Letter;
 use crate::testing::sim::truth::Ended;
 
 /// What an uninterrupted run makes.

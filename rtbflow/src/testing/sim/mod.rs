@@ -27,6 +27,7 @@
 mod any_anchor;
 mod broker;
 mod chance;
+mod dead_letters;
 mod expected;
 mod failure;
 mod fault;
@@ -48,10 +49,11 @@ mod world;
 
 pub use any_anchor::AnyAnchor;
 pub use chance::Chance;
+pub use dead_letters::SimDeadLetters;
 pub use failure::Failure;
 pub use fault::Fault;
 pub use log::{SimBatch, SimLog};
-pub use place::{Ledger, SimDeadLetters, SimPlace, Store};
+pub use place::{Ledger, SimPlace, Store};
 pub use run::{check, find, run};
 pub use scenario::{Always, Conditions, Instance, Scenario};
 pub use simulation::{SimFlow, Simulation};
